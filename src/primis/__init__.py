@@ -1,0 +1,51 @@
+"""primis: medical images that anyone can fetch and only the people you chose can see.
+
+The public list is loaded lazily: importing primis brings neither torch nor any other large library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Codec": "primis.codec",
+    "Image": "primis.imaging.image",
+    "PrimisError": "primis.errors",
+    "Release": "primis.sharing.release",
+    "Settings": "primis.bundle.layout",
+    "ambiguate": "primis.codes.ambiguation",
+    "grant": "primis.sharing.release",
+    "parse_recipient": "primis.keys.identity",
+    "purify": "primis.codes.ambiguation",
+    "read_identities": "primis.keys.identity",
+    "read_signer": "primis.keys.identity",
+    "rekey": "primis.sharing.release",
+    "restore": "primis.batch",
+    "share": "primis.batch",
+}
+
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from primis.batch import restore, share
+    from primis.bundle.layout import Settings
+    from primis.codec import Codec
+    from primis.codes.ambiguation import ambiguate, purify
+    from primis.errors import PrimisError
+    from primis.imaging.image import Image
+    from primis.keys.identity import parse_recipient, read_identities, read_signer
+    from primis.sharing.release import Release, grant, rekey
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'primis' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

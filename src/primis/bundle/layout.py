@@ -1,0 +1,373 @@
+"""The bytes of a bundle and of a manifest (docs/format.md, sections 2 and 3). Knows no key.
+
+    magic | header length | canonical JSON header | section | section | ... | end of file
+
+Parses strictly: what this module writes is the only form it reads, so that no two files mean the same.
+The sizes of all sections but `header` and `original` follow from geometry and settings alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from primis.errors import BadBundle, BadManifest, DamagedSection
+
+MAGIC = b"PRIMIS1\n"
+PROTECTIONS = ("keyed", "sca")
+MAX_HEADER = 1 << 16
+MAX_MANIFEST = 1 << 30
+SECTIONS = ("info", "index", "public", "supports", "header", "original")
+"""All sections, in their order; only `original` may be missing."""
+
+CODE_TIERS = 2
+TAG = 16
+RECORD = 20
+STREAM_SLACK = 16
+INFO_BASE = 512
+INFO_PER_FRAME = 96
+_MAX_SIDE = 1 << 17
+_MAX_SAMPLES = 1 << 34
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shape of an image and of its code. height, width in pixels; tile in positions of the grid."""
+
+    channels: int
+    frames: int
+    height: int
+    stride: int
+    tile: int
+    width: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Positions of one plane: (h, w)."""
+        return -(-self.height // self.stride), -(-self.width // self.stride)
+
+    @property
+    def positions(self) -> int:
+        """Positions of one frame, over its planes."""
+        return self.channels * self.grid[0] * self.grid[1]
+
+    @property
+    def tiles(self) -> list[tuple[int, slice, slice]]:
+        """(plane, rows, columns) of each tile of one frame, in order."""
+        h, w = self.grid
+        return [
+            (c, slice(y, min(y + self.tile, h)), slice(x, min(x + self.tile, w)))
+            for c in range(self.channels)
+            for y in range(0, h, self.tile)
+            for x in range(0, w, self.tile)
+        ]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the owner chose. sparsity: S_x; decoys: S_n; both per position, multiples of 1/1000.
+
+    support_bits: room for the sealed supports, in bits per true entry.
+    """
+
+    decoys: float
+    protection: str
+    sparsity: float
+    support_bits: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: its name, its length, SHA-256 of its bytes."""
+
+    bytes: int
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What anyone can see of a bundle. model: SHA-256 of the weights that decode it."""
+
+    id: str
+    geometry: Geometry
+    settings: Settings
+    model: str
+    sections: tuple[Section, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """True entries of one frame, at most: S_x per position."""
+        return max(1, min(round(self.settings.sparsity * self.geometry.positions), self._all))
+
+    @property
+    def slots(self) -> int:
+        """Entries of one frame that are published: S_x + S_n per position."""
+        wanted = math.ceil((self.settings.sparsity + self.settings.decoys) * self.geometry.positions)
+        return max(self.entries, min(wanted, self._all))
+
+    @property
+    def records(self) -> int:
+        """Index records of one frame: one per tile and tier of the code."""
+        return CODE_TIERS * len(self.geometry.tiles)
+
+    @property
+    def pool(self) -> int:
+        """Bytes for the sealed supports of one frame."""
+        room = math.ceil(self.settings.support_bits * self.entries / 8)
+        return room + self.records * (TAG + STREAM_SLACK)
+
+    @property
+    def fixed_sizes(self) -> dict[str, int]:
+        """Sizes that geometry and settings dictate."""
+        frames = self.geometry.frames
+        sizes = {
+            "info": INFO_BASE + frames * INFO_PER_FRAME + TAG,
+            "index": frames * self.records * (RECORD + TAG),
+            "supports": frames * self.pool,
+        }
+        return sizes | ({"public": 2 * frames * self.slots} if self.settings.protection == "keyed" else {})
+
+    @property
+    def _all(self) -> int:
+        return self.geometry.positions * self.geometry.stride**2
+
+    @property
+    def binding(self) -> bytes:
+        """What sealed sections are bound to: the header without its sections, hashed."""
+        return hashlib.sha256(canonical(_header_body(self, sections=False))).digest()
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON form of a value: sorted keys, no spaces, ASCII, whole numbers without a point."""
+    return json.dumps(_whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def write_bundle(header: Header, parts: dict[str, bytes]) -> bytes:
+    """Header and sections as one file; fills in the header's list of sections."""
+    names = [name for name in SECTIONS if name in parts]
+    sections = tuple(Section(len(parts[n]), n, hashlib.sha256(parts[n]).hexdigest()) for n in names)
+    whole = Header(header.id, header.geometry, header.settings, header.model, sections)
+    head = canonical(_header_body(whole, sections=True))
+    data = b"".join([MAGIC, struct.pack(">I", len(head)), head, *(parts[n] for n in names)])
+    read_bundle(data, header.id)
+    return data
+
+
+def read_header(data: bytes, name: str) -> tuple[Header, int]:
+    """The header of a bundle and where its sections start; `name` is for errors. Raises BadBundle."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise BadBundle(f'bundle "{name}" starts with {data[: len(MAGIC)].hex()!r}, expected the magic of format 1')
+    start = len(MAGIC) + 4
+    if len(data) < start:
+        raise BadBundle(f'bundle "{name}" has {len(data)} bytes, expected at least {start}')
+    length = struct.unpack(">I", data[len(MAGIC) : start])[0]
+    if length > MAX_HEADER or len(data) < start + length:
+        raise BadBundle(f'bundle "{name}": header length {length} is over {MAX_HEADER} or past the end')
+    body = _parse_canonical(data[start : start + length], f'bundle "{name}": header', BadBundle)
+    try:
+        header = _header(body)
+    except (TypeError, ValueError, KeyError) as error:
+        raise BadBundle(f'bundle "{name}": header {_reason(error)}') from None
+    return header, start + length
+
+
+def read_bundle(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
+    """Header and sections, each of its listed size and digest, nothing after the last.
+
+    Raises BadBundle, and DamagedSection where a section's bytes differ from its digest.
+    """
+    header, at = read_header(data, name)
+    parts = {}
+    for section in header.sections:
+        part = data[at : at + section.bytes]
+        if len(part) != section.bytes:
+            raise BadBundle(f'bundle "{name}": section "{section.name}" has {len(part)} bytes, expected {section.bytes}')
+        if hashlib.sha256(part).hexdigest() != section.sha256:
+            raise DamagedSection(f'bundle "{name}": section "{section.name}" does not match its digest in the header')
+        parts[section.name] = part
+        at += section.bytes
+    if at != len(data):
+        raise BadBundle(f'bundle "{name}": {len(data) - at} bytes follow the last section, expected none')
+    return header, parts
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle as the manifest lists it."""
+
+    bytes: int
+    id: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The signed list of a release. created: UTC, whole seconds; signer, signature: hex."""
+
+    release: str
+    created: str
+    model: str
+    bundles: tuple[Entry, ...]
+    signer: str
+    signature: str = ""
+
+    @property
+    def message(self) -> bytes:
+        """What is signed."""
+        return b"primis/1 manifest\n" + canonical(self._body())
+
+    def write(self) -> bytes:
+        """manifest.json."""
+        return canonical(self._body() | {"signature": self.signature}) + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "bundles": [asdict(entry) for entry in sorted(self.bundles, key=lambda e: e.id)],
+            "created": self.created,
+            "format": 1,
+            "model": self.model,
+            "release": self.release,
+            "signer": self.signer,
+        }
+
+
+def read_manifest(data: bytes, name: str) -> Manifest:
+    """Parse manifest.json; the signature is the caller's to verify. Raises BadManifest."""
+    if len(data) > MAX_MANIFEST or not data.endswith(b"\n"):
+        raise BadManifest(f'manifest "{name}" is too long or does not end in a newline')
+    body = _parse_canonical(data[:-1], f'manifest "{name}"', BadManifest)
+    try:
+        _keys(body, {"bundles", "created", "format", "model", "release", "signature", "signer"})
+        if body["format"] != 1:
+            raise ValueError(f'has format "{body["format"]}", expected 1')
+        entries = tuple(_entry(e) for e in body["bundles"])
+        ids = [e.id for e in entries]
+        if ids != sorted(set(ids)):
+            raise ValueError("lists bundles twice or out of order")
+        return Manifest(
+            release=_hex(body["release"], 32),
+            created=_text(body["created"]),
+            model=_hex(body["model"], 64),
+            bundles=entries,
+            signer=_hex(body["signer"], 64),
+            signature=_hex(body["signature"], 128),
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise BadManifest(f'manifest "{name}" {_reason(error)}') from None
+
+
+def _entry(body: Any) -> Entry:
+    _keys(body, {"bytes", "id", "sha256"})
+    return Entry(_int(body["bytes"], 1, 1 << 50), _hex(body["id"], 32), _hex(body["sha256"], 64))
+
+
+def _header_body(header: Header, *, sections: bool) -> dict[str, Any]:
+    body = {
+        "format": 1,
+        "geometry": asdict(header.geometry),
+        "id": header.id,
+        "model": header.model,
+        "settings": asdict(header.settings),
+    }
+    return body | {"sections": [asdict(s) for s in header.sections]} if sections else body
+
+
+def _header(body: Any) -> Header:
+    _keys(body, {"format", "geometry", "id", "model", "sections", "settings"})
+    if body["format"] != 1:
+        raise ValueError(f'has format "{body["format"]}", expected 1')
+    sections = tuple(_section(s) for s in body["sections"])
+    names = tuple(s.name for s in sections)
+    if names not in (SECTIONS, SECTIONS[:-1]):
+        raise ValueError(f'lists sections "{",".join(names)}", expected "{",".join(SECTIONS)}" in this order')
+    geometry, settings = _geometry(body["geometry"]), _settings(body["settings"])
+    header = Header(_hex(body["id"], 32), geometry, settings, _hex(body["model"], 64), sections)
+    for section in sections:
+        wanted = header.fixed_sizes.get(section.name, section.bytes)
+        if section.bytes != wanted:
+            raise ValueError(f'gives section "{section.name}" {section.bytes} bytes, expected {wanted}')
+    return header
+
+
+def _section(body: Any) -> Section:
+    _keys(body, {"bytes", "name", "sha256"})
+    return Section(_int(body["bytes"], 0, 1 << 50), _text(body["name"]), _hex(body["sha256"], 64))
+
+
+def _geometry(body: Any) -> Geometry:
+    _keys(body, {"channels", "frames", "height", "stride", "tile", "width"})
+    limits = {"channels": 4, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
+    geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, _MAX_SIDE)) for key in body})
+    if geometry.channels * geometry.frames * geometry.height * geometry.width > _MAX_SAMPLES:
+        raise ValueError(f"describes more than {_MAX_SAMPLES} samples")
+    return geometry
+
+
+def _settings(body: Any) -> Settings:
+    _keys(body, {"decoys", "protection", "sparsity", "support_bits"})
+    if body["protection"] not in PROTECTIONS:
+        raise ValueError(f'has protection "{body["protection"]}", expected one of {", ".join(PROTECTIONS)}')
+    return Settings(
+        decoys=_milli(body["decoys"], 0, 4096),
+        protection=body["protection"],
+        sparsity=_milli(body["sparsity"], 0.001, 4096),
+        support_bits=_milli(body["support_bits"], 0, 64),
+    )
+
+
+def _parse_canonical(data: bytes, what: str, error: type[BadBundle] | type[BadManifest]) -> Any:
+    try:
+        body = json.loads(data)
+        same = canonical(body) == data
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise error(f"{what} is not JSON") from None
+    if not same:
+        raise error(f"{what} is not in canonical form")
+    return body
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _whole(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _keys(body: Any, expected: set[str]) -> None:
+    if not isinstance(body, dict) or set(body) != expected:
+        found = ",".join(sorted(body))[:80] if isinstance(body, dict) else type(body).__name__
+        raise ValueError(f'has fields "{found}", expected "{",".join(sorted(expected))}"')
+
+
+def _int(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f'has number "{str(value)[:40]}", expected {low}..{high}')
+    return value
+
+
+def _milli(value: Any, low: float, high: float) -> float:
+    if type(value) not in (int, float) or not low <= value <= high or round(value, 3) != value:
+        raise ValueError(f'has number "{str(value)[:40]}", expected {low}..{high} in steps of 0.001')
+    return float(value)
+
+
+def _hex(value: Any, digits: int) -> str:
+    if not isinstance(value, str) or len(value) != digits or set(value) - set("0123456789abcdef"):
+        raise ValueError(f'has "{str(value)[:40]}", expected {digits} lower-case hex digits')
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 64:
+        raise ValueError(f'has "{str(value)[:40]}", expected a short text')
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else "has a field of the wrong type"

@@ -1,0 +1,334 @@
+"""The command line: parse, call one function, print. Errors are one line, with a hint below."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from primis import __version__
+from primis.errors import OutputError, PrimisError, UsageError
+
+if TYPE_CHECKING:
+    from primis.keys.identity import Identity, Recipient, Signer
+
+app = typer.Typer(
+    help="Publish medical images where anyone can fetch them and only the people you chose can see them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # typer hides the base of its errors
+
+_To = Annotated[
+    list[str],
+    typer.Option("--to", metavar="KEY", help="Recipient: age1..., ssh-ed25519 / ssh-rsa, a key file (also PEM or X.509), or passphrase. May be repeated; LABEL=KEY names its grant."),
+]
+_Owner = Annotated[Optional[Path], typer.Option("--owner", metavar="FILE", help="Your own key file. [default: made at first use in the configuration folder]")]  # noqa: UP045
+_Identity = Annotated[list[Path], typer.Option("-i", "--identity", metavar="FILE", help="Your private key: age identity, SSH key or RSA PEM. May be repeated.")]
+_Tier = Annotated[Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")]  # noqa: UP045
+_Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only this image (start of its id). May be repeated.")]
+_Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
+_Model = Annotated[Optional[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")]  # noqa: UP045
+_NotAfter = Annotated[Optional[str], typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")]  # noqa: UP045
+_Note = Annotated[Optional[str], typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant.")]  # noqa: UP045
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"primis {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go.")] = Path("primis-demo"),
+    protection: Annotated[str, typer.Option(help="keyed or sca.")] = "keyed",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier demo in that folder.")] = False,
+) -> None:
+    """Share, attack and restore a built-in phantom; write a picture of all views."""
+    from primis.cli.demo import run_demo
+
+    run_demo(out, _protection(protection), force=force)
+
+
+@app.command()
+def keygen(out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")]) -> None:
+    """Make a key file; print its public key."""
+    signer = _new_key(out)
+    typer.echo(f"public key: {signer.recipient.text}\nsigner: {signer.public}")
+
+
+@app.command()
+def share(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
+    to: _To,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
+    sparsity: Annotated[float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 1 to 32, may be fractional.")] = 4.0,
+    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: S_x]")] = None,  # noqa: UP045
+    protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
+    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
+    with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
+    tier: _Tier = None,
+    owner: _Owner = None,
+    model: _Model = None,
+    verbose: _Verbose = False,
+) -> None:
+    """Make a release of images and grant it to recipients."""
+    from primis import batch
+    from primis.bundle.layout import Settings
+    from primis.cli.progress import Report
+
+    _between("sparsity", sparsity, 1, 32)
+    decoys = sparsity if decoys is None else decoys
+    _between("decoys", decoys, 0, 256 - sparsity)
+    _between("support-bits", support_bits, 0.5, 16)
+    highest = "original" if with_original else "diagnostic"
+    granted = _tier(tier) or highest
+    if granted == "original" and not with_original:
+        raise UsageError('tier "original" needs --with-original')
+    recipients = _recipients(to)
+    settings = Settings(round(decoys, 3), _protection(protection), round(sparsity, 3), round(support_bits, 3))
+    with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
+        results = batch.share(
+            images, out, recipients, _signer(owner), settings, tier=granted,
+            with_original=with_original, model=model, on_result=report.add,
+        )  # fmt: skip
+    good = [r for r in results if r.error is None]
+    size = sum(r.bytes for r in good)
+    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({_size(size)}), tier {granted}, to: {", ".join(r.label for r in recipients)}')
+    report.finish()
+
+
+@app.command()
+def restore(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.")],
+    identity: _Identity = [],  # noqa: B006
+    passphrase: Annotated[bool, typer.Option("--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for.")] = False,
+    tier: _Tier = None,
+    image: _Image = [],  # noqa: B006
+    signer: Annotated[Optional[str], typer.Option("--from", metavar="SIGNER", help="Refuse a release that this signer did not sign.")] = None,  # noqa: UP045
+    model: Annotated[list[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")] = [],  # noqa: B006
+    verbose: _Verbose = False,
+) -> None:
+    """Restore the images that your key opens, at the highest tier unless told otherwise."""
+    from primis import batch
+    from primis.cli.progress import Report
+    from primis.sharing.release import Release
+
+    opened = Release(release, signer=signer)
+    keys = _identities(identity, passphrase)
+    with Report("restoring", verbose=verbose) as report:
+        results = batch.restore(
+            opened, keys, out, tier=_tier(tier), images=image, models=tuple(model), on_result=report.add
+        )
+    good = [r for r in results if r.error is None]
+    tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
+    typer.echo(f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}')
+    report.finish()
+
+
+@app.command()
+def grant(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    to: _To,
+    tier: _Tier = None,
+    image: _Image = [],  # noqa: B006
+    note: _Note = None,
+    not_after: _NotAfter = None,
+    owner: _Owner = None,
+) -> None:
+    """Let more people open a release, or some images of it. Touches nothing else."""
+    from primis.sharing import release as sharing
+
+    opened = sharing.Release(release)
+    last = _date(not_after)
+    chosen = [opened.resolve(i) for i in image]
+    signer = _signer(owner)
+    granted = _tier(tier) or ("original" if sharing.has_originals(opened) else "diagnostic")
+    for recipient in _recipients(to):
+        path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen, note=note, not_after=last)
+        what = f"{len(chosen)} image(s)" if chosen else "the whole release"
+        typer.echo(f'granted {what} up to tier {granted} to {recipient.label}: "{path}"')
+
+
+@app.command()
+def rekey(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    without: Annotated[list[str], typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated.")] = [],  # noqa: B006
+    owner: _Owner = None,
+) -> None:
+    """Give a release new secrets, without encoding again; renew its grants."""
+    from primis.cli.progress import bar
+    from primis.sharing import release as sharing
+
+    opened = sharing.Release(release)
+    with bar() as progress:
+        task = progress.add_task("rekeying", total=len(opened.ids))
+        done = sharing.rekey(opened, _signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
+    typer.echo(f'"{release}" has new secrets; grants renewed: {", ".join(done.renewed) or "none"}; dropped: {", ".join(done.dropped) or "none"}')
+    typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT")],
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    identity: _Identity = [],  # noqa: B006
+) -> None:
+    """Show what anyone can see; with -i also what your key opens."""
+    from primis.cli.show import inspect_path
+
+    typer.echo(inspect_path(path, _identities(identity, False) if identity else [], as_json=json_))
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images; all are trained on.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 18000,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Train weights for your own kind of images."""
+    from primis.cli.progress import bar
+    from primis.training import Recipe, train_checkpoint
+
+    if out.exists():
+        raise OutputError(f'"{out}" exists, expected a new file')
+    _between("steps", steps, 1, 10_000_000)
+    with bar() as progress:
+        task = progress.add_task("training", total=steps)
+        on_step = lambda step, loss, _: progress.update(task, completed=step + 1, description=f"training, loss {loss:.3g}")  # noqa: E731
+        digest = train_checkpoint(data, out, Recipe(steps=steps, seed=seed), on_step=on_step)
+    typer.echo(f'wrote "{out}", model {digest}')
+
+
+def main() -> None:
+    """Entry point: run, and turn what was raised on purpose into one line and an exit status."""
+    try:
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except PrimisError as error:
+        _fail(str(error), 2 if isinstance(error, UsageError) else 1, error)
+    except _PARSE_ERROR as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "primis"
+        _fail(error.format_message().rstrip(".").replace("\n", " "), 2, None, f"{command} --help lists what it takes")
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130, None, "the same command again goes on where it stopped")
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        _fail(f'"{error.filename or "input or output"}": {error.strerror or error}', 1, None)
+    except MemoryError:
+        _fail("out of memory", 1, None)
+    except Exception as error:
+        if os.environ.get("PRIMIS_DEBUG"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: this is a defect of primis", 1, None, "PRIMIS_DEBUG=1 shows where; please report it")
+
+
+def _fail(message: str, status: int, error: PrimisError | None, hint: str | None = None) -> None:
+    from primis.cli.hints import hint_for
+
+    print(f"primis: {message}", file=sys.stderr)
+    hint = hint or (hint_for(error) if error else None)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f'--{name} is "{value:g}", expected {low:g} to {high:g}')
+
+
+def _protection(text: str) -> str:
+    if text not in ("keyed", "sca"):
+        raise UsageError(f'--protection is "{text}", expected keyed or sca')
+    return text
+
+
+def _tier(text: str | None) -> str | None:
+    if text not in (None, "preview", "diagnostic", "original"):
+        raise UsageError(f'--tier is "{text}", expected preview, diagnostic or original')
+    return text
+
+
+def _date(text: str | None) -> datetime.date | None:
+    try:
+        return None if text is None else datetime.date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
+
+
+def _recipients(texts: list[str]) -> list[Recipient]:
+    from primis.keys.identity import parse_recipient, passphrase_recipient
+
+    recipients = []
+    for text in texts:
+        label, _, key = text.rpartition("=")
+        if key == "passphrase":
+            recipients.append(passphrase_recipient(_passphrase(confirm=True), label or "passphrase"))
+        else:
+            recipients.append(parse_recipient(text))
+    labels = [r.label for r in recipients]
+    if twice := next((x for x in labels if labels.count(x) > 1), None):
+        raise UsageError(f'recipient "{twice}" is named twice')
+    return recipients
+
+
+def _identities(paths: list[Path], passphrase: bool) -> list[Identity]:
+    from primis.keys.identity import passphrase_identity, read_identities
+
+    found = [identity for path in paths for identity in read_identities(path)]
+    if passphrase:
+        found.append(passphrase_identity(_passphrase(confirm=False)))
+    if not found:
+        raise UsageError("no key: expected -i FILE or --passphrase")
+    return found
+
+
+def _passphrase(*, confirm: bool) -> str:
+    given = os.environ.get("PRIMIS_PASSPHRASE")
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise UsageError("no passphrase: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
+    return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def _signer(owner: Path | None) -> Signer:
+    from primis.keys.identity import read_signer
+
+    path = owner or Path(os.environ.get("PRIMIS_OWNER_KEY") or Path(typer.get_app_dir("primis")) / "owner.key")
+    if owner is None and not path.exists():
+        signer = _new_key(path)
+        typer.echo(f'made your owner key "{path}": keep a copy, without it no grant can be added later', err=True)
+        return signer
+    return read_signer(path)
+
+
+def _new_key(path: Path) -> Signer:
+    from primis.keys.identity import generate, read_signer
+    from primis.sharing.release import write_new
+
+    if path.exists():
+        raise OutputError(f'"{path}" exists, expected a new file')
+    write_new(path, generate().encode(), 0o600)
+    return read_signer(path)
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.3g} {unit}"
+        n /= 1024
+    return f"{n:.4g} GiB"

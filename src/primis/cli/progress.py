@@ -1,0 +1,70 @@
+"""Progress on standard error: a bar, and a line for each image that failed."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from primis.batch import Result
+from primis.cli.hints import hint_for
+
+_KEPT = 0.95
+
+
+def bar() -> Progress:
+    """A bar that disappears where standard error is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+class Report:
+    """Shows results as they come; `finish` exits with 1 if an image failed."""
+
+    def __init__(self, verb: str, *, verbose: bool, sparsity: float | None = None) -> None:
+        self._verb, self._verbose, self._sparsity = verb, verbose, sparsity
+        self._progress = bar()
+        self._failed = 0
+        self._short: list[float] = []
+        self._resumed = 0
+
+    def __enter__(self) -> Report:
+        self._progress.start()
+        self._task = self._progress.add_task(self._verb, total=None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def add(self, result: Result, done: int, total: int) -> None:
+        """One image is done."""
+        self._progress.update(self._task, completed=done, total=total)
+        self._resumed += result.resumed
+        if result.error is not None:
+            self._failed += 1
+            self._line(f"primis: {result.error}")
+            if hint := hint_for(result.error):
+                self._line(f"hint: {hint}")
+        elif self._sparsity and result.kept is not None and result.kept < _KEPT * self._sparsity:
+            self._short.append(result.kept)
+        if self._verbose and result.error is None:
+            kept = "" if result.kept is None else f", S_x {result.kept:.3g}"
+            self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{kept}")
+
+    def _line(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def finish(self) -> None:
+        """Say what a person should know, and exit with 1 if an image failed."""
+        if self._resumed:
+            print(f"{self._resumed} images were done before", file=sys.stderr)
+        if self._short:
+            print(f"{len(self._short)} images kept fewer entries than asked (S_x down to {min(self._short):.3g}): "
+                  "their supports need more room; --support-bits gives it", file=sys.stderr)  # fmt: skip
+        if self._failed:
+            print(f"primis: {self._failed} images failed, listed above", file=sys.stderr)
+            raise typer.Exit(1)

@@ -1,0 +1,79 @@
+"""`primis inspect`: what a path is, and what anyone can see of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
+from primis.bundle.layout import MAGIC, read_bundle
+from primis.errors import InputError, NoMatchingGrant
+from primis.keys.identity import Identity
+from primis.sharing.release import Release
+
+
+def inspect_path(path: Path, identities: list[Identity], *, as_json: bool) -> str:
+    """Text or JSON about a release folder, a bundle or a grant."""
+    facts = _release(path, identities) if path.is_dir() else _file(path)
+    return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts))
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f'"{path}" cannot be read: {error.strerror}') from None
+    if path.name == "manifest.json":
+        return _release(path.parent, [])
+    if data.startswith(b"age-encryption.org/"):
+        return {"kind": "grant"} | describe_grant(data, str(path))
+    if data.startswith(MAGIC[:6]):
+        return {"kind": "bundle"} | describe_bundle(read_bundle(data, path.name)[0])
+    raise InputError(f'"{path}" is neither a release, a bundle nor a grant')
+
+
+def _release(path: Path, identities: list[Identity]) -> dict[str, Any]:
+    release = Release(path)
+    grants = [{"label": g.label} | describe_grant(g.data, g.label) for g in release.grants()]
+    facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
+    if identities:
+        facts["opened"] = _opened(release, identities)
+    return facts
+
+
+def _opened(release: Release, identities: list[Identity]) -> list[dict[str, Any]]:
+    try:
+        grants = release.open_grants(identities)
+    except NoMatchingGrant:
+        return []
+    return [
+        {
+            "label": g.label,
+            "tier": g.tier,
+            "images": "all" if g.secret is not None else sorted(g.images),
+            "note": g.note,
+            "not_after": g.not_after.isoformat() if g.not_after else None,
+        }
+        for g in grants
+    ]
+
+
+def _lines(facts: Any, indent: str = "") -> list[str]:
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            shown = [", ".join(f"{k} {_short(v)}" for k, v in item.items()) for item in value[:20]]
+            more = [f"{indent}  ... and {len(value) - 20} more (--json lists all)"] if len(value) > 20 else []
+            lines += [f"{indent}{key}:", *(f"{indent}  {text}" for text in shown), *more]
+        else:
+            lines.append(f"{indent}{key}: {_short(value)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value) or "none"
+    return "-" if value is None else str(value)

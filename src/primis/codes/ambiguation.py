@@ -1,0 +1,102 @@
+"""Sparse coding with ambiguation (SCA): decoys on the complement of the support, paper Eq. (1)-(2).
+
+    Z_p = Z + N,  supp(N) within the complement of supp(Z)          ambiguate
+    Z   = Z_p on the support                                        purify
+
+What hides is which entries are true; everything about the decoys is therefore drawn to look like the
+true ones: how many fall on an atom follows how many true entries it has, and their values are drawn
+from the true values of the same atom. How little that hides from an attacker who has the encoder is
+measured in docs/threat-model.md; it is never called safe.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+
+Draw = Callable[[int], bytes]
+"""n -> n random bytes. `secrets.token_bytes` everywhere but in test vectors."""
+
+
+def ambiguate(levels: np.ndarray, decoys: int, *, draw: Draw = secrets.token_bytes) -> np.ndarray:
+    """Z_p: levels (..., LM, h, w) with `decoys` more non-zeros, none of them on the support.
+
+    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros.
+    Raises ValueError outside that range.
+    """
+    flat = np.moveaxis(levels, -3, 0).reshape(levels.shape[-3], -1)  # (LM, positions)
+    room = flat.shape[1] - np.count_nonzero(flat, axis=1)
+    if not 0 <= decoys <= room.sum():
+        raise ValueError(f"decoys is {decoys}, expected 0..{room.sum()}")
+    public = flat.copy()
+    shares = share_out(decoys, np.count_nonzero(flat, axis=1), room)
+    for atom in np.flatnonzero(shares):
+        free = np.flatnonzero(flat[atom] == 0)
+        chosen = free[choose(len(free), int(shares[atom]), draw)]
+        values = _values_like(flat, atom)
+        public[atom, chosen] = values[_below(len(values), len(chosen), draw)]
+    shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])
+    return np.moveaxis(public.reshape(shape), 0, -3)
+
+
+def purify(public: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Z: the public code on the support, zero elsewhere; both (..., LM, h, w)."""
+    return np.where(support, public, public.dtype.type(0))
+
+
+def share_out(total: int, weights: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Split `total` in proportion to weights, none above its room; whole numbers that add up.
+
+    weights, room: (n,) of non-negative integers with total <= sum of room. Deterministic.
+    """
+    shares = np.zeros(len(room), np.int64)
+    while (left := total - int(shares.sum())) > 0:
+        open_ = room > shares
+        pull = np.where(open_, weights, 0).astype(np.float64)
+        if not pull.any():
+            pull = (room - shares).astype(np.float64)
+        ideal = left * pull / pull.sum()
+        step = np.minimum(np.floor(ideal).astype(np.int64), room - shares)
+        if not step.any():
+            step[np.argsort(-np.where(open_, ideal, -1), kind="stable")[:left]] = 1
+            step = np.minimum(step, room - shares)
+        shares += step
+    return shares
+
+
+def order(n: int, draw: Draw) -> np.ndarray:
+    """A uniformly random order of 0..n-1, from 64 random bits each."""
+    return np.argsort(np.frombuffer(draw(8 * n), "<u8"), kind="stable")
+
+
+def choose(n: int, k: int, draw: Draw) -> np.ndarray:
+    """A uniformly random set of k of 0..n-1, sorted."""
+    if 4 * k >= n:
+        return np.sort(order(n, draw)[:k])
+    chosen = np.empty(0, np.int64)
+    while len(chosen) < k:  # the first k distinct ones of a uniform sequence
+        sequence = np.concatenate([chosen, _below(n, k - len(chosen) + 8, draw)])
+        _, first = np.unique(sequence, return_index=True)
+        chosen = sequence[np.sort(first)][:k]
+    return np.sort(chosen)
+
+
+def _values_like(flat: np.ndarray, atom: int) -> np.ndarray:
+    """The true values of this atom; where it has none, of the nearest atoms that have."""
+    reach = 0
+    while True:
+        values = flat[max(0, atom - reach) : atom + reach + 1]
+        values = values[values != 0]
+        if len(values):
+            return values
+        if reach > len(flat):
+            return np.array([-1, 1], flat.dtype)
+        reach = 2 * reach + 1
+
+
+def _below(limit: int, n: int, draw: Draw) -> np.ndarray:
+    """n uniform integers in 0..limit-1, for limits far under 2^32 (bias below limit / 2^32)."""
+    words = np.frombuffer(draw(8 * n), "<u8")
+    return ((words >> np.uint64(32)) * np.uint64(limit) >> np.uint64(32)).astype(np.int64)

@@ -1,0 +1,98 @@
+"""Every error that primis raises on purpose.
+
+    PrimisError
+    ├── UsageError                what was asked for makes no sense
+    ├── InputError                a file given to primis
+    │   ├── UnreadableImage           cannot be decoded, or is not an image
+    │   └── BadKey                    not a key of a kind that primis knows
+    ├── OutputError               a place to write to: exists already, is full, cannot be written
+    ├── FormatError               a release, byte for byte
+    │   ├── BadManifest               manifest.json
+    │   ├── BadBundle                 a bundle's layout
+    │   ├── DamagedSection            a section of a bundle does not verify or decode
+    │   └── BadGrant                  a grant
+    ├── AccessError               the release is sound, this key does not open what was asked for
+    │   ├── NoMatchingGrant           no grant for any key offered
+    │   ├── GrantExpired              its not-after date has passed
+    │   ├── TierTooLow                the grant opens a lower tier
+    │   ├── NotCovered                the grant does not cover this image
+    │   └── WrongSigner               signed, but not by whom was demanded
+    └── ModelError                weights that are missing, damaged or not the ones named
+
+A message is one line: the thing, the value in quotes, what was expected. It never holds a secret, a
+patient's data or a pixel.
+"""
+
+from __future__ import annotations
+
+
+class PrimisError(Exception):
+    """Base of all errors that primis raises on purpose; `str()` is one line for people."""
+
+
+class UsageError(PrimisError):
+    """What was asked for makes no sense."""
+
+
+class InputError(PrimisError):
+    """A file given to primis cannot be used."""
+
+
+class UnreadableImage(InputError):
+    """An input cannot be decoded, or is not an image."""
+
+
+class BadKey(InputError):
+    """Not a key of a kind that primis knows."""
+
+
+class OutputError(PrimisError):
+    """A place to write to exists already, is full or cannot be written."""
+
+
+class FormatError(PrimisError):
+    """A release is not what docs/format.md says."""
+
+
+class BadManifest(FormatError):
+    """manifest.json is malformed or its signature does not verify."""
+
+
+class BadBundle(FormatError):
+    """A bundle's layout is malformed or it is not the bundle that the manifest lists."""
+
+
+class DamagedSection(FormatError):
+    """A section of a bundle does not verify or decode."""
+
+
+class BadGrant(FormatError):
+    """A grant is malformed, altered or belongs to another release."""
+
+
+class AccessError(PrimisError):
+    """The release is sound, but this key does not open what was asked for."""
+
+
+class NoMatchingGrant(AccessError):
+    """No grant of the release is for any key that was offered."""
+
+
+class GrantExpired(AccessError):
+    """The grant's not-after date has passed."""
+
+
+class TierTooLow(AccessError):
+    """The grant opens a lower tier than the one asked for."""
+
+
+class NotCovered(AccessError):
+    """The grant does not cover this image."""
+
+
+class WrongSigner(AccessError):
+    """The release is signed, but not by the signer that was demanded."""
+
+
+class ModelError(PrimisError):
+    """Weights are missing, damaged or not the ones that a bundle names."""

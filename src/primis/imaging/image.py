@@ -1,0 +1,69 @@
+"""An image: its samples at full depth, what they mean, and the header that it came with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom": ".dcm"}
+"""Kinds of file that are read and written, and the suffix a restored file gets."""
+
+PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
+"""What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is opacity."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One image or multi-frame object.
+
+    pixels: (frames, height, width, channels), unsigned or signed integers of 8 or 16 bits, as stored:
+    no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample, 1..16.
+    spacing_mm: between rows and between columns, None where unknown. kind: a key of KINDS.
+    header: what a writer of this kind needs beyond the pixels, opaque to all others, and private.
+    """
+
+    pixels: np.ndarray = field(repr=False)
+    bit_depth: int
+    photometric: str
+    kind: str
+    spacing_mm: tuple[float, float] | None = None
+    header: bytes = field(default=b"", repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(frames, height, width, channels)."""
+        return self.pixels.shape  # type: ignore[return-value]
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the samples, uncompressed."""
+        return self.pixels.nbytes
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How a restored image differs from its source, for formats that must record it.
+
+    text: one line for people. ratio: bytes of the samples / bytes of the code. seed: any text that
+    is the same only for the same derivation of the same source (names new UIDs). group: likewise for
+    all images of a release.
+    """
+
+    text: str
+    ratio: float
+    seed: str
+    group: str
+
+
+def display(pixels: np.ndarray, photometric: str) -> np.ndarray:
+    """One frame (height, width, channels) -> (height, width[, 3]) of 8 bits for people's eyes only.
+
+    Stretches the frame's own range to 0..255 and turns MONOCHROME1 over.
+    """
+    frame = pixels[..., : 1 if photometric in ("MONOCHROME1", "MONOCHROME2", "LA") else 3].astype(np.float64)
+    low, high = frame.min(), frame.max()
+    shown = (frame - low) * (255 / max(high - low, 1e-12))
+    shown = 255 - shown if photometric == "MONOCHROME1" else shown
+    out = np.round(shown).astype(np.uint8)
+    return out[..., 0] if out.shape[-1] == 1 else out

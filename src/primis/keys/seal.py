@@ -1,0 +1,143 @@
+"""From secrets to sealed bytes: derivation, sealing and the mask of level `keyed`.
+
+    release secret, per tier --HKDF, salt = bundle id--> image secret, per tier --HKDF--> tile secret
+    release secret of a tier --HKDF--> release secret of the tier below
+
+Each key that reaches a cipher is derived for one use: a fresh bundle id (128 random bits) at each
+sharing, the name of the section or the number of the tile. No key meets two messages, so the nonce is
+constant. docs/format.md, section 4, is the specification; docs/threat-model.md the proof.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from primis.errors import DamagedSection, InputError
+
+TIERS = ("preview", "diagnostic", "original")
+"""From the lowest to the highest; each opens what the ones before it open."""
+
+TAG_BYTES = 16
+_LENGTH_BYTES = 8
+_MAX_SEALED = 2**31 - 64
+_PREFIX = b"primis/1 "
+
+
+@dataclass(frozen=True)
+class Secret:
+    """32 bytes that open something; they show in no repr."""
+
+    value: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.value) != 32:
+            raise ValueError(f"a secret has {len(self.value)} bytes, expected 32")
+
+    @classmethod
+    def new(cls) -> Secret:
+        """From the operating system's generator."""
+        return cls(secrets.token_bytes(32))
+
+
+def derive(secret: Secret, purpose: str, salt: bytes = b"") -> Secret:
+    """HKDF-SHA256 (RFC 5869) of a secret for one purpose."""
+    kdf = HKDF(SHA256(), 32, salt=salt or None, info=_PREFIX + purpose.encode())
+    return Secret(kdf.derive(secret.value))
+
+
+def release_secrets(secret: Secret, tier: str) -> dict[str, Secret]:
+    """The release secrets of this tier and of all below it, from the one of this tier."""
+    opened = {tier: secret}
+    for lower in reversed(TIERS[: TIERS.index(tier)]):
+        secret = opened[lower] = derive(secret, f"tier {lower}")
+    return opened
+
+
+def image_secret(release_secret: Secret, bundle_id: str) -> Secret:
+    """The secret of one image at the tier of the release secret."""
+    return derive(release_secret, "image", salt=bytes.fromhex(bundle_id))
+
+
+def tile_secret(secret: Secret, tile: int) -> Secret:
+    """The secret of one tile of an image at the tier of the image secret."""
+    return derive(secret, f"tile {tile}")
+
+
+def seal(plaintext: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes:
+    """ChaCha20-Poly1305 (RFC 8439) under a key derived for `purpose`; 16 bytes longer.
+
+    binding is authenticated with it: the bundle's header. A pair (secret, purpose) seals one message.
+    """
+    if len(plaintext) > _MAX_SEALED:
+        raise InputError(f"a part of {len(plaintext)} bytes cannot be sealed, expected at most {_MAX_SEALED}")
+    return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).encrypt(bytes(12), plaintext, binding)
+
+
+def unseal(sealed: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes:
+    """Inverse of `seal`; raises DamagedSection where a byte, the key or the binding differs."""
+    try:
+        return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).decrypt(bytes(12), sealed, binding)
+    except InvalidTag:
+        raise DamagedSection(
+            f'section "{purpose}" does not verify under the key offered: it was altered, or sealed for another'
+        ) from None
+
+
+def pad(plaintext: bytes, size: int) -> bytes:
+    """Length, plaintext, zeros: `size` bytes in all."""
+    if len(plaintext) + _LENGTH_BYTES > size:
+        raise ValueError(f"{len(plaintext)} bytes do not fit in {size} with their length")
+    return struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - _LENGTH_BYTES - len(plaintext))
+
+
+def unpad(padded: bytes) -> bytes:
+    """Inverse of `pad`; raises DamagedSection if it is none."""
+    length = struct.unpack(">Q", padded[:_LENGTH_BYTES])[0] if len(padded) >= _LENGTH_BYTES else -1
+    if not 0 <= length <= len(padded) - _LENGTH_BYTES or any(padded[_LENGTH_BYTES + length :]):
+        raise DamagedSection(f"a padded part of {len(padded)} bytes is malformed")
+    return padded[_LENGTH_BYTES : _LENGTH_BYTES + length]
+
+
+def padded_size(length: int, floor: int = 1024) -> int:
+    """The size to pad a part of content-dependent length to: Padmé, at least `floor`.
+
+    Padmé (Nikitin et al., PoPETs 2019, algorithm 1) leaves the top bits of the length and rounds up
+    the rest: at most 12 % longer, and O(log log length) bits of it visible.
+    """
+    need = max(length + _LENGTH_BYTES, floor)
+    exponent = need.bit_length() - 1
+    mask = (1 << (exponent - exponent.bit_length())) - 1
+    return (need + mask) & ~mask
+
+
+def mask(slots: np.ndarray, secret: Secret) -> np.ndarray:
+    """Level `keyed`: permute the slots of a tile, then add a keystream. (n,) uint16 -> (n,) uint16."""
+    order, stream = _order_and_stream(len(slots), secret)
+    return slots[order] ^ stream
+
+
+def unmask(masked: np.ndarray, secret: Secret) -> np.ndarray:
+    """Inverse of `mask`."""
+    order, stream = _order_and_stream(len(masked), secret)
+    slots = np.empty_like(masked)
+    slots[order] = masked ^ stream
+    return slots
+
+
+def _order_and_stream(n: int, secret: Secret) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(np.frombuffer(_keystream(derive(secret, "order"), 8 * n), "<u8"), kind="stable")
+    return order, np.frombuffer(_keystream(derive(secret, "mask"), 2 * n), "<u2")
+
+
+def _keystream(secret: Secret, length: int) -> bytes:
+    """ChaCha20 (RFC 8439) keystream from block 0 under nonce 0."""
+    return Cipher(algorithms.ChaCha20(secret.value, bytes(16)), mode=None).encryptor().update(bytes(length))

@@ -1,0 +1,85 @@
+"""A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
+
+Loading needs NumPy only. The network's tensors are named as in `autoencoder.py`, after "network.";
+the integer tables of the support coder (`codes/support.py`) after "support.".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from primis.codes.support import SupportModel
+from primis.errors import ModelError
+from primis.network.presets import Preset
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A preset, its trained tensors, its tables, and how it came about.
+
+    digest: SHA-256 of the file, 64 hex digits; bundles name it. training: data, split, recipe.
+    """
+
+    preset: Preset
+    network: dict[str, np.ndarray] = field(repr=False)
+    support: SupportModel = field(repr=False)
+    training: dict[str, Any]
+    digest: str = ""
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
+    """Write the file; returns its digest."""
+    tensors = {f"network.{name}": np.ascontiguousarray(t) for name, t in checkpoint.network.items()}
+    tensors |= {f"support.{f.name}": np.ascontiguousarray(getattr(checkpoint.support, f.name)) for f in fields(SupportModel)}
+    manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
+    data = save(tensors, {"primis": json.dumps(manifest, sort_keys=True)})
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises ModelError if the file is missing, damaged or of another format."""
+    try:
+        data = path.read_bytes()
+        tensors = load(data)
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        manifest = json.loads(head["__metadata__"]["primis"])
+        if manifest["format"] != 1:
+            raise ValueError
+        preset = Preset(**manifest["preset"])
+        support = SupportModel(*(tensors[f"support.{f.name}"] for f in fields(SupportModel)))
+        network = {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
+    except OSError as error:
+        raise ModelError(f'model "{path}" cannot be read: {error.strerror}') from None
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        raise ModelError(f'model "{path}" is damaged or not a primis model of format 1') from None
+    return Checkpoint(preset, network, support, manifest["training"], hashlib.sha256(data).hexdigest())
+
+
+def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:
+    """The model with this digest, among the shipped ones and the files in `also`. Raises ModelError."""
+    offered = []
+    for path in (*also, *sorted(WEIGHTS.glob("*.safetensors"))):
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f'model "{path}" cannot be read: {error.strerror}') from None
+        if found == digest:
+            return read_checkpoint(path)
+        offered.append(f"{path.stem} {found[:12]}")
+    raise ModelError(f'model "{digest[:12]}" is needed, but only these are here: {", ".join(offered) or "none"}')
+
+
+def shipped(name: str = "default") -> Path:
+    """The file of a model that comes with primis."""
+    return WEIGHTS / f"{name}.safetensors"

@@ -1,0 +1,388 @@
+"""One image to one bundle and back: the sharing and the reconstruction phase (docs/format.md, section 6).
+
+    1  encode a frame, keep its top S_x entries              codec
+    2  code the supports, per tier and tile; drop entries     codes/support
+       until they fit the room that the settings give
+    3  add decoys until S_x + S_n entries per position        codes/ambiguation
+    4  publish the values; keyed: permuted and masked         keys/seal
+    5  seal supports, index, scales, header, original         keys/seal
+    6  lay out, check, hand over                              bundle/layout
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
+from primis.codec import Codec, Scale
+from primis.codes.ambiguation import Draw, ambiguate, order, purify
+from primis.codes.sparse import SparseCode
+from primis.codes.support import code_ranges, decode_plain, decode_support, encode_plain, encode_support
+from primis.errors import BadBundle, DamagedSection, InputError, ModelError, TierTooLow
+from primis.imaging.files import render
+from primis.imaging.image import KINDS, PHOTOMETRIC, Derivation, Image
+from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_secret, unmask, unpad, unseal
+
+TILE = 32
+"""Positions of a tile's side in new bundles."""
+
+_RECORD = struct.Struct(">5I")
+_PLAIN = struct.Struct(">2I")
+_FIT_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A new bundle. kept: S_x that the image really got, after its supports were made to fit."""
+
+    data: bytes
+    kept: float
+
+
+@dataclass(frozen=True)
+class Restored:
+    """An image as a file. name: the path it was shared under, None at tier preview."""
+
+    data: bytes
+    name: str | None
+    tier: str
+    kind: str
+    image: Image | None = None
+
+
+CodecFor = Callable[[str], Codec]
+"""The codec for a model's digest; raises ModelError."""
+
+
+def share_image(
+    image: Image,
+    settings: Settings,
+    image_secrets: dict[str, Secret],
+    codec: Codec,
+    *,
+    bundle_id: str,
+    name: str,
+    original: bytes | None = None,
+    draw: Draw = secrets.token_bytes,
+) -> Shared:
+    """Encode, ambiguate, mask and seal one image.
+
+    image_secrets: for all TIERS. name: what the restored file is called; sealed. original: the file
+    to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
+    """
+    frames, height, width, channels = image.shape
+    geometry = Geometry(channels, frames, height, codec.preset.stride, TILE, width)
+    header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
+    secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
+    index, public, pools, scales, kept = [], [], [], [], 0
+    for frame, tiles in zip(image.pixels, secrets_of, strict=True):
+        z, scale = codec.encode(frame)
+        code, streams = _fit(z, header, codec)
+        kept += int(np.count_nonzero(code.levels))
+        decoys = header.slots - int(np.count_nonzero(code.levels))
+        z_p = ambiguate(code.levels, decoys, draw=draw)
+        values, runs = _publish(z_p, code, header, tiles, draw)
+        pool, places = _pool(streams, header, tiles, draw)
+        public.append(values)
+        pools.append(pool)
+        index.append(_index(runs, places, code, header, tiles))
+        scales.append([scale.low, scale.high, code.threshold])
+    parts = {
+        "info": _seal_info(image, scales, header, image_secrets["preview"]),
+        "index": b"".join(index),
+        "public": b"".join(public),
+        "supports": b"".join(pools),
+        "header": _seal_header(image, name, header, image_secrets["diagnostic"]),
+    }
+    if original is not None:
+        padded = pad(original, padded_size(len(original)))
+        parts["original"] = seal(padded, image_secrets["original"], "original", header.binding)
+    return Shared(write_bundle(header, parts), kept / (frames * geometry.positions))
+
+
+def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, codec_for: CodecFor, *, group: str) -> Restored:
+    """Open a bundle at a tier. group: the release's id, for what a restored file records of its origin."""
+    header, parts = read_bundle(data, "")
+    if tier == "original":
+        return _restore_original(header, parts, image_secrets)
+    image, code_bytes = decode_image(header, parts, image_secrets, tier, codec_for)
+    name, source_header = None, b""
+    if tier == "diagnostic":
+        name, source_header = _unseal_header(header, parts, image_secrets["diagnostic"])
+    image = replace(image, header=source_header)
+    text = (f"primis: S_x = {header.settings.sparsity:g} non-zeros per {header.geometry.stride} x "
+            f"{header.geometry.stride} block, tier {tier}, model {header.model[:12]}")  # fmt: skip
+    derivation = Derivation(text, image.raw_bytes / code_bytes, f"{header.id} {tier}", f"{group} {tier}")
+    return Restored(render(image, derivation), name, tier, image.kind, image)
+
+
+def decode_image(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], tier: str, codec_for: CodecFor
+) -> tuple[Image, int]:
+    """The image at tier preview or diagnostic, without its source header; and the bytes of its code."""
+    codec = codec_for(header.model)
+    if codec.preset.stride != header.geometry.stride:
+        raise ModelError(f'model "{header.model[:12]}" has stride {codec.preset.stride}, the bundle {header.geometry.stride}')
+    info = _unseal_info(header, parts, image_secrets["preview"])
+    geometry = header.geometry
+    shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
+    pixels = np.empty(shape, np.dtype(info["dtype"]))
+    for frame, (low, high, threshold) in enumerate(info["frames"]):
+        levels = _open_code(header, parts, image_secrets, frame, tier, codec)
+        opened = 1 if tier == "preview" else None
+        code = SparseCode(levels, threshold)
+        pixels[frame] = codec.decode(code, Scale(low, high), shape[1:3], pixels.dtype, opened)
+    spacing = tuple(info["spacing_mm"]) if info["spacing_mm"] else None
+    image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], spacing)
+    return image, sum(len(parts[n]) for n in ("info", "index", "public", "supports"))
+
+
+def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_id: str) -> bytes:
+    """The same image under new secrets and a new id, without decoding it: for `rekey`."""
+    before, parts = read_bundle(data, bundle_id)
+    after = Header(bundle_id, before.geometry, before.settings, before.model)
+    frames = range(before.geometry.frames)
+    public = bytearray(parts["public"])
+    supports, index = bytearray(secrets.token_bytes(len(parts["supports"]))), []
+    for frame in frames:
+        tiles = zip(_tile_secrets(before, old, frame), _tile_secrets(after, new, frame), strict=True)
+        for number, (was, now) in enumerate(tiles):
+            record = _unseal_record(before, parts, was, frame * before.records + number)
+            index.append(seal(_RECORD.pack(*record), now, "index", after.binding))
+            at, length, _, stream_at, stream_length = record
+            if before.settings.protection == "keyed":
+                place = slice(2 * (frame * before.slots + at), 2 * (frame * before.slots + at + length))
+                slots = unmask(np.frombuffer(bytes(parts["public"][place]), "<u2"), was)
+                public[place] = mask(slots, now).astype("<u2").tobytes()
+            if stream_length:
+                place = slice(frame * before.pool + stream_at, frame * before.pool + stream_at + stream_length)
+                stream = unseal(parts["supports"][place], was, "supports", before.binding)
+                supports[place] = seal(stream, now, "supports", after.binding)
+    fresh = {"index": b"".join(index), "public": bytes(public), "supports": bytes(supports)}
+    for name, tier in (("info", "preview"), ("header", "diagnostic"), ("original", "original")):
+        if name in parts:
+            plain = unseal(parts[name], old[tier], name, before.binding)
+            fresh[name] = seal(plain, new[tier], name, after.binding)
+    return write_bundle(after, fresh)
+
+
+def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int) -> list[Secret | None]:
+    """The secret of each index record of a frame; None for a tier whose secret is not at hand."""
+    count = len(header.geometry.tiles)
+    return [
+        tile_secret(image_secrets[tier], frame * count + tile) if tier in image_secrets else None
+        for tier in TIERS[:2]
+        for tile in range(count)
+    ]
+
+
+def _runs(header: Header) -> list[tuple[range, tuple[int, slice, slice]]]:
+    """(atoms, tile) of each index record of a frame."""
+    ranges = code_ranges(header.geometry.stride**2)
+    return [(atoms, tile) for atoms in ranges for tile in header.geometry.tiles]
+
+
+def _fit(z: np.ndarray, header: Header, codec: Codec) -> tuple[SparseCode, list[bytes]]:
+    """Top-S, and the coded supports per record; fewer entries where those would not fit the room."""
+    entries = header.entries
+    room = header.pool - header.records * TAG
+    for _ in range(_FIT_STEPS):
+        code = codec.sparsify(z, entries)
+        streams = _encode_streams(code, header, codec)
+        size = sum(len(s) for s in streams)
+        if size <= room:
+            return code, streams
+        entries = int(entries * min(0.97, 0.995 * room / size))
+    raise InputError(f"the supports need {size} bytes, the settings leave {room}: raise support_bits")
+
+
+def _encode_streams(code: SparseCode, header: Header, codec: Codec) -> list[bytes]:
+    support = code.support
+    model = codec.checkpoint.support
+    return [encode_support(support[c][:, y, x], atoms, model) for atoms, (c, y, x) in _runs(header)]
+
+
+def _publish(
+    z_p: np.ndarray, code: SparseCode, header: Header, tiles: list[Secret], draw: Draw
+) -> tuple[bytes, list[tuple[int, int]]]:
+    """Section `public` of one frame, and (first slot, slots) of each record."""
+    if header.settings.protection == "sca":
+        return _publish_plain(z_p, header), [(0, 0)] * header.records
+    runs = []
+    for (atoms, (c, y, x)), secret in zip(_runs(header), tiles, strict=True):
+        where = (c, slice(atoms.start, atoms.stop), y, x)
+        levels, true = z_p[where], code.levels[where] != 0
+        slots = np.concatenate([levels[true], levels[(levels != 0) & ~true]])  # true ones first
+        runs.append(mask(slots.astype("<i2").view("<u2"), secret))
+    lay = order(len(runs), draw)
+    starts = np.zeros(len(runs), np.int64)
+    starts[lay] = np.cumsum([0, *(len(runs[i]) for i in lay[:-1])])
+    values = np.concatenate([runs[i] for i in lay]).astype("<u2").tobytes()
+    return values, [(int(start), len(run)) for start, run in zip(starts, runs, strict=True)]
+
+
+def _publish_plain(z_p: np.ndarray, header: Header) -> bytes:
+    parts = []
+    for c, y, x in header.geometry.tiles:
+        tile = z_p[c][:, y, x]
+        stream = encode_plain(tile != 0)
+        values = tile[tile != 0].astype("<i2").tobytes()
+        parts += [_PLAIN.pack(len(values) // 2, len(stream)), stream, values]
+    return b"".join(parts)
+
+
+def _pool(streams: list[bytes], header: Header, tiles: list[Secret], draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
+    """Section `supports` of one frame, and (first byte, bytes) of each record, 0 bytes if it has none."""
+    sealed = [
+        seal(stream, secret, "supports", header.binding) if stream else b""
+        for stream, secret in zip(streams, tiles, strict=True)
+    ]
+    lay = order(len(sealed), draw)
+    starts = np.zeros(len(sealed), np.int64)
+    starts[lay] = np.cumsum([0, *(len(sealed[i]) for i in lay[:-1])])
+    pool = b"".join(sealed[i] for i in lay)
+    places = [(int(start), len(part)) for start, part in zip(starts, sealed, strict=True)]
+    return pool + draw(header.pool - len(pool)), places
+
+
+def _index(
+    runs: list[tuple[int, int]], places: list[tuple[int, int]], code: SparseCode, header: Header, tiles: list[Secret]
+) -> bytes:
+    records = []
+    for (atoms, (c, y, x)), run, place, secret in zip(_runs(header), runs, places, tiles, strict=True):
+        entries = int(np.count_nonzero(code.levels[c, atoms.start : atoms.stop, y, x]))
+        records.append(seal(_RECORD.pack(*run, entries, *place), secret, "index", header.binding))
+    return b"".join(records)
+
+
+def _unseal_record(header: Header, parts: dict[str, bytes], secret: Secret, number: int) -> tuple[int, ...]:
+    size = _RECORD.size + TAG
+    sealed = parts["index"][number * size : (number + 1) * size]
+    record = _RECORD.unpack(unseal(sealed, secret, "index", header.binding))
+    at, length, entries, stream_at, stream_length = record
+    keyed = header.settings.protection == "keyed"
+    if at + length > header.slots or (keyed and entries > length) or stream_at + stream_length > header.pool:
+        raise DamagedSection('section "index": a record points outside its section')
+    return record
+
+
+def _open_code(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], frame: int, tier: str, codec: Codec
+) -> np.ndarray:
+    """Purify: the true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere."""
+    geometry = header.geometry
+    levels = np.zeros((geometry.channels, geometry.stride**2, *geometry.grid), np.int16)
+    plain = _read_plain(header, parts)[frame] if header.settings.protection == "sca" else None
+    tiles = _tile_secrets(header, image_secrets, frame)
+    runs = _runs(header)[: len(geometry.tiles) if tier == "preview" else None]
+    for number, ((atoms, (c, y, x)), secret) in enumerate(zip(runs, tiles, strict=False)):
+        if secret is None:
+            raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered open less')
+        at, length, entries, stream_at, stream_length = _unseal_record(header, parts, secret, frame * header.records + number)
+        known = levels[c][:, y, x] != 0
+        stream = b""
+        if stream_length:
+            start = frame * header.pool + stream_at
+            stream = unseal(parts["supports"][start : start + stream_length], secret, "supports", header.binding)
+        support = decode_support(stream, known, atoms, entries, codec.checkpoint.support)
+        support[: atoms.start] = False
+        if plain is not None:
+            levels[c][:, y, x] += purify(plain[c][:, y, x], support)
+        else:
+            start = 2 * (frame * header.slots + at)
+            slots = unmask(np.frombuffer(parts["public"][start : start + 2 * length], "<u2"), secret)
+            levels[c][:, y, x][support] = slots[:entries].astype("<u2").view("<i2")
+    return levels
+
+
+def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
+    """Z_p as anyone reads it, (c, LM, h, w) of int16 per frame.
+
+    At level `keyed` the places of the entries are not stored, since after a secret permutation they say
+    nothing; here they are drawn from the bundle's id, the same for everyone.
+    """
+    if header.settings.protection == "sca":
+        return _read_plain(header, parts)
+    geometry = header.geometry
+    slots = np.frombuffer(parts["public"], "<u2").view("<i2").reshape(geometry.frames, header.slots)
+    rng = np.random.default_rng(int(header.id, 16))
+    out = []
+    for values in slots:
+        code = np.zeros(geometry.positions * geometry.stride**2, np.int16)
+        code[rng.choice(len(code), len(values), replace=False)] = values
+        out.append(code.reshape(geometry.channels, geometry.stride**2, *geometry.grid))
+    return out
+
+
+def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
+    geometry, data, at = header.geometry, parts["public"], 0
+    frames = []
+    for _ in range(geometry.frames):
+        code = np.zeros((geometry.channels, geometry.stride**2, *geometry.grid), np.int16)
+        for c, y, x in geometry.tiles:
+            if len(data) < at + _PLAIN.size:
+                raise DamagedSection('section "public" is shorter than its tiles')
+            count, length = _PLAIN.unpack_from(data, at)
+            at += _PLAIN.size
+            shape = code[c][:, y, x].shape
+            support = decode_plain(data[at : at + length], shape, count)
+            at += length
+            values = np.frombuffer(data[at : at + 2 * count], "<i2")
+            if len(values) != count or not values.all():
+                raise DamagedSection('section "public" has values that are missing or zero')
+            at += 2 * count
+            code[c][:, y, x][support] = values
+        frames.append(code)
+    if at != len(data):
+        raise DamagedSection(f'section "public" has {len(data) - at} bytes after its last tile')
+    return frames
+
+
+def _seal_info(image: Image, scales: list[list[Any]], header: Header, secret: Secret) -> bytes:
+    body = {
+        "bit_depth": image.bit_depth,
+        "dtype": image.pixels.dtype.name,
+        "frames": scales,
+        "kind": image.kind,
+        "photometric": image.photometric,
+        "spacing_mm": image.spacing_mm,
+    }
+    plain = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    return seal(pad(plain, header.fixed_sizes["info"] - TAG), secret, "info", header.binding)
+
+
+def _unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dict[str, Any]:
+    body = json.loads(unpad(unseal(parts["info"], secret, "info", header.binding)))
+    kind, photometric = body["kind"], body["photometric"]
+    if kind not in KINDS or photometric not in PHOTOMETRIC or len(body["frames"]) != header.geometry.frames:
+        raise DamagedSection(f'section "info" describes a "{kind}" of {len(body["frames"])} frames')
+    return dict(body)
+
+
+def _seal_header(image: Image, name: str, header: Header, secret: Secret) -> bytes:
+    plain = json.dumps({"name": name}).encode() + b"\n" + image.header
+    return seal(pad(plain, padded_size(len(plain))), secret, "header", header.binding)
+
+
+def _unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> tuple[str, bytes]:
+    meta, _, source = unpad(unseal(parts["header"], secret, "header", header.binding)).partition(b"\n")
+    return str(PurePosixPath(json.loads(meta)["name"])), source
+
+
+def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:
+    if "original" not in parts:
+        raise BadBundle(f'bundle "{header.id}" has no original: it was shared without --with-original')
+    if "original" not in image_secrets:
+        raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
+    name, _ = _unseal_header(header, parts, image_secrets["diagnostic"])
+    data = unpad(unseal(parts["original"], image_secrets["original"], "original", header.binding))
+    info = _unseal_info(header, parts, image_secrets["preview"])
+    return Restored(data, name, "original", info["kind"])
