@@ -26,7 +26,22 @@ _HOMES = {
     "share": "primis.batch",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Codec",
+    "Image",
+    "PrimisError",
+    "Release",
+    "Settings",
+    "ambiguate",
+    "grant",
+    "parse_recipient",
+    "purify",
+    "read_identities",
+    "read_signer",
+    "rekey",
+    "restore",
+    "share",
+]
 
 if TYPE_CHECKING:
     from primis.batch import restore, share

@@ -39,6 +39,8 @@ from primis.sharing.release import (
 )
 
 JOURNAL = "journal.jsonl"
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one image. kept: S_x that it got; sparsity asked may be more. error: one line."""
@@ -297,5 +299,3 @@ def _clear(partial: Path) -> None:
     import shutil
 
     shutil.rmtree(partial, ignore_errors=True)
-
-

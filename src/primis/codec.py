@@ -141,7 +141,7 @@ class _TorchEngine:
             self._model.load_state_dict(state)
         except RuntimeError:
             raise ModelError(f'model "{checkpoint.digest[:12]}" does not fit its preset "{checkpoint.preset.name}"') from None
-        self._model.to(memory_format=torch.channels_last)
+        self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         with self._torch.inference_mode():

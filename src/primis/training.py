@@ -3,8 +3,8 @@
     x --encode--> z --top-S, S_x drawn per patch--> levels --decode--> x^;   loss = mean((x/t - x^)²)
 
 The squared error in units of the threshold is of the same size at every S_x, so no rate outweighs
-another, and the weights serve all of them (a preview's error counts against what its closed maps hold). The transform stays the orthonormal DCT here; the trunk of
-the decoder is what learns.
+another, and the weights serve all of them. A preview's error counts against what its closed maps hold.
+The transform stays the orthonormal DCT here; the trunk of the decoder is what learns.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from primis.network.checkpoint import Checkpoint, write_checkpoint
 from primis.network.presets import DEFAULT, Preset
 from primis.network.sparsify import quantise, top_s_threshold
 
-
 _ATOMS_PER_ENTRY = 256  # brings the loss near one
 
 
@@ -48,7 +47,7 @@ class Recipe:
     that keep only the first code map. average: decay of the averaged weights that are kept.
     """
 
-    steps: int = 18000
+    steps: int = 12000
     batch: int = 16
     patch: int = 128
     learning_rate: float = 1e-3
@@ -71,18 +70,17 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = AutoEncoder(preset).to(memory_format=torch.channels_last)
+    model = AutoEncoder(preset)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.projection.requires_grad_(False)
     averaged = copy.deepcopy(model).requires_grad_(False)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(weights, lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05)
     for step in range(recipe.steps):
         loss = _loss(model, _patches(images, recipe, rng), recipe, rng)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
@@ -113,12 +111,12 @@ def _patches(images: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Genera
     """Random crops, flipped and turned, in units of their image's range: (batch, 1, patch, patch)."""
     out = np.empty((recipe.batch, 1, recipe.patch, recipe.patch), np.float32)
     for k in range(recipe.batch):
-        image = images[rng.integers(len(images))]
+        image = images[int(rng.integers(len(images)))]
         y = rng.integers(image.shape[0] - recipe.patch + 1)
         x = rng.integers(image.shape[1] - recipe.patch + 1)
         low, high = int(image.min()), int(image.max())
         crop = image[y : y + recipe.patch, x : x + recipe.patch].astype(np.float32)
-        crop = np.rot90((crop - (low + high) / 2) / max(high - low, 1), rng.integers(4))
+        crop = np.rot90((crop - (low + high) / 2) / max(high - low, 1), int(rng.integers(4)))
         out[k, 0] = crop[:, ::-1] if rng.random() < 0.5 else crop
     return torch.from_numpy(out).to(memory_format=torch.channels_last)
 
@@ -138,7 +136,7 @@ def train_checkpoint(
     """
     frames = grey_frames(data, least=recipe.patch)
     model = train(frames, recipe, on_step=on_step)
-    tables = fit_support_model(_supports(model, frames, recipe), seed=recipe.seed)
+    tables = fit_support_model(_supports(model, frames, recipe), model.preset.atoms_per_map, seed=recipe.seed)
     tensors = {name: tensor.contiguous().numpy() for name, tensor in model.state_dict().items()}
     record = asdict(recipe) | {"data": data.name, "frames": len(frames)}
     return write_checkpoint(Checkpoint(model.preset, tensors, tables, record), out)
@@ -159,17 +157,17 @@ def _supports(model: AutoEncoder, frames: Sequence[np.ndarray], recipe: Recipe, 
     return supports
 
 
-def fit_support_model(codes: Sequence[np.ndarray], *, steps: int = 300, seed: int = 0) -> SupportModel:
+def fit_support_model(codes: Sequence[np.ndarray], first: int, *, steps: int = 300, seed: int = 0) -> SupportModel:
     """The integer tables of the support coder, by logistic regression on supports (LM, h, w) of bool.
 
-    codes should span the S_x that will be used. Weights are rounded to 1/1024 of a logit.
+    codes should span the S_x that will be used. first: atoms of the first code map. Weights are rounded to 1/1024 of a logit.
     """
     logarithm = np.floor(8 * np.log2(1 + np.arange(2048))).astype(np.int32)
     slots = np.arange(-11 * 16, 11 * 16 + 1) / 16
     probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535).astype(np.int32)
     atoms = codes[0].shape[0]
     parts = groups(atoms)
-    visits_of = [_observe(code, logarithm) for code in codes]
+    visits_of = [_observe(code, first, logarithm) for code in codes]
     bias = torch.full((len(PASSES), atoms), -5.0, requires_grad=True)
     density = torch.zeros(atoms, 2, requires_grad=True)
     weights = torch.zeros(len(parts), len(PASSES), FEATURES, 2, requires_grad=True)
@@ -187,13 +185,11 @@ def fit_support_model(codes: Sequence[np.ndarray], *, steps: int = 300, seed: in
                 some = torch.tensordot(weights[group, turn, :, 1], (x > 0).float(), 1)
                 score = torch.tensordot(weights[group, turn, :, 0], x, 1) + some + level[:, None, None]
                 losses.append(
-                    torch.nn.functional.binary_cross_entropy_with_logits(
-                        score, torch.from_numpy(bits).float(), reduction="sum"
-                    )
+                    torch.nn.functional.binary_cross_entropy_with_logits(score, torch.from_numpy(bits).float(), reduction="sum")
                 )
         loss = torch.stack(losses).sum() / 6e3
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     unit = LOGIT_UNIT
@@ -206,10 +202,10 @@ def _rounded(t: Tensor) -> np.ndarray:
     return np.round(t.detach().numpy()).astype(np.int32)
 
 
-def _observe(support: np.ndarray, logarithm: np.ndarray) -> list[tuple[int, slice, np.ndarray, np.ndarray, int]]:
+def _observe(support: np.ndarray, first: int, logarithm: np.ndarray) -> list[tuple[int, slice, np.ndarray, np.ndarray, int]]:
     """What the coder sees at each of its visits: (visit, atoms, features, bits, density)."""
     seen = []
-    for atoms in code_ranges(support.shape[0]):
+    for atoms in code_ranges(support.shape[0], first):
         entries = int(support[atoms.start : atoms.stop].sum())
         if not entries:
             continue

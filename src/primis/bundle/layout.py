@@ -36,9 +36,11 @@ _MAX_SAMPLES = 1 << 34
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shape of an image and of its code. height, width in pixels; tile in positions of the grid."""
+    """Shape of an image and of its code. height, width in pixels; tile in positions of the grid;
+    code_maps: L, each with stride² / L atoms."""
 
     channels: int
+    code_maps: int
     frames: int
     height: int
     stride: int
@@ -54,6 +56,11 @@ class Geometry:
     def positions(self) -> int:
         """Positions of one frame, over its planes."""
         return self.channels * self.grid[0] * self.grid[1]
+
+    @property
+    def atoms(self) -> int:
+        """LM: atoms at a position."""
+        return self.stride**2
 
     @property
     def tiles(self) -> list[tuple[int, slice, slice]]:
@@ -134,7 +141,7 @@ class Header:
 
     @property
     def _all(self) -> int:
-        return self.geometry.positions * self.geometry.stride**2
+        return self.geometry.positions * self.geometry.atoms
 
     @property
     def binding(self) -> bytes:
@@ -300,9 +307,11 @@ def _section(body: Any) -> Section:
 
 
 def _geometry(body: Any) -> Geometry:
-    _keys(body, {"channels", "frames", "height", "stride", "tile", "width"})
-    limits = {"channels": 4, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
+    _keys(body, {"channels", "code_maps", "frames", "height", "stride", "tile", "width"})
+    limits = {"channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
     geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, _MAX_SIDE)) for key in body})
+    if geometry.stride**2 % geometry.code_maps:
+        raise ValueError(f"has {geometry.code_maps} code maps, expected a divisor of {geometry.stride**2}")
     if geometry.channels * geometry.frames * geometry.height * geometry.width > _MAX_SAMPLES:
         raise ValueError(f"describes more than {_MAX_SAMPLES} samples")
     return geometry

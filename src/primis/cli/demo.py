@@ -62,7 +62,7 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     typer.echo(f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4")
     typer.echo("\n".join(f"  {name:<34}{value}" for name, value in rows))
     typer.echo(f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel")
-    _picture(out / "views.png", original, views, attacks)
+    _picture(out / "views.png", original, views, attacks, guess)
     typer.echo(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
     if protection == "sca":
         typer.echo("level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)")
@@ -98,13 +98,14 @@ def _refused(release: Release, key: Path, out: Path) -> str:
     return "OPENED THE RELEASE"
 
 
-def _picture(path: Path, original: Image, views: dict[str, Image], attacks: list[Verdict]) -> None:
+def _picture(path: Path, original: Image, views: dict[str, Image], attacks: list[Verdict], guess: Verdict) -> None:
     """Two rows of views under their captions."""
     world, *rest = attacks
+    none = f"without any code {guess.psnr:.1f} dB"
     cells = [
         ("the owner", "the image", display(original.pixels[0], original.photometric)),
-        ("the world", f"public code, decoded: {world.psnr:.1f} dB", _grey(world.picture, original)),
-        *((f"attack: {a.name}", f"{a.psnr:.1f} dB", _grey(a.picture, original)) for a in rest[:2]),
+        ("the world", f"public code, decoded: {world.psnr:.1f} dB; {none}", _grey(world.picture, original)),
+        *((f"attack: {a.name}", f"{a.psnr:.1f} dB; {none}", _grey(a.picture, original)) for a in rest[:2]),
         ("tier preview", "code map 1", _grey(views["preview"].pixels[0], original)),
         ("tier diagnostic", "all code maps", _grey(views["diagnostic"].pixels[0], original)),
         ("tier original", "the file itself", _grey(views["original"].pixels[0], original)),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from primis import __version__
 from primis.errors import OutputError, PrimisError, UsageError
 
 if TYPE_CHECKING:
@@ -27,28 +26,45 @@ _PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # typer 
 
 _To = Annotated[
     list[str],
-    typer.Option("--to", metavar="KEY", help="Recipient: age1..., ssh-ed25519 / ssh-rsa, a key file (also PEM or X.509), or passphrase. May be repeated; LABEL=KEY names its grant."),
+    typer.Option(
+        "--to",
+        metavar="KEY",
+        help="Recipient: age1..., ssh-ed25519 / ssh-rsa, a key file (also PEM or X.509), or passphrase. "
+        "May be repeated; LABEL=KEY names its grant.",
+    ),
 ]
-_Owner = Annotated[Optional[Path], typer.Option("--owner", metavar="FILE", help="Your own key file. [default: made at first use in the configuration folder]")]  # noqa: UP045
-_Identity = Annotated[list[Path], typer.Option("-i", "--identity", metavar="FILE", help="Your private key: age identity, SSH key or RSA PEM. May be repeated.")]
+_Owner = Annotated[
+    Path | None,
+    typer.Option("--owner", metavar="FILE", help="Your own key file. [default: made at first use in the configuration folder]"),
+]
+_Identity = Annotated[
+    list[Path],
+    typer.Option("-i", "--identity", metavar="FILE", help="Your private key: age identity, SSH key or RSA PEM. May be repeated."),
+]
 _Tier = Annotated[Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")]  # noqa: UP045
 _Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only this image (start of its id). May be repeated.")]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
 _Model = Annotated[Optional[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")]  # noqa: UP045
-_NotAfter = Annotated[Optional[str], typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")]  # noqa: UP045
+_NotAfter = Annotated[
+    str | None, typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")
+]
 _Note = Annotated[Optional[str], typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant.")]  # noqa: UP045
 
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        typer.echo(f"primis {__version__}")
+        from importlib.metadata import version as installed
+
+        typer.echo(f"primis {installed('primis')}")
         raise typer.Exit
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go.")] = Path("primis-demo"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go.")] = Path(
+        "primis-demo"
+    ),
     protection: Annotated[str, typer.Option(help="keyed or sca.")] = "keyed",
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier demo in that folder.")] = False,
 ) -> None:
@@ -59,7 +75,9 @@ def demo(
 
 
 @app.command()
-def keygen(out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")]) -> None:
+def keygen(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")],
+) -> None:
     """Make a key file; print its public key."""
     signer = _new_key(out)
     typer.echo(f"public key: {signer.recipient.text}\nsigner: {signer.public}")
@@ -70,7 +88,9 @@ def share(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
     to: _To,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
-    sparsity: Annotated[float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 1 to 32, may be fractional.")] = 4.0,
+    sparsity: Annotated[
+        float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 1 to 32, may be fractional.")
+    ] = 4.0,
     decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
@@ -102,7 +122,8 @@ def share(
         )  # fmt: skip
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
-    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({_size(size)}), tier {granted}, to: {", ".join(r.label for r in recipients)}')
+    labels = ", ".join(r.label for r in recipients)
+    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({_size(size)}), tier {granted}, to: {labels}')
     report.finish()
 
 
@@ -111,10 +132,14 @@ def restore(
     release: Annotated[Path, typer.Argument(metavar="RELEASE")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.")],
     identity: _Identity = [],  # noqa: B006
-    passphrase: Annotated[bool, typer.Option("--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for.")] = False,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for.")
+    ] = False,
     tier: _Tier = None,
     image: _Image = [],  # noqa: B006
-    signer: Annotated[Optional[str], typer.Option("--from", metavar="SIGNER", help="Refuse a release that this signer did not sign.")] = None,  # noqa: UP045
+    signer: Annotated[
+        str | None, typer.Option("--from", metavar="SIGNER", help="Refuse a release that this signer did not sign.")
+    ] = None,
     model: Annotated[list[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")] = [],  # noqa: B006
     verbose: _Verbose = False,
 ) -> None:
@@ -126,9 +151,7 @@ def restore(
     opened = Release(release, signer=signer)
     keys = _identities(identity, passphrase)
     with Report("restoring", verbose=verbose) as report:
-        results = batch.restore(
-            opened, keys, out, tier=_tier(tier), images=image, models=tuple(model), on_result=report.add
-        )
+        results = batch.restore(opened, keys, out, tier=_tier(tier), images=image, models=tuple(model), on_result=report.add)
     good = [r for r in results if r.error is None]
     tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
     typer.echo(f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}')
@@ -173,7 +196,8 @@ def rekey(
     with bar() as progress:
         task = progress.add_task("rekeying", total=len(opened.ids))
         done = sharing.rekey(opened, _signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
-    typer.echo(f'"{release}" has new secrets; grants renewed: {", ".join(done.renewed) or "none"}; dropped: {", ".join(done.dropped) or "none"}')
+    renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
+    typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
     typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
 
 
@@ -193,7 +217,7 @@ def inspect(
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images; all are trained on.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 18000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 12000,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Train weights for your own kind of images."""
@@ -232,7 +256,12 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("PRIMIS_DEBUG"):
             raise
-        _fail(f"unexpected {type(error).__name__}: this is a defect of primis", 1, None, "PRIMIS_DEBUG=1 shows where; please report it")
+        _fail(
+            f"unexpected {type(error).__name__}: this is a defect of primis",
+            1,
+            None,
+            "PRIMIS_DEBUG=1 shows where; please report it",
+        )
 
 
 def _fail(message: str, status: int, error: PrimisError | None, hint: str | None = None) -> None:

@@ -35,7 +35,7 @@ def ambiguate(levels: np.ndarray, decoys: int, *, draw: Draw = secrets.token_byt
     for atom in np.flatnonzero(shares):
         free = np.flatnonzero(flat[atom] == 0)
         chosen = free[choose(len(free), int(shares[atom]), draw)]
-        values = _values_like(flat, atom)
+        values = _values_like(flat, int(atom))
         public[atom, chosen] = values[_below(len(values), len(chosen), draw)]
     shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])
     return np.moveaxis(public.reshape(shape), 0, -3)

@@ -50,7 +50,7 @@ def top_s(coefficients: np.ndarray, entries: int) -> SparseCode:
     """Keep the `entries` largest magnitudes of z (c, LM, h, w), fewer where z has ties or zeros."""
     magnitude = np.abs(coefficients)
     peak = float(magnitude.max(initial=0.0))
-    floor = max(peak / LEVEL_LIMIT * 1.001, np.finfo(np.float32).tiny)
+    floor = max(peak / LEVEL_LIMIT * 1.001, float(np.finfo(np.float32).tiny))
     if not 0 < entries < magnitude.size:
         threshold = floor if entries else 2 * peak + 1
     else:

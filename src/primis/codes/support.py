@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import comb
 
 import constriction
@@ -24,11 +25,12 @@ from primis.errors import DamagedSection
 PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Rows and columns at which the four passes over the positions start; each has a step of 2."""
 
-_GROUPS = (0, 1, 3, 6, 10, 16, 24, 34, 48, 68, 96, 136, 188, 256)
+_GROUPS = (0, 1, 4, 10, 16, 24, 34, 48, 68, 96, 136, 188, 256)
 FEATURES = 8
 LOGIT_UNIT = 1 << 10
 """The weights and the score are logits in units of 1/1024."""
 
+_WITH_CONTEXT, _PLAIN = b"\0", b"\1"
 _MAX_LOGIT = 11 * LOGIT_UNIT
 _DENSITY_UNIT = 8
 
@@ -57,13 +59,18 @@ class SupportModel:
 
 
 def groups(atoms: int) -> list[range]:
-    """The groups of atoms that are coded together; for 256 atoms a border falls after atom 16."""
+    """The groups of atoms that are coded together."""
     bounds = [b for b in _GROUPS if b < atoms] + [atoms]
-    return [range(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [range(low, high) for low, high in pairwise(bounds)]
 
 
-def code_ranges(atoms: int, first: int = 16) -> tuple[range, range]:
-    """The atoms that tier `preview` opens (the first code map) and those that `diagnostic` adds."""
+def code_ranges(atoms: int, first: int) -> tuple[range, range]:
+    """The atoms that tier `preview` opens (the first code map) and those that `diagnostic` adds.
+
+    Raises ValueError unless the border between them is one of the coder's.
+    """
+    if not any(group.start == first for group in groups(atoms)):
+        raise ValueError(f"a first code map of {first} atoms cuts a group of the support coder")
     return range(first), range(first, atoms)
 
 
@@ -74,10 +81,19 @@ def entry_density(entries: int, positions: int) -> int:
 
 
 def encode_support(support: np.ndarray, atoms: range, model: SupportModel) -> bytes:
-    """Code the entries of `atoms` in support (LM, h, w) of bool; the atoms below count as known."""
-    entries = int(support[atoms.start : atoms.stop].sum())
-    if entries == 0:
+    """Code the entries of `atoms` in support (LM, h, w) of bool; the atoms below count as known.
+
+    The first byte says how: with context, or without where that is shorter (noise has no context).
+    """
+    part = support[atoms.start : atoms.stop]
+    if not part.any():
         return b""
+    streams = (_WITH_CONTEXT + _encode_context(support, atoms, model), _PLAIN + encode_plain(part))
+    return min(streams, key=len)
+
+
+def _encode_context(support: np.ndarray, atoms: range, model: SupportModel) -> bytes:
+    entries = int(support[atoms.start : atoms.stop].sum())
     bits: list[np.ndarray] = []
     chances: list[np.ndarray] = []
     known = support.copy()
@@ -96,9 +112,7 @@ def encode_support(support: np.ndarray, atoms: range, model: SupportModel) -> by
     return words.astype("<u4").tobytes()
 
 
-def decode_support(
-    data: bytes, known: np.ndarray, atoms: range, entries: int, model: SupportModel
-) -> np.ndarray:
+def decode_support(data: bytes, known: np.ndarray, atoms: range, entries: int, model: SupportModel) -> np.ndarray:
     """Fill `atoms` into a copy of known (LM, h, w), whose lower atoms are right.
 
     Raises DamagedSection if the stream does not hold `entries` entries.
@@ -107,9 +121,14 @@ def decode_support(
     support[atoms.start :] = False
     if entries == 0:
         return support
-    if len(data) % 4 or not data:
-        raise DamagedSection(f'section "supports": a stream has {len(data)} bytes, expected a multiple of 4')
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    how, words = data[:1], data[1:]
+    if len(words) % 4 or how not in (_WITH_CONTEXT, _PLAIN):
+        raise DamagedSection(f'section "supports": a stream of {len(data)} bytes is malformed')
+    if how == _PLAIN:
+        part = support[atoms.start : atoms.stop]
+        part[:] = decode_plain(words, part.shape, entries)
+        return support
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
     family = constriction.stream.model.Bernoulli(perfect=False)
 
     def step(where: tuple[slice, slice, slice], p: np.ndarray) -> np.ndarray:
@@ -206,7 +225,7 @@ def _neighbours(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def encode_plain(support: np.ndarray) -> bytes:
     """Code a support of any shape without context, given how many entries it has."""
     encoder = constriction.stream.queue.RangeEncoder()
-    family, p = _plain(support.size, int(support.sum()))
+    family, p = _flat_model(support.size, int(support.sum()))
     encoder.encode(support.ravel().astype(np.int32), family, p)
     words: np.ndarray = encoder.get_compressed()
     return words.astype("<u4").tobytes()
@@ -216,15 +235,15 @@ def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarra
     """Inverse of `encode_plain`. Raises DamagedSection if the stream holds another number of entries."""
     size = int(np.prod(shape))
     if len(data) % 4 or not 0 <= entries <= size:
-        raise DamagedSection(f'section "public": a stream of {len(data)} bytes for {entries} of {size} entries')
+        raise DamagedSection(f"a stream of {len(data)} bytes is malformed, expected {entries} of {size} entries")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    support = decoder.decode(*_plain(size, entries)).astype(bool).reshape(shape)
+    support = decoder.decode(*_flat_model(size, entries)).astype(bool).reshape(shape)
     if int(support.sum()) != entries:
-        raise DamagedSection(f'section "public": a stream decodes to {support.sum()} entries, expected {entries}')
+        raise DamagedSection(f"a stream decodes to {support.sum()} entries, expected {entries}")
     return support  # type: ignore[no-any-return]
 
 
-def _plain(size: int, entries: int) -> tuple[object, np.ndarray]:
+def _flat_model(size: int, entries: int) -> tuple[object, np.ndarray]:
     chance = min(max(1, (65536 * entries + size // 2) // size), 65535) / 65536
     return constriction.stream.model.Bernoulli(perfect=False), np.full(size, chance)
 

@@ -7,6 +7,7 @@ ImageType DERIVED, source and derivation, and the lossy-compression attributes (
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -81,14 +82,18 @@ def _pixels(dataset: Dataset) -> tuple[np.ndarray, str]:
     except MemoryError:
         raise UnreadableImage("does not fit in memory") from None
     except Exception as error:  # the plug-ins raise whatever they like
-        syntax = getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown") if hasattr(dataset, "file_meta") else "unknown"
+        syntax = (
+            getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown") if hasattr(dataset, "file_meta") else "unknown"
+        )
         raise UnreadableImage(f'cannot be decoded (transfer syntax "{syntax}", {type(error).__name__})') from None
     frames = int(dataset.get("NumberOfFrames") or 1)
     colour = photometric not in ("MONOCHROME1", "MONOCHROME2")
     if colour and array.shape[-1] != 3:
         raise UnreadableImage(f'has photometric interpretation "{photometric}" and shape {array.shape}, expected 3 channels')
     if array.dtype.kind not in "iu" or array.dtype.itemsize > 2 or int(dataset.get("BitsStored", 16)) < 2:
-        raise UnreadableImage(f'has samples of type "{array.dtype}", {dataset.get("BitsStored", "?")} bits stored, expected integers of 2 to 16')
+        raise UnreadableImage(
+            f'has samples of type "{array.dtype}", {dataset.get("BitsStored", "?")} bits stored, expected integers of 2 to 16'
+        )
     shape = (frames, int(dataset.Rows), int(dataset.Columns), 3 if colour else 1)
     if array.size != int(np.prod(shape)):
         raise UnreadableImage(f"has {array.size} samples, expected {shape}")
@@ -105,10 +110,8 @@ def _header(dataset: Dataset) -> bytes:
     rest.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or _uid("missing")
     rest.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
     out = io.BytesIO()
-    try:
+    with contextlib.suppress(Exception):  # an undecodable text keeps its bytes
         rest.decode()  # so that values are written anew, whatever the source's byte order
-    except Exception:
-        pass  # an undecodable text keeps its bytes
     try:
         rest.save_as(out, enforce_file_format=True)
     except Exception as error:

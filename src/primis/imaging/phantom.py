@@ -30,7 +30,9 @@ def draw_phantom(size: int = 512, *, seed: int = 0) -> np.ndarray:
     for k in range(9):
         density += 0.075 * _rib(x, y, -0.78 + 0.165 * k + sway[3], sway) * body
     for side in (-1, 1):
-        density += 0.11 * _soft(0.028 - np.abs(y + 0.80 + 0.22 * (x * side - 0.25)), 0.015) * _soft(0.33 - np.abs(x * side - 0.42), 0.05)
+        density += (
+            0.11 * _soft(0.028 - np.abs(y + 0.80 + 0.22 * (x * side - 0.25)), 0.015) * _soft(0.33 - np.abs(x * side - 0.42), 0.05)
+        )
         density += 0.10 * _vessels(x * side, y, rng) * _lung(x * side, y, sway)
     quanta = rng.poisson(900 * np.clip(1.15 - density, 0.05, None)) / 900  # thin parts are bright with photons
     signal = 0.93 - 0.72 * quanta + rng.normal(0, 0.003, (size, size))

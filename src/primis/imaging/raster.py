@@ -58,7 +58,10 @@ def write_raster(image: Image) -> bytes:
     keep: dict[str, Any] = {k: base64.b64decode(header[k]) for k in ("icc_profile", "exif") if k in header}
     if "dpi" in header and image.kind != "webp":
         keep["dpi"] = tuple(header["dpi"])
-    how = {"jpeg": {"quality": _JPEG_QUALITY, "subsampling": 0}, "webp": {"lossless": True, "exact": True}}
+    how: dict[str, dict[str, Any]] = {
+        "jpeg": {"quality": _JPEG_QUALITY, "subsampling": 0},
+        "webp": {"lossless": True, "exact": True},
+    }
     picture.save(out, image.kind.upper(), **how.get(image.kind, {}), **keep)
     return out.getvalue()
 

@@ -85,10 +85,7 @@ def read_grant(payload: bytes, where: str) -> Grant:
         body = json.loads(payload)
         if body["format"] != 1 or body["tier"] not in TIERS:
             raise ValueError
-        images = {
-            i: {t: Secret(bytes.fromhex(s)) for t, s in tiers.items() if t in TIERS}
-            for i, tiers in body["images"].items()
-        }
+        images = {i: {t: Secret(bytes.fromhex(s)) for t, s in tiers.items() if t in TIERS} for i, tiers in body["images"].items()}
         secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
         last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
         texts = {k: str(body[k]) for k in ("release", "signer", "tier", "label", "recipient")}

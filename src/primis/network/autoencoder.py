@@ -26,9 +26,7 @@ _HEAD_GAIN = 0.1  # keeps the first steps of training near the plain transform
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -71,7 +69,7 @@ class Decoder(nn.Module):
         clamped = z.clamp(-_TRUNK_CLAMP, _TRUNK_CLAMP)
         mean = z[:, :1]
         around = nn.functional.unfold(nn.functional.pad(mean, (1, 1, 1, 1), mode="replicate"), 3)
-        around = around.unflatten(2, mean.shape[2:])  # (b, 9, h, w)
+        around = around.reshape(len(mean), 9, *mean.shape[2:])  # (b, 9, h, w)
         steps = torch.asinh(torch.cat([around[:, :4], around[:, 5:]], dim=1) - mean)
         flag = opened.expand(-1, 1, *mean.shape[2:])
         return torch.cat([clamped, steps, flag], dim=1)

@@ -17,7 +17,7 @@ class Preset:
 
     name: str
     stride: int = 16
-    code_maps: int = 16
+    code_maps: int = 64
     width_16: int = 96
     width_8: int = 64
     blocks: int = 2

@@ -17,9 +17,10 @@ from primis.codes.atoms import atom_frequencies
 
 def dct_atoms(stride: int) -> np.ndarray:
     """Orthonormal DCT-II atoms, (stride², stride, stride), in the order of `atom_frequencies`."""
-    n = np.arange(stride)
-    basis = np.cos(np.pi * (2 * n[None, :] + 1) * n[:, None] / (2 * stride))  # (frequency, sample)
-    basis *= np.where(n == 0, np.sqrt(1 / stride), np.sqrt(2 / stride))[:, None]
+    k = np.arange(stride)
+    basis = np.cos(np.pi * np.outer(k, 2 * k + 1) / (2 * stride))  # (frequency, sample)
+    basis[0] *= np.sqrt(1 / stride)
+    basis[1:] *= np.sqrt(2 / stride)
     u, v = atom_frequencies(stride).T
     return basis[u][:, :, None] * basis[v][:, None, :]
 

@@ -1,12 +1,12 @@
 """One image to one bundle and back: the sharing and the reconstruction phase (docs/format.md, section 6).
 
-    1  encode a frame, keep its top S_x entries              codec
-    2  code the supports, per tier and tile; drop entries     codes/support
-       until they fit the room that the settings give
-    3  add decoys until S_x + S_n entries per position        codes/ambiguation
-    4  publish the values; keyed: permuted and masked         keys/seal
-    5  seal supports, index, scales, header, original         keys/seal
-    6  lay out, check, hand over                              bundle/layout
+1  encode a frame, keep its top S_x entries              codec
+2  code the supports, per tier and tile; drop entries     codes/support
+   until they fit the room that the settings give
+3  add decoys until S_x + S_n entries per position        codes/ambiguation
+4  publish the values; keyed: permuted and masked         keys/seal
+5  seal supports, index, scales, header, original         keys/seal
+6  lay out, check, hand over                              bundle/layout
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def share_image(
     to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
     """
     frames, height, width, channels = image.shape
-    geometry = Geometry(channels, frames, height, codec.preset.stride, TILE, width)
+    geometry = Geometry(channels, codec.preset.code_maps, frames, height, codec.preset.stride, TILE, width)
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
     secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
     index, public, pools, scales, kept = [], [], [], [], 0
@@ -129,10 +129,13 @@ def decode_image(
 ) -> tuple[Image, int]:
     """The image at tier preview or diagnostic, without its source header; and the bytes of its code."""
     codec = codec_for(header.model)
-    if codec.preset.stride != header.geometry.stride:
-        raise ModelError(f'model "{header.model[:12]}" has stride {codec.preset.stride}, the bundle {header.geometry.stride}')
+    preset, geometry = codec.preset, header.geometry
+    if (preset.stride, preset.code_maps) != (geometry.stride, geometry.code_maps):
+        raise ModelError(
+            f'model "{header.model[:12]}" has stride {preset.stride} and {preset.code_maps} code maps, '
+            f"the bundle {geometry.stride} and {geometry.code_maps}"
+        )
     info = _unseal_info(header, parts, image_secrets["preview"])
-    geometry = header.geometry
     shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
     pixels = np.empty(shape, np.dtype(info["dtype"]))
     for frame, (low, high, threshold) in enumerate(info["frames"]):
@@ -174,19 +177,18 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
     return write_bundle(after, fresh)
 
 
-def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int) -> list[Secret | None]:
-    """The secret of each index record of a frame; None for a tier whose secret is not at hand."""
+def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int, tier: str = "diagnostic") -> list[Secret]:
+    """The secret of each index record of a frame that `tier` opens. Raises TierTooLow."""
+    tiers = TIERS[: TIERS.index(tier) + 1]
+    if missing := [t for t in tiers if t not in image_secrets]:
+        raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "{missing[-1]}"')
     count = len(header.geometry.tiles)
-    return [
-        tile_secret(image_secrets[tier], frame * count + tile) if tier in image_secrets else None
-        for tier in TIERS[:2]
-        for tile in range(count)
-    ]
+    return [tile_secret(image_secrets[t], frame * count + tile) for t in tiers for tile in range(count)]
 
 
 def _runs(header: Header) -> list[tuple[range, tuple[int, slice, slice]]]:
     """(atoms, tile) of each index record of a frame."""
-    ranges = code_ranges(header.geometry.stride**2)
+    ranges = code_ranges(header.geometry.atoms, header.geometry.atoms // header.geometry.code_maps)
     return [(atoms, tile) for atoms in ranges for tile in header.geometry.tiles]
 
 
@@ -242,8 +244,7 @@ def _publish_plain(z_p: np.ndarray, header: Header) -> bytes:
 def _pool(streams: list[bytes], header: Header, tiles: list[Secret], draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
     """Section `supports` of one frame, and (first byte, bytes) of each record, 0 bytes if it has none."""
     sealed = [
-        seal(stream, secret, "supports", header.binding) if stream else b""
-        for stream, secret in zip(streams, tiles, strict=True)
+        seal(stream, secret, "supports", header.binding) if stream else b"" for stream, secret in zip(streams, tiles, strict=True)
     ]
     lay = order(len(sealed), draw)
     starts = np.zeros(len(sealed), np.int64)
@@ -279,13 +280,10 @@ def _open_code(
 ) -> np.ndarray:
     """Purify: the true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere."""
     geometry = header.geometry
-    levels = np.zeros((geometry.channels, geometry.stride**2, *geometry.grid), np.int16)
+    levels = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
     plain = _read_plain(header, parts)[frame] if header.settings.protection == "sca" else None
-    tiles = _tile_secrets(header, image_secrets, frame)
-    runs = _runs(header)[: len(geometry.tiles) if tier == "preview" else None]
-    for number, ((atoms, (c, y, x)), secret) in enumerate(zip(runs, tiles, strict=False)):
-        if secret is None:
-            raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered open less')
+    tiles = _tile_secrets(header, image_secrets, frame, tier)
+    for number, ((atoms, (c, y, x)), secret) in enumerate(zip(_runs(header), tiles, strict=False)):
         at, length, entries, stream_at, stream_length = _unseal_record(header, parts, secret, frame * header.records + number)
         known = levels[c][:, y, x] != 0
         stream = b""
@@ -316,9 +314,9 @@ def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray
     rng = np.random.default_rng(int(header.id, 16))
     out = []
     for values in slots:
-        code = np.zeros(geometry.positions * geometry.stride**2, np.int16)
+        code = np.zeros(geometry.positions * geometry.atoms, np.int16)
         code[rng.choice(len(code), len(values), replace=False)] = values
-        out.append(code.reshape(geometry.channels, geometry.stride**2, *geometry.grid))
+        out.append(code.reshape(geometry.channels, geometry.atoms, *geometry.grid))
     return out
 
 
@@ -326,7 +324,7 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
     geometry, data, at = header.geometry, parts["public"], 0
     frames = []
     for _ in range(geometry.frames):
-        code = np.zeros((geometry.channels, geometry.stride**2, *geometry.grid), np.int16)
+        code = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
         for c, y, x in geometry.tiles:
             if len(data) < at + _PLAIN.size:
                 raise DamagedSection('section "public" is shorter than its tiles')

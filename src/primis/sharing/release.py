@@ -87,7 +87,9 @@ class Release:
             data = file.read_bytes()
         except OSError as error:
             if (partial := path.with_name(path.name + PARTIAL)).is_dir():
-                raise BadManifest(f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again') from None
+                raise BadManifest(
+                    f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
+                ) from None
             raise BadManifest(f'"{path}" is not a release: {MANIFEST} cannot be read ({error.strerror})') from None
         self.manifest = read_manifest(data, str(file))
         if not verify(self.manifest.signer, self.manifest.message, self.manifest.signature):
@@ -154,7 +156,12 @@ class Release:
         """
         offered = list(identities)
         files = self.grants()
-        opened = [grant for file in files if (grant := self._open(file, offered)) is not None]
+        found = [(file, grant) for file in files if (grant := self._open(file, offered)) is not None]
+        here = (self.manifest.release, self.manifest.signer)
+        opened = [grant for _, grant in found if (grant.release, grant.signer) == here]
+        if found and not opened:
+            file, foreign = found[0]
+            raise BadGrant(f'grant "{file.path}" belongs to release "{foreign.release}", expected "{here[0]}"')
         if not opened:
             keys = ", ".join(i.label for i in offered) or "none"
             labels = ", ".join(file.label for file in files) or "none"
@@ -168,10 +175,7 @@ class Release:
             except BadKey as error:
                 raise BadGrant(f'grant "{file.path}" does not verify: {error}') from None
             if payload is not None:
-                grant = read_grant(payload, str(file.path))
-                if grant.release != self.manifest.release or grant.signer != self.manifest.signer:
-                    raise BadGrant(f'grant "{file.path}" belongs to release "{grant.release}", expected "{self.manifest.release}"')
-                return grant
+                return read_grant(payload, str(file.path))
         return None
 
 
@@ -223,7 +227,9 @@ def owner_grant(release_id: str, secret: Secret, signer: Signer) -> Grant:
 def owner_secret(release: Release, signer: Signer) -> Secret:
     """The release secret of the highest tier, from the owner's grant."""
     if release.manifest.signer != signer.public:
-        raise WrongSigner(f'release "{release.path}" is signed by "{release.manifest.signer[:16]}", this key signs as "{signer.public[:16]}"')
+        raise WrongSigner(
+            f'release "{release.path}" is signed by "{release.manifest.signer[:16]}", this key signs as "{signer.public[:16]}"'
+        )
     for grant in release.open_grants([signer.identity]):
         if grant.secret is not None and grant.tier == TIERS[-1]:
             return grant.secret
@@ -298,7 +304,9 @@ def rekey(
     grants, files = release.open_grants([signer.identity]), release.grants()
     unknown = set(without) - {f.label for f in files}
     if unknown:
-        raise UsageError(f'grant "{sorted(unknown)[0]}" is not in the release, expected one of: {", ".join(f.label for f in files)}')
+        raise UsageError(
+            f'grant "{sorted(unknown)[0]}" is not in the release, expected one of: {", ".join(f.label for f in files)}'
+        )
     fresh, release_id = Secret.new(), secrets.token_hex(16)
     new = release_secrets(fresh, TIERS[-1])
     folder = release.path.with_name(release.path.name + ".rekey" + PARTIAL)

@@ -22,7 +22,8 @@ Attack = Callable[[np.ndarray, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an attack reached. picture: its best image, in the original's grey levels; psnr in dB."""
+    """What an attack reached. psnr: of the best fit, in dB. picture: what the attacker sees, stretched
+    to the mean and the spread of the original, in its grey levels."""
 
     name: str
     picture: np.ndarray
@@ -68,8 +69,9 @@ def judge(name: str, public: np.ndarray, original: np.ndarray, entries: int, cod
     peak = float(np.abs(code.levels).max()) or 1.0
     code = SparseCode(code.levels, 1 / peak)
     guess = codec.decode(code, Scale(-(1 << 15), (1 << 15) - 1), original.shape[:2], np.dtype(np.float64))
-    picture = _best_fit(guess, original)
-    return Verdict(name, picture, psnr(original, picture, data_range))
+    spread = original.std() / max(float(guess.std()), 1e-12)
+    picture = original.mean() + spread * (guess - guess.mean())
+    return Verdict(name, picture, psnr(original, _best_fit(guess, original), data_range))
 
 
 def floor(original: np.ndarray, data_range: float) -> Verdict:

@@ -1,0 +1,54 @@
+"""A small model, small images and releases made of them; real images where they lie beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from primis.bundle.layout import Settings
+from primis.codec import Codec
+from primis.imaging.phantom import phantom_dicom
+from primis.keys.identity import generate, read_signer
+from primis.network.checkpoint import read_checkpoint
+
+VECTORS = Path(__file__).parent / "vectors"
+TINY = VECTORS / "tiny.safetensors"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75)
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    return Codec(read_checkpoint(TINY))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the image collection in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Key files of an owner, two recipients and a stranger."""
+    folder = tmp_path_factory.mktemp("keys")
+    paths = {name: folder / f"{name}.key" for name in ("owner", "alice", "bob", "stranger")}
+    for path in paths.values():
+        path.write_text(generate())
+    return paths
+
+
+@pytest.fixture(scope="session")
+def signer(keys: dict[str, Path]):
+    return read_signer(keys["owner"])
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small phantoms as DICOM."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed in (1, 2):
+        (folder / f"chest-{seed}.dcm").write_bytes(phantom_dicom(96, seed=seed))
+    return folder

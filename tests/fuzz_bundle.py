@@ -1,0 +1,33 @@
+"""Fuzz target: whatever the bytes, a bundle or manifest is read or refused with a PrimisError.
+
+`python -m tests.fuzz_bundle` with atheris installed (coverage-guided); the tests run it on mutations.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from primis.bundle.layout import read_bundle, read_manifest, write_bundle
+from primis.errors import PrimisError
+from tests.conftest import VECTORS
+
+
+def one_input(data: bytes) -> None:
+    """Anything but a PrimisError is a defect; what is read writes back to the same bytes."""
+    try:
+        header, parts = read_bundle(data, "fuzz")
+        assert write_bundle(header, parts) == data
+    except PrimisError as error:
+        assert "\n" not in str(error)
+    try:
+        assert read_manifest(data, "fuzz").write() == data
+    except PrimisError as error:
+        assert "\n" not in str(error)
+
+
+if __name__ == "__main__":
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup([*sys.argv, str(VECTORS / "bundles"), str(VECTORS / "manifests")], one_input)
+    atheris.Fuzz()

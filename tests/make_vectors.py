@@ -1,0 +1,218 @@
+"""Writes tests/vectors/ anew: one good bundle and manifest, and one file per way to be wrong.
+
+`make vectors`. Secrets, ids and draws are fixed, so the good files are the same at every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from primis.bundle.layout import MAGIC, Entry, Manifest, Settings, canonical, read_bundle
+from primis.codec import Codec
+from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom
+from primis.keys.identity import _signer, _x25519
+from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.network.autoencoder import AutoEncoder
+from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from primis.network.presets import Preset
+from primis.sharing.image_bundle import restore_image, share_image
+from primis.training import fit_support_model
+
+VECTORS = Path(__file__).parent / "vectors"
+BUNDLE_ID = "00112233445566778899aabbccddeeff"
+RELEASE_SECRET = Secret(bytes(range(32)))
+OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75)
+
+
+def fixed_draw(n: int) -> bytes:
+    """A draw for vectors only: the same bytes at every call."""
+    return hashlib.shake_256(b"primis vectors").digest(n)
+
+
+def image_secrets() -> dict[str, Secret]:
+    """Of the vector's image, at every tier."""
+    opened = release_secrets(RELEASE_SECRET, "original")
+    return {tier: image_secret(secret, BUNDLE_ID) for tier, secret in opened.items()}
+
+
+def phantom() -> Image:
+    """The image in the vector: 72 x 56, 12 bits."""
+    pixels = draw_phantom(96)[8:80, 20:76]
+    return Image(np.ascontiguousarray(pixels)[None, :, :, None], 12, "MONOCHROME2", "tiff", (0.5, 0.5), b"{}")
+
+
+def tiny_model() -> None:
+    """A model small enough to keep here: the plain transform and a fitted support coder."""
+    import torch
+
+    torch.manual_seed(0)
+    preset = Preset("tiny", width_16=8, width_8=8, blocks=1)
+    network = AutoEncoder(preset)
+    supports = []
+    for seed in range(6):
+        x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
+        z = network.encode(x)[0].detach().abs().numpy()
+        supports.append(z >= np.sort(z, axis=None)[-256 * 2 ** (seed % 5)])
+    tables = fit_support_model(supports, preset.atoms_per_map, steps=60)
+    tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    write_checkpoint(Checkpoint(preset, tensors, tables, {"data": "phantoms"}), VECTORS / "tiny.safetensors")
+
+
+def rebuild(data: bytes, change) -> bytes:
+    """The bundle with its header changed as JSON and written canonically again."""
+    length = struct.unpack(">I", data[8:12])[0]
+    body = json.loads(data[12 : 12 + length])
+    change(body)
+    head = canonical(body)
+    return MAGIC + struct.pack(">I", len(head)) + head + data[12 + length :]
+
+
+def raw_header(data: bytes, change) -> bytes:
+    """The bundle with its header changed as bytes."""
+    length = struct.unpack(">I", data[8:12])[0]
+    head = change(data[12 : 12 + length])
+    return MAGIC + struct.pack(">I", len(head)) + head + data[12 + length :]
+
+
+def altered(data: bytes, name: str) -> bytes:
+    """One byte of a section flipped, and the digest in the header made to match."""
+    header, parts = read_bundle(data, "good")
+    at = len(data) - sum(s.bytes for s in header.sections)
+    for section in header.sections:
+        if section.name == name:
+            break
+        at += section.bytes
+    part = bytearray(parts[name])
+    part[len(part) // 2] ^= 1
+    digest = hashlib.sha256(part).hexdigest()
+
+    def change(body):
+        next(s for s in body["sections"] if s["name"] == name)["sha256"] = digest
+
+    return rebuild(data[:at] + bytes(part) + data[at + len(part) :], change)
+
+
+def bad_bundles(good: bytes) -> dict[str, bytes]:
+    """Name of the failure -> bytes that a reader must reject."""
+
+    def put(*keys, value):
+        def change(body):
+            for key in keys[:-1]:
+                body = body[key]
+            body[keys[-1]] = value
+
+        return lambda: rebuild(good, change)
+
+    def sections(edit):
+        return lambda: rebuild(good, lambda body: edit(body["sections"]))
+
+    cases = {
+        "bad_magic": lambda: b"PRIMIS2\n" + good[8:],
+        "truncated": lambda: good[:-1],
+        "truncated_header": lambda: good[:40],
+        "trailing_data": lambda: good + b"\0",
+        "header_too_long": lambda: good[:8] + b"\xff\xff\xff\xff" + good[12:],
+        "header_not_json": lambda: raw_header(good, lambda h: b"[" + h[1:]),
+        "header_with_spaces": lambda: raw_header(good, lambda h: h.replace(b":", b": ", 1)),
+        "header_key_twice": lambda: raw_header(good, lambda h: h.replace(b'"format":1', b'"format":1,"format":1')),
+        "header_whole_number_with_point": lambda: raw_header(good, lambda h: h.replace(b'"height":72', b'"height":72.0')),
+        "header_deeply_nested": lambda: raw_header(good, lambda h: b"[" * 30000),
+        "header_unknown_field": put("comment", value="x"),
+        "format_2": put("format", value=2),
+        "id_upper_case": put("id", value=BUNDLE_ID.upper()),
+        "id_short": put("id", value=BUNDLE_ID[:-1]),
+        "model_not_hex": put("model", value="x" * 64),
+        "protection_unknown": put("settings", "protection", value="none"),
+        "sparsity_too_fine": put("settings", "sparsity", value=4.0001),
+        "sparsity_is_text": put("settings", "sparsity", value="4"),
+        "decoys_negative": put("settings", "decoys", value=-1),
+        "height_zero": put("geometry", "height", value=0),
+        "height_is_true": put("geometry", "height", value=True),
+        "too_many_samples": put("geometry", "frames", value=1 << 20),
+        "code_maps_do_not_divide": put("geometry", "code_maps", value=7),
+        "geometry_disagrees_with_sizes": put("geometry", "height", value=400),
+        "section_missing": sections(lambda s: s.pop(1)),
+        "section_twice": sections(lambda s: s.insert(1, s[1])),
+        "section_unknown": sections(lambda s: s[0].update(name="extra")),
+        "sections_out_of_order": sections(lambda s: s.insert(0, s.pop(1))),
+        "section_digest_wrong": sections(lambda s: s[4].update(sha256="0" * 64)),
+        "section_too_long": sections(lambda s: s[5].update(bytes=s[5]["bytes"] + 1)),
+    }
+    return {name: make() for name, make in cases.items()} | {
+        f"{name}_altered": altered(good, name) for name in ("info", "index", "supports", "header", "original")
+    }
+
+
+def manifest() -> bytes:
+    """A good manifest, signed by the vectors' owner."""
+    signer = _signer(_x25519(OWNER, "vectors"))
+    entries = (Entry(1000, "0" * 31 + "1", "a" * 64), Entry(2000, "0" * 31 + "2", "b" * 64))
+    plain = Manifest("c" * 32, "2024-01-31T12:00:00Z", "d" * 64, entries, signer.public)
+    return replace(plain, signature=signer.sign(plain.message)).write()
+
+
+def bad_manifests(good: bytes) -> dict[str, bytes]:
+    """Name of the failure -> bytes that a reader must reject."""
+    body = json.loads(good)
+
+    def put(**fields):
+        return canonical(body | fields) + b"\n"
+
+    first, second = body["bundles"]
+    return {
+        "no_newline": good[:-1],
+        "with_spaces": good.replace(b":", b": ", 1),
+        "key_twice": good.replace(b'"format":1', b'"format":1,"format":1'),
+        "unknown_field": put(comment="x"),
+        "format_2": put(format=2),
+        "bundles_out_of_order": put(bundles=[second, first]),
+        "bundle_twice": put(bundles=[first, first]),
+        "signature_upper_case": put(signature=body["signature"].upper()),
+        "signature_of_another": put(created="2024-01-31T12:00:01Z"),
+        "signer_replaced": put(signer="e" * 64),
+    }
+
+
+def main() -> None:
+    """Write all files."""
+    for kind in ("bundles", "manifests"):
+        (VECTORS / kind).mkdir(parents=True, exist_ok=True)
+        for old in (VECTORS / kind).iterdir():
+            old.unlink()
+    if not (VECTORS / "tiny.safetensors").exists():
+        tiny_model()
+    codec = Codec(read_checkpoint(VECTORS / "tiny.safetensors"))
+    shared = share_image(
+        phantom(), SETTINGS, image_secrets(), codec,
+        bundle_id=BUNDLE_ID, name="phantom.tif", original=b"the original file", draw=fixed_draw,
+    )  # fmt: skip
+    (VECTORS / "bundles" / "good.primis").write_bytes(shared.data)
+    for name, data in bad_bundles(shared.data).items():
+        (VECTORS / "bundles" / f"{name}.primis").write_bytes(data)
+    good = manifest()
+    (VECTORS / "manifests" / "good.json").write_bytes(good)
+    for name, data in bad_manifests(good).items():
+        (VECTORS / "manifests" / f"{name}.json").write_bytes(data)
+    restored = restore_image(shared.data, image_secrets(), "diagnostic", lambda digest: codec, group="vectors")
+    header, parts = read_bundle(shared.data, "good")
+    facts = {
+        "bundle_id": BUNDLE_ID,
+        "release_secret": RELEASE_SECRET.value.hex(),
+        "image_secrets": {tier: secret.value.hex() for tier, secret in image_secrets().items()},
+        "binding": header.binding.hex(),
+        "public_sha256": hashlib.sha256(parts["public"]).hexdigest(),
+        "shape": list(restored.image.shape) if restored.image else None,
+    }
+    (VECTORS / "good.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Eq. (1)-(2): decoys on the complement, as many as asked, and like the true entries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from primis.codes.ambiguation import ambiguate, choose, purify, share_out
+from primis.codes.sparse import top_s
+
+
+def code(seed: int, entries: int, shape: tuple[int, ...] = (1, 256, 6, 5)) -> np.ndarray:
+    z = np.random.default_rng(seed).laplace(size=shape).astype(np.float32)
+    return top_s(z / (1 + np.arange(shape[1]))[None, :, None, None], entries).levels
+
+
+@given(st.integers(0, 50), st.integers(0, 300), st.integers(0, 2000))
+@settings(max_examples=40, deadline=None)
+def test_purify_undoes_ambiguate(seed: int, entries: int, decoys: int) -> None:
+    levels = code(seed, entries)
+    public = ambiguate(levels, decoys)
+    assert np.count_nonzero(public) == np.count_nonzero(levels) + decoys
+    assert (purify(public, levels != 0) == levels).all()
+
+
+def test_decoys_take_true_values_of_their_atom_and_follow_its_use() -> None:
+    levels = code(1, 600, (1, 256, 12, 12))
+    public = ambiguate(levels, 600)
+    true, decoy = np.count_nonzero(levels, axis=(0, 2, 3)), np.count_nonzero(public - levels, axis=(0, 2, 3))
+    roomy = (true > 0) & (true < 72)
+    assert np.corrcoef(true[roomy], decoy[roomy])[0, 1] > 0.95
+    for atom in np.flatnonzero((true > 0) & (decoy > 0)):
+        values = set(levels[0, atom][levels[0, atom] != 0].tolist())
+        assert set((public - levels)[0, atom][(public - levels)[0, atom] != 0].tolist()) <= values
+
+
+def test_every_entry_can_be_filled_and_no_more() -> None:
+    levels = code(2, 40)
+    assert np.count_nonzero(ambiguate(levels, levels.size - np.count_nonzero(levels))) == levels.size
+    with pytest.raises(ValueError, match="expected 0"):
+        ambiguate(levels, levels.size)
+
+
+def test_the_draw_decides_and_the_default_is_fresh() -> None:
+    levels = code(3, 100)
+    fixed = [ambiguate(levels, 100, draw=lambda n: bytes(i % 251 for i in range(n))) for _ in range(2)]
+    assert (fixed[0] == fixed[1]).all()
+    assert (ambiguate(levels, 100) != ambiguate(levels, 100)).any()
+
+
+@given(st.integers(1, 200), st.data())
+def test_choose_gives_distinct_numbers(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    import secrets
+
+    chosen = choose(n, k, secrets.token_bytes)
+    assert len(set(chosen.tolist())) == k
+    assert all(0 <= c < n for c in chosen)
+
+
+def test_choose_is_uniform() -> None:
+    import secrets
+
+    counts = np.zeros(40)
+    for _ in range(4000):
+        counts[choose(40, 4, secrets.token_bytes)] += 1
+    chi2 = float(((counts - 400) ** 2 / 400).sum())
+    assert chi2 < 95  # 39 degrees of freedom: beyond it about once in a million
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20), st.data())
+def test_share_out_adds_up(pairs: list[tuple[int, int]], data: st.DataObject) -> None:
+    weights, room = (np.array(x) for x in zip(*pairs, strict=True))
+    total = data.draw(st.integers(0, int(room.sum())))
+    shares = share_out(total, weights, room)
+    assert shares.sum() == total
+    assert (shares >= 0).all()
+    assert (shares <= room).all()
+
+
+def test_top_s_keeps_the_largest() -> None:
+    z = np.random.default_rng(5).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    kept = top_s(z, 100)
+    assert np.count_nonzero(kept.levels) == 100
+    assert np.abs(z[kept.levels != 0]).min() >= np.abs(z[kept.levels == 0]).max()
+    assert np.count_nonzero(top_s(np.zeros_like(z), 10).levels) == 0
+    assert np.count_nonzero(top_s(np.ones_like(z), 10).levels) <= z.size

@@ -1,0 +1,66 @@
+"""Any size, no seams, any S_x; the preset's promise of never falling under the plain transform."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import primis.codec as codec_module
+from primis.codec import Codec
+from primis.evaluation.fidelity import psnr
+from primis.imaging.phantom import draw_phantom
+from primis.network.checkpoint import read_checkpoint, shipped
+
+
+def restored(codec: Codec, frame: np.ndarray, sparsity: float) -> np.ndarray:
+    z, scale = codec.encode(frame)
+    entries = max(1, round(sparsity * z.shape[0] * z.shape[2] * z.shape[3]))
+    return codec.decode(codec.sparsify(z, entries), scale, frame.shape[:2], frame.dtype)
+
+
+@pytest.fixture(scope="module")
+def default() -> Codec:
+    return Codec(read_checkpoint(shipped()))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (16, 16), (97, 33), (200, 130)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_any_size_and_number_of_channels(codec, size, channels) -> None:
+    rng = np.random.default_rng(0)
+    frame = np.cumsum(rng.normal(0, 3, (*size, channels)), axis=0).round().astype(np.int16)
+    out = restored(codec, frame, 8)
+    assert (out.shape, out.dtype) == (frame.shape, frame.dtype)
+    assert out.min() >= frame.min()
+    assert out.max() <= frame.max()
+
+
+@pytest.mark.parametrize("value", [0, 7, 4095, -1024])
+def test_a_flat_image_comes_back_exactly(codec, value) -> None:
+    frame = np.full((40, 50, 1), value, np.int16)
+    assert (restored(codec, frame, 4) == frame).all()
+
+
+def test_quality_grows_with_sparsity(default) -> None:
+    frame = draw_phantom(256, seed=4)[..., None]
+    quality = [psnr(frame, restored(default, frame, s), 4095) for s in (0.5, 1, 2, 4, 8, 16, 32, 64)]
+    assert quality == sorted(quality)
+
+
+def test_windows_leave_no_seam(default, monkeypatch) -> None:
+    frame = draw_phantom(256, seed=5)[..., None]
+    whole = restored(default, frame, 4).astype(int)
+    monkeypatch.setattr(codec_module, "_WINDOW", 5)
+    assert abs(restored(default, frame, 4).astype(int) - whole).max() <= 1
+
+
+def test_never_under_the_plain_transform(default) -> None:
+    """The decoder's trunk only adds: at every S_x it is at least the inverse transform alone."""
+    frame = draw_phantom(256, seed=6)[..., None]
+    plain = Codec(read_checkpoint(shipped()))
+    for name in ("coefficients", "pixels"):
+        layer = getattr(plain._engine._model.decoder, name)  # type: ignore[attr-defined]
+        layer.weight.data.zero_()
+        layer.bias.data.zero_()
+    for sparsity in (1, 4, 16, 32):
+        with_trunk = psnr(frame, restored(default, frame, sparsity), 4095)
+        assert with_trunk > psnr(frame, restored(plain, frame, sparsity), 4095) - 0.05

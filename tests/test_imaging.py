@@ -1,0 +1,177 @@
+"""Images in and out: nothing is scaled, and what cannot be read is one clear line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pydicom
+import pytest
+import tifffile
+
+from primis.errors import UnreadableImage
+from primis.imaging.files import parse, read, render
+from primis.imaging.image import Derivation, display
+from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.imaging.tiles import windows
+
+DERIVED = Derivation("test", 12.5, "seed", "group")
+GREY8 = (draw_phantom(64) >> 4).astype(np.uint8)
+GREY16 = draw_phantom(64) * 16
+COLOUR8 = np.stack([GREY8, GREY8[::-1], GREY8[:, ::-1]], axis=2)
+OPACITY8 = np.concatenate([COLOUR8, GREY8[..., None]], axis=2)
+
+
+def saved(pixels: np.ndarray, kind: str, **how: object) -> bytes:
+    out = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(out, kind, **how)
+    return out.getvalue()
+
+
+def tiff(pixels: np.ndarray, **how: object) -> bytes:
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels, **how)
+    return out.getvalue()
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.png_encode(pixels))
+
+
+FILES = {
+    "png8": (saved(GREY8, "png"), GREY8),
+    "png16": (png16(GREY16), GREY16),
+    "png16_colour": (png16(np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2)), np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2)),
+    "png_colour": (saved(COLOUR8, "png"), COLOUR8),
+    "png_opacity": (saved(OPACITY8, "png"), OPACITY8),
+    "webp_lossless": (saved(COLOUR8, "webp", lossless=True), COLOUR8),
+    "webp_grey_as_colour": (saved(np.stack([GREY8] * 3, axis=2), "webp", lossless=True), GREY8),
+    "tiff8": (tiff(GREY8), GREY8),
+    "tiff16": (tiff(GREY16), GREY16),
+    "tiff16_colour": (tiff(np.stack([GREY16] * 3, axis=2), photometric="rgb"), np.stack([GREY16] * 3, axis=2)),
+    "tiff_signed": (tiff(GREY16.astype(np.int32).astype(np.int16) - 1000), GREY16.astype(np.int32).astype(np.int16) - 1000),
+    "tiff_pages": (tiff(np.stack([GREY16, GREY16[::-1]]), photometric="minisblack"), np.stack([GREY16, GREY16[::-1]])),
+    "tiff_white_is_zero": (tiff(GREY8, photometric="miniswhite"), GREY8),
+    "dicom": (phantom_dicom(64), draw_phantom(64)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pixels_come_through_unchanged(name: str) -> None:
+    data, pixels = FILES[name]
+    image = parse(data)
+    assert image.pixels.dtype == pixels.dtype
+    assert (np.squeeze(image.pixels) == pixels).all()
+    again = parse(render(image, DERIVED))
+    assert again.pixels.shape == image.pixels.shape
+    assert (again.pixels == image.pixels).all()
+    assert (again.kind, again.photometric, again.bit_depth) == (image.kind, image.photometric, image.bit_depth)
+
+
+def test_jpeg_stays_jpeg_with_its_orientation_and_profile() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    image = parse(saved(GREY8, "jpeg", exif=exif, icc_profile=b"profile", dpi=(300, 300)))
+    with PIL.Image.open(io.BytesIO(render(image, DERIVED))) as again:
+        assert (again.format, again.mode) == ("JPEG", "L")
+        assert again.getexif()[0x0112] == 6
+        assert again.info["icc_profile"] == b"profile"
+        assert again.info["dpi"] == (300, 300)
+
+
+def test_grey_stored_as_colour_goes_back_as_colour() -> None:
+    image = parse(FILES["webp_grey_as_colour"][0])
+    assert image.shape == (1, 64, 64, 1)
+    with PIL.Image.open(io.BytesIO(render(image, DERIVED))) as again:
+        assert again.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "is no PNG"),
+        (b"hello world" * 20, "is no PNG"),
+        (FILES["png8"][0][:60], "cannot be decoded"),
+        (FILES["tiff16"][0][:100], "cannot be decoded"),
+        (phantom_dicom(64)[:600], "DICOM"),
+        (tiff(GREY8.astype(np.float32)), "float32"),
+        (saved(np.dstack([COLOUR8, GREY8]), "tiff")[:8], "cannot be decoded"),
+    ],
+)
+def test_unreadable_input_is_one_line(data: bytes, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImage, match=why) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_restored_dicom_is_a_derived_lossy_object_with_its_header() -> None:
+    source = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    image = parse(phantom_dicom(64))
+    restored = pydicom.dcmread(io.BytesIO(render(image, DERIVED)))
+    assert restored.PatientName == source.PatientName
+    assert restored.StudyInstanceUID == source.StudyInstanceUID
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert restored[keyword].value != source[keyword].value
+    assert restored.file_meta.MediaStorageSOPInstanceUID == restored.SOPInstanceUID
+    assert restored.ImageType[0] == "DERIVED"
+    assert restored.LossyImageCompression == "01"
+    assert float(restored.LossyImageCompressionRatio) == pytest.approx(12.5)
+    assert restored.LossyImageCompressionMethod == "PRIMIS_1"
+    assert restored.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert (restored.BitsStored, restored.HighBit, restored.BitsAllocated) == (12, 11, 16)
+    twice = pydicom.dcmread(io.BytesIO(render(parse(render(image, DERIVED)), DERIVED)))
+    assert list(twice.LossyImageCompressionMethod) == ["PRIMIS_1"] * 2
+
+
+def test_a_preview_has_no_header() -> None:
+    from dataclasses import replace
+
+    restored = pydicom.dcmread(io.BytesIO(render(replace(parse(phantom_dicom(64)), header=b""), DERIVED)))
+    assert not restored.PatientName
+    assert b"Phantom" not in render(replace(parse(phantom_dicom(64)), header=b""), DERIVED)
+
+
+def test_monochrome1_is_turned_over_for_display_only() -> None:
+    pixels = GREY16[..., None]
+    assert (display(pixels, "MONOCHROME1").astype(int) + display(pixels, "MONOCHROME2") == 255).all()
+
+
+REFUSED = {"test_SR.dcm": "without pixels", "RG3_JPLY.dcm": "JPEG Extended", "multiframe.dcm": "cannot be decoded"}
+
+
+def test_every_real_dicom_is_read_right_or_refused_in_one_line(real_data: Path) -> None:
+    files = sorted(p for p in (real_data / "dicom").rglob("*") if p.is_file())
+    assert len(files) > 40
+    refused = {}
+    for path in files:
+        try:
+            image, _ = read(path)
+        except UnreadableImage as error:
+            refused[path.name] = str(error)
+            continue
+        dataset = pydicom.dcmread(path)
+        again = parse(render(image, DERIVED))
+        assert (again.pixels == image.pixels).all(), path
+        assert image.shape[1:3] == (dataset.Rows, dataset.Columns)
+        assert image.shape[0] == int(dataset.get("NumberOfFrames") or 1)
+        if image.shape[3] == 1:
+            assert image.photometric == dataset.PhotometricInterpretation
+            assert image.bit_depth == dataset.BitsStored
+            assert image.pixels.dtype.kind == ("i" if dataset.PixelRepresentation else "u")
+    assert set(refused) == set(REFUSED)
+    assert all(REFUSED[name] in text and "\n" not in text for name, text in refused.items())
+
+
+def test_windows_cover_an_axis_once() -> None:
+    for length in (1, 5, 48, 49, 200):
+        seen = [i for w in windows(length, 48, 8) for i in range(w.place.start, w.place.stop)]
+        assert seen == list(range(length))
+        for w in windows(length, 48, 8):
+            assert w.outer.start + w.inner.start == w.place.start

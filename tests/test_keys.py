@@ -1,0 +1,188 @@
+"""Secrets, sealing, masks and the kinds of recipients."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primis.errors import BadKey, DamagedSection
+from primis.keys.identity import (
+    generate,
+    parse_recipient,
+    passphrase_identity,
+    passphrase_recipient,
+    read_identities,
+    read_signer,
+    verify,
+)
+from primis.keys.seal import TIERS, Secret, derive, mask, pad, padded_size, release_secrets, seal, unmask, unpad, unseal
+
+PEM, SSH, NONE = serialization.Encoding.PEM, serialization.Encoding.OpenSSH, serialization.NoEncryption()
+RSA = rsa.generate_private_key(65537, 2048)
+ED = ed25519.Ed25519PrivateKey.generate()
+
+
+def private(key: object, form: str = "PKCS8") -> bytes:
+    return key.private_bytes(PEM, getattr(serialization.PrivateFormat, form), NONE)  # type: ignore[attr-defined]
+
+
+def ssh_public(key: object) -> bytes:
+    return key.public_key().public_bytes(SSH, serialization.PublicFormat.OpenSSH) + b" alice@hospital\n"  # type: ignore[attr-defined]
+
+
+def certificate() -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hospital")])
+    day = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, RSA.public_key(), 1, day, day + datetime.timedelta(days=9999))
+    return builder.sign(RSA, hashes.SHA256()).public_bytes(PEM)
+
+
+RSA_PUBLIC_PEM = RSA.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+PAIRS = {
+    "age": None,
+    "ssh-ed25519": (ssh_public(ED), private(ED, "OpenSSH")),
+    "ssh-rsa": (ssh_public(RSA), private(RSA, "OpenSSH")),
+    "rsa-pem": (RSA_PUBLIC_PEM, private(RSA)),
+    "rsa-pkcs1": (RSA_PUBLIC_PEM, private(RSA, "TraditionalOpenSSL")),
+    "x509": (certificate(), private(RSA)),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_every_kind_of_recipient_opens_what_was_sealed_to_it(kind: str, tmp_path: Path) -> None:
+    public, key = tmp_path / "key.pub", tmp_path / "key"
+    if PAIRS[kind] is None:
+        key.write_text(generate())
+        public.write_text(read_signer(key).recipient.text)
+    else:
+        public.write_bytes(PAIRS[kind][0])
+        key.write_bytes(PAIRS[kind][1])
+    recipient = parse_recipient(str(public))
+    sealed = recipient.encrypt(b"payload")
+    [identity] = read_identities(key)
+    assert identity.decrypt(sealed) == b"payload"
+    assert identity.label == recipient.label
+    other = tmp_path / "other"
+    other.write_text(generate())
+    assert read_identities(other)[0].decrypt(sealed) is None
+    if kind == "age" or kind.startswith("ssh"):
+        assert parse_recipient(public.read_text().strip()).text == recipient.text
+
+
+def test_passphrase_opens_and_a_wrong_one_does_not() -> None:
+    sealed = passphrase_recipient("correct horse battery").encrypt(b"payload")
+    assert passphrase_identity("correct horse battery").decrypt(sealed) == b"payload"
+    assert passphrase_identity("another horse battery").decrypt(sealed) is None
+    with pytest.raises(BadKey, match="shorter than 12"):
+        passphrase_recipient("short")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("nobody", "neither a file nor a public key"),
+        ("age1qqqq", "not a valid public key"),
+        ("ssh-rsa AAAA", "not a valid public key"),
+        ("FILE:nothing here", "holds no public key"),
+        ("FILE:-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n", "cannot be read as PEM"),
+        ("FILE:" + private(rsa.generate_private_key(65537, 1024)).decode(), "1024 bits"),
+        ("FILE:" + private(ec.generate_private_key(ec.SECP256R1())).decode(), "another kind"),
+    ],
+)
+def test_a_bad_recipient_is_one_line(text: str, why: str, tmp_path: Path) -> None:
+    if text.startswith("FILE:"):
+        (tmp_path / "k").write_text(text[5:])
+        text = str(tmp_path / "k")
+    with pytest.raises(BadKey, match=why) as caught:
+        parse_recipient(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_identity_is_one_line(tmp_path: Path) -> None:
+    locked = ED.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x"))
+    cases = {"missing": None, "public": ssh_public(ED), "locked": locked, "damaged": b"AGE-SECRET-KEY-1QQQ\n", "empty": b""}
+    for name, data in cases.items():
+        path = tmp_path / name
+        if data is not None:
+            path.write_bytes(data)
+        with pytest.raises(BadKey) as caught:
+            read_identities(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_secret_in_any_repr(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    path.write_text(generate())
+    line = path.read_text().splitlines()[-1]
+    signer, secret = read_signer(path), Secret.new()
+    shown = repr(
+        [signer, read_identities(path), secret, passphrase_recipient("correct horse"), passphrase_identity("correct horse")]
+    )
+    assert line not in shown
+    assert secret.value.hex() not in shown
+    assert repr(secret.value) not in shown
+    assert "correct horse" not in shown
+
+
+def test_signatures_verify_and_do_not_for_others(keys: dict[str, Path]) -> None:
+    one, two = read_signer(keys["owner"]), read_signer(keys["alice"])
+    signature = one.sign(b"message")
+    assert verify(one.public, b"message", signature)
+    assert not verify(one.public, b"another", signature)
+    assert not verify(two.public, b"message", signature)
+    assert not verify("zz", b"message", signature)
+
+
+def test_a_tier_gives_those_below_and_not_those_above() -> None:
+    top = release_secrets(Secret.new(), "original")
+    middle = release_secrets(top["diagnostic"], "diagnostic")
+    assert list(top) == list(reversed(TIERS))
+    assert middle == {t: top[t] for t in ("diagnostic", "preview")}
+    assert len({s.value for s in top.values()}) == 3
+
+
+@given(st.binary(max_size=200))
+def test_seal_and_unseal(plain: bytes) -> None:
+    secret = Secret.new()
+    sealed = seal(plain, secret, "info", b"binding")
+    assert unseal(sealed, secret, "info", b"binding") == plain
+    for other in ((derive(secret, "x"), "info", b"binding"), (secret, "index", b"binding"), (secret, "info", b"")):
+        with pytest.raises(DamagedSection):
+            unseal(sealed, *other)
+
+
+@given(st.integers(0, 5000))
+def test_padded_sizes_grow_little_and_are_few(length: int) -> None:
+    size = padded_size(length)
+    assert length + 8 <= size <= max(1024, 1.12 * (length + 8) + 1)
+    assert unpad(pad(bytes(length), size)) == bytes(length)
+
+
+def test_malformed_padding_is_refused() -> None:
+    good = pad(b"abc", 64)
+    for bad in (good[:4], b"\xff" * 64, good[:-1] + b"x"):
+        with pytest.raises(DamagedSection):
+            unpad(bad)
+
+
+@given(st.integers(0, 400), st.integers(0, 9))
+def test_mask_and_unmask(n: int, seed: int) -> None:
+    slots = np.random.default_rng(seed).integers(0, 1 << 16, n).astype(np.uint16)
+    secret = Secret.new()
+    assert (unmask(mask(slots, secret), secret) == slots).all()
+
+
+def test_the_mask_is_uniform_whatever_the_slots() -> None:
+    masked = np.concatenate([mask(np.full(4096, 7, np.uint16), Secret.new()) for _ in range(16)])
+    for byte in (masked & 255, masked >> 8):
+        counts = np.bincount(byte, minlength=256)
+        assert float(((counts - 256) ** 2 / 256).sum()) < 380  # 255 degrees of freedom

@@ -1,0 +1,73 @@
+"""The layout against random content and random damage."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from primis.bundle.layout import Geometry, Header, Settings, canonical, read_bundle, write_bundle
+from tests.conftest import VECTORS
+from tests.fuzz_bundle import one_input
+
+SEEDS = [p.read_bytes() for p in sorted(VECTORS.glob("*/*")) if p.stat().st_size < 100_000]
+
+geometries = st.builds(
+    Geometry,
+    channels=st.integers(1, 4),
+    code_maps=st.just(64),
+    frames=st.integers(1, 3),
+    height=st.integers(1, 300),
+    stride=st.just(16),
+    tile=st.integers(1, 40),
+    width=st.integers(1, 300),
+)
+milli = st.integers(1, 32_000).map(lambda n: n / 1000)
+choices = st.builds(Settings, decoys=milli, protection=st.sampled_from(["keyed", "sca"]), sparsity=milli, support_bits=milli)
+
+
+@given(geometries, choices, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_reads_what_it_writes(geometry: Geometry, chosen: Settings, original: bool) -> None:
+    header = Header("0" * 32, geometry, chosen, "f" * 64)
+    parts = {name: bytes(size) for name, size in header.fixed_sizes.items()} | {"header": b"h"}
+    parts.setdefault("public", b"free")
+    if original:
+        parts["original"] = b"o"
+    data = write_bundle(header, parts)
+    read, again = read_bundle(data, "x")
+    assert (read.geometry, read.settings, again) == (geometry, chosen, parts)
+    assert write_bundle(read, again) == data
+
+
+@given(geometries)
+def test_tiles_cover_the_grid_once(geometry: Geometry) -> None:
+    covered = sum((y.stop - y.start) * (x.stop - x.start) for _, y, x in geometry.tiles)
+    assert covered == geometry.positions
+
+
+@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=6)), min_size=1, max_size=4))
+@settings(max_examples=400, deadline=None)
+def test_mutations_are_read_or_refused(seed: bytes, edits: list[tuple[int, bytes]]) -> None:
+    data = bytearray(seed)
+    for at, new in edits:
+        start = at % (len(data) + 1)
+        data[start : start + len(new)] = new or b""
+    one_input(bytes(data))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    one_input(data)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(values)
+def test_canonical_form_is_a_fixed_point(value: object) -> None:
+    assert canonical(json.loads(canonical(value))) == canonical(value)

@@ -1,0 +1,258 @@
+"""Share, grant, restore, rekey: what each key opens, and what none does."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from primis import batch
+from primis.bundle.layout import read_bundle
+from primis.errors import (
+    AccessError,
+    BadGrant,
+    BadManifest,
+    GrantExpired,
+    NoMatchingGrant,
+    NotCovered,
+    OutputError,
+    PrimisError,
+    TierTooLow,
+    UsageError,
+    WrongSigner,
+)
+from primis.imaging.files import read
+from primis.imaging.phantom import draw_phantom
+from primis.keys.identity import parse_recipient, read_identities, read_signer
+from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.sharing.image_bundle import read_public_code, restore_image, share_image
+from primis.sharing.release import Release, grant, rekey
+from tests.conftest import SETTINGS, TINY
+from tests.make_vectors import phantom
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, images, keys, signer) -> Path:
+    """A release of two images, with originals, granted whole to Alice."""
+    out = tmp_path_factory.mktemp("made") / "release"
+    alice = parse_recipient(f"alice={keys['alice']}")
+    results = batch.share([images], out, [alice], signer, SETTINGS, tier="original", with_original=True, model=TINY)
+    assert [r.error for r in results] == [None, None]
+    return out
+
+
+@pytest.fixture
+def release(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "release")
+    return tmp_path / "release"
+
+
+def restore(release: Path, key: Path, out: Path, **how: object) -> list[batch.Result]:
+    return batch.restore(Release(release), read_identities(key), out, models=(TINY,), **how)  # type: ignore[arg-type]
+
+
+def test_restores_every_image_of_the_same_kind_shape_and_depth(release, images, keys, tmp_path) -> None:
+    results = restore(release, keys["alice"], tmp_path / "out", tier="diagnostic")
+    assert sorted(r.name for r in results) == ["chest-1.dcm", "chest-2.dcm"]
+    for result in results:
+        image, _ = read(tmp_path / "out" / result.name)
+        source, _ = read(images / result.name)
+        assert (image.shape, image.bit_depth, image.kind) == (source.shape, source.bit_depth, source.kind)
+        assert abs(image.pixels.astype(float) - source.pixels).mean() < 0.05 * 4095
+        assert b"Phantom^Chest" in (tmp_path / "out" / result.name).read_bytes()
+
+
+def test_original_is_the_file_byte_for_byte_and_the_default(release, images, keys, tmp_path) -> None:
+    for result in restore(release, keys["alice"], tmp_path / "out"):
+        assert result.tier == "original"
+        assert (tmp_path / "out" / result.name).read_bytes() == (images / result.name).read_bytes()
+
+
+def test_nothing_private_is_public(release, keys) -> None:
+    for path in release.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            for word in (b"Phantom", b"PHANTOM", b"chest-1", b"19700101", b"AGE-SECRET"):
+                assert word not in data, path
+    assert {p.name for p in release.iterdir()} == {"manifest.json", "bundles", "grants"}
+
+
+def test_a_preview_grant_opens_the_preview_only(release, keys, signer, tmp_path) -> None:
+    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, tier="preview")
+    [first, second] = restore(release, keys["bob"], tmp_path / "out")
+    assert (first.tier, first.error, second.error) == ("preview", None, None)
+    assert b"Phantom" not in (tmp_path / "out" / first.name).read_bytes()
+    with pytest.raises(TierTooLow, match='"diagnostic" was asked for, but grant "bob" opens up to "preview"'):
+        restore(release, keys["bob"], tmp_path / "more", tier="diagnostic")
+
+
+def test_a_grant_for_one_image_opens_no_other(release, keys, signer, tmp_path) -> None:
+    before = {p: p.read_bytes() for p in release.rglob("*") if p.is_file()}
+    one, other = Release(release).ids
+    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[one], note="hello")
+    assert all(p.read_bytes() == data for p, data in before.items())
+    assert [r.id for r in restore(release, keys["bob"], tmp_path / "out")] == [one]
+    with pytest.raises(NotCovered, match=other):
+        restore(release, keys["bob"], tmp_path / "more", images=[other])
+    [opened] = Release(release).open_grants(read_identities(keys["bob"]))
+    assert (opened.note, opened.secret, set(opened.images)) == ("hello", None, {one})
+
+
+def test_a_grant_expires(release, keys, signer, tmp_path) -> None:
+    last = datetime.date(2024, 6, 30)
+    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, not_after=last)
+    restore(release, keys["bob"], tmp_path / "out", today=last)
+    with pytest.raises(GrantExpired, match="2024-06-30"):
+        restore(release, keys["bob"], tmp_path / "late", today=last + datetime.timedelta(days=1))
+
+
+def test_a_stranger_learns_which_key_is_wanted_and_which_was_offered(release, keys, tmp_path) -> None:
+    offered = read_identities(keys["stranger"])[0].label
+    with pytest.raises(NoMatchingGrant, match=rf"{offered}.*alice, owner"):
+        restore(release, keys["stranger"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_signer_is_refused(release, keys, tmp_path) -> None:
+    with pytest.raises(WrongSigner):
+        Release(release, signer="0" * 64)
+    with pytest.raises(WrongSigner):
+        grant(Release(release), parse_recipient(f"bob={keys['bob']}"), read_signer(keys["alice"]))
+
+
+def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys, tmp_path) -> None:
+    """Whoever replaces the manifest and signs it anew does not match the signer named in the grants."""
+    opened = Release(release)
+    forger = read_signer(keys["stranger"])
+    forged = replace(opened.manifest, signer=forger.public, signature="")
+    (release / "manifest.json").write_bytes(replace(forged, signature=forger.sign(forged.message)).write())
+    with pytest.raises(BadGrant, match="belongs to release"):
+        restore(release, keys["alice"], tmp_path / "out")
+
+
+def test_a_grant_of_another_release_is_refused(release, made, images, keys, signer, tmp_path) -> None:
+    alice = parse_recipient(f"alice={keys['alice']}")
+    batch.share([images], tmp_path / "second", [alice], signer, SETTINGS, model=TINY)
+    for path in (release / "grants").glob("alice.*"):
+        path.unlink()
+    [other] = (tmp_path / "second" / "grants").glob("alice.*")
+    shutil.copy(other, release / "grants")
+    with pytest.raises(BadGrant, match="belongs to release"):
+        restore(release, keys["alice"], tmp_path / "out")
+
+
+def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(release, keys, signer, tmp_path) -> None:
+    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[Release(release).ids[0]])
+    before = {r.name: (tmp_path / "a" / r.name).read_bytes() for r in restore(release, keys["alice"], tmp_path / "a")}
+    old_ids, old_grant = Release(release).ids, next((release / "grants").glob("alice.*")).read_bytes()
+    done = rekey(Release(release), signer, without=["alice"])
+    assert (done.renewed, done.dropped) == (["bob"], ["alice"])
+    assert not set(old_ids) & set(Release(release).ids)
+    with pytest.raises(NoMatchingGrant):
+        restore(release, keys["alice"], tmp_path / "b")
+    assert len(restore(release, keys["bob"], tmp_path / "c")) == 1
+    after = restore(release, keys["owner"], tmp_path / "d")
+    assert {r.name: (tmp_path / "d" / r.name).read_bytes() for r in after} == before
+    import hashlib
+
+    (release / "grants" / f"alice.{hashlib.sha256(old_grant).hexdigest()[:8]}.age").write_bytes(old_grant)
+    with pytest.raises(BadGrant, match="belongs to release"):
+        restore(release, keys["alice"], tmp_path / "e")
+    with pytest.raises(UsageError, match='"nobody" is not in the release'):
+        rekey(Release(release), signer, without=["nobody"])
+    assert {p.name for p in release.parent.iterdir()} >= {"release"}
+    assert not list(release.parent.glob("*.old")) + list(release.parent.glob("*.partial"))
+
+
+def test_an_existing_folder_is_left_alone(release, keys, tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OutputError, match="exists"):
+        restore(release, keys["alice"], tmp_path / "out")
+
+
+def test_an_incomplete_release_says_so(tmp_path) -> None:
+    (tmp_path / "r.partial").mkdir()
+    with pytest.raises(BadManifest, match="incomplete"):
+        Release(tmp_path / "r")
+    with pytest.raises(BadManifest, match="not a release"):
+        Release(tmp_path / "nothing")
+
+
+def secrets_of(bundle_id: str) -> dict[str, Secret]:
+    return {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+
+
+@pytest.mark.parametrize("protection", ["keyed", "sca"])
+def test_both_levels_restore_the_same_image(codec, protection) -> None:
+    bundle_id, settings = "a" * 32, replace(SETTINGS, protection=protection)
+    opened = secrets_of(bundle_id)
+    data = share_image(phantom(), settings, opened, codec, bundle_id=bundle_id, name="x.tif").data
+    keyed = share_image(phantom(), SETTINGS, opened, codec, bundle_id=bundle_id, name="x.tif").data
+    images = [restore_image(d, opened, "diagnostic", lambda _: codec, group="g").image for d in (data, keyed)]
+    assert (images[0].pixels == images[1].pixels).all()
+    header, parts = read_bundle(data, "x")
+    public = read_public_code(header, parts)[0]
+    assert np.count_nonzero(public) <= header.slots
+    lower = {"preview": opened["preview"]}
+    restore_image(data, lower, "preview", lambda _: codec, group="g")
+    with pytest.raises(AccessError):
+        restore_image(data, lower, "diagnostic", lambda _: codec, group="g")
+
+
+def test_sizes_at_level_keyed_do_not_depend_on_content(codec) -> None:
+    """A flat image, a chest and noise: the same geometry and settings, the same sizes everywhere."""
+    rng = np.random.default_rng(0)
+    chest = draw_phantom(128)
+    contents = [np.full_like(chest, 900), chest, rng.integers(0, 4096, chest.shape).astype(np.uint16)]
+    sizes = set()
+    for pixels in contents:
+        image = replace(phantom(), pixels=pixels[None, ..., None])
+        data = share_image(image, SETTINGS, secrets_of("b" * 32), codec, bundle_id="b" * 32, name="x").data
+        sizes.add((len(data), *((s.name, s.bytes) for s in read_bundle(data, "x")[0].sections)))
+    assert len(sizes) == 1
+
+
+def test_the_same_image_shared_twice_gives_unrelated_codes(codec) -> None:
+    codes = []
+    for digit in "cd":
+        data = share_image(phantom(), SETTINGS, secrets_of(digit * 32), codec, bundle_id=digit * 32, name="x").data
+        codes.append(np.frombuffer(read_bundle(data, "x")[1]["public"], np.uint8).astype(float))
+    assert abs(np.corrcoef(codes)[0, 1]) < 0.2
+
+
+def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:
+    noise = np.random.default_rng(1).integers(0, 4096, (1, 128, 128, 1)).astype(np.uint16)
+    shared = share_image(replace(phantom(), pixels=noise), SETTINGS, secrets_of("e" * 32), codec, bundle_id="e" * 32, name="x")
+    assert 1 < shared.kept < 3
+
+
+def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) -> None:
+    """Any byte of any file of a release: an error each time, and never another image."""
+    rng = np.random.default_rng(7)
+    release = tmp_path / "release"
+    shutil.copytree(made, release)
+    files = sorted(p for p in release.rglob("*") if p.is_file())
+    sizes = np.array([p.stat().st_size for p in files])
+    identities = read_identities(keys["alice"])
+    right = {r.id: (tmp_path / "right" / r.name).read_bytes() for r in restore(release, keys["alice"], tmp_path / "right")}
+    for number in range(1000):
+        path = files[rng.integers(len(files))] if number % 4 == 0 else files[rng.choice(len(files), p=sizes / sizes.sum())]
+        good = path.read_bytes()
+        bad = bytearray(good)
+        bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(bad))
+        out = tmp_path / f"out{number}"
+        try:
+            results = batch.restore(Release(release), identities, out, models=(TINY,))
+        except PrimisError as error:
+            assert "\n" not in str(error)
+        else:
+            assert any(r.error for r in results), path
+            for r in results:
+                assert r.error or (out / r.name).read_bytes() == right[r.id]
+            shutil.rmtree(out, ignore_errors=True)
+        path.write_bytes(good)
