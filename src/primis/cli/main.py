@@ -78,9 +78,9 @@ def demo(
 def keygen(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")],
 ) -> None:
-    """Make a key file; print its public key."""
+    """Make a key file; print its public key, the label of grants to it, and what it signs as."""
     signer = _new_key(out)
-    typer.echo(f"public key: {signer.recipient.text}\nsigner: {signer.public}")
+    typer.echo(f"public key: {signer.recipient.text}\nlabel: {signer.identity.label}\nsigner: {signer.public}")
 
 
 @app.command()

@@ -1,0 +1,35 @@
+"""What the benchmarks share: the images, the machine, and where results go."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+from primis.datasets import collect
+from primis.imaging.files import read
+from primis.imaging.image import Image
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def load(folder: Path, every: int) -> list[tuple[str, Image]]:
+    """Every n-th image of a folder, with its name."""
+    return [(name, read(path)[0]) for path, name in collect([folder])[::every]]
+
+
+def machine() -> dict[str, str]:
+    """Where and on which commit this ran."""
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {"cpu": model, "python": platform.python_version(), "commit": commit.stdout.strip()}
+
+
+def save(name: str, result: dict) -> Path:
+    """Write a result as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path

@@ -1,0 +1,5 @@
+"""`python -m primis.cli`."""
+
+from primis.cli.main import main
+
+main()

@@ -1,0 +1,150 @@
+"""Folders of images: resumed after an interruption, complete in spite of a bad file, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from primis import batch
+from primis.datasets import collect
+from primis.errors import OutputError, UnreadableImage, UsageError
+from primis.imaging.phantom import phantom_dicom
+from primis.keys.identity import parse_recipient, read_identities
+from primis.sharing.release import Release
+from tests.conftest import SETTINGS, TINY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a/one.dcm", "b/one.dcm", "b/two.dcm"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(phantom_dicom(48, seed=len(name)))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def share(folder, keys, signer, tmp_path):
+    def run(**how):
+        to = [parse_recipient(f"alice={keys['alice']}")]
+        return batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY, **how)
+
+    return run
+
+
+def interrupt_after(count: int):
+    def on_result(result: batch.Result, done: int, total: int) -> None:
+        if done == count:
+            raise KeyboardInterrupt
+
+    return on_result
+
+
+def test_files_in_folders_keep_their_places_there(folder, share, keys, tmp_path) -> None:
+    (folder / "notes.txt").write_text("not an image")
+    assert [r.name for r in share()] == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
+    batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert found == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
+
+
+def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(2))
+    assert not (tmp_path / "r").exists()
+    assert (tmp_path / "r.partial").stat().st_mode & 0o777 == 0o700
+    done = {p.name for p in (tmp_path / "r.partial" / "bundles").iterdir()}
+    results = share()
+    assert [r.resumed for r in results] == [True, True, False]
+    assert done < {p.name for p in (tmp_path / "r" / "bundles").iterdir()}
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
+    assert not (tmp_path / "r.partial").exists()
+
+
+def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(folder, share, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(2))
+    (folder / "a" / "one.dcm").write_bytes(phantom_dicom(64, seed=99))
+    journal = tmp_path / "r.partial" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])
+    assert [r.resumed for r in share()] == [False, False, False]
+    assert len(list((tmp_path / "r" / "bundles").iterdir())) == 3
+
+
+def test_other_settings_do_not_mix_with_what_was_begun(folder, share, keys, signer, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(1))
+    other = replace(SETTINGS, sparsity=8.0)
+    with pytest.raises(OutputError, match="begun with other settings"):
+        batch.share([folder], tmp_path / "r", [], signer, other, model=TINY)
+
+
+def test_a_bad_file_is_reported_and_the_others_are_shared(folder, share) -> None:
+    (folder / "a" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    results = share()
+    errors = {r.name: r.error for r in results if r.error}
+    assert list(errors) == ["a/bad.png"]
+    assert isinstance(errors["a/bad.png"], UnreadableImage)
+    assert len(results) == 4
+
+
+def test_an_interrupted_restore_goes_on_where_it_stopped(share, keys, tmp_path) -> None:
+    share()
+    release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
+    with pytest.raises(KeyboardInterrupt):
+        batch.restore(release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1))
+    assert not (tmp_path / "out").exists()
+    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    assert [r.resumed for r in results] == [True, False, False]
+    assert not list((tmp_path / "out").rglob("journal*"))
+
+
+def test_a_bundle_that_fails_does_not_stop_the_others(share, keys, tmp_path) -> None:
+    share()
+    release = Release(tmp_path / "r")
+    release.bundle_path(release.ids[1]).unlink()
+    results = batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    assert [r.error is None for r in results] == [True, False, True]
+    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 2
+
+
+def test_names_never_leave_the_output_folder(folder, keys, signer, tmp_path, monkeypatch) -> None:
+    evil = ["../../escape.dcm", "/etc/passwd", "a/../../x.dcm"]
+    monkeypatch.setattr(batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in evil])
+    to = [parse_recipient(f"alice={keys['alice']}")]
+    batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    before = set(tmp_path.rglob("*"))
+    results = batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "deep/out", models=(TINY,))
+    assert all((tmp_path / "deep/out" / r.name).resolve().is_relative_to((tmp_path / "deep/out").resolve()) for r in results)
+    new = set(tmp_path.rglob("*")) - before
+    assert all(p.is_relative_to(tmp_path / "deep") for p in new)
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_torn_file(share, tmp_path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            share()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "r.partial" / "bundles").iterdir())
+    assert all(r.error is None for r in share())
+
+
+def test_nothing_to_share_says_so(tmp_path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        collect([tmp_path / "nothing"])
+    with pytest.raises(UsageError, match="no image"):
+        collect([tmp_path])
+
+
+def test_the_journal_stays_out_of_the_release(share, tmp_path) -> None:
+    share()
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_bytes())
+    assert len(manifest["bundles"]) == 3
+    assert b"one.dcm" not in b"".join(p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file())

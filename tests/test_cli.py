@@ -1,0 +1,132 @@
+"""The command line as a user meets it: one line per error, the exit status, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from primis.imaging.phantom import phantom_dicom
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    def call(*words: object, status: int = 0, **env: str) -> subprocess.CompletedProcess:
+        surroundings = os.environ | {"PRIMIS_OWNER_KEY": str(tmp_path / "owner.key"), "COLUMNS": "200"} | env
+        command = [sys.executable, "-m", "primis.cli", *map(str, words)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, env=surroundings, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def released(run, tmp_path: Path) -> Path:
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    run("keygen", "-o", "alice.key")
+    run("share", "chest.dcm", "--to", "alice=alice.key", "-o", "r", "--model", TINY, "--with-original")
+    return tmp_path / "r"
+
+
+def test_share_grant_restore_rekey_inspect(run, released, tmp_path) -> None:
+    out = run("restore", "r", "-i", "alice.key", "-o", "out").stdout
+    assert "restored 1 of 1 images" in out
+    assert (tmp_path / "out" / "chest.dcm").read_bytes() == (tmp_path / "chest.dcm").read_bytes()
+    run("keygen", "-o", "bob.key")
+    run("grant", "r", "--to", "bob=bob.key", "--tier", "preview", "--note", "hi", "--not-after", "2999-01-01")
+    shown = json.loads(run("inspect", "r", "--json", "-i", "bob.key").stdout)
+    assert shown["opened"] == [{"label": "bob", "tier": "preview", "images": "all", "note": "hi", "not_after": "2999-01-01"}]
+    assert [g["label"] for g in shown["grants"]] == ["alice", "bob", "owner"]
+    assert "grants renewed: alice; dropped: bob" in run("rekey", "r", "--without", "bob").stdout
+    run("restore", "r", "-i", "alice.key", "-o", "again", "--from", shown["signer"])
+    assert (tmp_path / "owner.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_inspect_shows_a_bundle_and_a_grant_to_anyone(run, released) -> None:
+    bundle, granted = next((released / "bundles").iterdir()), next((released / "grants").glob("alice*"))
+    facts = json.loads(run("inspect", bundle, "--json").stdout)
+    assert {"geometry", "settings", "model", "sections"} <= set(facts)
+    assert [s["name"] for s in facts["sections"]] == ["info", "index", "public", "supports", "header", "original"]
+    assert "age X25519" in run("inspect", granted).stdout
+
+
+def test_passphrase(run, tmp_path) -> None:
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    secret = {"PRIMIS_PASSPHRASE": "correct horse battery"}
+    run("share", "chest.dcm", "--to", "passphrase", "-o", "r", "--model", TINY, **secret)
+    run("restore", "r", "--passphrase", "-o", "out", "--model", TINY, **secret)
+    wrong = run("restore", "r", "--passphrase", "-o", "o2", status=1, PRIMIS_PASSPHRASE="another horse battery")
+    assert "no grant for the key offered (passphrase)" in wrong.stderr
+
+
+USAGE = {
+    "no arguments to share": (["share"], "Missing argument"),
+    "unknown command": (["shaer"], "No such command"),
+    "sparsity is text": (["share", "x", "--to", "k", "-o", "r", "--sparsity", "four"], "--sparsity"),
+    "sparsity too high": (["share", "x", "--to", "k", "-o", "r", "--sparsity", "99"], "expected 1 to 32"),
+    "no such image": (["share", "nothing.png", "--to", "alice.key", "-o", "r2"], '"nothing.png" does not exist'),
+    "no such tier": (["restore", "r", "-i", "alice.key", "-o", "o", "--tier", "gold"], '--tier is "gold"'),
+    "no such protection": (["demo", "--protection", "rot13"], '--protection is "rot13"'),
+    "no key": (["restore", "r", "-o", "o"], "no key"),
+    "no such image id": (["restore", "r", "-i", "alice.key", "-o", "o", "--image", "zz"], 'image "zz" matches 0'),
+    "bad date": (["grant", "r", "--to", "alice.key", "--not-after", "tomorrow"], "YYYY-MM-DD"),
+    "original without the file": (["share", "x", "--to", "k", "-o", "q", "--tier", "original"], "--with-original"),
+}
+FAILURES = {
+    "folder exists": (["restore", "r", "-i", "alice.key", "-o", "."], 'folder "." exists'),
+    "not a release": (["restore", "nowhere", "-i", "alice.key", "-o", "o"], "is not a release"),
+    "wrong key": (["restore", "r", "-i", "owner.key2", "-o", "o"], "has no grant for the key offered"),
+    "missing key": (["restore", "r", "-i", "no.key", "-o", "o"], 'key file "no.key" cannot be read'),
+    "bad recipient": (["grant", "r", "--to", "nobody"], 'recipient "nobody"'),
+    "wrong signer": (["restore", "r", "-i", "alice.key", "-o", "o", "--from", "0" * 64], "expected"),
+    "model not there": (
+        ["restore", "r", "-i", "alice.key", "-o", "o", "--tier", "diagnostic"],
+        "is needed, but only these are here",
+    ),
+    "model damaged": (
+        ["share", "chest.dcm", "--to", "alice.key", "-o", "q", "--model", "chest.dcm"],
+        'model "chest.dcm" is damaged',
+    ),
+    "inspect what is nothing": (["inspect", "chest.dcm"], "neither a release, a bundle nor a grant"),
+    "key file exists": (["keygen", "-o", "alice.key"], '"alice.key" exists'),
+    "share where a release is": (["share", "chest.dcm", "--to", "alice.key", "-o", "r"], 'folder "r" exists'),
+}
+
+
+def test_every_failure_is_one_line_and_a_status(run, released, tmp_path) -> None:
+    run("keygen", "-o", "owner.key2")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for cases, status in ((USAGE, 2), (FAILURES, 1)):
+        for name, (words, message) in cases.items():
+            error = run(*words, status=status).stderr
+            lines = [line for line in error.splitlines() if not line.startswith("hint:")]
+            assert message in lines[0], name
+            assert all(line.startswith("primis: ") for line in lines), name
+            assert len(lines) <= 2, name
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_bad_image_among_good_ones_gives_status_1(run, tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "chest.dcm").write_bytes(phantom_dicom(64))
+    (tmp_path / "in" / "bad.png").write_bytes(b"nothing")
+    run("keygen", "-o", "k")
+    done = run("share", "in", "--to", "k", "-o", "r", "--model", TINY, status=1)
+    assert "shared 1 of 2 images" in done.stdout
+    assert "bad.png" in done.stderr
+
+
+def test_help_and_version(run) -> None:
+    for command in ("demo", "keygen", "share", "restore", "grant", "rekey", "inspect", "train"):
+        assert command in run("--help").stdout
+        assert "Usage" in run(command, "--help").stdout
+    assert run("--version").stdout.startswith("primis ")
