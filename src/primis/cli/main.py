@@ -226,7 +226,7 @@ def train(
 
     if out.exists():
         raise OutputError(f'"{out}" exists, expected a new file')
-    _between("steps", steps, 1, 10_000_000)
+    _between("steps", steps, 10, 10_000_000)
     with bar() as progress:
         task = progress.add_task("training", total=steps)
         on_step = lambda step, loss, _: progress.update(task, completed=step + 1, description=f"training, loss {loss:.3g}")  # noqa: E731
