@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,20 @@ def test_help_and_version(run) -> None:
         assert command in run("--help").stdout
         assert "Usage" in run(command, "--help").stdout
     assert run("--version").stdout.startswith("primis ")
+
+
+def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
+    run("keygen", "-o", "k")
+    (tmp_path / "in").mkdir()
+    for seed in range(40):
+        (tmp_path / "in" / f"{seed}.dcm").write_bytes(phantom_dicom(256))
+    words = ["share", "in", "--to", "k", "-o", "r", "--owner", "k", "--model", str(TINY)]
+    process = subprocess.Popen([sys.executable, "-m", "primis.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((tmp_path / "r.partial" / "bundles").glob("*.primis")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert error.splitlines()[-2:] == ["primis: interrupted", "hint: the same command again goes on where it stopped"]
+    assert not (tmp_path / "r").exists()
+    assert "images were done before" in run(*words).stderr

@@ -76,7 +76,9 @@ def train(
     averaged = copy.deepcopy(model).requires_grad_(False)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(weights, lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=max(0.05, 2 / recipe.steps))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=max(0.05, 2 / recipe.steps)
+    )
     for step in range(recipe.steps):
         loss = _loss(model, _patches(images, recipe, rng), recipe, rng)
         optimiser.zero_grad()

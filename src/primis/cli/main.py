@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
 _PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # typer hides the base of its errors
 
 _To = Annotated[
@@ -238,6 +239,8 @@ def main() -> None:
     """Entry point: run, and turn what was raised on purpose into one line and an exit status."""
     try:
         status = app(standalone_mode=False)
+        if status == _INTERRUPTED:  # typer has caught it already
+            raise KeyboardInterrupt
         sys.exit(status if isinstance(status, int) else 0)
     except PrimisError as error:
         _fail(str(error), 2 if isinstance(error, UsageError) else 1, error)
@@ -246,7 +249,7 @@ def main() -> None:
         command = context.command_path if context else "primis"
         _fail(error.format_message().rstrip(".").replace("\n", " "), 2, None, f"{command} --help lists what it takes")
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130, None, "the same command again goes on where it stopped")
+        _fail("interrupted", _INTERRUPTED, None, "the same command again goes on where it stopped")
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:

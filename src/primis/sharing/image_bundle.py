@@ -34,6 +34,7 @@ from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_s
 TILE = 32
 """Positions of a tile's side in new bundles."""
 
+_DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "int8", "int16")}
 _RECORD = struct.Struct(">5I")
 _PLAIN = struct.Struct(">2I")
 _FIT_STEPS = 24
@@ -121,7 +122,11 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     text = (f"primis: S_x = {header.settings.sparsity:g} non-zeros per {header.geometry.stride} x "
             f"{header.geometry.stride} block, tier {tier}, model {header.model[:12]}")  # fmt: skip
     derivation = Derivation(text, image.raw_bytes / code_bytes, f"{header.id} {tier}", f"{group} {tier}")
-    return Restored(render(image, derivation), name, tier, image.kind, image)
+    try:
+        file = render(image, derivation)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error) as error:
+        raise DamagedSection(f'section "header" does not fit its image ({type(error).__name__})') from None
+    return Restored(file, name, tier, image.kind, image)
 
 
 def decode_image(
@@ -137,14 +142,13 @@ def decode_image(
         )
     info = _unseal_info(header, parts, image_secrets["preview"])
     shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
-    pixels = np.empty(shape, np.dtype(info["dtype"]))
+    pixels = np.empty(shape, info["dtype"])
     for frame, (low, high, threshold) in enumerate(info["frames"]):
         levels = _open_code(header, parts, image_secrets, frame, tier, codec)
         opened = 1 if tier == "preview" else None
         code = SparseCode(levels, threshold)
         pixels[frame] = codec.decode(code, Scale(low, high), shape[1:3], pixels.dtype, opened)
-    spacing = tuple(info["spacing_mm"]) if info["spacing_mm"] else None
-    image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], spacing)
+    image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], info["spacing_mm"])
     return image, sum(len(parts[n]) for n in ("info", "index", "public", "supports"))
 
 
@@ -358,11 +362,28 @@ def _seal_info(image: Image, scales: list[list[Any]], header: Header, secret: Se
 
 
 def _unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dict[str, Any]:
-    body = json.loads(unpad(unseal(parts["info"], secret, "info", header.binding)))
-    kind, photometric = body["kind"], body["photometric"]
-    if kind not in KINDS or photometric not in PHOTOMETRIC or len(body["frames"]) != header.geometry.frames:
-        raise DamagedSection(f'section "info" describes a "{kind}" of {len(body["frames"])} frames')
-    return dict(body)
+    plain = unpad(unseal(parts["info"], secret, "info", header.binding))
+    try:
+        body = json.loads(plain)
+        kind, photometric, depth = body["kind"], body["photometric"], body["bit_depth"]
+        limits = np.iinfo(_DTYPES[body["dtype"]])
+        frames = [(int(low), int(high), float(threshold)) for low, high, threshold in body["frames"]]
+        spacing = None if body["spacing_mm"] is None else tuple(float(x) for x in body["spacing_mm"])
+        sound = kind in KINDS and photometric in PHOTOMETRIC and depth in range(1, 17)
+        sound = sound and len(frames) == header.geometry.frames and (spacing is None or len(spacing) == 2)
+        ranges = all(limits.min <= low <= high <= limits.max and 0 < t < np.inf for low, high, t in frames)
+        if not sound or not ranges:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise DamagedSection('section "info" does not describe an image') from None
+    return {
+        "kind": kind,
+        "photometric": photometric,
+        "bit_depth": depth,
+        "dtype": limits.dtype,
+        "frames": frames,
+        "spacing_mm": spacing,
+    }
 
 
 def _seal_header(image: Image, name: str, header: Header, secret: Secret) -> bytes:
@@ -372,7 +393,10 @@ def _seal_header(image: Image, name: str, header: Header, secret: Secret) -> byt
 
 def _unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> tuple[str, bytes]:
     meta, _, source = unpad(unseal(parts["header"], secret, "header", header.binding)).partition(b"\n")
-    return str(PurePosixPath(json.loads(meta)["name"])), source
+    try:
+        return str(PurePosixPath(json.loads(meta)["name"])), source
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DamagedSection('section "header" does not name its image') from None
 
 
 def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:

@@ -342,7 +342,11 @@ def _replace(fresh: Path, path: Path) -> None:
     aside = path.with_name(f"{path.name}.{fingerprint(str(fresh))}.old")
     try:
         os.rename(path, aside)
-        os.rename(fresh, path)
+        try:
+            os.rename(fresh, path)
+        except OSError:
+            os.rename(aside, path)
+            raise
     except OSError as error:
         raise OutputError(f'"{path}" cannot be replaced: {_why(error)}') from None
     _remove(aside)
