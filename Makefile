@@ -2,21 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check vectors weights bench
-setup: .venv/ready
+.PHONY: demo test lint check vectors weights bench
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PIP) -e .
 	touch $@
 
-demo: setup
+.venv/dev: .venv/base
+	$(PIP) -e ".[dev]"
+	touch $@
+
+demo: .venv/base
 	$(BIN)/primis demo --force
 
-test: setup
+test: .venv/dev
 	$(BIN)/pytest
 
-lint: setup
+lint: .venv/dev
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
@@ -25,15 +29,15 @@ lint: setup
 check: lint test
 
 # The vectors of docs/format.md, written anew. Their bytes change: only when the format does.
-vectors: setup
+vectors: .venv/dev
 	$(BIN)/python -m tests.make_vectors
 
 # The shipped weights, trained anew. DATA is a folder of images; see docs/model-card.md.
-weights: setup
+weights: .venv/dev
 	$(BIN)/primis train $(DATA) -o default.safetensors
 
 # Fidelity, sizes and speed on the images under DATA; see benchmarks/README.md.
-bench: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt scikit-image
+bench: .venv/dev
+	$(PIP) scikit-image
 	$(BIN)/python benchmarks/fidelity.py $(DATA)
 	$(BIN)/python benchmarks/speed.py $(DATA)

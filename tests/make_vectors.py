@@ -21,6 +21,7 @@ from primis.keys.identity import _signer, _x25519
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.autoencoder import AutoEncoder
 from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from primis.network.export import export_graphs
 from primis.network.presets import Preset
 from primis.sharing.image_bundle import restore_image, share_image
 from primis.training import fit_support_model
@@ -63,7 +64,9 @@ def tiny_model() -> None:
         supports.append(z >= np.sort(z, axis=None)[-256 * 2 ** (seed % 5)])
     tables = fit_support_model(supports, preset.atoms_per_map, steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
-    write_checkpoint(Checkpoint(preset, tensors, tables, {"data": "phantoms"}), VECTORS / "tiny.safetensors")
+    write_checkpoint(
+        Checkpoint(preset, tensors, tables, {"data": "phantoms"}, export_graphs(network)), VECTORS / "tiny.safetensors"
+    )
 
 
 def rebuild(data: bytes, change) -> bytes:

@@ -10,7 +10,7 @@ middle of the frame's own range; its ends are known to the decoder.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 
 
 class Engine(Protocol):
-    """What runs the network: torch today."""
+    """What runs the network."""
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """(n, 1, H, W) float32 -> coefficients (n, LM, h, w) float32."""
@@ -61,7 +61,7 @@ class Codec:
     def __init__(self, checkpoint: Checkpoint, engine: Engine | None = None) -> None:
         self.checkpoint = checkpoint
         self.preset = checkpoint.preset
-        self._engine = engine or _torch_engine(checkpoint)
+        self._engine = engine or OnnxEngine(checkpoint)
 
     def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
         """Coefficients z (c, LM, h, w) of a frame (H, W, c); `sparsify` makes a code of them."""
@@ -128,7 +128,42 @@ def _correlate(planes: np.ndarray) -> np.ndarray:
     return np.moveaxis(planes, 0, 2)
 
 
-class _TorchEngine:
+class OnnxEngine:
+    """ONNX Runtime, with the graphs and the weights of a checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        if not {"encode", "decode"} <= checkpoint.graphs.keys():
+            raise ModelError(f'model "{checkpoint.digest[:12]}" has no graphs for ONNX Runtime')
+        self._encode, self._decode = (self._session(checkpoint, name) for name in ("encode", "decode"))
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """See Engine."""
+        return self._encode.run(None, {"x": np.ascontiguousarray(x)})[0]
+
+    def decode(self, levels: np.ndarray, opened: float) -> np.ndarray:
+        """See Engine."""
+        known = np.full((1, 1, 1, 1), opened, np.float32)
+        return self._decode.run(None, {"levels": np.ascontiguousarray(levels), "opened": known})[0]
+
+    @staticmethod
+    def _session(checkpoint: Checkpoint, name: str) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        graph = checkpoint.graphs[name]
+        try:
+            tensors = [np.ascontiguousarray(checkpoint.network[weight]) for weight in graph.weights]
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
+            options.add_external_initializers([f"network.{weight}" for weight in graph.weights], values)
+            return onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base of their own
+            raise ModelError(f'model "{checkpoint.digest[:12]}" cannot be run ({type(error).__name__})') from None
+
+
+class TorchEngine:
+    """torch, for a model that is being trained and to check ONNX Runtime against."""
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         import torch
 
@@ -144,19 +179,14 @@ class _TorchEngine:
         self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
+        """See Engine."""
         with self._torch.inference_mode():
             return self._model.encode(self._torch.from_numpy(np.ascontiguousarray(x))).numpy()
 
     def decode(self, levels: np.ndarray, opened: float) -> np.ndarray:
+        """See Engine."""
         torch = self._torch
         with torch.inference_mode():
             known = torch.full((len(levels), 1, 1, 1), opened)
             tensor = torch.from_numpy(np.ascontiguousarray(levels)).to(memory_format=torch.channels_last)
             return self._model.decode(tensor, known).numpy()
-
-
-def _torch_engine(checkpoint: Checkpoint) -> Engine:
-    try:
-        return _TorchEngine(checkpoint)
-    except ImportError:
-        raise ModelError("no engine can run the model: torch is not installed, expected torch 2") from None

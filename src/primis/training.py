@@ -32,6 +32,7 @@ from primis.codes.support import (
 from primis.datasets import grey_frames
 from primis.network.autoencoder import AutoEncoder
 from primis.network.checkpoint import Checkpoint, write_checkpoint
+from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, Preset
 from primis.network.sparsify import quantise, top_s_threshold
 
@@ -141,7 +142,7 @@ def train_checkpoint(
     tables = fit_support_model(_supports(model, frames, recipe), model.preset.atoms_per_map, seed=recipe.seed)
     tensors = {name: tensor.contiguous().numpy() for name, tensor in model.state_dict().items()}
     record = asdict(recipe) | {"data": data.name, "frames": len(frames)}
-    return write_checkpoint(Checkpoint(model.preset, tensors, tables, record), out)
+    return write_checkpoint(Checkpoint(model.preset, tensors, tables, record, export_graphs(model)), out)
 
 
 def _supports(model: AutoEncoder, frames: Sequence[np.ndarray], recipe: Recipe, count: int = 100) -> list[np.ndarray]:

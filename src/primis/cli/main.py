@@ -254,6 +254,8 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f'"{error.filename or "input or output"}": {error.strerror or error}', 1, None)
+    except ModuleNotFoundError as error:
+        _fail(f'"{error.name}" is not installed', 1, None, "pip install 'primis[all]' brings what every command needs")
     except MemoryError:
         _fail("out of memory", 1, None)
     except Exception as error:

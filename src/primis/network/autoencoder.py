@@ -39,12 +39,14 @@ def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class Decoder(nn.Module):
-    """Levels (b, LM, h, w) and how many maps are open, in [0, 1], (b, 1, 1, 1) -> image / t."""
+    """Levels (b, LM, h, w) and how many maps are open, in [0, 1], (b, 1, 1, 1) -> image / t.
 
-    def __init__(self, preset: Preset, projection: Projection) -> None:
+    The projection is the encoder's (tied weights), so it is handed in.
+    """
+
+    def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.preset = preset
-        self.projection = projection
         w16, w8 = preset.width_16, preset.width_8
         self.enter = nn.Conv2d(preset.atoms + 9, w16, 1)
         self.blocks_16 = nn.Sequential(*[_Residual(w16) for _ in range(preset.blocks)])
@@ -54,11 +56,11 @@ class Decoder(nn.Module):
         self.blocks_8 = nn.Sequential(*[_Residual(w8) for _ in range(preset.blocks)])
         self.pixels = _zeroed(nn.Conv2d(w8, 64, 3, padding=1))
 
-    def forward(self, levels: Tensor, opened: Tensor) -> Tensor:
+    def forward(self, levels: Tensor, opened: Tensor, projection: Projection) -> Tensor:
         z = levels + RECONSTRUCTION_OFFSET * torch.sign(levels)  # (b, LM, h, w), in units of t
         features = self.blocks_16(self.enter(self._features(z, opened)))  # (b, w16, h, w)
         z_hat = z + _HEAD_GAIN * self.coefficients(features)
-        plain = self.projection.back(z_hat)  # (b, 1, H, W)
+        plain = projection.back(z_hat)  # (b, 1, H, W)
         local = plain - self._local_mean(z, plain)
         eighth = nn.functional.pixel_shuffle(self.widen(features), 2)  # (b, w8, 2h, 2w)
         eighth = self.blocks_8(eighth + self.join(torch.asinh(nn.functional.pixel_unshuffle(local, 8))))
@@ -87,7 +89,7 @@ class AutoEncoder(nn.Module):
         super().__init__()
         self.preset = preset
         self.projection = Projection(preset.stride)
-        self.decoder = Decoder(preset, self.projection)
+        self.decoder = Decoder(preset)
 
     def encode(self, x: Tensor) -> Tensor:
         """Image (b, 1, H, W), sides multiples of the stride -> coefficients (b, LM, h, w)."""
@@ -95,4 +97,4 @@ class AutoEncoder(nn.Module):
 
     def decode(self, levels: Tensor, opened: Tensor) -> Tensor:
         """Levels (b, LM, h, w) -> image (b, 1, H, W) in units of the threshold."""
-        return self.decoder(levels, opened)
+        return self.decoder(levels, opened, self.projection)

@@ -1,7 +1,8 @@
 """A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
 
 Loading needs NumPy only. The network's tensors are named as in `autoencoder.py`, after "network.";
-the integer tables of the support coder (`codes/support.py`) after "support.".
+the integer tables of the support coder (`codes/support.py`) after "support."; the ONNX graphs without
+weights (`export.py`), as bytes, after "graph.".
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from primis.network.presets import Preset
 WEIGHTS = Path(__file__).parent / "weights"
 
 
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX model without weights, and which of the network's tensors it wants."""
+
+    model: bytes = field(repr=False)
+    weights: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A preset, its trained tensors, its tables, and how it came about.
@@ -34,6 +43,7 @@ class Checkpoint:
     network: dict[str, np.ndarray] = field(repr=False)
     support: SupportModel = field(repr=False)
     training: dict[str, Any]
+    graphs: dict[str, Graph] = field(default_factory=dict, repr=False)
     digest: str = ""
 
 
@@ -41,7 +51,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     """Write the file; returns its digest."""
     tensors = {f"network.{name}": np.ascontiguousarray(t) for name, t in checkpoint.network.items()}
     tensors |= {f"support.{f.name}": np.ascontiguousarray(getattr(checkpoint.support, f.name)) for f in fields(SupportModel)}
-    manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
+    tensors |= {f"graph.{name}": np.frombuffer(graph.model, np.uint8) for name, graph in checkpoint.graphs.items()}
+    wanted = {name: graph.weights for name, graph in checkpoint.graphs.items()}
+    manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training, "graphs": wanted}
     data = save(tensors, {"primis": json.dumps(manifest, sort_keys=True)})
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
@@ -59,11 +71,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         preset = Preset(**manifest["preset"])
         support = SupportModel(*(tensors[f"support.{f.name}"] for f in fields(SupportModel)))
         network = {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
+        wanted = manifest["graphs"].items()
+        graphs = {name: Graph(tensors[f"graph.{name}"].tobytes(), tuple(weights)) for name, weights in wanted}
     except OSError as error:
         raise ModelError(f'model "{path}" cannot be read: {error.strerror}') from None
     except (SafetensorError, ValueError, KeyError, TypeError):
         raise ModelError(f'model "{path}" is damaged or not a primis model of format 1') from None
-    return Checkpoint(preset, network, support, manifest["training"], hashlib.sha256(data).hexdigest())
+    return Checkpoint(preset, network, support, manifest["training"], graphs, hashlib.sha256(data).hexdigest())
 
 
 def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:
