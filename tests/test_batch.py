@@ -62,14 +62,14 @@ def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
     assert [r.resumed for r in results] == [True, True, False]
     assert done < {p.name for p in (tmp_path / "r" / "bundles").iterdir()}
     assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
-    assert not (tmp_path / "r.partial").exists()
+    assert not list(tmp_path.glob("r.partial*"))
 
 
 def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(folder, share, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(2))
     (folder / "a" / "one.dcm").write_bytes(phantom_dicom(64, seed=99))
-    journal = tmp_path / "r.partial" / "journal.jsonl"
+    journal = tmp_path / "r.partial.journal"
     journal.write_bytes(journal.read_bytes()[:-9])
     assert [r.resumed for r in share()] == [False, False, False]
     assert len(list((tmp_path / "r" / "bundles").iterdir())) == 3
@@ -79,7 +79,7 @@ def test_other_settings_do_not_mix_with_what_was_begun(folder, share, keys, sign
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))
     other = replace(SETTINGS, sparsity=8.0)
-    with pytest.raises(OutputError, match="begun with other settings"):
+    with pytest.raises(OutputError, match="begun otherwise"):
         batch.share([folder], tmp_path / "r", [], signer, other, model=TINY)
 
 
@@ -148,3 +148,39 @@ def test_the_journal_stays_out_of_the_release(share, tmp_path) -> None:
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_bytes())
     assert len(manifest["bundles"]) == 3
     assert b"one.dcm" not in b"".join(p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file())
+
+
+def test_a_resumed_share_grants_only_to_those_named_now(folder, share, keys, signer, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "write_manifest", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            share()
+    bob = parse_recipient(f"bob={keys['bob']}")
+    batch.share([folder], tmp_path / "r", [bob], signer, SETTINGS, model=TINY)
+    assert [g.label for g in Release(tmp_path / "r").grants()] == ["bob", "owner"]
+
+
+def test_a_torn_bundle_is_shared_anew(share, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(2))
+    torn = sorted((tmp_path / "r.partial" / "bundles").iterdir())[0]
+    torn.write_bytes(torn.read_bytes()[:100])
+    assert sorted(r.resumed for r in share()) == [False, False, True]
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(share, keys, tmp_path) -> None:
+    share()
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="has no journal"):
+        batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    assert (tmp_path / "out.partial" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_name_that_is_also_a_folder_finds_another_place(folder, keys, signer, tmp_path, monkeypatch) -> None:
+    names = ["img", "img/b.dcm", "x" * 300, "/".join("a" * 40), "n\u4e2d" * 80]
+    monkeypatch.setattr(batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in names])
+    batch.share([folder], tmp_path / "r", [parse_recipient(f"alice={keys['alice']}")], signer, SETTINGS, model=TINY)
+    results = batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    assert [r.error for r in results] == [None] * 5
+    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 5

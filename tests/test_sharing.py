@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from primis.errors import (
 )
 from primis.imaging.files import read
 from primis.imaging.phantom import draw_phantom
+from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.sharing.image_bundle import read_public_code, restore_image, share_image
@@ -145,6 +147,66 @@ def test_a_grant_of_another_release_is_refused(release, made, images, keys, sign
         restore(release, keys["alice"], tmp_path / "out")
 
 
+def put_back(release: Path, label: str, data: bytes) -> None:
+    """Place a grant as anyone who can write to the folder could."""
+    (release / "grants" / f"{label}.{hashlib.sha256(data).hexdigest()[:8]}.age").write_bytes(data)
+
+
+def test_a_grant_that_the_owner_did_not_sign_opens_nothing_and_is_not_renewed(release, keys, signer, tmp_path) -> None:
+    """Anyone can seal an age file to the owner's public key and name the release in it."""
+    mallory = read_signer(keys["stranger"])
+    opened = Release(release)
+    forged = Grant(opened.manifest.release, signer.public, "original", "aaa", mallory.recipient.text, Secret(bytes(32)))
+    both = replace(mallory, recipient=signer.recipient)
+    put_back(release, "aaa", forged.seal(mallory.recipient, both))
+    with pytest.raises(BadGrant, match="not signed by the owner"):
+        restore(release, keys["stranger"], tmp_path / "m")
+    assert len(restore(release, keys["owner"], tmp_path / "o")) == 2
+    assert rekey(Release(release), signer).renewed == ["alice"]
+
+
+def test_a_renamed_grant_does_not_count(release, keys, tmp_path) -> None:
+    [path] = (release / "grants").glob("alice.*")
+    put_back(release, "carol", path.read_bytes())
+    path.unlink()
+    with pytest.raises(BadGrant, match='its label is "alice"'):
+        restore(release, keys["alice"], tmp_path / "out")
+
+
+def test_rekey_does_not_widen_an_image_grant(release, keys, signer, tmp_path) -> None:
+    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=["ab" * 16])
+    with pytest.raises(NotCovered):
+        restore(release, keys["bob"], tmp_path / "a")
+    assert rekey(Release(release), signer).dropped == ["bob"]
+    with pytest.raises(UsageError, match="for no image"):
+        grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[])
+
+
+def test_a_second_grant_adds_to_the_first(release, keys, signer, tmp_path) -> None:
+    bob = parse_recipient(f"bob={keys['bob']}")
+    one, other = Release(release).ids
+    grant(Release(release), bob, signer, images=[one], not_after=datetime.date(2024, 1, 1))
+    grant(Release(release), bob, signer, images=[other])
+    assert {g.label for g in Release(release).grants()} == {"alice", "bob", "bob-2", "owner"}
+    results = restore(release, keys["bob"], tmp_path / "out")
+    assert {r.id: type(r.error) for r in results} == {one: GrantExpired, other: type(None)}
+
+
+def test_rekey_keeps_files_that_are_not_its_own_and_follows_a_link(release, signer, tmp_path) -> None:
+    (release / "labels.csv").write_text("image,label")
+    (tmp_path / "link").symlink_to(release)
+    ids = Release(release).ids
+    rekey(Release(tmp_path / "link"), signer)
+    assert (release / "labels.csv").read_text() == "image,label"
+    assert set(Release(release).ids).isdisjoint(ids)
+
+
+def test_a_release_cut_off_in_rekey_says_where_it_is(release) -> None:
+    release.rename(release.with_name("release.0123abcd.old"))
+    with pytest.raises(BadManifest, match=r'rename ".*release.0123abcd.old" to "release"'):
+        Release(release)
+
+
 def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(release, keys, signer, tmp_path) -> None:
     grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[Release(release).ids[0]])
     before = {r.name: (tmp_path / "a" / r.name).read_bytes() for r in restore(release, keys["alice"], tmp_path / "a")}
@@ -157,9 +219,7 @@ def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(release, 
     assert len(restore(release, keys["bob"], tmp_path / "c")) == 1
     after = restore(release, keys["owner"], tmp_path / "d")
     assert {r.name: (tmp_path / "d" / r.name).read_bytes() for r in after} == before
-    import hashlib
-
-    (release / "grants" / f"alice.{hashlib.sha256(old_grant).hexdigest()[:8]}.age").write_bytes(old_grant)
+    put_back(release, "alice", old_grant)
     with pytest.raises(BadGrant, match="belongs to release"):
         restore(release, keys["alice"], tmp_path / "e")
     with pytest.raises(UsageError, match='"nobody" is not in the release'):

@@ -1,7 +1,7 @@
 """Many images: share and restore whole folders, one result line each, resumable.
 
-Work in progress lies in "<out>.partial" with a journal of what is done; the same call again goes on
-where it stopped. The journal names input files, so it is removed before the folder gets its name.
+Work in progress lies in "<out>.partial", with a journal of what is done beside it; the same call again
+goes on where it stopped. The journal names input files, so it never lies in what is published.
 """
 
 from __future__ import annotations
@@ -9,36 +9,47 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from primis.bundle.layout import Entry, Settings
+from primis.bundle.layout import Entry, Settings, read_header
 from primis.codec import Codec
 from primis.datasets import collect
-from primis.errors import OutputError, PrimisError, UsageError
+from primis.errors import (
+    AccessError,
+    BadBundle,
+    BadGrant,
+    FormatError,
+    InputError,
+    ModelError,
+    NotCovered,
+    OutputError,
+    PrimisError,
+    UsageError,
+)
 from primis.imaging.files import read
+from primis.imaging.image import KINDS
 from primis.keys.grant import Grant, read_grant
 from primis.keys.identity import Identity, Recipient, Signer
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint, read_checkpoint, shipped
 from primis.sharing.image_bundle import CodecFor, restore_image, share_image
+from primis.sharing.output import PARTIAL, finish_folder, remove_folder, write_new
 from primis.sharing.release import (
-    PARTIAL,
     Release,
-    finish_folder,
     make_grant,
     owner_grant,
     secrets_for,
     write_grant,
     write_manifest,
-    write_new,
 )
 
-JOURNAL = "journal.jsonl"
+JOURNAL = ".journal"
+_MAX_NAME = 200
+_MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
@@ -76,66 +87,106 @@ def share(
     Raises OutputError if `out` exists or cannot be written; what was done stays in "<out>.partial".
     """
     files = collect(inputs)
-    if out.exists():
-        raise OutputError(f'folder "{out}" exists, expected a new one')
+    work = _Work(out)
     codec = Codec(read_checkpoint(model or shipped()))
-    partial = out.with_name(out.name + PARTIAL)
     plan = {"settings": asdict(settings), "model": codec.checkpoint.digest, "original": with_original, "signer": signer.public}
-    release_id, secret, done = _resume(partial, plan, signer)
+    begun = work.begin(plan | {"work": "share"})
+    release_id, secret = _release_begun(work, signer) if begun else _begin_release(work, signer)
     opened = release_secrets(secret, TIERS[-1])
     results = []
-    with (partial / JOURNAL).open("a") as journal:
-        for number, (file, name) in enumerate(files, start=1):
-            result = _done_before(done, file, name) or _share_file(
-                file, name, partial, settings, opened, codec, with_original, journal
-            )
-            results.append(result)
-            on_result(result, number, len(files))
+    for number, (file, name) in enumerate(files, start=1):
+        result = _shared_before(work, file, name) or _share_file(file, name, work, settings, opened, codec, with_original)
+        results.append(result)
+        on_result(result, number, len(files))
     good = [r for r in results if r.error is None]
     if not good:
-        raise UsageError(f'no image could be shared; "{partial}" holds no bundle')
+        work.give_up()
+        raise UsageError("no image could be shared")
+    _keep_only(work.partial / "grants", "owner.*.age")
     for recipient in to:
-        made = make_grant(release_id, secret, recipient, signer, tier)
-        write_grant(partial, made, recipient, signer.recipient)
-    entries = [_entry(partial, r.id) for r in good]
-    _forget_others(partial, {r.id for r in good})
-    write_manifest(partial, release_id, codec.checkpoint.digest, entries, signer, now())
-    (partial / JOURNAL).unlink()
-    os.chmod(partial, 0o755)
-    finish_folder(partial, out)
+        write_grant(work.partial, make_grant(release_id, secret, recipient, signer, tier), recipient, signer)
+    _keep_only(work.partial / "bundles", *(f"{r.id}.primis" for r in good))
+    digests = {record["id"]: record["sha256"] for record in work.records}
+    entries = [Entry(r.bytes, r.id, digests[r.id]) for r in good]
+    write_manifest(work.partial, release_id, codec.checkpoint.digest, entries, signer, now())
+    work.finish(0o755)
     return results
 
 
-def _resume(partial: Path, plan: dict[str, Any], signer: Signer) -> tuple[str, Secret, dict[str, dict[str, Any]]]:
-    """Start a folder, or go on with one of the same plan: (release id, secret, done files)."""
-    journal = partial / JOURNAL
-    if not journal.exists():
+class _Work:
+    """A folder in the making and, beside it, the journal of what is done in it."""
+
+    def __init__(self, out: Path) -> None:
+        if out.exists():
+            raise OutputError(f'folder "{out}" exists, expected a new one')
+        self.out = out
+        self.partial = out.with_name(out.name + PARTIAL)
+        self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
+        self.records: list[dict[str, Any]] = []
+
+    def begin(self, plan: dict[str, Any]) -> bool:
+        """Start, or go on with work of the same plan; whether it had begun."""
+        head = json.dumps(plan, sort_keys=True)
+        if not self.partial.exists():
+            write_new(self.journal, head.encode() + b"\n", 0o600)
+            try:
+                self.partial.mkdir(mode=0o700)
+            except OSError as error:
+                raise OutputError(f'"{self.partial}" cannot be written: {error.strerror}') from None
+            return False
+        if not self.journal.is_file():
+            raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
+        first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
+        if first != head:
+            raise OutputError(f'"{self.partial}" was begun otherwise (settings, key, images or model): finish that, or remove it')
+        self.records = [record for line in lines if (record := _record(line))]
+        return True
+
+    def note(self, **record: Any) -> None:
+        """One more thing is done."""
+        self.records.append(record)
         try:
-            (partial / "bundles").mkdir(parents=True, exist_ok=True)
-            os.chmod(partial, 0o700)
+            with self.journal.open("a") as file:
+                file.write("\n" + json.dumps(record))  # a torn line before it stays its own
         except OSError as error:
-            raise OutputError(f'"{partial}" cannot be written: {error.strerror}') from None
-        release_id, secret = secrets.token_hex(16), Secret.new()
-        write_grant(partial, owner_grant(release_id, secret, signer), signer.recipient, signer.recipient)
-        write_new(journal, json.dumps(plan | {"release": release_id}, sort_keys=True).encode() + b"\n", 0o600)
-        return release_id, secret, {}
-    first, *lines = journal.read_bytes().splitlines()
-    begun = json.loads(first)
-    release_id = begun.pop("release")
-    if begun != json.loads(json.dumps(plan)):
-        raise OutputError(f'"{partial}" was begun with other settings, model or key: finish it with those, or remove it')
-    payload = signer.identity.decrypt(next((partial / "grants").glob("owner.*.age")).read_bytes())
-    grant = read_grant(payload or b"", str(partial))
-    assert grant.secret is not None
-    done = [record for line in lines if (record := _record(line))]
-    return release_id, grant.secret, {d["file"]: d for d in done}
+            raise OutputError(f'"{self.journal}" cannot be written: {error.strerror}') from None
+
+    def finish(self, mode: int) -> None:
+        """Give the folder its name."""
+        self.partial.chmod(mode)
+        finish_folder(self.partial, self.out)
+        self.journal.unlink()
+
+    def give_up(self) -> None:
+        """Remove a folder in which nothing came about."""
+        remove_folder(self.partial)
+        self.journal.unlink(missing_ok=True)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: str) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(line))
+        record = json.loads(line)
     except ValueError:  # cut off in the middle of a line
         return None
+    return record if isinstance(record, dict) and {"id", "name", "bytes"} <= record.keys() else None
+
+
+def _begin_release(work: _Work, signer: Signer) -> tuple[str, Secret]:
+    release_id, secret = secrets.token_hex(16), Secret.new()
+    write_grant(work.partial, owner_grant(release_id, secret, signer), signer.recipient, signer)
+    return release_id, secret
+
+
+def _release_begun(work: _Work, signer: Signer) -> tuple[str, Secret]:
+    """The id and secret of the release that was begun; a new start if it had not got that far."""
+    files = list((work.partial / "grants").glob("owner.*.age"))
+    if not files:
+        return _begin_release(work, signer)
+    payload = signer.identity.decrypt(files[0].read_bytes())
+    grant = read_grant(payload or b"", str(files[0]))
+    if grant.secret is None:
+        raise BadGrant(f'grant "{files[0]}" is not the owner\'s')
+    return grant.release, grant.secret
 
 
 def _stamp(file: Path) -> dict[str, Any]:
@@ -143,23 +194,23 @@ def _stamp(file: Path) -> dict[str, Any]:
     return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
 
 
-def _done_before(done: dict[str, dict[str, Any]], file: Path, name: str) -> Result | None:
-    stamp = _stamp(file)
-    record = done.get(stamp["file"])
-    if record is None or any(record[k] != v for k, v in stamp.items()) or record["name"] != name:
-        return None
-    return Result(name, record["id"], record["bytes"], record["kept"], resumed=True)
+def _shared_before(work: _Work, file: Path, name: str) -> Result | None:
+    wanted = _stamp(file) | {"name": name}
+    for record in reversed(work.records):
+        if wanted.items() <= record.items() and _is_whole(work.partial / "bundles" / f"{record['id']}.primis", record):
+            return Result(name, record["id"], record["bytes"], record["kept"], resumed=True)
+    return None
+
+
+def _is_whole(path: Path, record: dict[str, Any]) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+    except OSError:
+        return False
 
 
 def _share_file(
-    file: Path,
-    name: str,
-    partial: Path,
-    settings: Settings,
-    opened: dict[str, Secret],
-    codec: Codec,
-    with_original: bool,
-    journal: Any,
+    file: Path, name: str, work: _Work, settings: Settings, opened: dict[str, Secret], codec: Codec, with_original: bool
 ) -> Result:
     bundle_id = secrets.token_hex(16)
     try:
@@ -169,27 +220,21 @@ def _share_file(
             image, settings, {t: image_secret(s, bundle_id) for t, s in opened.items()}, codec,
             bundle_id=bundle_id, name=name, original=source if with_original else None,
         )  # fmt: skip
-    except OutputError:
-        raise
-    except PrimisError as error:
+    except InputError as error:
         return Result(name, bundle_id, error=error)
-    write_new(partial / "bundles" / f"{bundle_id}.primis", shared.data)
-    result = Result(name, bundle_id, len(shared.data), shared.kept)
-    record = stamp | {"name": name, "id": bundle_id, "bytes": result.bytes, "kept": result.kept}
-    journal.write(json.dumps(record) + "\n")
-    journal.flush()
-    return result
+    except MemoryError:
+        return Result(name, bundle_id, error=InputError(f'image "{file}" does not fit in memory'))
+    write_new(work.partial / "bundles" / f"{bundle_id}.primis", shared.data)
+    digest = hashlib.sha256(shared.data).hexdigest()
+    work.note(**stamp, name=name, id=bundle_id, bytes=len(shared.data), kept=shared.kept, sha256=digest)
+    return Result(name, bundle_id, len(shared.data), shared.kept)
 
 
-def _entry(partial: Path, bundle_id: str) -> Entry:
-    data = (partial / "bundles" / f"{bundle_id}.primis").read_bytes()
-    return Entry(len(data), bundle_id, hashlib.sha256(data).hexdigest())
-
-
-def _forget_others(partial: Path, ids: set[str]) -> None:
-    """Bundles of an earlier run whose input is gone or changed do not belong to the release."""
-    for path in (partial / "bundles").iterdir():
-        if path.stem not in ids:
+def _keep_only(folder: Path, *patterns: str) -> None:
+    """What an earlier, interrupted run left and this one does not name does not belong to the release."""
+    kept = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in folder.iterdir():
+        if path not in kept:
             path.unlink()
 
 
@@ -207,81 +252,91 @@ def restore(
     """Restore all images that the identities' grants open, or those named, into a new folder.
 
     tier None gives the highest that the grant opens and the bundle holds. An image that fails is
-    reported; the others are restored.
+    reported; the others are restored. Raises AccessError if the grants open no image as asked for.
     """
+    work = _Work(out)
     grants = release.open_grants(identities)
     day = today or datetime.datetime.now(datetime.UTC).date()
     chosen = [release.resolve(i) for i in images] or [i for i in release.ids if any(g.covers(i) for g in grants)]
-    if out.exists():
-        raise OutputError(f'folder "{out}" exists, expected a new one')
-    for bundle_id in chosen:  # before any work: what no image can be opened for is one error
-        secrets_for(grants, bundle_id, tier, day)
-    partial = out.with_name(out.name + PARTIAL)
-    done = _restored_before(partial, release, tier)
+    access = {bundle_id: _access(grants, bundle_id, tier, day) for bundle_id in chosen}
+    refused = [a for a in access.values() if isinstance(a, AccessError)]
+    if len(refused) == len(chosen):
+        raise refused[0] if refused else NotCovered(f'grant "{grants[0].label}" covers no image that the release has')
+    tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
+    work.begin({"work": "restore", "signature": release.manifest.signature, "tier": tier, "tiers": tiers})
     codecs = _codecs(models)
     results = []
     for number, bundle_id in enumerate(chosen, start=1):
-        result = done.get(bundle_id) or _restore_one(release, grants, bundle_id, tier, day, partial, codecs)
+        result = _restored_before(work, bundle_id) or _restore_one(release, access[bundle_id], bundle_id, tier, work, codecs)
         results.append(result)
         on_result(result, number, len(chosen))
     if all(r.error for r in results):
-        _clear(partial)
-        return results
-    (partial / JOURNAL).unlink()
-    finish_folder(partial, out)
+        work.give_up()
+    else:
+        work.finish(0o700)
     return results
 
 
-def _restored_before(partial: Path, release: Release, tier: str | None) -> dict[str, Result]:
-    plan = json.dumps({"release": release.manifest.release, "signature": release.manifest.signature, "tier": tier}).encode()
-    journal = partial / JOURNAL
-    if journal.exists():
-        first, *lines = journal.read_bytes().splitlines()
-        if first == plan:
-            records = [record for line in lines if (record := _record(line))]
-            return {r["id"]: Result(**r, resumed=True) for r in records if (partial / r["name"]).is_file()}
-        raise OutputError(f'"{partial}" was begun for another release or tier: finish that, or remove it')
-    write_new(journal, plan + b"\n", 0o600)
-    return {}
+def _access(
+    grants: list[Grant], bundle_id: str, tier: str | None, day: datetime.date
+) -> tuple[str, dict[str, Secret]] | AccessError:
+    try:
+        return secrets_for(grants, bundle_id, tier, day)
+    except AccessError as error:
+        return error
+
+
+def _restored_before(work: _Work, bundle_id: str) -> Result | None:
+    for record in work.records:
+        if record["id"] == bundle_id and _is_whole(work.partial / record["name"], record):
+            return Result(record["name"], bundle_id, record["bytes"], tier=record["tier"], resumed=True)
+    return None
 
 
 def _restore_one(
-    release: Release, grants: list[Grant], bundle_id: str, tier: str | None, day: datetime.date, partial: Path, codecs: CodecFor
+    release: Release,
+    access: tuple[str, dict[str, Secret]] | AccessError,
+    bundle_id: str,
+    tier: str | None,
+    work: _Work,
+    codecs: CodecFor,
 ) -> Result:
+    if isinstance(access, AccessError):
+        return Result(bundle_id, bundle_id, error=access)
+    wanted, image_secrets = access
     try:
-        wanted, image_secrets = secrets_for(grants, bundle_id, tier, day)
         data = release.bundle(bundle_id)
         if tier is None and wanted == "original" and not _has_original(data, bundle_id):
             wanted = "diagnostic"
         restored = restore_image(data, image_secrets, wanted, codecs, group=release.manifest.release)
-    except PrimisError as error:
+    except (FormatError, AccessError, ModelError) as error:
         return Result(bundle_id, bundle_id, error=error)
-    name = _free_name(partial, restored.name, bundle_id, restored.kind)
-    write_new(partial / name, restored.data)
-    result = Result(name, bundle_id, len(restored.data), tier=wanted)
-    with (partial / JOURNAL).open("a") as journal:
-        journal.write(json.dumps({"name": name, "id": bundle_id, "bytes": result.bytes, "tier": wanted}) + "\n")
-    return result
+    except MemoryError:
+        return Result(bundle_id, bundle_id, error=BadBundle(f'bundle "{bundle_id}" does not fit in memory'))
+    name = _free_name(work.partial, restored.name, bundle_id, restored.kind)
+    write_new(work.partial / name, restored.data, 0o600)
+    digest = hashlib.sha256(restored.data).hexdigest()
+    work.note(id=bundle_id, name=name, bytes=len(restored.data), tier=wanted, sha256=digest)
+    return Result(name, bundle_id, len(restored.data), tier=wanted)
 
 
 def _has_original(data: bytes, bundle_id: str) -> bool:
-    from primis.bundle.layout import read_header
-
     return any(s.name == "original" for s in read_header(data, bundle_id)[0].sections)
 
 
 def _free_name(folder: Path, name: str | None, bundle_id: str, kind: str) -> str:
     """A relative path inside the folder, whatever the sealed name says; the id where it is taken."""
-    from primis.imaging.image import KINDS
-
-    if name is None:
-        return f"{bundle_id}{KINDS[kind]}"
-    parts = ["".join(c for c in part if c.isprintable() and c not in '\\:*?"<>|') for part in PurePosixPath(name).parts]
-    safe = [part[:120] for part in parts if part.strip(". ") and not part.startswith("/")]
-    path = PurePosixPath(*safe) if safe else PurePosixPath(f"{bundle_id}{KINDS[kind]}")
-    if (folder / path).exists() or path.name == JOURNAL:
+    plain = f"{bundle_id}{KINDS[kind]}"
+    parts = ["".join(c for c in part if c.isprintable() and c not in '/\\:*?"<>|') for part in PurePosixPath(name or "").parts]
+    safe = [part for part in parts if part.strip(". ")]
+    if not safe or len(safe) > _MAX_DEPTH or any(len(part.encode()) > _MAX_NAME for part in safe):
+        return plain
+    path = PurePosixPath(*safe)
+    if any((folder / parent).is_file() for parent in path.parents):
+        return plain
+    if (folder / path).exists():
         path = path.with_name(f"{path.stem}-{bundle_id[:8]}{path.suffix}")
-    return str(path)
+    return plain if (folder / path).exists() else str(path)
 
 
 def _codecs(models: tuple[Path, ...]) -> CodecFor:
@@ -293,9 +348,3 @@ def _codecs(models: tuple[Path, ...]) -> CodecFor:
         return loaded[digest]
 
     return codec_for
-
-
-def _clear(partial: Path) -> None:
-    import shutil
-
-    shutil.rmtree(partial, ignore_errors=True)

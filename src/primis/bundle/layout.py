@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import struct
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,6 +62,12 @@ class Geometry:
     def atoms(self) -> int:
         """LM: atoms at a position."""
         return self.stride**2
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles of one frame."""
+        h, w = self.grid
+        return self.channels * -(-h // self.tile) * -(-w // self.tile)
 
     @property
     def tiles(self) -> list[tuple[int, slice, slice]]:
@@ -120,7 +127,7 @@ class Header:
     @property
     def records(self) -> int:
         """Index records of one frame: one per tile and tier of the code."""
-        return CODE_TIERS * len(self.geometry.tiles)
+        return CODE_TIERS * self.geometry.tile_count
 
     @property
     def pool(self) -> int:
@@ -180,6 +187,8 @@ def read_header(data: bytes, name: str) -> tuple[Header, int]:
         header = _header(body)
     except (TypeError, ValueError, KeyError) as error:
         raise BadBundle(f'bundle "{name}": header {_reason(error)}') from None
+    if canonical(_header_body(header, sections=True)) != data[start : start + length]:
+        raise BadBundle(f'bundle "{name}": header is not what its fields say')
     return header, start + length
 
 
@@ -251,19 +260,22 @@ def read_manifest(data: bytes, name: str) -> Manifest:
     try:
         _keys(body, {"bundles", "created", "format", "model", "release", "signature", "signer"})
         if body["format"] != 1:
-            raise ValueError(f'has format "{body["format"]}", expected 1')
-        entries = tuple(_entry(e) for e in body["bundles"])
+            raise ValueError(f"has format {ascii(body['format'])[:40]}, expected 1")
+        entries = tuple(_entry(e) for e in _list(body["bundles"]))
         ids = [e.id for e in entries]
         if ids != sorted(set(ids)):
             raise ValueError("lists bundles twice or out of order")
-        return Manifest(
+        manifest = Manifest(
             release=_hex(body["release"], 32),
-            created=_text(body["created"]),
+            created=_time(body["created"]),
             model=_hex(body["model"], 64),
             bundles=entries,
             signer=_hex(body["signer"], 64),
             signature=_hex(body["signature"], 128),
         )
+        if manifest.write() != data:
+            raise ValueError("is not what its fields say")
+        return manifest
     except (TypeError, ValueError, KeyError) as error:
         raise BadManifest(f'manifest "{name}" {_reason(error)}') from None
 
@@ -287,11 +299,11 @@ def _header_body(header: Header, *, sections: bool) -> dict[str, Any]:
 def _header(body: Any) -> Header:
     _keys(body, {"format", "geometry", "id", "model", "sections", "settings"})
     if body["format"] != 1:
-        raise ValueError(f'has format "{body["format"]}", expected 1')
-    sections = tuple(_section(s) for s in body["sections"])
+        raise ValueError(f"has format {ascii(body['format'])[:40]}, expected 1")
+    sections = tuple(_section(s) for s in _list(body["sections"]))
     names = tuple(s.name for s in sections)
     if names not in (SECTIONS, SECTIONS[:-1]):
-        raise ValueError(f'lists sections "{",".join(names)}", expected "{",".join(SECTIONS)}" in this order')
+        raise ValueError(f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(SECTIONS)}" in this order')
     geometry, settings = _geometry(body["geometry"]), _settings(body["settings"])
     header = Header(_hex(body["id"], 32), geometry, settings, _hex(body["model"], 64), sections)
     for section in sections:
@@ -320,7 +332,7 @@ def _geometry(body: Any) -> Geometry:
 def _settings(body: Any) -> Settings:
     _keys(body, {"decoys", "protection", "sparsity", "support_bits"})
     if body["protection"] not in PROTECTIONS:
-        raise ValueError(f'has protection "{body["protection"]}", expected one of {", ".join(PROTECTIONS)}')
+        raise ValueError(f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}")
     return Settings(
         decoys=_milli(body["decoys"], 0, 4096),
         protection=body["protection"],
@@ -350,31 +362,43 @@ def _whole(value: Any) -> Any:
 
 def _keys(body: Any, expected: set[str]) -> None:
     if not isinstance(body, dict) or set(body) != expected:
-        found = ",".join(sorted(body))[:80] if isinstance(body, dict) else type(body).__name__
+        found = ascii(",".join(sorted(body)))[1:80] if isinstance(body, dict) else type(body).__name__
         raise ValueError(f'has fields "{found}", expected "{",".join(sorted(expected))}"')
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"has {ascii(value)[:40]}, expected a list")
+    return value
 
 
 def _int(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f'has number "{str(value)[:40]}", expected {low}..{high}')
+        raise ValueError(f"has number {ascii(value)[:40]}, expected {low}..{high}")
     return value
 
 
 def _milli(value: Any, low: float, high: float) -> float:
     if type(value) not in (int, float) or not low <= value <= high or round(value, 3) != value:
-        raise ValueError(f'has number "{str(value)[:40]}", expected {low}..{high} in steps of 0.001')
+        raise ValueError(f"has number {ascii(value)[:40]}, expected {low}..{high} in steps of 0.001")
     return float(value)
 
 
 def _hex(value: Any, digits: int) -> str:
     if not isinstance(value, str) or len(value) != digits or set(value) - set("0123456789abcdef"):
-        raise ValueError(f'has "{str(value)[:40]}", expected {digits} lower-case hex digits')
+        raise ValueError(f"has {ascii(value)[:40]}, expected {digits} lower-case hex digits")
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 64:
-        raise ValueError(f'has "{str(value)[:40]}", expected a short text')
+        raise ValueError(f"has {ascii(value)[:40]}, expected a short text")
+    return value
+
+
+def _time(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value, re.ASCII):
+        raise ValueError("has a time of creation that is none")
     return value
 
 

@@ -178,7 +178,7 @@ def grant(
     signer = _signer(owner)
     granted = _tier(tier) or ("original" if sharing.has_originals(opened) else "diagnostic")
     for recipient in _recipients(to):
-        path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen, note=note, not_after=last)
+        path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen or None, note=note, not_after=last)
         what = f"{len(chosen)} image(s)" if chosen else "the whole release"
         typer.echo(f'granted {what} up to tier {granted} to {recipient.label}: "{path}"')
 
@@ -352,7 +352,7 @@ def _signer(owner: Path | None) -> Signer:
 
 def _new_key(path: Path) -> Signer:
     from primis.keys.identity import generate, read_signer
-    from primis.sharing.release import write_new
+    from primis.sharing.output import write_new
 
     if path.exists():
         raise OutputError(f'"{path}" exists, expected a new file')

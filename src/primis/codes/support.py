@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from math import comb
+from typing import Any
 
 import constriction
 import numpy as np
@@ -51,6 +52,15 @@ class SupportModel:
     weights: np.ndarray
     logarithm: np.ndarray
     probability: np.ndarray
+
+    def fits(self, atoms: int) -> bool:
+        """Whether these are tables of integers, of the right shapes, for so many atoms."""
+        shapes = ((len(PASSES), atoms), (atoms, 2), (len(groups(atoms)), len(PASSES), FEATURES, 2))
+        tables = (self.bias, self.density, self.weights, self.logarithm, self.probability)
+        sound = all(t.dtype == np.int32 for t in tables) and len(self.logarithm) > 0
+        sound = sound and all(t.shape == shape for t, shape in zip(tables, shapes, strict=False))
+        wanted = 2 * _MAX_LOGIT // 64 + 1
+        return sound and self.probability.shape == (wanted,) and bool(((self.probability > 0) & (self.probability < 65536)).all())
 
     def probabilities(self, score: np.ndarray) -> np.ndarray:
         """Logits -> probabilities as float64, each a whole number of 65536ths."""
@@ -132,7 +142,7 @@ def decode_support(data: bytes, known: np.ndarray, atoms: range, entries: int, m
     family = constriction.stream.model.Bernoulli(perfect=False)
 
     def step(where: tuple[slice, slice, slice], p: np.ndarray) -> np.ndarray:
-        return decoder.decode(family, p.ravel()).reshape(p.shape).astype(bool)  # type: ignore[no-any-return]
+        return _decode(decoder, family, p.ravel()).reshape(p.shape)
 
     walk(support, atoms, entries, model, step)
     found = int(support[atoms.start : atoms.stop].sum())
@@ -237,10 +247,17 @@ def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarra
     if len(data) % 4 or not 0 <= entries <= size:
         raise DamagedSection(f"a stream of {len(data)} bytes is malformed, expected {entries} of {size} entries")
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    support = decoder.decode(*_flat_model(size, entries)).astype(bool).reshape(shape)
+    support = _decode(decoder, *_flat_model(size, entries)).reshape(shape)
     if int(support.sum()) != entries:
         raise DamagedSection(f"a stream decodes to {support.sum()} entries, expected {entries}")
-    return support  # type: ignore[no-any-return]
+    return support
+
+
+def _decode(decoder: Any, family: object, p: np.ndarray) -> np.ndarray:
+    try:
+        return decoder.decode(family, p).astype(bool)
+    except AssertionError:  # how constriction says that no encoder wrote this
+        raise DamagedSection("a stream of supports is damaged") from None
 
 
 def _flat_model(size: int, entries: int) -> tuple[object, np.ndarray]:

@@ -12,14 +12,15 @@ import hashlib
 import io
 import logging
 import warnings
+import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut
-from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from primis.errors import UnreadableImage
 from primis.imaging.image import Derivation, Image
@@ -31,6 +32,13 @@ _STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelVal
           "LargestPixelValueInSeries", "DigitalSignaturesSequence", "MACParametersSequence")  # fmt: skip
 _PALETTE = ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable")
 
+_OVERLAYS = 0x60
+_PRIVATE_GROUP, _PRIVATE_CREATOR, _PADDING = 0x0029, "PRIMIS", 0x01  # in sealed headers only
+_MAX_ST = 1024
+
+for _syntax in AllTransferSyntaxes:  # gdcm, where installed, aborts the process on some damaged files
+    with contextlib.suppress(NotImplementedError, ValueError):
+        get_decoder(_syntax).remove_plugin("gdcm")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote header values
 
 
@@ -47,15 +55,21 @@ def read_dicom(data: bytes) -> Image:
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
-        except (InvalidDicomError, OSError, ValueError, KeyError, EOFError, NotImplementedError):
+            pixels_there = any(tag in dataset for tag in _PIXEL_TAGS[:3])
+        except Exception:  # whatever its parser meets in a damaged file
             raise UnreadableImage("cannot be parsed as DICOM") from None
-        if not any(tag in dataset for tag in _PIXEL_TAGS[:3]):
+        if not pixels_there:
             raise UnreadableImage(f'is DICOM without pixels (modality "{_modality(dataset)}")')
         pixels, photometric = _pixels(dataset)
-        depth = int(dataset.get("BitsStored", 8 * pixels.dtype.itemsize))
-        header = _header(dataset)
-    depth = min(depth, 8 * pixels.dtype.itemsize) if photometric != "RGB" else 8 * pixels.dtype.itemsize
-    return Image(pixels, depth, photometric, "dicom", _spacing(dataset), header)
+        bits = 8 * pixels.dtype.itemsize
+        depth = bits if photometric == "RGB" else min(int(dataset.get("BitsStored", bits)), bits)
+        try:
+            header = _header(dataset, pixels)
+            image = Image(pixels, depth, photometric, "dicom", _spacing(dataset), header)
+            write_dicom(image, Derivation("", 1.0, "", ""))  # what could not be restored is not shared
+        except Exception as error:  # of the same kind
+            raise UnreadableImage(f"has a header that cannot be kept ({type(error).__name__})") from None
+    return image
 
 
 def write_dicom(image: Image, derivation: Derivation) -> bytes:
@@ -66,10 +80,11 @@ def write_dicom(image: Image, derivation: Derivation) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(io.BytesIO(image.header)) if image.header else _secondary_capture()
+        image = _impose_padding(dataset, image)
         _record_derivation(dataset, derivation, known_source=bool(image.header))
         _set_pixels(dataset, image)
         out = io.BytesIO()
-        dataset.save_as(out, enforce_file_format=True)
+        dataset.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return out.getvalue()
 
 
@@ -79,67 +94,113 @@ def _pixels(dataset: Dataset) -> tuple[np.ndarray, str]:
         photometric = str(dataset.PhotometricInterpretation)
         if photometric == "PALETTE COLOR":
             array = apply_color_lut(array, dataset)
+        frames, stored = int(dataset.get("NumberOfFrames") or 1), int(dataset.BitsStored)
+        high = int(dataset.get("HighBit", stored - 1))
+        shape = (frames, int(dataset.Rows), int(dataset.Columns))
     except MemoryError:
         raise UnreadableImage("does not fit in memory") from None
     except Exception as error:  # the plug-ins raise whatever they like
-        syntax = (
-            getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown") if hasattr(dataset, "file_meta") else "unknown"
-        )
-        raise UnreadableImage(f'cannot be decoded (transfer syntax "{syntax}", {type(error).__name__})') from None
-    frames = int(dataset.get("NumberOfFrames") or 1)
+        syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+        name = getattr(syntax, "name", "unknown")
+        raise UnreadableImage(f'cannot be decoded (transfer syntax "{name}", {type(error).__name__})') from None
     colour = photometric not in ("MONOCHROME1", "MONOCHROME2")
     if colour and array.shape[-1] != 3:
-        raise UnreadableImage(f'has photometric interpretation "{photometric}" and shape {array.shape}, expected 3 channels')
-    if array.dtype.kind not in "iu" or array.dtype.itemsize > 2 or int(dataset.get("BitsStored", 16)) < 2:
-        raise UnreadableImage(
-            f'has samples of type "{array.dtype}", {dataset.get("BitsStored", "?")} bits stored, expected integers of 2 to 16'
-        )
-    shape = (frames, int(dataset.Rows), int(dataset.Columns), 3 if colour else 1)
-    if array.size != int(np.prod(shape)):
-        raise UnreadableImage(f"has {array.size} samples, expected {shape}")
-    return array.reshape(shape), "RGB" if colour else photometric
+        raise UnreadableImage(f"has colours in an array of shape {array.shape}, expected 3 channels")
+    if array.dtype.kind not in "iu" or array.dtype.itemsize > 2 or stored < 2:
+        raise UnreadableImage(f'has samples of type "{array.dtype}", {stored} bits stored, expected integers of 2 to 16')
+    if high != stored - 1:
+        raise UnreadableImage(f"has its {stored} bits up to bit {high}, expected up to bit {stored - 1}")
+    whole = (*shape, 3 if colour else 1)
+    if array.size != int(np.prod(whole)):
+        raise UnreadableImage(f"has {array.size} samples, expected {whole}")
+    return array.reshape(whole), "RGB" if colour else photometric
 
 
-def _header(dataset: Dataset) -> bytes:
-    """The data set without its pixels, as a DICOM file of its own."""
+def _header(dataset: Dataset, pixels: np.ndarray) -> bytes:
+    """The data set without its pixels, as a DICOM file of its own, and where its padding lies."""
     keep = {k: v for k, v in dataset.items() if k not in _PIXEL_TAGS and k.group != _STRAY_GROUP}
     rest = Dataset(keep)
-    rest.file_meta = FileMetaDataset()
-    rest.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    rest.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
-    rest.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or _uid("missing")
+    swap = not dataset.original_encoding[1]
     rest.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    for element in rest.iterall():  # parses all, so that values are written anew in little endian
+        if swap and element.VR == "OW" and isinstance(element.value, bytes):
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+    for group in {element.tag.group for element in rest if element.tag.group >> 8 == _OVERLAYS}:
+        if (group, 0x3000) not in rest:  # lay in unused bits of the pixels, which do not come back
+            del rest[group * 0x10000 : (group + 1) * 0x10000]
+    file = Dataset()
+    file.update(rest)
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
+    file.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or _uid("missing")
+    padding = file.get("PixelPaddingValue")
+    if isinstance(padding, int) and pixels.shape[3] == 1:
+        last = file.get("PixelPaddingRangeLimit", padding)
+        inside = (pixels >= min(padding, last)) & (pixels <= max(padding, last))
+        block = file.private_block(_PRIVATE_GROUP, _PRIVATE_CREATOR, create=True)
+        block.add_new(_PADDING, "OB", _even(zlib.compress(np.packbits(inside).tobytes(), 9)))
     out = io.BytesIO()
-    with contextlib.suppress(Exception):  # an undecodable text keeps its bytes
-        rest.decode()  # so that values are written anew, whatever the source's byte order
-    try:
-        rest.save_as(out, enforce_file_format=True)
-    except Exception as error:
-        raise UnreadableImage(f"has a header that cannot be kept ({type(error).__name__})") from None
+    file.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return out.getvalue()
 
 
+def _impose_padding(dataset: Dataset, image: Image) -> Image:
+    """Padding is exactly that again, and nothing else is. Takes the note of it out of the data set."""
+    try:
+        block = dataset.private_block(_PRIVATE_GROUP, _PRIVATE_CREATOR)
+    except KeyError:
+        return image
+    size = image.pixels.size
+    bits = zlib.decompressobj().decompress(block[_PADDING].value, -(-size // 8))
+    inside = np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool).reshape(image.shape)
+    padding, last = int(dataset.PixelPaddingValue), int(dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue))
+    low, high = min(padding, last), max(padding, last)
+    pixels = image.pixels.copy()
+    between = ~inside & (pixels >= low) & (pixels <= high)
+    limit = 2 ** (image.bit_depth - (pixels.dtype.kind == "i")) - 1
+    pixels[between] = high + 1 if high < limit else low - 1
+    pixels[inside] = np.clip(pixels[inside], low, high) if low < high else padding
+    del dataset[block.get_tag(_PADDING)]
+    del dataset[_PRIVATE_GROUP, block.block_start >> 8]
+    return replace(image, pixels=pixels)
+
+
+def _even(data: bytes) -> bytes:
+    return data + b"\0" * (len(data) % 2)
+
+
 def _record_derivation(dataset: Dataset, derivation: Derivation, *, known_source: bool) -> None:
+    sources = list(dataset.get("SourceImageSequence") or [])
     if known_source:
         source = Dataset()
         source.ReferencedSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
         source.ReferencedSOPInstanceUID = dataset.get("SOPInstanceUID") or dataset.file_meta.MediaStorageSOPInstanceUID
-        dataset.SourceImageSequence = [source]
-        series = str(dataset.get("SeriesInstanceUID", ""))
+        dataset.SourceImageSequence = [*sources, source]
+        dataset.SeriesInstanceUID = _uid("series", str(dataset.get("SeriesInstanceUID", "")), derivation.group)
     else:
-        series = ""
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (_uid(level, derivation.seed) for level in ("study", "series"))
     dataset.SOPInstanceUID = _uid("instance", derivation.seed)
-    dataset.SeriesInstanceUID = _uid("series", series, derivation.group)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    kinds = list(dataset.get("ImageType") or ["ORIGINAL", "PRIMARY"])
-    dataset.ImageType = ["DERIVED", *(kinds[1:] or ["PRIMARY"])]
+    dataset.ImageType = ["DERIVED", *(_several(dataset, "ImageType")[1:] or ["PRIMARY"])]
+    for functional in (
+        *(dataset.get("SharedFunctionalGroupsSequence") or []),
+        *(dataset.get("PerFrameFunctionalGroupsSequence") or []),
+    ):
+        for item in functional.values():
+            for inner in item.value if item.VR == "SQ" else []:
+                if "FrameType" in inner:
+                    inner.FrameType = ["DERIVED", *_several(inner, "FrameType")[1:]]
+    ratios, methods = (_several(dataset, f"LossyImageCompression{x}") for x in ("Ratio", "Method"))
+    methods = [*methods, *["UNKNOWN"] * (len(ratios) - len(methods))][: len(ratios)]
     dataset.LossyImageCompression = "01"
-    dataset.LossyImageCompressionRatio = [*_several(dataset, "LossyImageCompressionRatio"), f"{derivation.ratio:.4g}"]
-    dataset.LossyImageCompressionMethod = [*_several(dataset, "LossyImageCompressionMethod"), _METHOD]
-    dataset.DerivationDescription = derivation.text
+    dataset.LossyImageCompressionRatio = [*ratios, f"{derivation.ratio:.4g}"]
+    dataset.LossyImageCompressionMethod = [*methods, _METHOD]
+    earlier = str(dataset.get("DerivationDescription") or "")
+    dataset.DerivationDescription = (f"{earlier}; {derivation.text}" if earlier else derivation.text)[-_MAX_ST:]
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "113040", "DCM", "Lossy Compression"
-    dataset.DerivationCodeSequence = [code]
+    dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), code]
     for keyword in _STALE:
         if keyword in dataset:
             delattr(dataset, keyword)
@@ -160,7 +221,7 @@ def _set_pixels(dataset: Dataset, image: Image) -> None:
     if frames > 1 or "NumberOfFrames" in dataset:
         dataset.NumberOfFrames = frames
     data = image.pixels.astype(image.pixels.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset.PixelData = _even(data)
     dataset["PixelData"].VR = "OW" if depth > 8 else "OB"
 
 
@@ -169,7 +230,6 @@ def _secondary_capture() -> Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.StudyInstanceUID = pydicom.uid.generate_uid(prefix=None)
     dataset.Modality, dataset.ConversionType = "OT", "WSD"
     for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
                     "StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber"):  # fmt: skip

@@ -23,6 +23,7 @@ _FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 _MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB"}
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_QUALITY = 98
+_TIFF_TAGS = (274, 282, 283, 296, 34675)  # orientation, resolution and its unit, ICC profile
 
 
 def read_raster(data: bytes) -> Image:
@@ -47,12 +48,12 @@ def write_raster(image: Image) -> bytes:
     header = json.loads(image.header or b"{}")
     pixels = image.pixels
     if image.kind == "tiff":
-        return _write_tiff(pixels, header)
+        return _write_tiff(image, header)
     frame = np.repeat(pixels[0], 3, axis=2) if header.get("equal") else pixels[0]
-    if frame.dtype == np.uint16:
+    if frame.dtype == np.uint16 and frame.shape[2] > 1:  # Pillow has no such mode
         import imagecodecs
 
-        return bytes(imagecodecs.png_encode(np.ascontiguousarray(np.squeeze(frame, 2) if frame.shape[2] == 1 else frame)))
+        return bytes(imagecodecs.png_encode(np.ascontiguousarray(frame)))
     picture = PIL.Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else np.ascontiguousarray(frame))
     out = io.BytesIO()
     keep: dict[str, Any] = {k: base64.b64decode(header[k]) for k in ("icc_profile", "exif") if k in header}
@@ -102,44 +103,52 @@ def _read_tiff(data: bytes) -> Image:
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            series = file.series[0]
-            pixels, axes = series.asarray(), series.axes
-            photometric = int(file.pages[0].photometric)  # type: ignore[union-attr]
-            depth = int(np.max(file.pages[0].bitspersample))  # type: ignore[union-attr]
+            page = file.pages[0]
+            count, pixels, axes = len(file.series), file.series[0].asarray(), file.series[0].axes
+            photometric, depth = int(page.photometric), int(np.max(page.bitspersample))  # type: ignore[union-attr]
+            tags = {t.code: t.value for t in page.tags if t.code in _TIFF_TAGS}  # type: ignore[union-attr]
     except Exception as error:  # tifffile raises whatever its codecs raise
         raise UnreadableImage(f"cannot be decoded: {str(error).splitlines()[0] if str(error) else 'damaged'}") from None
-    if photometric == 3:
-        raise UnreadableImage("is a palette TIFF, expected grey or RGB")
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * 255
-    if pixels.dtype not in (np.uint8, np.uint16, np.int16) or depth > 16:
-        raise UnreadableImage(f'has samples of type "{pixels.dtype}", expected integers of at most 16 bits')
-    if axes.endswith("S"):
-        planar = pixels.reshape(-1, *pixels.shape[-3:])
-    elif "S" in axes:
-        at = axes.index("S")
-        planar = np.moveaxis(pixels, at, -1)
-        planar = planar.reshape(-1, *planar.shape[-3:])
+    if photometric not in (0, 1, 2) or count != 1:
+        raise UnreadableImage(f"is TIFF with {count} series and photometric interpretation {photometric}, expected one, 0..2")
+    if pixels.dtype not in (np.uint8, np.uint16, np.int16) or not 8 <= depth <= 16:
+        raise UnreadableImage(f'has samples of type "{pixels.dtype}" and {depth} bits, expected integers of 8 to 16')
+    if "S" in axes:
+        shaped = np.moveaxis(pixels, axes.index("S"), -1)
+        shaped = shaped.reshape(-1, *shaped.shape[-3:])
     else:
-        planar = pixels.reshape(-1, *pixels.shape[-2:], 1)
-    if planar.shape[3] not in _PHOTOMETRIC:
-        raise UnreadableImage(f"has {planar.shape[3]} samples a pixel, expected 1..4")
-    image = _image(planar, "tiff", {})
-    inverted = image.photometric == "MONOCHROME2" and photometric == 0
-    bits = min(16, depth) if depth > 8 else 8
-    return Image(planar, bits, "MONOCHROME1" if inverted else image.photometric, "tiff", None,
-                 json.dumps({"shape": pixels.shape, "axes": axes, "inverted": inverted}).encode())  # fmt: skip
+        shaped = pixels.reshape(-1, *pixels.shape[-2:], 1)
+    if shaped.shape[3] not in _PHOTOMETRIC:
+        raise UnreadableImage(f"has {shaped.shape[3]} samples a pixel, expected 1..4")
+    meaning = "MONOCHROME1" if photometric == 0 else _PHOTOMETRIC[shaped.shape[3]]
+    header = {str(code): _plain(value) for code, value in tags.items()}
+    return Image(shaped, depth, meaning, "tiff", None, json.dumps(header).encode())
 
 
-def _write_tiff(pixels: np.ndarray, header: dict[str, Any]) -> bytes:
+def _plain(value: Any) -> Any:
+    """A tag's value for JSON."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return [int(v) for v in value] if isinstance(value, tuple) else int(value)
+
+
+def _write_tiff(image: Image, header: dict[str, Any]) -> bytes:
     import tifffile
 
-    colour = pixels.shape[3] >= 3
+    colour = image.shape[3] >= 3
+    grey = "miniswhite" if image.photometric == "MONOCHROME1" else "minisblack"
+    pixels = image.pixels[..., 0] if image.shape[3] == 1 else image.pixels
+    how: dict[str, Any] = {"photometric": "rgb" if colour else grey, "compression": "deflate"}
+    if "282" in header and "283" in header:
+        how |= {"resolution": (header["282"], header["283"]), "resolutionunit": header.get("296", 2)}
+    if "34675" in header:
+        how["iccprofile"] = base64.b64decode(header["34675"])
+    if "274" in header:
+        how["extratags"] = [(274, "H", 1, header["274"], True)]
+    if image.shape[3] in (2, 4):
+        how["extrasamples"] = ["unassalpha"]
     out = io.BytesIO()
-    grey = "miniswhite" if header.get("inverted") else "minisblack"
-    shaped = pixels[..., 0] if pixels.shape[3] == 1 else pixels
-    shaped = shaped[0] if len(shaped) == 1 else shaped
-    tifffile.imwrite(out, shaped, photometric="rgb" if colour else grey, compression="deflate")
+    tifffile.imwrite(out, pixels[0] if len(pixels) == 1 else pixels, metadata=None, **how)
     return out.getvalue()
 
 

@@ -1,7 +1,8 @@
 """A grant: the secrets that open a release, named images of it, up to a tier, for one recipient.
 
 A grant is one age file. Where the recipient is not a passphrase the owner is a recipient too, so that
-`rekey` can renew it. Its payload is JSON inside the encryption (docs/format.md, section 5).
+`rekey` can renew it. Its payload is JSON inside the encryption, signed by the owner: anyone can seal an
+age file to a public key, and only a signed one counts (docs/format.md, section 5).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from primis.errors import BadGrant, GrantExpired, NotCovered, TierTooLow
-from primis.keys.identity import Recipient
+from primis.keys.identity import Recipient, Signer, is_label, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 
 
@@ -61,9 +63,15 @@ class Grant:
         if self.not_after is not None and today > self.not_after:
             raise GrantExpired(f'grant "{self.label}" expired after {self.not_after.isoformat()}, today is {today.isoformat()}')
 
-    def seal(self, recipient: Recipient, owner: Recipient) -> bytes:
-        """The age file."""
-        body = {
+    def seal(self, recipient: Recipient, owner: Signer) -> bytes:
+        """The age file, signed by the owner."""
+        body = self._body()
+        payload = json.dumps({"grant": body, "signature": owner.sign(_message(body))}, sort_keys=True).encode()
+        alone = recipient.kind == "passphrase" or recipient.text == owner.recipient.text
+        return recipient.encrypt(payload, *([] if alone else [owner.recipient]))
+
+    def _body(self) -> dict[str, Any]:
+        return {
             "format": 1,
             "images": {i: {t: s.value.hex() for t, s in tiers.items()} for i, tiers in self.images.items()},
             "label": self.label,
@@ -75,20 +83,35 @@ class Grant:
             "signer": self.signer,
             "tier": self.tier,
         }
-        also = [] if recipient.kind == "passphrase" or recipient.text == owner.text else [owner]
-        return recipient.encrypt(json.dumps(body, sort_keys=True).encode(), *also)
+
+
+def _message(body: dict[str, Any]) -> bytes:
+    return b"primis/1 grant\n" + json.dumps(body, sort_keys=True).encode()
 
 
 def read_grant(payload: bytes, where: str) -> Grant:
-    """The grant in a decrypted age file; raises BadGrant."""
+    """The grant in a decrypted age file, its signature verified; raises BadGrant."""
     try:
-        body = json.loads(payload)
-        if body["format"] != 1 or body["tier"] not in TIERS:
-            raise ValueError
-        images = {i: {t: Secret(bytes.fromhex(s)) for t, s in tiers.items() if t in TIERS} for i, tiers in body["images"].items()}
-        secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
-        last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
-        texts = {k: str(body[k]) for k in ("release", "signer", "tier", "label", "recipient")}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = json.loads(payload)
+        body, signature = whole["grant"], whole["signature"]
+        grant = _grant(body)
+        signed = verify(grant.signer, _message(body), signature)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadGrant(f'grant "{where}" is not a grant of format 1') from None
-    return Grant(**texts, secret=secret, images=images, note=body.get("note"), not_after=last)
+    if not signed:
+        raise BadGrant(f'grant "{where}" is not signed by the owner that it names')
+    return grant
+
+
+def _grant(body: dict[str, Any]) -> Grant:
+    if body["format"] != 1 or body["tier"] not in TIERS or not is_label(body["label"]):
+        raise ValueError
+    opened = TIERS[: TIERS.index(body["tier"]) + 1]
+    images = {i: {t: Secret(bytes.fromhex(tiers[t])) for t in opened} for i, tiers in body["images"].items()}
+    secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
+    if (secret is None) == (not images):  # one of the two, never both or neither
+        raise ValueError
+    last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
+    note = None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
+    texts = {k: str(body[k]) for k in ("release", "signer", "tier", "label", "recipient")}
+    return Grant(**texts, secret=secret, images=images, note=note, not_after=last)

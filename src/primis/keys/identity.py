@@ -26,6 +26,7 @@ from primis.errors import BadKey
 _KINDS = "an age1... or ssh-ed25519 / ssh-rsa key, or a file with one, with an RSA PEM or an X.509 certificate"
 _MIN_RSA_BITS = 2048
 _MAX_KEY_FILE = 1 << 20
+_MAX_SCRYPT = 20  # a gigabyte and some seconds
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Recipient:
     text: str
     label: str
     passphrase: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not is_label(self.label):
+            raise BadKey(f'label {self.label[:70]!a} is not allowed, expected 1 to 64 letters, digits, "-" or "_"')
 
     def encrypt(self, payload: bytes, *also: Recipient) -> bytes:
         """One age file for this recipient (and others that are not passphrases)."""
@@ -69,7 +74,7 @@ class Identity:
         except pyrage.DecryptError as error:
             if str(error) in ("No matching keys found", "Decryption failed"):
                 return None
-            raise BadKey(f'"{error}"') from None
+            raise BadKey(f'"{" ".join(str(error).split())}"') from None
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def passphrase_recipient(passphrase: str, label: str = "passphrase") -> Recipien
 def parse_recipient(text: str) -> Recipient:
     """A public key given as text or as a file, with an optional `label=` before it."""
     label, sign, rest = text.partition("=")
-    if not sign or not _is_label(label) or label.startswith("ssh-"):
+    if not sign or not is_label(label) or label.startswith("ssh-"):
         label, rest = "", text
     if rest.startswith(("age1", "ssh-")):
         return _public(rest, label, "")
@@ -257,9 +262,16 @@ def _lines(data: bytes) -> list[str]:
     return [line.strip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
 
 
-def _is_label(text: str) -> bool:
+def is_label(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isascii() and all(c.isalnum() or c in "-_" for c in text)
 
 
 def _is_scrypt(sealed: bytes) -> bool:
-    return b"\n-> scrypt " in sealed[:64]
+    """Whether it is sealed to a passphrase; raises BadKey where trying one would take minutes or all memory."""
+    first = sealed[:128].split(b"\n")[1:2]
+    if not first or not first[0].startswith(b"-> scrypt "):
+        return False
+    factor = first[0].rpartition(b" ")[2]
+    if not factor.isdigit() or int(factor) > _MAX_SCRYPT:
+        raise BadKey(f"its scrypt work factor is over {_MAX_SCRYPT}")
+    return True

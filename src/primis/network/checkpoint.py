@@ -70,14 +70,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise ValueError
         preset = Preset(**manifest["preset"])
         support = SupportModel(*(tensors[f"support.{f.name}"] for f in fields(SupportModel)))
+        if preset.stride < 1 or not 0 < preset.code_maps <= preset.atoms or not support.fits(preset.atoms):
+            raise ValueError
         network = {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
         wanted = manifest["graphs"].items()
         graphs = {name: Graph(tensors[f"graph.{name}"].tobytes(), tuple(weights)) for name, weights in wanted}
     except OSError as error:
         raise ModelError(f'model "{path}" cannot be read: {error.strerror}') from None
-    except (SafetensorError, ValueError, KeyError, TypeError):
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ZeroDivisionError):
         raise ModelError(f'model "{path}" is damaged or not a primis model of format 1') from None
-    return Checkpoint(preset, network, support, manifest["training"], graphs, hashlib.sha256(data).hexdigest())
+    return Checkpoint(preset, network, support, dict(manifest["training"]), graphs, hashlib.sha256(data).hexdigest())
 
 
 def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:

@@ -124,7 +124,7 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     derivation = Derivation(text, image.raw_bytes / code_bytes, f"{header.id} {tier}", f"{group} {tier}")
     try:
         file = render(image, derivation)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error) as error:
+    except Exception as error:  # whatever pydicom meets in a header that is none
         raise DamagedSection(f'section "header" does not fit its image ({type(error).__name__})') from None
     return Restored(file, name, tier, image.kind, image)
 
@@ -140,6 +140,8 @@ def decode_image(
             f'model "{header.model[:12]}" has stride {preset.stride} and {preset.code_maps} code maps, '
             f"the bundle {geometry.stride} and {geometry.code_maps}"
         )
+    if "preview" not in image_secrets:
+        raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
     info = _unseal_info(header, parts, image_secrets["preview"])
     shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
     pixels = np.empty(shape, info["dtype"])
@@ -186,7 +188,7 @@ def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int, 
     tiers = TIERS[: TIERS.index(tier) + 1]
     if missing := [t for t in tiers if t not in image_secrets]:
         raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "{missing[-1]}"')
-    count = len(header.geometry.tiles)
+    count = header.geometry.tile_count
     return [tile_secret(image_secrets[t], frame * count + tile) for t in tiers for tile in range(count)]
 
 
@@ -402,7 +404,7 @@ def _unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> t
 def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:
     if "original" not in parts:
         raise BadBundle(f'bundle "{header.id}" has no original: it was shared without --with-original')
-    if "original" not in image_secrets:
+    if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
     name, _ = _unseal_header(header, parts, image_secrets["diagnostic"])
     data = unpad(unseal(parts["original"], image_secrets["original"], "original", header.binding))

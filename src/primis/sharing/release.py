@@ -6,12 +6,13 @@ A folder in the making ends in ".partial" and becomes the release, in one rename
 from __future__ import annotations
 
 import datetime
-import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from glob import escape as glob_escape
 from pathlib import Path
 
 from primis.bundle.layout import MAX_HEADER, Entry, Header, Manifest, read_bundle, read_header, read_manifest
@@ -30,42 +31,15 @@ from primis.errors import (
     WrongSigner,
 )
 from primis.keys.grant import Grant, read_grant
-from primis.keys.identity import Identity, Recipient, Signer, fingerprint, verify
-from primis.keys.seal import TIERS, Secret, release_secrets
+from primis.keys.identity import Identity, Recipient, Signer, is_label, verify
+from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.sharing.image_bundle import reseal
+from primis.sharing.output import PARTIAL, reason, remove_folder, write_new
 
 MANIFEST = "manifest.json"
-PARTIAL = ".partial"
 _CHECKSUM = 8
-
-
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that is there whole or not at all. Raises OutputError."""
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f'"{path}" cannot be written: {_why(error)}') from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def finish_folder(partial: Path, out: Path) -> None:
-    """Give a complete folder its name. Raises OutputError if that is taken."""
-    try:
-        if out.exists():
-            raise OutputError(f'folder "{out}" exists, expected a new one')
-        os.rename(partial, out)
-    except OSError as error:
-        raise OutputError(f'"{out}" cannot be written: {_why(error)}') from None
-
-
-def _why(error: OSError) -> str:
-    return "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
+_MAX_GRANT = 1 << 28
+_OLD = ".old"
 
 
 @dataclass(frozen=True)
@@ -81,16 +55,14 @@ class Release:
     """A release whose manifest is well-formed, signed, and signed by `signer` where that is given."""
 
     def __init__(self, path: Path, *, signer: str | None = None) -> None:
-        self.path = path
+        self.path = path = path.resolve()
         file = path / MANIFEST
         try:
             data = file.read_bytes()
         except OSError as error:
-            if (partial := path.with_name(path.name + PARTIAL)).is_dir():
-                raise BadManifest(
-                    f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
-                ) from None
-            raise BadManifest(f'"{path}" is not a release: {MANIFEST} cannot be read ({error.strerror})') from None
+            raise BadManifest(
+                _not_a_release(path) or f'"{path}" is not a release: {MANIFEST} cannot be read ({error.strerror})'
+            ) from None
         self.manifest = read_manifest(data, str(file))
         if not verify(self.manifest.signer, self.manifest.message, self.manifest.signature):
             raise BadManifest(f'manifest "{file}" does not verify under its signer "{self.manifest.signer[:16]}"')
@@ -111,12 +83,14 @@ class Release:
         entry = next(e for e in self.manifest.bundles if e.id == bundle_id)
         path = self.bundle_path(bundle_id)
         try:
-            data = path.read_bytes()
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= entry.bytes + MAX_HEADER else b""
         except OSError as error:
             raise BadBundle(f'bundle "{path}" cannot be read: {error.strerror}') from None
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
-            read_bundle(data, bundle_id)  # names the section, if one was altered
-            raise BadBundle(f'bundle "{path}" ({len(data)} bytes) is not the one that the manifest lists ({entry.bytes} bytes)')
+            if size == entry.bytes:
+                read_bundle(data, bundle_id)  # names the section, if one was altered
+            raise BadBundle(f'bundle "{path}" ({size} bytes) is not the one that the manifest lists ({entry.bytes} bytes)')
         return data
 
     def header(self, bundle_id: str) -> Header:
@@ -136,15 +110,18 @@ class Release:
         return found[0]
 
     def grants(self) -> list[GrantFile]:
-        """All grants, by label. Raises BadGrant where a file's checksum differs from its name's."""
+        """All grants, by label; files with other names are none. Raises BadGrant where a file's checksum
+        differs from its name's."""
         found = []
         for path in sorted((self.path / "grants").glob("*.age")):
             label, _, checksum = path.stem.rpartition(".")
+            if not is_label(label) or len(checksum) != _CHECKSUM:
+                continue
             try:
-                data = path.read_bytes()
+                data = path.read_bytes() if path.stat().st_size <= _MAX_GRANT else b""
             except OSError as error:
                 raise BadGrant(f'grant "{path}" cannot be read: {error.strerror}') from None
-            if not label or hashlib.sha256(data).hexdigest()[:_CHECKSUM] != checksum:
+            if hashlib.sha256(data).hexdigest()[:_CHECKSUM] != checksum:
                 raise BadGrant(f'grant "{path}" was altered: it does not match the checksum in its name')
             found.append(GrantFile(label, path, data))
         return found
@@ -152,16 +129,22 @@ class Release:
     def open_grants(self, identities: Iterable[Identity]) -> list[Grant]:
         """The grants these identities open, the highest tier and widest scope first.
 
-        Raises NoMatchingGrant, saying which keys were offered and which grants are there.
+        A file that is not a grant of this release, signed by its owner, under its own label, does not count.
+        Raises BadGrant if only such files open, and NoMatchingGrant, saying which keys were offered and
+        which grants are there, if none does.
         """
-        offered = list(identities)
-        files = self.grants()
-        found = [(file, grant) for file in files if (grant := self._open(file, offered)) is not None]
-        here = (self.manifest.release, self.manifest.signer)
-        opened = [grant for _, grant in found if (grant.release, grant.signer) == here]
-        if found and not opened:
-            file, foreign = found[0]
-            raise BadGrant(f'grant "{file.path}" belongs to release "{foreign.release}", expected "{here[0]}"')
+        offered, files = list(identities), self.grants()
+        opened: list[Grant] = []
+        refused: list[BadGrant] = []
+        for file in files:
+            try:
+                grant = self._open(file, offered)
+            except BadGrant as error:
+                refused.append(error)
+                continue
+            opened += [] if grant is None else [grant]
+        if not opened and refused:
+            raise refused[0]
         if not opened:
             keys = ", ".join(i.label for i in offered) or "none"
             labels = ", ".join(file.label for file in files) or "none"
@@ -175,8 +158,25 @@ class Release:
             except BadKey as error:
                 raise BadGrant(f'grant "{file.path}" does not verify: {error}') from None
             if payload is not None:
-                return read_grant(payload, str(file.path))
+                grant = read_grant(payload, str(file.path))
+                if (grant.release, grant.signer) != (self.manifest.release, self.manifest.signer):
+                    raise BadGrant(
+                        f'grant "{file.path}" belongs to release "{grant.release}", expected "{self.manifest.release}"'
+                    )
+                if grant.label != file.label:
+                    raise BadGrant(f'grant "{file.path}" was renamed: its label is "{grant.label}"')
+                return grant
         return None
+
+
+def _not_a_release(path: Path) -> str | None:
+    """What a folder without a manifest may be, or None."""
+    if (partial := path.with_name(path.name + PARTIAL)).is_dir():
+        return f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
+    aside = sorted(path.parent.glob(f"{glob_escape(path.name)}.*{_OLD}"))
+    if aside and not path.exists():
+        return f'release "{path}" was cut off in "primis rekey": rename "{aside[0]}" to "{path.name}" to have the old one again'
+    return None
 
 
 def secrets_for(grants: list[Grant], bundle_id: str, tier: str | None, today: datetime.date) -> tuple[str, dict[str, Secret]]:
@@ -207,15 +207,13 @@ def write_manifest(
     write_new(folder / MANIFEST, signed.write())
 
 
-def write_grant(folder: Path, grant: Grant, recipient: Recipient, owner: Recipient) -> Path:
-    """Seal a grant to its recipient, in place of an older one with the same label."""
-    data = grant.seal(recipient, owner)
-    checksum = hashlib.sha256(data).hexdigest()[:_CHECKSUM]
-    path = folder / "grants" / f"{grant.label}.{checksum}.age"
+def write_grant(folder: Path, grant: Grant, recipient: Recipient, signer: Signer) -> Path:
+    """Sign a grant and seal it to its recipient. Older ones stay; one under its label is a UsageError."""
+    data = grant.seal(recipient, signer)
+    path = folder / "grants" / f"{grant.label}.{hashlib.sha256(data).hexdigest()[:_CHECKSUM]}.age"
+    if list(path.parent.glob(f"{grant.label}.{'?' * _CHECKSUM}.age")):
+        raise UsageError(f'label "{grant.label}" is taken by another grant, expected a new one')
     write_new(path, data)
-    for older in path.parent.glob(f"{grant.label}.*.age"):
-        if older != path:
-            older.unlink()
     return path
 
 
@@ -242,14 +240,20 @@ def grant(
     signer: Signer,
     *,
     tier: str = "diagnostic",
-    images: Iterable[str] = (),
+    images: Iterable[str] | None = None,
     note: str | None = None,
     not_after: datetime.date | None = None,
 ) -> Path:
-    """Let a recipient open a release, or named images of it, up to a tier. Touches nothing else."""
+    """Let a recipient open a release, or named images of it, up to a tier. Touches nothing else.
+
+    A recipient who has a grant already gets another, under its label and a number.
+    """
     secret = owner_secret(release, signer)
-    made = make_grant(release.manifest.release, secret, recipient, signer, tier, images, note, not_after)
-    return write_grant(release.path, made, recipient, signer.recipient)
+    taken = {file.label for file in release.grants()}
+    labels = (recipient.label, *(f"{recipient.label}-{n}" for n in range(2, len(taken) + 3)))
+    named = replace(recipient, label=next(label for label in labels if label not in taken or label == "owner"))
+    made = make_grant(release.manifest.release, secret, named, signer, tier, images, note, not_after)
+    return write_grant(release.path, made, named, signer)
 
 
 def has_originals(release: Release) -> bool:
@@ -263,18 +267,23 @@ def make_grant(
     recipient: Recipient,
     signer: Signer,
     tier: str,
-    images: Iterable[str] = (),
+    images: Iterable[str] | None = None,
     note: str | None = None,
     not_after: datetime.date | None = None,
 ) -> Grant:
-    """A grant that holds no more than it opens. secret: the release's, of the highest tier."""
+    """A grant that holds no more than it opens. secret: the release's, of the highest tier.
+
+    images: ids, None for the whole release. Raises UsageError for no image, and for the owner's label.
+    """
     if recipient.label == "owner":
         raise UsageError('label "owner" is the owner\'s own, expected another')
     opened = release_secrets(release_secrets(secret, TIERS[-1])[tier], tier)
     whole = Grant(release_id, signer.public, tier, recipient.label, recipient.text, opened[tier], {}, note, not_after)
+    if images is None:
+        return whole
     chosen = list(images)
     if not chosen:
-        return whole
+        raise UsageError("a grant for no image opens nothing, expected at least one")
     return replace(whole, secret=None, images={i: whole.image_secrets(i) for i in chosen})
 
 
@@ -296,63 +305,65 @@ def rekey(
 ) -> Rekeyed:
     """New secrets, new ids and new grants for the same images; no image is decoded.
 
-    The new release is built beside the old one and takes its place at the end.
+    Every grant that the owner signed for this release and that lies in it is renewed, but for those in
+    `without`. The new release is built beside the old one and takes its place at the end.
     """
-    from primis.sharing.image_bundle import reseal
-
     old = release_secrets(owner_secret(release, signer), TIERS[-1])
     grants, files = release.open_grants([signer.identity]), release.grants()
-    unknown = set(without) - {f.label for f in files}
-    if unknown:
-        raise UsageError(
-            f'grant "{sorted(unknown)[0]}" is not in the release, expected one of: {", ".join(f.label for f in files)}'
-        )
+    withdrawn = set(without)
+    if unknown := withdrawn - {f.label for f in files}:
+        labels = ", ".join(f.label for f in files)
+        raise UsageError(f'grant "{sorted(unknown)[0]}" is not in the release, expected one of: {labels}')
     fresh, release_id = Secret.new(), secrets.token_hex(16)
     new = release_secrets(fresh, TIERS[-1])
     folder = release.path.with_name(release.path.name + ".rekey" + PARTIAL)
-    _remove(folder)
+    remove_folder(folder)
     entries, renamed = [], {}
     for bundle_id in release.ids:
         renamed[bundle_id] = after = secrets.token_hex(16)
-        was, now_ = _image_secrets(old, bundle_id), _image_secrets(new, after)
-        data = reseal(release.bundle(bundle_id), was, now_, after)
+        data = reseal(release.bundle(bundle_id), _image_secrets(old, bundle_id), _image_secrets(new, after), after)
         write_new(folder / "bundles" / f"{after}.primis", data)
         entries.append(Entry(len(data), after, hashlib.sha256(data).hexdigest()))
         on_bundle(bundle_id)
-    kept = [g for g in grants if g.label != "owner" and g.label not in set(without) and g.recipient]
-    write_grant(folder, owner_grant(release_id, fresh, signer), signer.recipient, signer.recipient)
-    for g in kept:
+    write_grant(folder, owner_grant(release_id, fresh, signer), signer.recipient, signer)
+    renewed = []
+    for g in grants:
+        images = None if g.secret is not None else [renamed[i] for i in g.images if i in renamed]
+        if g.label in {"owner", *withdrawn} or not g.recipient or images == []:
+            continue
         recipient = Recipient(g.recipient.split()[0] if " " in g.recipient else "age", g.recipient, g.label)
-        images = [renamed[i] for i in g.images if i in renamed]
         again = make_grant(release_id, fresh, recipient, signer, g.tier, images, g.note, g.not_after)
-        write_grant(folder, again, recipient, signer.recipient)
+        write_grant(folder, again, recipient, signer)
+        renewed.append(g.label)
     write_manifest(folder, release_id, release.manifest.model, entries, signer, now())
+    _carry_others(release.path, folder)
     _replace(folder, release.path)
-    labels = [g.label for g in kept]
-    return Rekeyed(labels, [f.label for f in files if f.label not in (*labels, "owner")])
+    return Rekeyed(renewed, [f.label for f in files if f.label not in (*renewed, "owner")])
+
+
+def _carry_others(old: Path, new: Path) -> None:
+    """Files that do not belong to the format stay where they were."""
+    try:
+        for path in old.iterdir():
+            if path.name not in (MANIFEST, "bundles", "grants"):
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
+    except OSError as error:
+        raise OutputError(f'"{new}" cannot be written: {reason(error)}') from None
 
 
 def _image_secrets(tiers: dict[str, Secret], bundle_id: str) -> dict[str, Secret]:
-    from primis.keys.seal import image_secret
-
     return {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
 
 
 def _replace(fresh: Path, path: Path) -> None:
-    aside = path.with_name(f"{path.name}.{fingerprint(str(fresh))}.old")
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_OLD}")
     try:
         os.rename(path, aside)
         try:
             os.rename(fresh, path)
-        except OSError:
+        except BaseException:
             os.rename(aside, path)
             raise
     except OSError as error:
-        raise OutputError(f'"{path}" cannot be replaced: {_why(error)}') from None
-    _remove(aside)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+        raise OutputError(f'"{path}" cannot be replaced: {reason(error)}') from None
+    remove_folder(aside)
