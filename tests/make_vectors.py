@@ -140,6 +140,10 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "height_zero": put("geometry", "height", value=0),
         "height_is_true": put("geometry", "height", value=True),
         "too_many_samples": put("geometry", "frames", value=1 << 20),
+        "billions_of_tiles": lambda: rebuild(
+            good, lambda body: body["geometry"].update(height=1 << 17, width=1 << 17, stride=1, tile=1, code_maps=1)
+        ),
+        "format_is_true": put("format", value=True),
         "code_maps_do_not_divide": put("geometry", "code_maps", value=7),
         "geometry_disagrees_with_sizes": put("geometry", "height", value=400),
         "section_missing": sections(lambda s: s.pop(1)),
@@ -180,6 +184,10 @@ def bad_manifests(good: bytes) -> dict[str, bytes]:
         "bundle_twice": put(bundles=[first, first]),
         "signature_upper_case": put(signature=body["signature"].upper()),
         "signature_of_another": put(created="2024-01-31T12:00:01Z"),
+        "format_is_true": put(format=True),
+        "bundles_is_text": put(bundles=""),
+        "created_has_a_newline": put(created="2024-01-31T12:00:00Z\nsigner: trusted"),
+        "created_is_a_lone_surrogate": put(created="\ud800"),
         "signer_replaced": put(signer="e" * 64),
     }
 

@@ -175,3 +175,109 @@ def test_windows_cover_an_axis_once() -> None:
         assert seen == list(range(length))
         for w in windows(length, 48, 8):
             assert w.outer.start + w.inner.start == w.place.start
+
+
+def changed_dicom(change) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    how = change(dataset) or {}
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, dataset, enforce_file_format=True, **how)
+    return out.getvalue()
+
+
+def test_big_endian_comes_back_in_little_endian_with_its_tables() -> None:
+    def change(dataset: pydicom.Dataset) -> dict:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        table = pydicom.Dataset()
+        table.LUTDescriptor = [4, 0, 16]
+        table.add_new("LUTData", "OW", np.arange(4, dtype=">u2").tobytes())
+        dataset.ModalityLUTSequence = [table]
+        return {"implicit_vr": False, "little_endian": False}
+
+    image = parse(changed_dicom(change))
+    assert (image.pixels[0, ..., 0] == draw_phantom(64)).all()
+    restored = pydicom.dcmread(io.BytesIO(render(image, DERIVED)))
+    assert restored.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+    assert restored.ModalityLUTSequence[0].LUTData == np.arange(4, dtype="<u2").tobytes()
+    assert restored.PatientName == "Phantom^Chest"
+
+
+def test_padding_is_exactly_padding_again() -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        pixels = draw_phantom(64) // 2 + 100
+        pixels[:9] = 7
+        dataset.add_new("PixelPaddingValue", "US", 7)
+        dataset.PixelData = pixels.tobytes()
+
+    image = parse(changed_dicom(change))
+    from dataclasses import replace
+
+    noisy = image.pixels.copy()
+    noisy[:, :9] += 3  # what a lossy codec does to the padding
+    noisy[:, 20, 20] = 7  # and to what is none
+    restored = parse(render(replace(image, pixels=noisy), DERIVED))
+    assert ((restored.pixels == 7) == (image.pixels == 7)).all()
+    assert b"PRIMIS" not in render(image, DERIVED).replace(b"PRIMIS_1", b"")
+
+
+def test_what_would_restore_wrong_is_refused() -> None:
+    def high_bit(dataset: pydicom.Dataset) -> None:
+        dataset.HighBit = 15
+
+    with pytest.raises(UnreadableImage, match="up to bit 15"):
+        parse(changed_dicom(high_bit))
+
+
+def test_one_image_type_and_earlier_derivations_are_kept() -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.ImageType = "ORIGINAL"
+        dataset.LossyImageCompressionRatio, dataset.DerivationDescription = 10, "scanned"
+        dataset.add_new(0x60000100, "US", 16)
+        dataset.add_new(0x60000102, "US", 12)  # an overlay in bits that do not come back
+
+    restored = pydicom.dcmread(io.BytesIO(render(parse(changed_dicom(change)), DERIVED)))
+    assert list(restored.ImageType) == ["DERIVED", "PRIMARY"]
+    assert [float(r) for r in restored.LossyImageCompressionRatio] == [10, 12.5]
+    assert list(restored.LossyImageCompressionMethod) == ["UNKNOWN", "PRIMIS_1"]
+    assert restored.DerivationDescription == "scanned; test"
+    assert 0x60000102 not in restored
+
+
+def test_tiff_keeps_orientation_resolution_and_profile() -> None:
+    how = {"resolution": (300, 300), "iccprofile": b"profile", "extratags": [(274, "H", 1, 6, True)]}
+    again = render(parse(tiff(GREY16, **how)), DERIVED)
+    with tifffile.TiffFile(io.BytesIO(again)) as file:
+        tags = file.pages[0].tags
+        assert (tags[274].value, tags[282].value, bytes(tags[34675].value)) == (6, (300, 1), b"profile")
+
+
+@pytest.mark.parametrize("photometric", ["separated", "cielab"])
+def test_tiff_of_other_colours_is_refused(photometric: str) -> None:
+    pixels = OPACITY8 if photometric == "separated" else COLOUR8
+    with pytest.raises(UnreadableImage, match="photometric"):
+        parse(tiff(pixels, photometric=photometric))
+
+
+def test_damaged_dicom_is_refused_and_never_ends_the_process() -> None:
+    """Random damage to a compressed file: it is read or refused, in one line."""
+    import imagecodecs
+    from pydicom.encaps import encapsulate
+
+    def jpeg(dataset: pydicom.Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(GREY8)])
+        dataset["PixelData"].VR = "OB"
+
+    good = changed_dicom(jpeg)
+    assert parse(good).shape == (1, 64, 64, 1)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        bad = bytearray(good)
+        for at in rng.integers(132, len(bad), 3):
+            bad[at] = rng.integers(256)
+        try:
+            parse(bytes(bad))
+        except UnreadableImage as error:
+            assert "\n" not in str(error)

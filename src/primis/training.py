@@ -139,7 +139,9 @@ def train_checkpoint(
     """
     frames = grey_frames(data, least=recipe.patch)
     model = train(frames, recipe, on_step=on_step)
-    tables = fit_support_model(_supports(model, frames, recipe), model.preset.atoms_per_map, seed=recipe.seed)
+    tables = fit_support_model(
+        _supports(model, frames, recipe), model.preset.atoms_per_map, steps=min(300, recipe.steps), seed=recipe.seed
+    )
     tensors = {name: tensor.contiguous().numpy() for name, tensor in model.state_dict().items()}
     record = asdict(recipe) | {"data": data.name, "frames": len(frames)}
     return write_checkpoint(Checkpoint(model.preset, tensors, tables, record, export_graphs(model)), out)

@@ -7,7 +7,6 @@ ImageType DERIVED, source and derivation, and the lossy-compression attributes (
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -19,10 +18,17 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import apply_color_lut, get_decoder
-from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 from primis.errors import UnreadableImage
+from primis.imaging.apart import decode_apart
 from primis.imaging.image import Derivation, Image
 
 _METHOD = "PRIMIS_1"
@@ -36,9 +42,6 @@ _OVERLAYS = 0x60
 _PRIVATE_GROUP, _PRIVATE_CREATOR, _PADDING = 0x0029, "PRIMIS", 0x01  # in sealed headers only
 _MAX_ST = 1024
 
-for _syntax in AllTransferSyntaxes:  # gdcm, where installed, aborts the process on some damaged files
-    with contextlib.suppress(NotImplementedError, ValueError):
-        get_decoder(_syntax).remove_plugin("gdcm")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote header values
 
 
@@ -60,7 +63,7 @@ def read_dicom(data: bytes) -> Image:
             raise UnreadableImage("cannot be parsed as DICOM") from None
         if not pixels_there:
             raise UnreadableImage(f'is DICOM without pixels (modality "{_modality(dataset)}")')
-        pixels, photometric = _pixels(dataset)
+        pixels, photometric = _pixels(dataset, data)
         bits = 8 * pixels.dtype.itemsize
         depth = bits if photometric == "RGB" else min(int(dataset.get("BitsStored", bits)), bits)
         try:
@@ -88,9 +91,9 @@ def write_dicom(image: Image, derivation: Derivation) -> bytes:
     return out.getvalue()
 
 
-def _pixels(dataset: Dataset) -> tuple[np.ndarray, str]:
+def _pixels(dataset: Dataset, data: bytes) -> tuple[np.ndarray, str]:
     try:
-        array = dataset.pixel_array
+        array = decode_apart(data) if _is_compressed(dataset) else dataset.pixel_array
         photometric = str(dataset.PhotometricInterpretation)
         if photometric == "PALETTE COLOR":
             array = apply_color_lut(array, dataset)
@@ -101,8 +104,8 @@ def _pixels(dataset: Dataset) -> tuple[np.ndarray, str]:
         raise UnreadableImage("does not fit in memory") from None
     except Exception as error:  # the plug-ins raise whatever they like
         syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-        name = getattr(syntax, "name", "unknown")
-        raise UnreadableImage(f'cannot be decoded (transfer syntax "{name}", {type(error).__name__})') from None
+        why = str(error) if isinstance(error, UnreadableImage) else type(error).__name__
+        raise UnreadableImage(f'cannot be decoded (transfer syntax "{getattr(syntax, "name", "unknown")}", {why})') from None
     colour = photometric not in ("MONOCHROME1", "MONOCHROME2")
     if colour and array.shape[-1] != 3:
         raise UnreadableImage(f"has colours in an array of shape {array.shape}, expected 3 channels")
@@ -114,6 +117,11 @@ def _pixels(dataset: Dataset) -> tuple[np.ndarray, str]:
     if array.size != int(np.prod(whole)):
         raise UnreadableImage(f"has {array.size} samples, expected {whole}")
     return array.reshape(whole), "RGB" if colour else photometric
+
+
+def _is_compressed(dataset: Dataset) -> bool:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    return bool(syntax.is_compressed and syntax not in (RLELossless, DeflatedExplicitVRLittleEndian))
 
 
 def _header(dataset: Dataset, pixels: np.ndarray) -> bytes:
