@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
 from common import machine, save
 
 from primis import batch
@@ -33,7 +32,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--size", type=int, default=512)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,11 +16,10 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pyrage
-import torch
 from common import load, machine, save
 
 from primis.bundle.layout import Settings
-from primis.codec import Codec
+from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
 from primis.codes.support import code_ranges, encode_support
 from primis.imaging.image import Image
@@ -67,8 +66,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=15)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    codec = Codec(read_checkpoint(shipped()))
+    checkpoint = read_checkpoint(shipped())
+    codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     key = pyrage.x25519.Identity.generate()
     times: dict[str, list[float]] = {}
     images = [image for _, image in load(arguments.folder, 1)[: arguments.count + 1]]

@@ -281,3 +281,4 @@ def test_damaged_dicom_is_refused_and_never_ends_the_process() -> None:
             parse(bytes(bad))
         except UnreadableImage as error:
             assert "\n" not in str(error)
+    assert parse(good).shape == (1, 64, 64, 1)

@@ -19,7 +19,8 @@ def test_chest_radiographs_come_back_at_38_db_with_small_keys(real_data: Path, k
     files = sorted((real_data / "cxr-nih" / "test").rglob("*.webp"))[::10]
     dicom = sorted((real_data / "dicom" / "chest").glob("*.dcm"))
     to = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share([*files, *dicom], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True)
+    shared = batch.share([*files, *dicom], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True)
+    assert [r.error for r in shared] == [None] * len(shared)
     release = Release(tmp_path / "r")
     results = batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", tier="diagnostic")
     assert [r.error for r in results] == [None] * len(results)

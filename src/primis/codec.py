@@ -129,12 +129,12 @@ def _correlate(planes: np.ndarray) -> np.ndarray:
 
 
 class OnnxEngine:
-    """ONNX Runtime, with the graphs and the weights of a checkpoint."""
+    """ONNX Runtime, with the graphs and the weights of a checkpoint. threads: 0 for as many as cores."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, threads: int = 0) -> None:
         if not {"encode", "decode"} <= checkpoint.graphs.keys():
             raise ModelError(f'model "{checkpoint.digest[:12]}" has no graphs for ONNX Runtime')
-        self._encode, self._decode = (self._session(checkpoint, name) for name in ("encode", "decode"))
+        self._encode, self._decode = (self._session(checkpoint, name, threads) for name in ("encode", "decode"))
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """See Engine."""
@@ -146,11 +146,12 @@ class OnnxEngine:
         return self._decode.run(None, {"levels": np.ascontiguousarray(levels), "opened": known})[0]
 
     @staticmethod
-    def _session(checkpoint: Checkpoint, name: str) -> Any:
+    def _session(checkpoint: Checkpoint, name: str, threads: int) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.intra_op_num_threads = threads
         graph = checkpoint.graphs[name]
         try:
             tensors = [np.ascontiguousarray(checkpoint.network[weight]) for weight in graph.weights]

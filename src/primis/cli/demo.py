@@ -101,11 +101,11 @@ def _refused(release: Release, key: Path, out: Path) -> str:
 def _picture(path: Path, original: Image, views: dict[str, Image], attacks: list[Verdict], guess: Verdict) -> None:
     """Two rows of views under their captions."""
     world, *rest = attacks
-    none = f"without any code {guess.psnr:.1f} dB"
+    none = f"no code: {guess.psnr:.1f}"
     cells = [
         ("the owner", "the image", display(original.pixels[0], original.photometric)),
-        ("the world", f"public code, decoded: {world.psnr:.1f} dB; {none}", _grey(world.picture, original)),
-        *((f"attack: {a.name}", f"{a.psnr:.1f} dB; {none}", _grey(a.picture, original)) for a in rest[:2]),
+        ("the world", f"public code, decoded: {world.psnr:.1f} dB ({none})", _grey(world.picture, original)),
+        *((f"attack: {a.name}", f"{a.psnr:.1f} dB ({none})", _grey(a.picture, original)) for a in rest[:2]),
         ("tier preview", "code map 1", _grey(views["preview"].pixels[0], original)),
         ("tier diagnostic", "all code maps", _grey(views["diagnostic"].pixels[0], original)),
         ("tier original", "the file itself", _grey(views["original"].pixels[0], original)),

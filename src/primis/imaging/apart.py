@@ -28,34 +28,41 @@ _process: subprocess.Popen[bytes] | None = None
 
 def decode_apart(data: bytes) -> np.ndarray:
     """`pixel_array` of a DICOM file. Raises UnreadableImage with the name of what went wrong."""
-    global _process  # noqa: PLW0603 - one decoder for the whole run: starting it takes longer than most images
     with _lock:
-        if _process is None or _process.poll() is not None:
-            command = [sys.executable, "-m", "primis.imaging.apart"]
-            _process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        watch = threading.Timer(_SECONDS, _process.kill)
-        watch.start()
-        try:
-            assert _process.stdin and _process.stdout
-            _process.stdin.write(len(data).to_bytes(8, "big"))
-            _process.stdin.write(data)
-            _process.stdin.flush()
-            size = int.from_bytes(_process.stdout.read(8), "big")
-            reply = _process.stdout.read(size)
-        except BaseException as error:  # an interruption too: the two sides would no longer agree
-            _process.kill()
-            _process.wait()
-            if isinstance(error, OSError):
-                reply = b""
-            else:
-                raise
-        finally:
-            watch.cancel()
+        used = _process is not None and _process.poll() is None
+        reply = _ask(data)
+        if not reply and used:  # an earlier file may have left it in ruins: this one gets a new process
+            reply = _ask(data)
     if not reply:
         raise UnreadableImage("DecoderDied")
     if reply[:1] == b"-":
         raise UnreadableImage(reply[1:].decode())
     return np.load(io.BytesIO(reply[1:]), allow_pickle=False)
+
+
+def _ask(data: bytes) -> bytes:
+    """The process's reply, nothing if it died."""
+    global _process  # noqa: PLW0603 - one decoder for the whole run: starting it takes longer than most images
+    if _process is None or _process.poll() is not None:
+        command = [sys.executable, "-m", "primis.imaging.apart"]
+        _process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    watch = threading.Timer(_SECONDS, _process.kill)
+    watch.start()
+    reply = b""
+    try:
+        assert _process.stdin and _process.stdout
+        _process.stdin.write(len(data).to_bytes(8, "big") + data)
+        _process.stdin.flush()
+        size = int.from_bytes(_process.stdout.read(8), "big")
+        reply = _process.stdout.read(size)
+    except OSError:  # it died while it was written to
+        pass
+    finally:
+        watch.cancel()
+        if not reply:  # an interruption too: the two sides would no longer agree
+            _process.kill()
+            _process.wait()
+    return reply
 
 
 def _serve() -> None:
