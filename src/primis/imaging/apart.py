@@ -31,7 +31,7 @@ def decode_apart(data: bytes) -> np.ndarray:
     with _lock:
         used = _process is not None and _process.poll() is None
         reply = _ask(data)
-        if not reply and used:  # an earlier file may have left it in ruins: this one gets a new process
+        if used and reply[:1] != b"+":  # an earlier file may have left it in ruins: this one gets a new process
             reply = _ask(data)
     if not reply:
         raise UnreadableImage("DecoderDied")
@@ -41,7 +41,7 @@ def decode_apart(data: bytes) -> np.ndarray:
 
 
 def _ask(data: bytes) -> bytes:
-    """The process's reply, nothing if it died."""
+    """The process's reply, nothing if it died. Only a process that has met no error is kept."""
     global _process  # noqa: PLW0603 - one decoder for the whole run: starting it takes longer than most images
     if _process is None or _process.poll() is not None:
         command = [sys.executable, "-m", "primis.imaging.apart"]
@@ -59,7 +59,7 @@ def _ask(data: bytes) -> bytes:
         pass
     finally:
         watch.cancel()
-        if not reply:  # an interruption too: the two sides would no longer agree
+        if reply[:1] != b"+":  # an interruption too: the two sides would no longer agree
             _process.kill()
             _process.wait()
     return reply
