@@ -22,7 +22,8 @@ from primis.bundle.layout import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
 from primis.codes.support import code_ranges, encode_support
-from primis.imaging.image import Image
+from primis.imaging.files import render
+from primis.imaging.image import Derivation, Image
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import restore_image, share_image
@@ -41,13 +42,15 @@ def measure(image: Image, codec: Codec, key: pyrage.x25519.Identity, times: dict
     frame = np.ascontiguousarray(np.squeeze(image.pixels[0]))
     settings, bundle_id = Settings(4.0, "keyed", 4.0, 2.75), secrets.token_hex(16)
     opened = {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
-    z, _ = timed(times, "encode", lambda: codec.encode(image.pixels[0]))  # type: ignore[misc]
+    z, scale = timed(times, "encode", lambda: codec.encode(image.pixels[0]))  # type: ignore[misc]
     code = timed(times, "top-S", lambda: codec.sparsify(z, 4 * z.shape[2] * z.shape[3]))
     ranges = code_ranges(codec.preset.atoms, codec.preset.atoms_per_map)
     timed(times, "code supports", lambda: [encode_support(code.support[0], r, codec.checkpoint.support) for r in ranges])
     timed(times, "ambiguate", lambda: ambiguate(code.levels, 4 * z.shape[2] * z.shape[3]))
     share = lambda: share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
     data = timed(times, "share", share).data  # type: ignore[attr-defined]
+    timed(times, "decode", lambda: codec.decode(code, scale, frame.shape, frame.dtype))
+    timed(times, "write the file", lambda: render(image, Derivation("", 1.0, "", "")))
     timed(times, "restore", lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"))
     for name, encode, decode in (
         ("JPEG 2000 + age", lambda: imagecodecs.jpeg2k_encode(frame, level=38.5), imagecodecs.jpeg2k_decode),
@@ -79,7 +82,7 @@ def main() -> None:
         f"{arguments.folder.name}: {len(images) - 1} images of {images[0].shape[1]} x {images[0].shape[2]}, one thread, medians"
     )
     for name, seconds in median.items():
-        out = name.endswith("out") or name == "restore"
+        out = name.endswith("out") or name in ("decode", "write the file", "restore")
         base = median["JPEG 2000 + age, out" if out else "JPEG 2000 + age, in"]
         print(f"  {name:<22}{1e3 * seconds:8.1f} ms  {1e6 * seconds / pixels:6.3f} s/megapixel  {seconds / base:6.2f}")
     print(save("speed", {"data": arguments.folder.name, "images": len(images) - 1, "seconds": median, "machine": machine()}))

@@ -98,8 +98,12 @@ def encode_support(support: np.ndarray, atoms: range, model: SupportModel) -> by
     part = support[atoms.start : atoms.stop]
     if not part.any():
         return b""
-    streams = (_WITH_CONTEXT + _encode_context(support, atoms, model), _PLAIN + encode_plain(part))
-    return min(streams, key=len)
+    with_context = _WITH_CONTEXT + _encode_context(support, atoms, model)
+    share = part.mean()
+    without = part.size * -(share * np.log2(share) + (1 - share) * np.log2(max(1 - share, 1e-12))) / 8
+    if len(with_context) < without:  # about what a code without context would need
+        return with_context
+    return min(with_context, _PLAIN + encode_plain(part), key=len)
 
 
 def _encode_context(support: np.ndarray, atoms: range, model: SupportModel) -> bytes:
