@@ -47,6 +47,9 @@ def test_share_grant_restore_rekey_inspect(run, released, tmp_path) -> None:
     run("grant", "r", "--to", "bob=bob.key", "--tier", "preview", "--note", "hi", "--not-after", "2999-01-01")
     shown = json.loads(run("inspect", "r", "--json", "-i", "bob.key").stdout)
     assert shown["opened"] == [{"label": "bob", "tier": "preview", "images": "all", "note": "hi", "not_after": "2999-01-01"}]
+    named = json.loads(run("inspect", "r", "--json", "-i", "alice.key").stdout)["names"]
+    assert [n["name"] for n in named] == ["chest.dcm"]
+    assert "names" not in shown
     assert [g["label"] for g in shown["grants"]] == ["alice", "bob", "owner"]
     assert "grants renewed: alice; dropped: bob" in run("rekey", "r", "--without", "bob").stdout
     run("restore", "r", "-i", "alice.key", "-o", "again", "--from", shown["signer"])
@@ -81,6 +84,9 @@ USAGE = {
     "no key": (["restore", "r", "-o", "o"], "no key"),
     "no such image id": (["restore", "r", "-i", "alice.key", "-o", "o", "--image", "zz"], 'image "zz" matches 0'),
     "bad date": (["grant", "r", "--to", "alice.key", "--not-after", "tomorrow"], "YYYY-MM-DD"),
+    "a day that has passed": (["grant", "r", "--to", "alice.key", "--not-after", "2020-01-01"], "expected a day to come"),
+    "release among the images": (["share", ".", "--to", "alice.key", "-o", "q"], "would lie in a folder that is shared"),
+    "withdraw the owner": (["rekey", "r", "--without", "owner"], "cannot be withdrawn"),
     "original without the file": (["share", "x", "--to", "k", "-o", "q", "--tier", "original"], "--with-original"),
 }
 FAILURES = {
@@ -148,4 +154,21 @@ def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
     assert process.returncode == 130
     assert error.splitlines()[-2:] == ["primis: interrupted", "hint: the same command again goes on where it stopped"]
     assert not (tmp_path / "r").exists()
-    assert "images were done before" in run(*words).stderr
+    assert "image(s) were done before" in run(*words).stderr
+
+
+def test_primis_contacts_nobody_and_leaves_nothing_at_home(run, released, tmp_path) -> None:
+    (tmp_path / "home").mkdir()
+    run("restore", "r", "-i", "alice.key", "-o", "o", "--tier", "diagnostic", "--model", TINY, HOME=str(tmp_path / "home"))
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
+def test_only_share_makes_an_owner_key(run, released, tmp_path) -> None:
+    elsewhere = {"PRIMIS_OWNER_KEY": str(tmp_path / "no.key")}
+    assert '"' in run("rekey", "r", status=1, **elsewhere).stderr
+    assert not (tmp_path / "no.key").exists()
+
+
+def test_level_sca_is_shared_with_a_warning(run, released) -> None:
+    done = run("share", "chest.dcm", "--to", "alice.key", "-o", "open", "--protection", "sca", "--model", TINY)
+    assert "leaks the image to anyone" in done.stderr

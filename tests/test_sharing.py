@@ -192,6 +192,14 @@ def test_a_second_grant_adds_to_the_first(release, keys, signer, tmp_path) -> No
     assert {r.id: type(r.error) for r in results} == {one: GrantExpired, other: type(None)}
 
 
+def test_withdrawing_a_grant_withdraws_all_to_the_same_key(release, keys, signer, tmp_path) -> None:
+    for _ in range(2):
+        grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer)
+    assert set(rekey(Release(release), signer, without=["bob"]).dropped) == {"bob", "bob-2"}
+    with pytest.raises(NoMatchingGrant):
+        restore(release, keys["bob"], tmp_path / "out")
+
+
 def test_rekey_keeps_files_that_are_not_its_own_and_follows_a_link(release, signer, tmp_path) -> None:
     (release / "labels.csv").write_text("image,label")
     (tmp_path / "link").symlink_to(release)

@@ -9,6 +9,7 @@ middle of the frame's own range; its ends are known to the decoder.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -147,6 +148,7 @@ class OnnxEngine:
 
     @staticmethod
     def _session(checkpoint: Checkpoint, name: str, threads: int) -> Any:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when it is loaded: primis contacts nobody
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

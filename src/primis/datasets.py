@@ -17,15 +17,15 @@ _NOT_IMAGES = {".csv", ".md", ".txt", ".json", ".toml", ".html", ".pdf", ".xml",
 def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     """(file, name) of all inputs; folders are searched, and what lies in them is named from there.
 
+    Passed over in folders: hidden files and folders, tables and texts, releases.
+
     Raises UsageError if an input does not exist or there is nothing.
     """
     found: dict[Path, str] = {}
     for path in inputs:
         if path.is_dir():
-            for file in sorted(p for p in path.rglob("*") if p.is_file()):
-                skipped = file.name.startswith(".") or file.name in _HIDDEN or file.suffix.lower() in _NOT_IMAGES
-                if not skipped:
-                    found.setdefault(file, file.relative_to(path).as_posix())
+            for file in _files(path):
+                found.setdefault(file, file.relative_to(path).as_posix())
         elif path.exists():
             found.setdefault(path, path.name)
         else:
@@ -33,6 +33,20 @@ def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     if not found:
         raise UsageError(f'no image in "{", ".join(str(p) for p in inputs)}"')
     return list(found.items())
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files below a folder, but for hidden ones, those that are never images, and releases."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            ours = (path / "manifest.json").exists() or path.name.endswith(".partial")
+            found += [] if ours else _files(path)
+        elif path.name not in _HIDDEN and path.suffix.lower() not in _NOT_IMAGES:
+            found.append(path)
+    return found
 
 
 def grey_frames(path: Path, *, least: int) -> list[np.ndarray]:

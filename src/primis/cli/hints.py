@@ -16,7 +16,6 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
     (errors.BadGrant, "fetch the grant again, or ask the owner for a new one"),
     (errors.ModelError, "install the version of primis that the release was made with, or give the weights with --model"),
     (errors.OutputError, "choose another place, or make room"),
-    (errors.BadKey, "primis keygen -o me.key makes a key"),
 ]
 
 

@@ -92,7 +92,7 @@ def share(
     sparsity: Annotated[
         float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 1 to 32, may be fractional.")
     ] = 4.0,
-    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: S_x]")] = None,  # noqa: UP045
+    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
@@ -101,7 +101,7 @@ def share(
     model: _Model = None,
     verbose: _Verbose = False,
 ) -> None:
-    """Make a release of images and grant it to recipients."""
+    """Make a release of images and grant all that it holds to recipients (less with --tier)."""
     from primis import batch
     from primis.bundle.layout import Settings
     from primis.cli.progress import Report
@@ -110,15 +110,21 @@ def share(
     decoys = sparsity if decoys is None else decoys
     _between("decoys", decoys, 0, 256 - sparsity)
     _between("support-bits", support_bits, 0.5, 16)
+    if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
+        raise UsageError(f'the release "{out}" would lie in a folder that is shared, expected another place')
     highest = "original" if with_original else "diagnostic"
     granted = _tier(tier) or highest
     if granted == "original" and not with_original:
         raise UsageError('tier "original" needs --with-original')
     recipients = _recipients(to)
+    if protection == "sca":
+        typer.echo(
+            "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it", err=True
+        )
     settings = Settings(round(decoys, 3), _protection(protection), round(sparsity, 3), round(support_bits, 3))
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
-            images, out, recipients, _signer(owner), settings, tier=granted,
+            images, out, recipients, _signer(owner, make=True), settings, tier=granted,
             with_original=with_original, model=model, on_result=report.add,
         )  # fmt: skip
     good = [r for r in results if r.error is None]
@@ -169,18 +175,22 @@ def grant(
     not_after: _NotAfter = None,
     owner: _Owner = None,
 ) -> None:
-    """Let more people open a release, or some images of it. Touches nothing else."""
+    """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
     from primis.sharing import release as sharing
 
     opened = sharing.Release(release)
     last = _date(not_after)
     chosen = [opened.resolve(i) for i in image]
     signer = _signer(owner)
-    granted = _tier(tier) or ("original" if sharing.has_originals(opened) else "diagnostic")
+    granted = _tier(tier) or "diagnostic"
+    if granted == "original" and not sharing.has_originals(opened):
+        raise UsageError('tier "original" was asked for, but the release was shared without --with-original')
+    if last is not None and last < datetime.datetime.now(datetime.UTC).date():
+        raise UsageError(f'--not-after is "{last}", expected a day to come')
     for recipient in _recipients(to):
         path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen or None, note=note, not_after=last)
         what = f"{len(chosen)} image(s)" if chosen else "the whole release"
-        typer.echo(f'granted {what} up to tier {granted} to {recipient.label}: "{path}"')
+        typer.echo(f'granted {what} up to tier {granted} to {path.name.split(".")[0]}: "{path}"')
 
 
 @app.command()
@@ -255,7 +265,12 @@ def main() -> None:
     except OSError as error:
         _fail(f'"{error.filename or "input or output"}": {error.strerror or error}', 1, None)
     except ModuleNotFoundError as error:
-        _fail(f'"{error.name}" is not installed', 1, None, "pip install 'primis[all]' brings what every command needs")
+        _fail(
+            f'"{error.name}" is not installed',
+            1,
+            None,
+            "in the checkout, pip install -c constraints.txt '.[all]' brings what every command needs",
+        )
     except MemoryError:
         _fail("out of memory", 1, None)
     except Exception as error:
@@ -339,13 +354,14 @@ def _passphrase(*, confirm: bool) -> str:
     return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
 
 
-def _signer(owner: Path | None) -> Signer:
+def _signer(owner: Path | None, *, make: bool = False) -> Signer:
     from primis.keys.identity import read_signer
 
     path = owner or Path(os.environ.get("PRIMIS_OWNER_KEY") or Path(typer.get_app_dir("primis")) / "owner.key")
-    if owner is None and not path.exists():
+    if make and owner is None and not path.exists():
         signer = _new_key(path)
         typer.echo(f'made your owner key "{path}": keep a copy, without it no grant can be added later', err=True)
+        typer.echo(f"recipients can demand your signature with --from {signer.public}", err=True)
         return signer
     return read_signer(path)
 

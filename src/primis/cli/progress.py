@@ -29,7 +29,7 @@ class Report:
         self._verb, self._verbose, self._sparsity = verb, verbose, sparsity
         self._progress = bar()
         self._failed = 0
-        self._short: list[float] = []
+        self._short: list[Result] = []
         self._resumed = 0
 
     def __enter__(self) -> Report:
@@ -49,8 +49,8 @@ class Report:
             self._line(f"primis: {result.error}")
             if hint := hint_for(result.error):
                 self._line(f"hint: {hint}")
-        elif self._sparsity and result.kept is not None and result.kept < _KEPT * self._sparsity:
-            self._short.append(result.kept)
+        elif self._sparsity and result.kept is not None and 0 < result.kept < _KEPT * self._sparsity:
+            self._short.append(result)
         if self._verbose and result.error is None:
             kept = "" if result.kept is None else f", S_x {result.kept:.3g}"
             self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{kept}")
@@ -61,10 +61,14 @@ class Report:
     def finish(self) -> None:
         """Say what a person should know, and exit with 1 if an image failed."""
         if self._resumed:
-            print(f"{self._resumed} images were done before", file=sys.stderr)
+            print(f"{self._resumed} image(s) were done before", file=sys.stderr)
         if self._short:
-            print(f"{len(self._short)} images kept fewer entries than asked (S_x down to {min(self._short):.3g}): "
-                  "their supports need more room; --support-bits gives it", file=sys.stderr)  # fmt: skip
+            least = min(self._short, key=lambda r: r.kept or 0)
+            print(
+                f"note: {len(self._short)} image(s) kept fewer entries than asked, least {least.name} (S_x = {least.kept:.3g}): "
+                "there is no more to keep, or the supports need more room (--support-bits)",
+                file=sys.stderr,
+            )
         if self._failed:
-            print(f"primis: {self._failed} images failed, listed above", file=sys.stderr)
+            print(f"primis: {self._failed} image(s) failed, listed above", file=sys.stderr)
             raise typer.Exit(1)

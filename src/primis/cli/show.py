@@ -10,6 +10,7 @@ from primis.bundle.describe import describe_bundle, describe_grant, describe_man
 from primis.bundle.layout import MAGIC, read_bundle
 from primis.errors import InputError, NoMatchingGrant
 from primis.keys.identity import Identity
+from primis.sharing.image_bundle import read_name
 from primis.sharing.release import Release
 
 
@@ -38,7 +39,9 @@ def _release(path: Path, identities: list[Identity]) -> dict[str, Any]:
     grants = [{"label": g.label} | describe_grant(g.data, g.label) for g in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
     if identities:
-        facts["opened"] = _opened(release, identities)
+        facts["opened"] = opened = _opened(release, identities)
+        if any(g["tier"] != "preview" for g in opened):
+            facts["names"] = _names(release, identities)
     return facts
 
 
@@ -57,6 +60,17 @@ def _opened(release: Release, identities: list[Identity]) -> list[dict[str, Any]
         }
         for g in grants
     ]
+
+
+def _names(release: Release, identities: list[Identity]) -> list[dict[str, Any]]:
+    """The sealed names of the images that the identities open."""
+    grants = release.open_grants(identities)
+    named = []
+    for bundle_id in release.ids:
+        opened = next((g.image_secrets(bundle_id) for g in grants if g.covers(bundle_id) and g.tier != "preview"), None)
+        if opened is not None:
+            named.append({"id": bundle_id, "name": read_name(release.bundle(bundle_id), opened)})
+    return named
 
 
 def _lines(facts: Any, indent: str = "") -> list[str]:

@@ -200,7 +200,7 @@ def _record_derivation(dataset: Dataset, derivation: Derivation, *, known_source
                 if "FrameType" in inner:
                     inner.FrameType = ["DERIVED", *_several(inner, "FrameType")[1:]]
     ratios, methods = (_several(dataset, f"LossyImageCompression{x}") for x in ("Ratio", "Method"))
-    methods = [*methods, *["UNKNOWN"] * (len(ratios) - len(methods))][: len(ratios)]
+    methods += ["UNKNOWN"] * (len(ratios) - len(methods))
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionRatio = [*ratios, f"{derivation.ratio:.4g}"]
     dataset.LossyImageCompressionMethod = [*methods, _METHOD]

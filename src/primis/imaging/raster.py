@@ -138,7 +138,7 @@ def _write_tiff(image: Image, header: dict[str, Any]) -> bytes:
     colour = image.shape[3] >= 3
     grey = "miniswhite" if image.photometric == "MONOCHROME1" else "minisblack"
     pixels = image.pixels[..., 0] if image.shape[3] == 1 else image.pixels
-    how: dict[str, Any] = {"photometric": "rgb" if colour else grey, "compression": "deflate"}
+    how: dict[str, Any] = {"photometric": "rgb" if colour else grey, "compression": "zlib"}
     if "282" in header and "283" in header:
         how |= {"resolution": (header["282"], header["283"]), "resolutionunit": header.get("296", 2)}
     if "34675" in header:

@@ -172,6 +172,9 @@ def parse_recipient(text: str) -> Recipient:
     if rest.startswith(("age1", "ssh-")):
         return _public(rest, label, "")
     path = Path(rest).expanduser()
+    if sign and not label and not path.is_file():
+        before = text.partition("=")[0]
+        raise BadKey(f'recipient "{text}": label "{before}" is not allowed, expected 1 to 64 letters a-z, digits, "-" or "_"')
     if not path.is_file():
         raise BadKey(f'recipient "{rest}" is neither a file nor a public key, expected {_KINDS}')
     data = _read_key_file(path)

@@ -26,7 +26,7 @@ from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order, purify
 from primis.codes.sparse import SparseCode
 from primis.codes.support import code_ranges, decode_plain, decode_support, encode_plain, encode_support
-from primis.errors import BadBundle, DamagedSection, InputError, ModelError, TierTooLow
+from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
 from primis.imaging.image import KINDS, PHOTOMETRIC, Derivation, Image
 from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_secret, unmask, unpad, unseal
@@ -127,6 +127,12 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     except Exception as error:  # whatever pydicom meets in a header that is none
         raise DamagedSection(f'section "header" does not fit its image ({type(error).__name__})') from None
     return Restored(file, name, tier, image.kind, image)
+
+
+def read_name(data: bytes, image_secrets: dict[str, Secret]) -> str:
+    """The path under which an image was shared; needs the secret of tier diagnostic."""
+    header, parts = read_bundle(data, "")
+    return _unseal_header(header, parts, image_secrets["diagnostic"])[0]
 
 
 def decode_image(
@@ -403,7 +409,7 @@ def _unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> t
 
 def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:
     if "original" not in parts:
-        raise BadBundle(f'bundle "{header.id}" has no original: it was shared without --with-original')
+        raise TierTooLow(f'bundle "{header.id}" has no original: it was shared without --with-original')
     if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
     name, _ = _unseal_header(header, parts, image_secrets["diagnostic"])

@@ -306,11 +306,13 @@ def rekey(
     """New secrets, new ids and new grants for the same images; no image is decoded.
 
     Every grant that the owner signed for this release and that lies in it is renewed, but for those in
-    `without`. The new release is built beside the old one and takes its place at the end.
+    `without` and all others to the same keys. The new release is built beside the old one and takes its place at the end.
     """
     old = release_secrets(owner_secret(release, signer), TIERS[-1])
     grants, files = release.open_grants([signer.identity]), release.grants()
     withdrawn = set(without)
+    if "owner" in withdrawn:
+        raise UsageError('grant "owner" is your own and cannot be withdrawn')
     if unknown := withdrawn - {f.label for f in files}:
         labels = ", ".join(f.label for f in files)
         raise UsageError(f'grant "{sorted(unknown)[0]}" is not in the release, expected one of: {labels}')
@@ -326,10 +328,11 @@ def rekey(
         entries.append(Entry(len(data), after, hashlib.sha256(data).hexdigest()))
         on_bundle(bundle_id)
     write_grant(folder, owner_grant(release_id, fresh, signer), signer.recipient, signer)
+    gone = {g.recipient for g in grants if g.label in withdrawn and g.recipient}
     renewed = []
     for g in grants:
         images = None if g.secret is not None else [renamed[i] for i in g.images if i in renamed]
-        if g.label in {"owner", *withdrawn} or not g.recipient or images == []:
+        if g.label in {"owner", *withdrawn} or not g.recipient or g.recipient in gone or images == []:
             continue
         recipient = Recipient(g.recipient.split()[0] if " " in g.recipient else "age", g.recipient, g.label)
         again = make_grant(release_id, fresh, recipient, signer, g.tier, images, g.note, g.not_after)
