@@ -9,6 +9,7 @@ from typing import Any
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.layout import MAGIC, read_bundle
 from primis.errors import InputError, NoMatchingGrant
+from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.sharing.image_bundle import read_name
 from primis.sharing.release import Release
@@ -39,32 +40,32 @@ def _release(path: Path, identities: list[Identity]) -> dict[str, Any]:
     grants = [{"label": g.label} | describe_grant(g.data, g.label) for g in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
     if identities:
-        facts["opened"] = opened = _opened(release, identities)
-        if any(g["tier"] != "preview" for g in opened):
-            facts["names"] = _names(release, identities)
+        opened = _open(release, identities)
+        facts["opened"] = [_opened(g) for g in opened]
+        if any(g.tier != "preview" for g in opened):
+            facts["names"] = _names(release, opened)
     return facts
 
 
-def _opened(release: Release, identities: list[Identity]) -> list[dict[str, Any]]:
+def _open(release: Release, identities: list[Identity]) -> list[Grant]:
     try:
-        grants = release.open_grants(identities)
+        return release.open_grants(identities)
     except NoMatchingGrant:
         return []
-    return [
-        {
-            "label": g.label,
-            "tier": g.tier,
-            "images": "all" if g.secret is not None else sorted(g.images),
-            "note": g.note,
-            "not_after": g.not_after.isoformat() if g.not_after else None,
-        }
-        for g in grants
-    ]
 
 
-def _names(release: Release, identities: list[Identity]) -> list[dict[str, Any]]:
-    """The sealed names of the images that the identities open."""
-    grants = release.open_grants(identities)
+def _opened(grant: Grant) -> dict[str, Any]:
+    return {
+        "label": grant.label,
+        "tier": grant.tier,
+        "images": "all" if grant.secret is not None else sorted(grant.images),
+        "note": grant.note,
+        "not_after": grant.not_after.isoformat() if grant.not_after else None,
+    }
+
+
+def _names(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
+    """The sealed names of the images that the grants open."""
     named = []
     for bundle_id in release.ids:
         opened = next((g.image_secrets(bundle_id) for g in grants if g.covers(bundle_id) and g.tier != "preview"), None)
