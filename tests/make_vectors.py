@@ -15,22 +15,24 @@ import numpy as np
 
 from primis.bundle.layout import MAGIC, Entry, Manifest, Settings, canonical, read_bundle
 from primis.codec import Codec
+from primis.codes.sparse import top_s
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import _signer, _x25519
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.autoencoder import AutoEncoder
-from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
 from primis.network.export import export_graphs
 from primis.network.presets import Preset
+from primis.network.sparsify import transform_means
+from primis.network.tables import fit_context_model
 from primis.sharing.image_bundle import restore_image, share_image
-from primis.training import fit_support_model
 
 VECTORS = Path(__file__).parent / "vectors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75)
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.5)
 
 
 def fixed_draw(n: int) -> bytes:
@@ -55,14 +57,14 @@ def tiny_model() -> None:
     import torch
 
     torch.manual_seed(0)
-    preset = Preset("tiny", width_16=8, width_8=8, blocks=1)
+    preset = Preset("tiny", widths=(8, 8), blocks=1)
     network = AutoEncoder(preset)
-    supports = []
+    codes = []
     for seed in range(6):
         x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
-        z = network.encode(x)[0].detach().abs().numpy()
-        supports.append(z >= np.sort(z, axis=None)[-256 * 2 ** (seed % 5)])
-    tables = fit_support_model(supports, preset.atoms_per_map, steps=60)
+        z = transform_means(network.encode(x)).detach().numpy()
+        codes.append(top_s(z, 256 * 2 ** (seed % 5)).levels[0])
+    tables = fit_context_model(codes, layout_of(preset), steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     write_checkpoint(
         Checkpoint(preset, tensors, tables, {"data": "phantoms"}, export_graphs(network)), VECTORS / "tiny.safetensors"
@@ -144,7 +146,7 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
             good, lambda body: body["geometry"].update(height=1 << 17, width=1 << 17, stride=1, tile=1, code_maps=1)
         ),
         "format_is_true": put("format", value=True),
-        "code_maps_do_not_divide": put("geometry", "code_maps", value=7),
+        "too_many_atoms": put("geometry", "code_maps", value=4096),
         "geometry_disagrees_with_sizes": put("geometry", "height", value=400),
         "section_missing": sections(lambda s: s.pop(1)),
         "section_twice": sections(lambda s: s.insert(1, s[1])),

@@ -77,7 +77,7 @@ USAGE = {
     "no arguments to share": (["share"], "Missing argument"),
     "unknown command": (["shaer"], "No such command"),
     "sparsity is text": (["share", "x", "--to", "k", "-o", "r", "--sparsity", "four"], "--sparsity"),
-    "sparsity too high": (["share", "x", "--to", "k", "-o", "r", "--sparsity", "99"], "expected 1 to 32"),
+    "sparsity too high": (["share", "x", "--to", "k", "-o", "r", "--sparsity", "99"], "expected 0.5 to 32"),
     "no such image": (["share", "nothing.png", "--to", "alice.key", "-o", "r2"], '"nothing.png" does not exist'),
     "no such tier": (["restore", "r", "-i", "alice.key", "-o", "o", "--tier", "gold"], '--tier is "gold"'),
     "no such protection": (["demo", "--protection", "rot13"], '--protection is "rot13"'),

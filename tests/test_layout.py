@@ -15,6 +15,7 @@ SEEDS = [p.read_bytes() for p in sorted(VECTORS.glob("*/*")) if p.stat().st_size
 
 geometries = st.builds(
     Geometry,
+    atoms_per_map=st.just(4),
     channels=st.integers(1, 4),
     code_maps=st.just(64),
     frames=st.integers(1, 3),
@@ -24,7 +25,8 @@ geometries = st.builds(
     width=st.integers(1, 300),
 )
 milli = st.integers(1, 32_000).map(lambda n: n / 1000)
-choices = st.builds(Settings, decoys=milli, protection=st.sampled_from(["keyed", "sca"]), sparsity=milli, support_bits=milli)
+levels = st.sampled_from(["keyed", "sca"])
+choices = st.builds(Settings, decoys=milli, protection=levels, sparsity=milli, support_bits=milli, value_bits=milli)
 
 
 @given(geometries, choices, st.booleans())

@@ -1,26 +1,50 @@
-"""Training learns, is reproducible, and its file is what the codec reads."""
+"""Training learns, is reproducible, can be stopped and run on several processes, and its file is what the codec reads."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from primis.codes.sparse import top_s
+from primis.codec import Codec
+from primis.codes.sparse import top_s, top_s_of_maps
+from primis.datasets import Frames, split_files
 from primis.errors import ModelError, UsageError
+from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.network.autoencoder import AutoEncoder
+from primis.network.build import build
 from primis.network.checkpoint import find_checkpoint, read_checkpoint
-from primis.network.presets import Preset
-from primis.network.projection import dct_atoms
-from primis.network.sparsify import quantise, top_s_threshold
+from primis.network.presets import PAPER, Preset
+from primis.network.projection import LappedProjection, dct_atoms
+from primis.network.sparsify import dequantise, keep_top_s, quantise, restore_means, top_s_threshold, transform_means
 from primis.training import Recipe, train, train_checkpoint
 from tests.conftest import TINY
 
-SMALL = Preset("small", width_16=8, width_8=8, blocks=1)
-SHORT = Recipe(steps=12, batch=2, patch=64)
+SMALL = Preset("small", widths=(8, 8), blocks=1)
+GROUPED = Preset("small paper", "grouped", code_maps=2, atoms_per_map=64, widths=(8, 8), blocks=1)
+SHORT = Recipe(steps=12, batch=2, patch=64, epoch=4, transform_steps=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    for seed in range(4):
+        (folder / f"{seed}.dcm").write_bytes(phantom_dicom(128, seed=seed))
+    return folder
+
+
+def run(data: Path, folder: Path, recipe: Recipe = SHORT, preset: Preset = SMALL, **options):
+    files, held_out = split_files(data)
+    frames, judged = Frames(files, least=recipe.patch), Frames(held_out, least=16)
+    return train(frames, judged, recipe, preset, folder, accelerator="cpu", **options)[0]
 
 
 def test_the_atoms_are_orthonormal_and_ordered_from_coarse_to_fine() -> None:
@@ -29,13 +53,27 @@ def test_the_atoms_are_orthonormal_and_ordered_from_coarse_to_fine() -> None:
     assert np.allclose(atoms[0], 1 / 16)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 48), (64, 80)])
+def test_the_transform_is_undone_exactly_whatever_it_learned(size) -> None:
+    torch.manual_seed(0)
+    projection = LappedProjection(16)
+    torch.nn.init.normal_(projection.turn)
+    torch.nn.init.constant_(projection.slope, 0.2)
+    projection.freeze()
+    x = torch.randn(2, 1, *size)
+    with torch.no_grad():
+        z = projection(x)
+        assert torch.allclose(projection.back(z), x, atol=1e-5)
+        assert torch.allclose(restore_means(transform_means(z)), z, atol=1e-5)
+        projection.slope.zero_()
+        assert torch.allclose(projection(x).square().sum(), x.square().sum(), rtol=1e-4)
+
+
 def test_the_untrained_network_is_the_plain_transform() -> None:
     model = AutoEncoder(SMALL)
-    x = torch.randn(1, 1, 48, 64)
-    z = model.encode(x)
-    levels = torch.sign(z) * torch.floor(z.abs() / 1e-4)
+    x, t = torch.randn(1, 1, 48, 64), torch.full((1, 1, 1, 1), 1e-4)
     with torch.no_grad():
-        again = model.decode(levels, torch.ones(1, 1, 1, 1)) * 1e-4
+        again = model.decode(dequantise(quantise(model.encode(x), t)) * t, t, torch.ones(1, 1, 1, 1))
     assert torch.allclose(again, x, atol=1e-3)
 
 
@@ -45,31 +83,89 @@ def test_top_s_and_quantiser_agree_with_the_codec() -> None:
     code = top_s(z.numpy(), 4 * 36)
     assert np.float32(code.threshold) == t.item()
     assert (quantise(z, t).numpy() == code.levels).all()
+    maps = top_s_of_maps(z.numpy(), 4, 3)
+    assert ((keep_top_s(z, 4, torch.tensor([3.0])) != 0).numpy() == (maps.levels != 0)).all()
+    assert (np.count_nonzero(maps.levels.reshape(4, 64, 36), axis=1) == 3).all()
 
 
-def test_training_is_reproducible_and_lowers_the_loss() -> None:
-    images = [draw_phantom(128, seed=s) for s in range(3)]
-    runs = []
-    for _ in range(2):
-        losses: list[float] = []
-        model = train(images, SHORT, preset=SMALL, on_step=lambda step, loss, _, seen=losses: seen.append(loss))
-        runs.append((losses, model.decoder.pixels.weight.numpy().copy()))
-    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-4)
-    assert np.allclose(runs[0][1], runs[1][1], atol=1e-6)
-    assert np.abs(runs[0][1]).max() > 0
+@pytest.mark.parametrize("preset", [SMALL, GROUPED])
+def test_training_lowers_the_loss_and_draws_curves(data, tmp_path, preset) -> None:
+    recipe = replace(SHORT, steps=24, epoch=8, sparsity=(4, 16), batch=4)
+    run(data, tmp_path, recipe, preset)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    judged = [event.value for event in events.Scalars("psnr")]
+    assert len(judged) == 3
+    assert judged[-1] > judged[0]
+    assert "restored/0" in events.Tags()["images"]
 
 
-def test_a_trained_model_is_a_file_found_by_its_digest(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("primis.training.DEFAULT", SMALL)
-    (tmp_path / "data").mkdir()
-    for seed in range(2):
-        (tmp_path / "data" / f"{seed}.dcm").write_bytes(phantom_dicom(128, seed=seed))
-    digest = train_checkpoint(tmp_path / "data", tmp_path / "m.safetensors", SHORT)
-    assert find_checkpoint(digest, (tmp_path / "m.safetensors",)).training["frames"] == 2
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(data, tmp_path) -> None:
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer, module, batch, number) -> None:
+            if trainer.global_step == 6:
+                raise KeyboardInterrupt
+
+    whole = run(data, tmp_path / "whole").state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "stopped", callbacks=[Stop()])
+    resumed = run(data, tmp_path / "stopped").state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert whole["decoder.pixels.weight"].abs().max() > 0
+    assert whole["projection.turn"].abs().max() > 0
+
+
+def test_half_precision_trains_the_trunk_and_leaves_the_transform_exact(data, tmp_path) -> None:
+    network = run(data, tmp_path, precision="bf16-mixed")
+    x = torch.randn(1, 1, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(network.projection.back(network.projection(x)), x, atol=1e-5)
+
+
+def test_two_processes_train_together(data, tmp_path) -> None:
+    command = [sys.executable, "-m", "primis.cli", "train", str(data), "-o", str(tmp_path / "two.safetensors")]
+    options = ["--steps", "10", "--patch", "64", "--batch", "2", "--devices", "2", "--accelerator", "cpu"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1
+    assert read_checkpoint(tmp_path / "two.safetensors").training["steps"] == 10
+
+
+@pytest.mark.parametrize("preset", [SMALL, GROUPED])
+def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -> None:
+    recipe = replace(SHORT, sparsity=(4, 16), transform_steps=0)
+    digest = train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu")
+    checkpoint = find_checkpoint(digest, (tmp_path / "m.safetensors",))
+    assert checkpoint.training["files"] == 3
+    codec, frame = Codec(checkpoint), draw_phantom(64, seed=1)[..., None]
+    z, scale = codec.encode(frame)
+    code = codec.sparsify(z, preset.entries(8, z[0, 0].size))
+    assert np.count_nonzero(code.levels) <= preset.entries(8, z[0, 0].size)
+    assert psnr(frame, codec.decode(code, scale, (64, 64), frame.dtype), 4095) > 5
+    assert train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu") == digest
+    with pytest.raises(UsageError, match="another recipe"):
+        train_checkpoint(data, tmp_path / "m.safetensors", replace(recipe, seed=1), preset, accelerator="cpu")
+    with pytest.raises(UsageError, match="at least 500"):
+        train_checkpoint(data, tmp_path / "n.safetensors", Recipe(patch=500), accelerator="cpu")
     with pytest.raises(ModelError, match="is needed, but only these are here"):
         find_checkpoint("0" * 64)
-    with pytest.raises(UsageError, match="at least 500"):
-        train_checkpoint(tmp_path / "data", tmp_path / "n.safetensors", Recipe(patch=500))
+
+
+def test_a_table_says_what_is_trained_on(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("file,split\na.png,train\nb.png,val\nc.png,test\n")
+    assert split_files(tmp_path / "t.csv") == ([tmp_path / "a.png"], [tmp_path / "b.png"])
+    (tmp_path / "bad.csv").write_text("name,split\n")
+    for table, words in (("bad.csv", "no row"), ("none.csv", "does not exist")):
+        with pytest.raises(UsageError, match=words):
+            split_files(tmp_path / table)
+
+
+def test_the_paper_ties_encoder_and_decoder() -> None:
+    projection = build(PAPER).projection
+    z = torch.zeros(1, 1024, 1, 1)
+    z[0, 300] = 1  # an atom of the second map comes back in the second plane only
+    planes = projection.back(z)[0]
+    assert [bool(plane.any()) for plane in planes] == [False, True, False, False]
+    assert projection(planes[None])[0, 300, 0, 0].item() == pytest.approx(1, abs=1e-4)
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

@@ -1,28 +1,34 @@
 """Image <-> codes, at any size, in bounded memory. The engine that runs the network is behind one seam.
 
-    frame (H, W, c) --centre, decorrelate--> planes (c, H', W') --engine.encode--> z (c, LM, h, w) --top-S--> Z
-    Z --engine.decode, in overlapping windows--> planes --undo--> frame, rounded and clipped to its range
+    frame (H, W, c) --centre, decorrelate--> planes (c, H', W') --engine.encode--> z (c, LM, h, w) --means--> z
+    z --top-S that knows what an entry costs--> Z;   Z --means back--> q --engine.decode--> planes --> frame
 
-H' and W' are H and W rounded up to the stride by repeating the border. Grey levels are centred on the
-middle of the frame's own range; its ends are known to the decoder.
+The engine works in windows that overlap as far as the network sees, so that the outcome is that of the
+whole. H' and W' are H and W rounded up to the stride by repeating the border. Grey levels are centred on
+the middle of the frame's own range; its ends are known to the decoder. The means of the blocks (atom 0 of
+preset `default`) are transformed once more, over the positions of the whole plane.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 
-from primis.codes.sparse import SparseCode, top_s
+from primis.codes.atoms import mean_matrix
+from primis.codes.choice import choose
+from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s_of_maps
 from primis.errors import ModelError
-from primis.imaging.tiles import windows
+from primis.imaging.tiles import Window, windows
 from primis.network.checkpoint import Checkpoint
 
-_WINDOW = 48
-_HALO = 8
-"""Positions of a window, and beyond it: as far as the decoder sees (its test compares with the whole)."""
+_WINDOW = 64
+_HALO = {"lapped": 12, "grouped": 4}
+"""Positions of a window, and beyond it by architecture: at least as far as the network sees."""
 
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 """Orthonormal: brightness and two differences of colour; the error is the same on either side."""
@@ -34,8 +40,8 @@ class Engine(Protocol):
     def encode(self, x: np.ndarray) -> np.ndarray:
         """(n, 1, H, W) float32 -> coefficients (n, LM, h, w) float32."""
 
-    def decode(self, levels: np.ndarray, opened: float) -> np.ndarray:
-        """Levels (n, LM, h, w) float32, the part of the maps that is open -> (n, 1, H, W) float32, in thresholds."""
+    def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
+        """Coefficients (n, LM, h, w) float32, t, the part of the maps that is open -> (n, 1, H, W) float32."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,13 @@ class Codec:
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine | None = None) -> None:
         self.checkpoint = checkpoint
-        self.preset = checkpoint.preset
+        self.preset, self.layout = checkpoint.preset, checkpoint.layout
         self._engine = engine or OnnxEngine(checkpoint)
+
+    @property
+    def offset(self) -> float:
+        """What a level stands for beyond itself, in steps; see SparseCode."""
+        return 0.0 if self.preset.per_position else RECONSTRUCTION_OFFSET
 
     def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
         """Coefficients z (c, LM, h, w) of a frame (H, W, c); `sparsify` makes a code of them."""
@@ -72,41 +83,54 @@ class Codec:
         rows, columns = (-(-side // stride) for side in frame.shape[:2])
         pad = [(0, 0), (0, rows * stride - frame.shape[0]), (0, columns * stride - frame.shape[1])]
         planes = np.pad(planes, pad, mode="edge")
-        z = np.empty((len(planes), self.preset.atoms, rows, columns), np.float32)
-        for plane, out in zip(planes, z, strict=True):
-            for w in windows(rows, _WINDOW, 0):
-                strip = plane[w.outer.start * stride : w.outer.stop * stride]
-                out[:, w.place] = self._engine.encode(strip[None, None])[0]
+        z = np.stack([self._encode_plane(plane) for plane in planes])
+        if self.layout.means:
+            z[:, 0] = mean_matrix(rows) @ z[:, 0] @ mean_matrix(columns).T
         return z, scale
 
     def sparsify(self, z: np.ndarray, entries: int) -> SparseCode:
-        """Top-S over the frame: the `entries` largest of z, quantised."""
-        return top_s(z, entries)
+        """Keep at most `entries` of z (c, LM, h, w), over the frame, or as many at each position of each map."""
+        if self.preset.per_position:
+            return top_s_of_maps(z, self.preset.code_maps, max(1, entries * self.preset.atoms_per_map // z.size))
+        return choose(z, entries, self.layout, self.checkpoint.tables)
 
     def decode(
         self, code: SparseCode, scale: Scale, size: tuple[int, int], dtype: np.dtype, opened_maps: int | None = None
     ) -> np.ndarray:
         """A frame (H, W, c) of `dtype`, H x W = size. opened_maps: how many code maps are known, all by default."""
         maps = self.preset.code_maps if opened_maps is None else opened_maps
-        levels = code.levels.copy()
-        levels[:, maps * self.preset.atoms_per_map :] = 0
-        planes = np.stack([self._decode_plane(plane, maps / self.preset.code_maps) for plane in levels])
-        frame = _correlate(planes[:, : size[0], : size[1]] * np.float32(code.threshold))
+        q = code.coefficients
+        q[:, maps * self.preset.atoms_per_map :] = 0
+        if self.layout.means:
+            q[:, 0] = mean_matrix(q.shape[2]).T @ q[:, 0] @ mean_matrix(q.shape[3])
+        planes = np.stack([self._decode_plane(plane, code.threshold, maps / self.preset.code_maps) for plane in q])
+        frame = _correlate(planes[:, : size[0], : size[1]])
         grey = np.round(frame.astype(np.float64) * scale.width + scale.centre)
         return np.clip(grey, scale.low, scale.high).astype(dtype)
 
-    def _decode_plane(self, levels: np.ndarray, opened: float) -> np.ndarray:
-        """(LM, h, w) -> (H', W') float32 in thresholds, window by window."""
+    def _encode_plane(self, plane: np.ndarray) -> np.ndarray:
+        """(H', W') -> (LM, h, w) float32, window by window."""
         stride = self.preset.stride
-        plane = np.empty((levels.shape[1] * stride, levels.shape[2] * stride), np.float32)
-        for rows in windows(levels.shape[1], _WINDOW, _HALO):
-            for columns in windows(levels.shape[2], _WINDOW, _HALO):
-                part = levels[:, rows.outer, columns.outer].astype(np.float32)[None]
-                pixels = self._engine.decode(part, opened)[0, 0]
-                plane[_times(rows.place, stride), _times(columns.place, stride)] = pixels[
-                    _times(rows.inner, stride), _times(columns.inner, stride)
-                ]
+        shape = (plane.shape[0] // stride, plane.shape[1] // stride)
+        z = np.empty((self.preset.atoms, *shape), np.float32)
+        for rows, columns in self._windows(shape):
+            part = plane[_times(rows.outer, stride), _times(columns.outer, stride)]
+            z[:, rows.place, columns.place] = self._engine.encode(part[None, None])[0][:, rows.inner, columns.inner]
+        return z
+
+    def _decode_plane(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
+        """(LM, h, w) -> (H', W') float32, window by window."""
+        stride = self.preset.stride
+        plane = np.empty((q.shape[1] * stride, q.shape[2] * stride), np.float32)
+        for rows, columns in self._windows(q.shape[1:]):
+            pixels = self._engine.decode(q[None, :, rows.outer, columns.outer], threshold, opened)[0, 0]
+            kept = pixels[_times(rows.inner, stride), _times(columns.inner, stride)]
+            plane[_times(rows.place, stride), _times(columns.place, stride)] = kept
         return plane
+
+    def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
+        halo = _HALO[self.preset.architecture]
+        return product(windows(shape[0], _WINDOW, halo), windows(shape[1], _WINDOW, halo))
 
 
 def _times(part: slice, stride: int) -> slice:
@@ -141,10 +165,11 @@ class OnnxEngine:
         """See Engine."""
         return self._encode.run(None, {"x": np.ascontiguousarray(x)})[0]
 
-    def decode(self, levels: np.ndarray, opened: float) -> np.ndarray:
+    def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
         """See Engine."""
-        known = np.full((1, 1, 1, 1), opened, np.float32)
-        return self._decode.run(None, {"levels": np.ascontiguousarray(levels), "opened": known})[0]
+        inputs = {"q": np.ascontiguousarray(q), "threshold": _scalar(threshold), "opened": _scalar(opened)}
+        wanted = {given.name for given in self._decode.get_inputs()}
+        return self._decode.run(None, {name: value for name, value in inputs.items() if name in wanted})[0]
 
     @staticmethod
     def _session(checkpoint: Checkpoint, name: str, threads: int) -> Any:
@@ -170,26 +195,29 @@ class TorchEngine:
     def __init__(self, checkpoint: Checkpoint) -> None:
         import torch
 
-        from primis.network.autoencoder import AutoEncoder
+        from primis.network.build import build
 
         self._torch = torch
-        self._model = AutoEncoder(checkpoint.preset).eval()
+        module = build(checkpoint.preset).eval()
         try:
             state = {name: torch.from_numpy(t.copy()) for name, t in checkpoint.network.items()}
-            self._model.load_state_dict(state)
+            module.load_state_dict(state)
         except RuntimeError:
             raise ModelError(f'model "{checkpoint.digest[:12]}" does not fit its preset "{checkpoint.preset.name}"') from None
-        self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model: Any = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """See Engine."""
         with self._torch.inference_mode():
             return self._model.encode(self._torch.from_numpy(np.ascontiguousarray(x))).numpy()
 
-    def decode(self, levels: np.ndarray, opened: float) -> np.ndarray:
+    def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
         """See Engine."""
         torch = self._torch
         with torch.inference_mode():
-            known = torch.full((len(levels), 1, 1, 1), opened)
-            tensor = torch.from_numpy(np.ascontiguousarray(levels)).to(memory_format=torch.channels_last)
-            return self._model.decode(tensor, known).numpy()
+            tensor = torch.from_numpy(np.ascontiguousarray(q)).to(memory_format=torch.channels_last)
+            return self._model.decode(tensor, *(torch.from_numpy(_scalar(x)) for x in (threshold, opened))).numpy()
+
+
+def _scalar(value: float) -> np.ndarray:
+    return np.full((1, 1, 1, 1), value, np.float32)

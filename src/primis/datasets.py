@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,19 +51,85 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def grey_frames(path: Path, *, least: int) -> list[np.ndarray]:
-    """Every grey frame under a folder, (height, width) as stored; files that are no images are passed over.
+def split_files(data: Path, validation: Path | None = None) -> tuple[list[Path], list[Path]]:
+    """(training, validation) files of a folder of images, or of a table with columns `file` and `split`.
 
-    Raises UsageError if none is at least `least` pixels on each side.
+    A table's files lie beside it; its splits are `train` and `val`. Of a folder the last tenth is held out,
+    in the order of names (so that a patient's images, if named alike, stay together), unless `validation`
+    is a folder of its own. Raises UsageError where either is empty.
     """
-    frames = []
-    for file, _ in collect([path]):
+    if data.suffix.lower() == ".csv":
+        training, held_out = (_of_split(data, split) for split in ("train", "val"))
+    else:
+        files = [path for path, _ in collect([data])]
+        cut = len(files) - (0 if validation else max(1, len(files) // 10))
+        training, held_out = files[:cut] or files, files[cut:]
+    if validation is not None:
+        held_out = [path for path, _ in collect([validation])]
+    return training, held_out
+
+
+def _of_split(table: Path, split: str) -> list[Path]:
+    try:
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        files = [table.parent / row["file"] for row in rows if row["split"] == split]
+    except FileNotFoundError:
+        raise UsageError(f'table "{table}" does not exist') from None
+    except (KeyError, UnicodeDecodeError, csv.Error):
+        raise UsageError(f'table "{table}" has no columns "file" and "split"') from None
+    if not files:
+        raise UsageError(f'table "{table}" has no row of split "{split}"')
+    return files
+
+
+class Frame(NamedTuple):
+    """A grey frame (height, width) as stored, and its range."""
+
+    pixels: np.ndarray
+    low: int
+    high: int
+
+
+class Frames:
+    """The grey frames of many files, read when they are wanted and kept while they fit in `memory` bytes.
+
+    least: pixels of the shorter side; what is smaller, coloured or no image is passed over.
+    """
+
+    def __init__(self, files: Sequence[Path], *, least: int, memory: int = 4 << 30) -> None:
+        self.files = list(files)
+        self._least, self._left = least, memory
+        self._kept: dict[int, list[Frame]] = {}
+        if not any(self._of(number) for number in range(len(self.files))):
+            raise UsageError(f'no grey image of at least {least} x {least} pixels in "{self.files[0].parent}"')
+
+    def draw(self, rng: np.random.Generator) -> Frame:
+        """A frame, each file as likely as any other."""
+        while True:
+            if frames := self._of(int(rng.integers(len(self.files)))):
+                return frames[int(rng.integers(len(frames)))]
+
+    def some(self, count: int) -> list[Frame]:
+        """About `count` frames, each of another file, spread evenly over all files."""
+        step = max(1, len(self.files) // count)
+        return [frames[len(frames) // 2] for number in range(0, len(self.files), step) if (frames := self._of(number))]
+
+    def _of(self, number: int) -> list[Frame]:
+        if (kept := self._kept.get(number)) is not None:
+            return kept
+        frames = self._read(self.files[number])
+        size = sum(frame.pixels.nbytes for frame in frames)
+        if size <= self._left:
+            self._kept[number] = frames
+            self._left -= size
+        return frames
+
+    def _read(self, path: Path) -> list[Frame]:
         try:
-            image, _ = read(file)
+            image, _ = read(path)
         except UnreadableImage:
-            continue
-        if image.shape[3] == 1 and min(image.shape[1:3]) >= least:
-            frames += list(image.pixels[..., 0])
-    if not frames:
-        raise UsageError(f'"{path}" has no grey image of at least {least} x {least} pixels')
-    return frames
+            return []
+        if image.shape[3] != 1 or min(image.shape[1:3]) < self._least:
+            return []
+        return [Frame(p, int(p.min()), int(p.max())) for p in image.pixels[..., 0] if p.min() < p.max()]

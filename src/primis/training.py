@@ -1,223 +1,397 @@
-"""Training the shipped weights: loss and loop on one page.
+"""Training: loss and loop on one page; Lightning runs it on one core, a GPU, or many.
 
-    x --encode--> z --top-S, S_x drawn per patch--> levels --decode--> x^;   loss = mean((x/t - x^)²)
+Preset `default`, per step, on patches x with an S_x each:
 
-The squared error in units of the threshold is of the same size at every S_x, so no rate outweighs
-another, and the weights serve all of them. A preview's error counts against what its closed maps hold.
-The transform stays the orthonormal DCT here; the trunk of the decoder is what learns.
+    transform    z = encode(x);  mean((x - back(keep(z) + noise))²) / t² + lambda x bits(z / t),  t drawn log-uniform
+    trunk        q = dequantise(quantise(top-S z));  mean((x - decode(q))²) / t²,  t from S_x
+
+The first makes the transform compact: distortion plus rate, for t from coarse to fine, so that no rate is
+bought at the expense of another. It is orthonormal but for one lifting step whatever the loss does, so
+it cannot collapse. The second only adds what lies below the threshold: fidelity without a bit. A preview's
+error counts against what its closed maps hold. Preset `paper` minimises mean((x - decode(top-S z))²).
+
+Every draw is a function of the seed and the number of the patch, so that a run that was killed and
+resumed ends as one that was not.
 """
 
 from __future__ import annotations
 
-import copy
+import json
+import logging
+import math
+import signal
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
+import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from primis.codes.sparse import top_s
-from primis.codes.support import (
-    FEATURES,
-    LOGIT_UNIT,
-    PASSES,
-    SupportModel,
-    code_ranges,
-    entry_density,
-    groups,
-    visits,
-)
-from primis.datasets import grey_frames
+from primis.codes.sparse import top_s, top_s_of_maps
+from primis.datasets import Frames, split_files
+from primis.errors import UsageError
 from primis.network.autoencoder import AutoEncoder
-from primis.network.checkpoint import Checkpoint, write_checkpoint
+from primis.network.build import as_network, build
+from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
 from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, Preset
-from primis.network.sparsify import quantise, top_s_threshold
+from primis.network.sparsify import (
+    dequantise,
+    keep_top_s,
+    quantise,
+    restore_means,
+    top_s_threshold,
+    transform_means,
+)
+from primis.network.tables import fit_context_model
 
-_ATOMS_PER_ENTRY = 256  # brings the loss near one
+_JUDGED = (1, 2, 4, 8, 16, 32)
+_JUDGED_PER_POSITION = (4, 8, 16)
+"""S_x at which a model is judged while it is trained."""
+
+_VALIDATION_IMAGES = 24
+_VALIDATION_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `train` does; the shipped weights used the defaults.
+    """What `train` does; the shipped weights used the defaults of `RECIPES`.
 
-    steps: optimiser steps; batch: patches per step; patch: their side in pixels.
-    sparsity: S_x is drawn log-uniformly from this range. preview_share: part of the patches
-    that keep only the first code map. average: decay of the averaged weights that are kept.
+    steps: optimiser steps; batch: patches per step and device; patch: their side in pixels.
+    sparsity: S_x is drawn log-uniformly from this range for each patch. preview_share: part of the
+    patches that keep only the first code map. transform_steps: how long the transform learns, at
+    transform_rate.
+    thresholds, rate: range of t in units of the image's range, and lambda, for the transform's loss.
+    average: decay of the averaged weights that are kept. epoch: steps between checkpoints.
     """
 
-    steps: int = 12000
+    steps: int = 16000
     batch: int = 16
     patch: int = 128
     learning_rate: float = 1e-3
-    sparsity: tuple[float, float] = (0.7, 36.0)
+    weight_decay: float = 0.0
+    sparsity: tuple[float, float] = (0.4, 36.0)
     preview_share: float = 0.15
+    transform_steps: int = 1500
+    transform_rate: float = 1e-2
+    thresholds: tuple[float, float] = (0.02, 0.6)
+    rate: float = 0.5
     average: float = 0.998
+    epoch: int = 500
     seed: int = 0
 
 
-def train(
-    images: Sequence[np.ndarray],
-    recipe: Recipe = Recipe(),
-    *,
-    preset: Preset = DEFAULT,
-    on_step: Callable[[int, float, AutoEncoder], None] | None = None,
-) -> AutoEncoder:
-    """Train on images, each (height, width) of integers, and return the averaged model.
-
-    on_step(step, loss, averaged model) is called after each step.
-    """
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    model = AutoEncoder(preset)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.projection.requires_grad_(False)
-    averaged = copy.deepcopy(model).requires_grad_(False)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(weights, lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=max(0.05, 2 / recipe.steps)
-    )
-    for step in range(recipe.steps):
-        loss = _loss(model, _patches(images, recipe, rng), recipe, rng)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
-        _average(averaged, model, min(recipe.average, step / (step + 10)))
-        if on_step is not None:
-            on_step(step, loss.item(), averaged)
-    return averaged
+RECIPES = {
+    "default": Recipe(),
+    "paper": Recipe(steps=3000, patch=64, batch=32, weight_decay=1e-4, sparsity=(4, 16), preview_share=0, transform_steps=0),
+}
 
 
-def _loss(model: AutoEncoder, x: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    low, high = np.log(recipe.sparsity)
-    sparsity = torch.from_numpy(np.exp(rng.uniform(low, high, len(x)))).float()
-    preview = torch.from_numpy(rng.random(len(x)) < recipe.preview_share)[:, None, None, None]
-    with torch.no_grad():
-        z = model.encode(x)
-        t = top_s_threshold(z, sparsity).clamp_min(1e-4)
-        levels = quantise(z, t)
-        opened = torch.where(preview, 1 / model.preset.code_maps, 1.0).float()
-        kept = torch.arange(model.preset.atoms)[None, :, None, None] < opened * model.preset.atoms
-        levels = levels * kept
-        missing = x / t - model.projection.back(model.encode(x / t) * kept)  # what closed maps hold
-        scale = 1 + torch.mean(missing**2, dim=(1, 2, 3)) * _ATOMS_PER_ENTRY
-    errors = torch.mean((model.decode(levels, opened) - x / t) ** 2, dim=(1, 2, 3))
-    return torch.mean(errors * _ATOMS_PER_ENTRY / scale)
+class Batch(NamedTuple):
+    """x: (b, 1, patch, patch) in units of its image's range; the rest (b, 1, 1, 1)."""
+
+    x: Tensor
+    sparsity: Tensor
+    preview: Tensor
+    threshold: Tensor
 
 
-def _patches(images: Sequence[np.ndarray], recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    """Random crops, flipped and turned, in units of their image's range: (batch, 1, patch, patch)."""
-    out = np.empty((recipe.batch, 1, recipe.patch, recipe.patch), np.float32)
-    for k in range(recipe.batch):
-        image = images[int(rng.integers(len(images)))]
-        y = rng.integers(image.shape[0] - recipe.patch + 1)
-        x = rng.integers(image.shape[1] - recipe.patch + 1)
-        low, high = int(image.min()), int(image.max())
+class Patches(Dataset):
+    """Random crops, flipped and turned, at full bit depth: one epoch of them."""
+
+    def __init__(self, frames: Frames, recipe: Recipe, epoch: int, count: int) -> None:
+        self._frames, self._recipe, self._epoch, self._count = frames, recipe, epoch, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Batch:
+        recipe = self._recipe
+        rng = np.random.default_rng((recipe.seed, self._epoch, number))
+        image, low, high = self._frames.draw(rng)
+        y, x = (rng.integers(side - recipe.patch + 1) for side in image.shape)
         crop = image[y : y + recipe.patch, x : x + recipe.patch].astype(np.float32)
         crop = np.rot90((crop - (low + high) / 2) / max(high - low, 1), int(rng.integers(4)))
-        out[k, 0] = crop[:, ::-1] if rng.random() < 0.5 else crop
-    return torch.from_numpy(out).to(memory_format=torch.channels_last)
+        crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+        draws = [_log_uniform(rng, recipe.sparsity), rng.random() < recipe.preview_share, _log_uniform(rng, recipe.thresholds)]
+        values = (torch.tensor(float(value)).reshape(1, 1, 1) for value in draws)
+        return Batch(torch.from_numpy(np.ascontiguousarray(crop))[None], *values)
 
 
-def _average(averaged: AutoEncoder, model: AutoEncoder, decay: float) -> None:
-    with torch.no_grad():
-        for kept, now in zip(averaged.parameters(), model.parameters(), strict=True):
-            kept.lerp_(now, 1 - decay)
+def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
+    return math.exp(rng.uniform(*np.log(between)))
+
+
+def _rise_and_fall(step: int, steps: int) -> float:
+    """A learning rate's factor: up in the first twentieth, down to nothing as half a cosine."""
+    rise = max(1, steps // 20)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise)))
+
+
+class Training(L.LightningModule):  # type: ignore[misc]
+    """The network with its losses and its schedule."""
+
+    def __init__(self, preset: Preset, recipe: Recipe, frames: Frames, validation: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.preset, self.recipe = preset, recipe
+        self.network = build(preset)
+        self._frames, self._validation = frames, validation
+        self._gains: list[tuple[int, float]] = []
+        self._sparsities = _JUDGED_PER_POSITION if preset.per_position else _JUDGED
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        transform = [p for n, p in self.network.named_parameters() if n in ("projection.turn", "projection.slope")]
+        rest = [p for n, p in self.network.named_parameters() if n not in ("projection.turn", "projection.slope")]
+        groups = [{"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}]
+        rises = [lambda step: _rise_and_fall(step, recipe.steps)]
+        if transform:
+            groups.append({"params": transform, "lr": recipe.transform_rate})
+            rises.append(lambda step: _rise_and_fall(step, recipe.transform_steps))
+        optimiser = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rises)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader:
+        """The patches of this epoch; the last epoch may be shorter."""
+        steps = min(self.recipe.epoch, self.recipe.steps - self.current_epoch * self.recipe.epoch)
+        count = max(steps, 1) * self.recipe.batch * self.trainer.world_size
+        workers = 8 if torch.cuda.is_available() else 0
+        return DataLoader(Patches(self._frames, self.recipe, self.current_epoch, count), self.recipe.batch, num_workers=workers)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self._validation, batch_size=None)  # type: ignore[arg-type]
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        batch = Batch(*batch)
+        if not isinstance(self.network, AutoEncoder):
+            loss = self._plain_loss(batch)
+            self.log("loss", loss, prog_bar=True)
+            return loss
+        projection = self.network.projection
+        projection.freeze()
+        loss = self._trunk_loss(batch)
+        self.log("loss", loss, prog_bar=True)
+        if self.global_step < self.recipe.transform_steps:
+            projection.learn()
+            rate_distortion = self._transform_loss(batch)
+            self.log("transform", rate_distortion)
+            loss = loss + torch.log(rate_distortion)
+        return loss
+
+    def _transform_loss(self, batch: Batch) -> Tensor:
+        """Distortion / t² + lambda x bits of a wide-tailed density, per pixel and then per position."""
+        projection, t = cast(AutoEncoder, self.network).projection, batch.threshold
+        z = transform_means(projection(batch.x))
+        noise = torch.empty_like(z).uniform_(-0.5, 0.5, generator=self._generator()) * t
+        kept = torch.where(z.detach().abs() > t, z + noise, torch.zeros_like(z))
+        distortion = torch.mean((projection.back(restore_means(kept)) - batch.x) ** 2, dim=(1, 2, 3)) / t.flatten() ** 2
+        bits = torch.mean(torch.log2(1 + (z / t) ** 2), dim=(1, 2, 3)) / 2
+        return torch.mean(distortion + self.recipe.rate * bits) * self.preset.atoms
+
+    def _generator(self) -> torch.Generator:
+        seed = (self.recipe.seed * 1_000_003 + self.global_step) * 65_537 + self.global_rank
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _trunk_loss(self, batch: Batch) -> Tensor:
+        """Squared error in thresholds, so that no S_x outweighs another."""
+        network, x = self.network, batch.x
+        atoms = self.preset.atoms
+        with torch.no_grad():
+            z = transform_means(network.encode(x))  # type: ignore[operator]
+            t = top_s_threshold(z, batch.sparsity.flatten()).clamp_min(1e-4)
+            opened = torch.where(batch.preview > 0, 1 / self.preset.code_maps, 1.0)
+            open_atoms = torch.arange(atoms, device=x.device)[None, :, None, None] < opened * atoms
+            q = restore_means(dequantise(quantise(z, t)) * t * open_atoms)
+            closed = torch.sum((z / t * ~open_atoms) ** 2, dim=(1, 2, 3)) / (z.shape[2] * z.shape[3])
+        errors = torch.mean(((network.decode(q, t, opened) - x) / t) ** 2, dim=(1, 2, 3))  # type: ignore[operator]
+        return torch.mean(errors * atoms / (1 + closed))
+
+    def _plain_loss(self, batch: Batch) -> Tensor:
+        """Mean squared error behind top-S at every position of every map (paper, section on training)."""
+        z = self.network.encode(batch.x)  # type: ignore[operator]
+        q = keep_top_s(z, self.preset.code_maps, batch.sparsity.flatten().round())
+        one = torch.ones_like(batch.sparsity)
+        return torch.mean((self.network.decode(q, one, one) - batch.x) ** 2)  # type: ignore[operator]
+
+    def on_validation_epoch_start(self) -> None:
+        self._gains = []
+        if isinstance(self.network, AutoEncoder):
+            self.network.projection.freeze()
+
+    def validation_step(self, x: Tensor, number: int) -> None:
+        """PSNR of one image (1, H, W) at each S_x, on its own range."""
+        network, x, pictures = as_network(self.network), x[None], []
+        z = network.encode(x)
+        for sparsity in self._sparsities:
+            restored = self._restore(z, torch.tensor([float(sparsity)], device=x.device))
+            error = torch.mean((restored - x) ** 2).clamp_min(1e-12)
+            self._gains.append((sparsity, -10 * math.log10(error.item())))
+            pictures.append(restored)
+        if number < 4 and isinstance(self.logger, TensorBoardLogger):
+            strip = torch.cat([x, *pictures], dim=3)[0]  # original, then S_x from low to high
+            self.logger.experiment.add_image(f"restored/{number}", (strip + 0.5).clamp(0, 1), self.global_step)
+
+    def _restore(self, z: Tensor, sparsity: Tensor) -> Tensor:
+        one = torch.ones(1, 1, 1, 1, device=z.device)
+        network = as_network(self.network)
+        if self.preset.per_position:
+            return network.decode(keep_top_s(z, self.preset.code_maps, sparsity), one, one)
+        z = transform_means(z)
+        t = top_s_threshold(z, sparsity).clamp_min(1e-4)
+        return network.decode(restore_means(dequantise(quantise(z, t)) * t), t, one)
+
+    def on_validation_epoch_end(self) -> None:
+        for sparsity in self._sparsities:
+            mean = float(np.mean([gain for at, gain in self._gains if at == sparsity]))
+            self.log(f"psnr/S_x={sparsity}", mean, sync_dist=True)
+        self.log("psnr", float(np.mean([gain for _, gain in self._gains])), prog_bar=True, sync_dist=True)
+
+
+def train(
+    frames: Frames,
+    validation: Frames,
+    recipe: Recipe,
+    preset: Preset,
+    folder: Path,
+    *,
+    start: dict[str, np.ndarray] | None = None,
+    callbacks: Sequence[Callback] = (),
+    **trainer_options: Any,
+) -> tuple[nn.Module, bool]:
+    """Train, or go on where a run in `folder` stopped; the averaged weights that were best on validation.
+
+    folder takes checkpoints and TensorBoard's curves and pictures. start: weights to begin with.
+    trainer_options go to Lightning's Trainer: devices, num_nodes, strategy, precision, accelerator.
+    The second result says whether this process should write the outcome (one does, of several).
+    """
+    L.seed_everything(recipe.seed, verbose=False)
+    module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
+    if start is not None:
+        module.network.load_state_dict({name: torch.from_numpy(t.copy()) for name, t in start.items()})
+    keep = ModelCheckpoint(
+        folder, "best", monitor="psnr", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    options: dict[str, Any] = {"precision": "bf16-mixed" if torch.cuda.is_available() else "32-true"} | trainer_options
+    _quiet()
+    trainer = L.Trainer(
+        max_steps=recipe.steps,
+        max_epochs=-1,
+        callbacks=[EMAWeightAveraging(decay=recipe.average, use_buffers=False), keep, *callbacks],
+        logger=TensorBoardLogger(folder, name=None, version=""),
+        gradient_clip_val=1.0,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        **options,
+    )
+    last = folder / "last.ckpt"
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+    except SystemExit:  # how Lightning ends after an interrupt
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+    state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"]
+    module.load_state_dict(state)
+    network = module.network.cpu().eval()
+    if isinstance(network, AutoEncoder):
+        network.projection.freeze()
+    return network, trainer.is_global_zero
+
+
+def _whole_images(frames: Frames, stride: int, count: int) -> list[Tensor]:
+    """The middle of some images, as tensors (1, H, W) in units of their range."""
+    images = []
+    for image, low, high in frames.some(count):
+        sides = [min(side, _VALIDATION_SIDE) // (4 * stride) * 4 * stride or side // stride * stride for side in image.shape]
+        top, left = ((whole - side) // 2 for whole, side in zip(image.shape, sides, strict=True))
+        crop = image[top : top + sides[0], left : left + sides[1]].astype(np.float32)
+        images.append(torch.from_numpy((crop - (low + high) / 2) / max(high - low, 1))[None])
+    return images
+
+
+def _quiet() -> None:
+    """Lightning's advice is for those who write training loops."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
 def train_checkpoint(
-    data: Path, out: Path, recipe: Recipe = Recipe(), *, on_step: Callable[[int, float, AutoEncoder], None] | None = None
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    preset: Preset = DEFAULT,
+    *,
+    validation: Path | None = None,
+    start: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_table: Callable[[int, int], None] | None = None,
+    **trainer_options: Any,
 ) -> str:
-    """Train on all grey images under a folder, fit the support coder's tables, write the model.
+    """Train on a folder or table of images, fit the coder's tables, write the model; returns its digest.
 
-    Returns the model's digest.
+    What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and pictures.
+    validation: a folder of images to judge by. start: a model to begin with. Empty digest: another
+    process writes. Raises UsageError if `<out>.training` belongs to another recipe.
     """
-    frames = grey_frames(data, least=recipe.patch)
-    model = train(frames, recipe, on_step=on_step)
-    tables = fit_support_model(
-        _supports(model, frames, recipe), model.preset.atoms_per_map, steps=min(300, recipe.steps), seed=recipe.seed
+    train_files, held_out = split_files(data, validation)
+    record = asdict(recipe) | {
+        "preset": preset.name, "data": data.name, "files": len(train_files), "validation": len(held_out),
+        "start": read_checkpoint(start).digest if start else None,
+    }  # fmt: skip
+    folder = out.with_name(out.name + ".training")
+    _same_run(folder, record)
+    frames = Frames(train_files, least=recipe.patch)
+    weights = read_checkpoint(start).network if start else None
+    network, writes = train(
+        frames, Frames(held_out, least=preset.stride), recipe, preset, folder,
+        start=weights, callbacks=callbacks, **trainer_options,
+    )  # fmt: skip
+    if not writes:
+        return ""
+    tables = fit_context_model(
+        _codes(network, frames, recipe), layout_of(preset), steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table
     )
-    tensors = {name: tensor.contiguous().numpy() for name, tensor in model.state_dict().items()}
-    record = asdict(recipe) | {"data": data.name, "frames": len(frames)}
-    return write_checkpoint(Checkpoint(model.preset, tensors, tables, record, export_graphs(model)), out)
+    tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
+    return write_checkpoint(Checkpoint(preset, tensors, tables, record, export_graphs(network)), out)
 
 
-def _supports(model: AutoEncoder, frames: Sequence[np.ndarray], recipe: Recipe, count: int = 100) -> list[np.ndarray]:
-    """Supports of some of the frames, each at an S_x of its own."""
+def _same_run(folder: Path, record: dict[str, Any]) -> None:
+    """Note what a run in this folder is, or make sure that it is this one."""
+    note = folder / "recipe.json"
+    mine = json.dumps(record, indent=1, sort_keys=True)
+    if note.exists() and note.read_text() != mine:
+        raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(mine)
+
+
+def _codes(network: nn.Module, frames: Frames, recipe: Recipe, count: int = 120) -> list[np.ndarray]:
+    """Levels of the middle of some of the frames, each at an S_x of its own."""
     rng = np.random.default_rng(recipe.seed)
-    low, high = np.log(recipe.sparsity)
-    supports = []
-    for k in rng.permutation(len(frames))[:count]:
-        stride = model.preset.stride
-        height, width = (min(side // stride, 64) * stride for side in frames[k].shape)
+    model, codes = as_network(network), []
+    preset = model.preset
+    for x in _whole_images(frames, preset.stride, count):
+        sparsity = _log_uniform(rng, recipe.sparsity)
         with torch.no_grad():
-            z = model.encode(torch.from_numpy(frames[k][:height, :width].astype(np.float32))[None, None])
-        entries = round(z.shape[2] * z.shape[3] * float(np.exp(rng.uniform(low, high))))
-        supports.append(top_s(z.numpy(), entries).support[0])
-    return supports
-
-
-def fit_support_model(codes: Sequence[np.ndarray], first: int, *, steps: int = 300, seed: int = 0) -> SupportModel:
-    """The integer tables of the support coder, by logistic regression on supports (LM, h, w) of bool.
-
-    codes should span the S_x that will be used. first: atoms of the first code map. Weights are rounded to 1/1024 of a logit.
-    """
-    logarithm = np.floor(8 * np.log2(1 + np.arange(2048))).astype(np.int32)
-    slots = np.arange(-11 * 16, 11 * 16 + 1) / 16
-    probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535).astype(np.int32)
-    atoms = codes[0].shape[0]
-    parts = groups(atoms)
-    visits_of = [_observe(code, first, logarithm) for code in codes]
-    bias = torch.full((len(PASSES), atoms), -5.0, requires_grad=True)
-    density = torch.zeros(atoms, 2, requires_grad=True)
-    weights = torch.zeros(len(parts), len(PASSES), FEATURES, 2, requires_grad=True)
-    optimiser = torch.optim.Adam([bias, density, weights], lr=0.03)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.05, total_steps=steps)
-    rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        losses = []
-        for visits_one in (visits_of[i] for i in rng.choice(len(codes), 6)):
-            for number, own, features, bits, rate in visits_one:
-                group, turn = divmod(number, len(PASSES))
-                x = torch.from_numpy(features.astype(np.float32)) / 8
-                r = rate / 8
-                level = bias[turn, own] + density[own, 0] * r + density[own, 1] * r * r
-                some = torch.tensordot(weights[group, turn, :, 1], (x > 0).float(), 1)
-                score = torch.tensordot(weights[group, turn, :, 0], x, 1) + some + level[:, None, None]
-                losses.append(
-                    torch.nn.functional.binary_cross_entropy_with_logits(score, torch.from_numpy(bits).float(), reduction="sum")
-                )
-        loss = torch.stack(losses).sum() / 6e3
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    unit = LOGIT_UNIT
-    scaled = torch.stack([density[:, 0] * unit / 8, density[:, 1] * unit], dim=1)
-    factors = torch.tensor([1 / 8, 1.0]) * unit
-    return SupportModel(_rounded(bias * unit), _rounded(scaled), _rounded(weights * factors), logarithm, probability)
-
-
-def _rounded(t: Tensor) -> np.ndarray:
-    return np.round(t.detach().numpy()).astype(np.int32)
-
-
-def _observe(support: np.ndarray, first: int, logarithm: np.ndarray) -> list[tuple[int, slice, np.ndarray, np.ndarray, int]]:
-    """What the coder sees at each of its visits: (visit, atoms, features, bits, density)."""
-    seen = []
-    for atoms in code_ranges(support.shape[0], first):
-        entries = int(support[atoms.start : atoms.stop].sum())
-        if not entries:
-            continue
-        rate = entry_density(entries, support.shape[1] * support.shape[2])
-        known = support.copy()
-        known[atoms.start :] = False
-        for number, where, features in visits(known, atoms, logarithm):
-            known[where] = support[where]
-            seen.append((number, where[0], features.astype(np.int16), support[where], rate))
-    return seen
+            z = model.encode(x[None])
+        if preset.per_position:
+            codes.append(top_s_of_maps(z.numpy(), preset.code_maps, round(sparsity)).levels[0])
+        else:
+            z = transform_means(z)
+            codes.append(top_s(z.numpy(), max(1, round(sparsity * z.shape[2] * z.shape[3]))).levels[0])
+    return codes

@@ -28,18 +28,20 @@ SECTIONS = ("info", "index", "public", "supports", "header", "original")
 CODE_TIERS = 2
 TAG = 16
 RECORD = 20
-STREAM_SLACK = 16
+STREAM_SLACK = 8
 INFO_BASE = 512
 INFO_PER_FRAME = 96
 _MAX_SIDE = 1 << 17
 _MAX_SAMPLES = 1 << 34
+_MAX_ATOMS = 1 << 13
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Shape of an image and of its code. height, width in pixels; tile in positions of the grid;
-    code_maps: L, each with stride² / L atoms."""
+    code_maps: L; atoms_per_map: M."""
 
+    atoms_per_map: int
     channels: int
     code_maps: int
     frames: int
@@ -61,7 +63,7 @@ class Geometry:
     @property
     def atoms(self) -> int:
         """LM: atoms at a position."""
-        return self.stride**2
+        return self.code_maps * self.atoms_per_map
 
     @property
     def tile_count(self) -> int:
@@ -85,13 +87,15 @@ class Geometry:
 class Settings:
     """What the owner chose. sparsity: S_x; decoys: S_n; both per position, multiples of 1/1000.
 
-    support_bits: room for the sealed supports, in bits per true entry.
+    support_bits: room for the sealed supports, in bits per true entry. value_bits: level `keyed`: room for
+    the values, in bits per published entry.
     """
 
     decoys: float
     protection: str
     sparsity: float
     support_bits: float
+    value_bits: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,11 @@ class Header:
         return room + self.records * (TAG + STREAM_SLACK)
 
     @property
+    def values(self) -> int:
+        """Bytes for the published values of one frame, at level `keyed`."""
+        return math.ceil(self.settings.value_bits * self.slots / 8) + self.records * STREAM_SLACK
+
+    @property
     def fixed_sizes(self) -> dict[str, int]:
         """Sizes that geometry and settings dictate."""
         frames = self.geometry.frames
@@ -144,7 +153,7 @@ class Header:
             "index": frames * self.records * (RECORD + TAG),
             "supports": frames * self.pool,
         }
-        return sizes | ({"public": 2 * frames * self.slots} if self.settings.protection == "keyed" else {})
+        return sizes | ({"public": frames * self.values} if self.settings.protection == "keyed" else {})
 
     @property
     def _all(self) -> int:
@@ -319,18 +328,18 @@ def _section(body: Any) -> Section:
 
 
 def _geometry(body: Any) -> Geometry:
-    _keys(body, {"channels", "code_maps", "frames", "height", "stride", "tile", "width"})
-    limits = {"channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
+    _keys(body, {"atoms_per_map", "channels", "code_maps", "frames", "height", "stride", "tile", "width"})
+    limits = {"atoms_per_map": 1 << 12, "channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
     geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, _MAX_SIDE)) for key in body})
-    if geometry.stride**2 % geometry.code_maps:
-        raise ValueError(f"has {geometry.code_maps} code maps, expected a divisor of {geometry.stride**2}")
+    if geometry.atoms > _MAX_ATOMS:
+        raise ValueError(f"has {geometry.atoms} atoms at a position, expected at most {_MAX_ATOMS}")
     if geometry.channels * geometry.frames * geometry.height * geometry.width > _MAX_SAMPLES:
         raise ValueError(f"describes more than {_MAX_SAMPLES} samples")
     return geometry
 
 
 def _settings(body: Any) -> Settings:
-    _keys(body, {"decoys", "protection", "sparsity", "support_bits"})
+    _keys(body, {"decoys", "protection", "sparsity", "support_bits", "value_bits"})
     if body["protection"] not in PROTECTIONS:
         raise ValueError(f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}")
     return Settings(
@@ -338,6 +347,7 @@ def _settings(body: Any) -> Settings:
         protection=body["protection"],
         sparsity=_milli(body["sparsity"], 0.001, 4096),
         support_bits=_milli(body["support_bits"], 0, 64),
+        value_bits=_milli(body["value_bits"], 0, 64),
     )
 
 

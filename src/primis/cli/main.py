@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -90,11 +91,12 @@ def share(
     to: _To,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
     sparsity: Annotated[
-        float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 1 to 32, may be fractional.")
+        float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional.")
     ] = 4.0,
     decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
+    value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.5,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
     tier: _Tier = None,
     owner: _Owner = None,
@@ -106,10 +108,11 @@ def share(
     from primis.bundle.layout import Settings
     from primis.cli.progress import Report
 
-    _between("sparsity", sparsity, 1, 32)
+    _between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
     _between("decoys", decoys, 0, 256 - sparsity)
     _between("support-bits", support_bits, 0.5, 16)
+    _between("value-bits", value_bits, 1, 32)
     if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
         raise UsageError(f'the release "{out}" would lie in a folder that is shared, expected another place')
     highest = "original" if with_original else "diagnostic"
@@ -121,7 +124,9 @@ def share(
         typer.echo(
             "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it", err=True
         )
-    settings = Settings(round(decoys, 3), _protection(protection), round(sparsity, 3), round(support_bits, 3))
+    chosen = (decoys, sparsity, support_bits, value_bits)
+    decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
+    settings = Settings(decoys, _protection(protection), sparsity, support_bits, value_bits)
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
             images, out, recipients, _signer(owner, make=True), settings, tier=granted,
@@ -226,23 +231,47 @@ def inspect(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images; all are trained on.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, or a table (CSV) with columns file, split.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 12000,
+    preset: Annotated[str, typer.Option(help="default, or the paper's architecture: paper.")] = "default",
+    validation: Annotated[
+        Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. [default: a tenth of DATA, or the table's val]")  # noqa: UP045
+    ] = None,
+    start: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Begin with these weights.")] = None,  # noqa: UP045
+    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. [default: the preset's]")] = None,  # noqa: UP045
+    batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
+    patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option()] = 0,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu.")] = "auto",
+    devices: Annotated[int, typer.Option(help="GPUs or processes on each node.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")] = 1,
 ) -> None:
-    """Train weights for your own kind of images."""
-    from primis.cli.progress import bar
-    from primis.training import Recipe, train_checkpoint
+    """Train weights for your own kind of images. Stopped, the same command goes on."""
+    from primis.cli.progress import training_bar
+    from primis.network.presets import PRESETS
+    from primis.training import RECIPES, train_checkpoint
 
     if out.exists():
         raise OutputError(f'"{out}" exists, expected a new file')
-    _between("steps", steps, 10, 10_000_000)
-    with bar() as progress:
-        task = progress.add_task("training", total=steps)
-        on_step = lambda step, loss, _: progress.update(task, completed=step + 1, description=f"training, loss {loss:.3g}")  # noqa: E731
-        digest = train_checkpoint(data, out, Recipe(steps=steps, seed=seed), on_step=on_step)
-    typer.echo(f'wrote "{out}", model {digest}')
+    if preset not in PRESETS:
+        raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
+    for name, value, low, high in (("steps", steps, 10, 10**8), ("batch", batch, 1, 1 << 16), ("patch", patch, 64, 1 << 12)):
+        if value is not None:
+            _between(name, value, low, high)
+    if patch is not None and patch % 64:
+        raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
+    recipe = RECIPES[preset]
+    recipe = replace(
+        recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch
+    )  # fmt: skip
+    strategy = "auto" if devices * nodes == 1 else "ddp_find_unused_parameters_true"
+    with training_bar(recipe.steps) as (callback, on_table):
+        digest = train_checkpoint(
+            data, out, recipe, PRESETS[preset], validation=validation, start=start, callbacks=[callback], on_table=on_table,
+            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
+        )  # fmt: skip
+    if digest:
+        typer.echo(f'wrote "{out}", model {digest}; curves and pictures: tensorboard --logdir "{out}.training"')
 
 
 def main() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -11,6 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from primis.batch import Result
 from primis.cli.hints import hint_for
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import Callback
 
 _KEPT = 0.95
 
@@ -20,6 +28,26 @@ def bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], None]]]:
+    """A Lightning callback that shows steps, loss and PSNR, and what to call after each table; on one process only."""
+    from lightning.pytorch.callbacks import Callback
+
+    first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
+    with bar() if first else Progress(disable=True) as progress:
+        task = progress.add_task("training", total=steps)
+
+        class Shown(Callback):  # type: ignore[misc]
+            def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+                if trainer.global_step % 10 and trainer.global_step < steps:
+                    return
+                known = trainer.callback_metrics
+                text = "".join(f", {name} {float(known[name]):.4g}" for name in ("loss", "psnr") if name in known)
+                progress.update(task, completed=trainer.global_step, description=f"training{text}")
+
+        yield Shown(), lambda done, total: progress.update(task, completed=done, total=total, description="tables of the coder")
 
 
 class Report:
@@ -66,7 +94,7 @@ class Report:
             least = min(self._short, key=lambda r: r.kept or 0)
             print(
                 f"note: {len(self._short)} image(s) kept fewer entries than asked, least {least.name} (S_x = {least.kept:.3g}): "
-                "there is no more to keep, or the supports need more room (--support-bits)",
+                "there is no more to keep, or the code needs more room (--support-bits, --value-bits)",
                 file=sys.stderr,
             )
         if self._failed:

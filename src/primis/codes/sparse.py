@@ -1,7 +1,8 @@
 """The sparse code of one frame: integer levels at the support, zero elsewhere.
 
 Top-S and quantisation are one step: with the threshold t set to the S-th largest magnitude, the level
-sign(z) floor(|z| / t) is zero exactly for what top-S drops.
+sign(z) floor(|z| / t) is zero exactly for what top-S drops. (Preset `paper` keeps S_x entries at each position
+of each code map instead; its levels are rounded to a fine step.)
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ RECONSTRUCTION_OFFSET = 0.45
 
 LEVEL_LIMIT = 32767
 
+FINE_LEVELS = 1023
+"""Levels of the largest entry where values are rounded to a fine step."""
+
 
 @dataclass(frozen=True, eq=False)
 class SparseCode:
@@ -22,10 +26,18 @@ class SparseCode:
 
     levels: (c, LM, h, w) int16; c planes (colour channels), LM atoms from coarse to fine at each of
     h x w positions. threshold: t, one step of the levels, in units of the frame's range of grey levels.
+    offset: a level n stands for (|n| + offset) t.
     """
 
     levels: np.ndarray
     threshold: float
+    offset: float = RECONSTRUCTION_OFFSET
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """What the levels stand for: (c, LM, h, w) float32."""
+        q = self.levels + np.float32(self.offset) * np.sign(self.levels)
+        return (q * np.float32(self.threshold)).astype(np.float32)
 
     @property
     def support(self) -> np.ndarray:
@@ -62,3 +74,15 @@ def top_s(coefficients: np.ndarray, entries: int) -> SparseCode:
         threshold = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
         levels = np.floor(magnitude / np.float32(threshold))
     return SparseCode((np.sign(coefficients) * levels).astype(np.int16), threshold)
+
+
+def top_s_of_maps(coefficients: np.ndarray, code_maps: int, sparsity: int) -> SparseCode:
+    """Keep the `sparsity` largest magnitudes of each code map at each position of z (c, LM, h, w)."""
+    maps = coefficients.reshape(len(coefficients), code_maps, -1, *coefficients.shape[2:])
+    most = np.argsort(-np.abs(maps), axis=2, kind="stable")[:, :, :sparsity]
+    kept = np.zeros(maps.shape, bool)
+    np.put_along_axis(kept, most, True, axis=2)
+    step = max(float(np.abs(maps).max(initial=0.0)) / FINE_LEVELS, float(np.finfo(np.float32).tiny))
+    step = float(np.float32(step))
+    levels = np.sign(maps) * np.maximum(np.round(np.abs(maps) / np.float32(step)), 1)
+    return SparseCode(np.where(kept, levels, 0).astype(np.int16).reshape(coefficients.shape), step, 0.0)

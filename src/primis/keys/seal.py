@@ -14,7 +14,6 @@ import secrets
 import struct
 from dataclasses import dataclass, field
 
-import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -119,25 +118,6 @@ def padded_size(length: int, floor: int = 1024) -> int:
     return (need + mask) & ~mask
 
 
-def mask(slots: np.ndarray, secret: Secret) -> np.ndarray:
-    """Level `keyed`: permute the slots of a tile, then add a keystream. (n,) uint16 -> (n,) uint16."""
-    order, stream = _order_and_stream(len(slots), secret)
-    return slots[order] ^ stream
-
-
-def unmask(masked: np.ndarray, secret: Secret) -> np.ndarray:
-    """Inverse of `mask`."""
-    order, stream = _order_and_stream(len(masked), secret)
-    slots = np.empty_like(masked)
-    slots[order] = masked ^ stream
-    return slots
-
-
-def _order_and_stream(n: int, secret: Secret) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(np.frombuffer(_keystream(derive(secret, "order"), 8 * n), "<u8"), kind="stable")
-    return order, np.frombuffer(_keystream(derive(secret, "mask"), 2 * n), "<u2")
-
-
-def _keystream(secret: Secret, length: int) -> bytes:
-    """ChaCha20 (RFC 8439) keystream from block 0 under nonce 0."""
-    return Cipher(algorithms.ChaCha20(secret.value, bytes(16)), mode=None).encryptor().update(bytes(length))
+def mask(values: bytes, secret: Secret) -> bytes:
+    """Level `keyed`: the values of a tile under a keystream. Its own inverse."""
+    return Cipher(algorithms.ChaCha20(derive(secret, "mask").value, bytes(16)), mode=None).encryptor().update(values)

@@ -1,7 +1,7 @@
 """A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
 
 Loading needs NumPy only. The network's tensors are named as in `autoencoder.py`, after "network.";
-the integer tables of the support coder (`codes/support.py`) after "support."; the ONNX graphs without
+the integer tables of the coder (`codes/context.py`) after "tables."; the ONNX graphs without
 weights (`export.py`), as bytes, after "graph.".
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from primis.codes.support import SupportModel
+from primis.codes.atoms import Layout
+from primis.codes.context import ContextModel
 from primis.errors import ModelError
 from primis.network.presets import Preset
 
@@ -41,16 +42,26 @@ class Checkpoint:
 
     preset: Preset
     network: dict[str, np.ndarray] = field(repr=False)
-    support: SupportModel = field(repr=False)
+    tables: ContextModel = field(repr=False)
     training: dict[str, Any]
     graphs: dict[str, Graph] = field(default_factory=dict, repr=False)
     digest: str = ""
+
+    @property
+    def layout(self) -> Layout:
+        """How the coder sees this model's atoms."""
+        return layout_of(self.preset)
+
+
+def layout_of(preset: Preset) -> Layout:
+    """The coder's view of a preset's atoms: frequencies where the transform is lapped, else learned."""
+    return Layout(preset.code_maps, preset.atoms_per_map, preset.architecture == "lapped")
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     """Write the file; returns its digest."""
     tensors = {f"network.{name}": np.ascontiguousarray(t) for name, t in checkpoint.network.items()}
-    tensors |= {f"support.{f.name}": np.ascontiguousarray(getattr(checkpoint.support, f.name)) for f in fields(SupportModel)}
+    tensors |= {f"tables.{f.name}": np.ascontiguousarray(getattr(checkpoint.tables, f.name)) for f in fields(ContextModel)}
     tensors |= {f"graph.{name}": np.frombuffer(graph.model, np.uint8) for name, graph in checkpoint.graphs.items()}
     wanted = {name: graph.weights for name, graph in checkpoint.graphs.items()}
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training, "graphs": wanted}
@@ -68,9 +79,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         manifest = json.loads(head["__metadata__"]["primis"])
         if manifest["format"] != 1:
             raise ValueError
-        preset = Preset(**manifest["preset"])
-        support = SupportModel(*(tensors[f"support.{f.name}"] for f in fields(SupportModel)))
-        if preset.stride < 1 or not 0 < preset.code_maps <= preset.atoms or not support.fits(preset.atoms):
+        preset = Preset(**manifest["preset"] | {"widths": tuple(manifest["preset"]["widths"])})
+        tables = ContextModel(*(tensors[f"tables.{f.name}"] for f in fields(ContextModel)))
+        lapped = preset.architecture == "lapped"
+        sound = preset.architecture in ("lapped", "grouped") and min(preset.stride, preset.code_maps, preset.atoms_per_map) > 0
+        if not sound or (lapped and preset.atoms != preset.stride**2) or not tables.fits(layout_of(preset)):
             raise ValueError
         network = {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
         wanted = manifest["graphs"].items()
@@ -79,7 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f'model "{path}" cannot be read: {error.strerror}') from None
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ZeroDivisionError):
         raise ModelError(f'model "{path}" is damaged or not a primis model of format 1') from None
-    return Checkpoint(preset, network, support, dict(manifest["training"]), graphs, hashlib.sha256(data).hexdigest())
+    return Checkpoint(preset, network, tables, dict(manifest["training"]), graphs, hashlib.sha256(data).hexdigest())
 
 
 def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:

@@ -13,36 +13,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primis.network.autoencoder import AutoEncoder
+from primis.network.build import as_network
 from primis.network.checkpoint import Graph
 
 _PREFIX = "network."
 
 
 class _Encode(nn.Module):
-    def __init__(self, network: AutoEncoder) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network.encode(x)
+        return as_network(self.network).encode(x)
 
 
 class _Decode(_Encode):
-    def forward(self, levels: Tensor, opened: Tensor) -> Tensor:  # type: ignore[override]
-        return self.network.decode(levels, opened)
+    def forward(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:  # type: ignore[override]
+        return as_network(self.network).decode(q, threshold, opened)
 
 
-def export_graphs(network: AutoEncoder) -> dict[str, Graph]:
-    """`encode` (x -> z) and `decode` (levels, opened -> pixels) as ONNX, for any height and width."""
-    stride = network.preset.stride
+def export_graphs(network: nn.Module) -> dict[str, Graph]:
+    """`encode` (x -> z) and `decode` (q, threshold, opened -> pixels) as ONNX, for any height and width."""
+    preset = as_network(network).preset
+    stride = preset.stride
     free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}  # type: ignore[attr-defined]
     x = torch.zeros(1, 1, 3 * stride, 4 * stride)
-    levels, opened = torch.zeros(1, network.preset.atoms, 3, 4), torch.ones(1, 1, 1, 1)
+    q, one = torch.zeros(1, preset.atoms, 3, 4), torch.ones(1, 1, 1, 1)
     network = network.eval()
     return {
         "encode": _export(_Encode(network), (x,), ["x"], "z", (free,)),
-        "decode": _export(_Decode(network), (levels, opened), ["levels", "opened"], "pixels", (free, None)),
+        "decode": _export(_Decode(network), (q, one, one.clone()), ["q", "threshold", "opened"], "pixels", (free, None, None)),
     }
 
 

@@ -9,28 +9,37 @@ from dataclasses import dataclass
 class Preset:
     """What the network is, in the paper's symbols.
 
-    stride: pixels per position of the grid, in each direction; stride² atoms in all.
-    code_maps: L; each has M = stride² / L atoms.
-    width_16, width_8: channels of the decoder's trunk at 1/16 and 1/8 resolution.
-    blocks: residual blocks of the trunk at each of the two resolutions.
+    architecture: `lapped` (autoencoder.py) or `grouped` (grouped.py, the paper's).
+    stride: pixels per position of the grid, in each direction.
+    code_maps: L; atoms_per_map: M.
+    widths: channels of the convolutions at the two resolutions that the architecture works at.
+    blocks: residual blocks at each of them.
     """
 
     name: str
+    architecture: str = "lapped"
     stride: int = 16
     code_maps: int = 64
-    width_16: int = 96
-    width_8: int = 64
+    atoms_per_map: int = 4
+    widths: tuple[int, int] = (96, 64)
     blocks: int = 2
 
     @property
     def atoms(self) -> int:
         """All atoms at a position, L x M."""
-        return self.stride**2
+        return self.code_maps * self.atoms_per_map
 
     @property
-    def atoms_per_map(self) -> int:
-        """M."""
-        return self.atoms // self.code_maps
+    def per_position(self) -> bool:
+        """Whether top-S keeps S_x entries at each position of each code map, as in the paper, or
+        S_x per position on average over the image."""
+        return self.architecture == "grouped"
+
+    def entries(self, sparsity: float, positions: int) -> int:
+        """How many entries S_x = `sparsity` keeps of an image of so many positions."""
+        return round(sparsity * positions * (self.code_maps if self.per_position else 1))
 
 
 DEFAULT = Preset("default")
+PAPER = Preset("paper", "grouped", code_maps=4, atoms_per_map=256, widths=(48, 64), blocks=2)
+PRESETS = {preset.name: preset for preset in (DEFAULT, PAPER)}

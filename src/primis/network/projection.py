@@ -1,40 +1,124 @@
-"""The sparsifying transform: one strided convolution to atoms, its transpose back (paper, Fig. 3).
+"""The sparsifying transforms: from feature planes to atoms, and back with the same weights.
 
-The grouped linear layer of the paper is a convolution whose kernel is as large as its stride, so it
-takes images of any size. Decoder and encoder share one kernel (the tied back-projection). It starts as
-the orthonormal 2-D DCT, whose atoms are ordered from coarse to fine: code map l holds the atoms
-(l-1)M .. lM-1, and so code maps refine one another.
+`LappedProjection`, preset `default`, x (b,1,H,W) -> z (b,256,h,w):
+
+    x --overlap across block borders--> 16 x 16 DCT --slope: a1 -= s (left - right of a0)--> z
+
+Each step is undone exactly: the overlap is orthonormal (a time-domain lapped transform: Tran, Liang and
+Tu, 2003), the DCT too, and the slope is a lifting step, since what a border block's mean does not know is
+whether the image rises towards its neighbours. Overlap and slope are learned: 64 numbers and one.
+
+`GroupedProjection`, preset `paper`: one linear layer per feature plane, as a strided convolution whose
+transpose leads back (tied weights, paper Fig. 3).
 """
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.codes.atoms import atom_frequencies
+from primis.codes.atoms import atom_frequencies, dct_matrix
 
 
 def dct_atoms(stride: int) -> np.ndarray:
-    """Orthonormal DCT-II atoms, (stride², stride, stride), in the order of `atom_frequencies`."""
-    k = np.arange(stride)
-    basis = np.cos(np.pi * np.outer(k, 2 * k + 1) / (2 * stride))  # (frequency, sample)
-    basis[0] *= np.sqrt(1 / stride)
-    basis[1:] *= np.sqrt(2 / stride)
+    """Orthonormal 2-D DCT-II atoms, (stride², stride, stride), in the order of `atom_frequencies`."""
     u, v = atom_frequencies(stride).T
+    basis = dct_matrix(stride)
     return basis[u][:, :, None] * basis[v][:, None, :]
 
 
-class Projection(nn.Module):
-    """`forward`: image (b, 1, H, W) -> coefficients (b, atoms, H/stride, W/stride); `back` returns."""
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """The transform never runs in half precision: what it loses there is more than a threshold."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
+
+
+class LappedProjection(nn.Module):
+    """`forward`: image (b, 1, H, W) -> coefficients (b, stride², H/stride, W/stride); `back` returns.
+
+    turn, slope: what is learned. kernel, lap: the DCT, and the overlap that `turn` stands for, as of the last `freeze`.
+    """
+
+    kernel: Tensor
+    lap: Tensor
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.kernel = nn.Parameter(torch.from_numpy(dct_atoms(stride)).float()[:, None])
+        self.turn = nn.Parameter(torch.zeros(stride // 2, stride // 2))
+        self.slope = nn.Parameter(torch.zeros(1))
+        self.register_buffer("kernel", torch.from_numpy(dct_atoms(stride)).float()[:, None])
+        self.register_buffer("lap", torch.eye(stride))
+        self.learning = False
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.kernel, stride=self.stride)
+        with _full_precision(x):
+            z = nn.functional.conv2d(self._overlap(x.float(), self._lap()), self.kernel, stride=self.stride)
+            return self._lift(z, -1.0)
 
     def back(self, z: Tensor) -> Tensor:
-        return nn.functional.conv_transpose2d(z, self.kernel, stride=self.stride)
+        with _full_precision(z):
+            x = nn.functional.conv_transpose2d(self._lift(z.float(), 1.0), self.kernel, stride=self.stride)
+            return self._overlap(x, self._lap().T)
+
+    def learn(self) -> None:
+        """From here on gradients reach `turn` and `slope`."""
+        self.learning = True
+        self.requires_grad_(True)
+
+    def freeze(self) -> None:
+        """From here on none do, and `lap` is what `turn` stands for."""
+        self.learning = False
+        self.requires_grad_(False)
+        self.lap.copy_(self._learned_lap())
+
+    def _lap(self) -> Tensor:
+        return self._learned_lap() if self.learning else self.lap
+
+    def _learned_lap(self) -> Tensor:
+        """Orthonormal (stride, stride) on the pixels around a border: the even half stays, the odd half turns."""
+        half = self.stride // 2
+        eye = torch.eye(half, device=self.turn.device)
+        skew = self.turn - self.turn.T
+        turn = torch.linalg.solve(eye + skew, eye - skew)  # Cayley
+        flip = torch.flip(eye, [0])
+        fold = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)], 0) / 2**0.5
+        blocks: Tensor = torch.block_diag(eye, turn)  # type: ignore[no-untyped-call]
+        return fold @ blocks @ fold
+
+    def _overlap(self, x: Tensor, lap: Tensor) -> Tensor:
+        """`lap` on the pixels around each border of two blocks, along rows and then columns."""
+        for _ in range(2):
+            half = self.stride // 2
+            mirrored = torch.cat([x[..., :half].flip(-1), x, x[..., -half:].flip(-1)], -1)
+            around = mirrored.reshape(*mirrored.shape[:-1], -1, self.stride) @ lap.T  # (..., borders, stride)
+            x = around.flatten(-2)[..., half:-half].transpose(-1, -2)  # at the image's own border: unchanged
+        return x
+
+    def _lift(self, z: Tensor, sign: float) -> Tensor:
+        mean = nn.functional.pad(z[:, :1], (1, 1, 1, 1), mode="replicate")
+        down = mean[:, :, :-2, 1:-1] - mean[:, :, 2:, 1:-1]
+        right = mean[:, :, 1:-1, :-2] - mean[:, :, 1:-1, 2:]
+        step = sign * self.slope * torch.cat([right, down], 1)  # atoms 1 and 2: (u, v) = (0, 1) and (1, 0)
+        return torch.cat([z[:, :1], z[:, 1:3] + step, z[:, 3:]], 1)
+
+
+class GroupedProjection(nn.Module):
+    """`forward`: planes (b, L, H, W) -> coefficients (b, L M, H/stride, W/stride); `back` returns with the same weights."""
+
+    def __init__(self, code_maps: int, atoms_per_map: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.groups = stride, code_maps
+        self.kernel = nn.Parameter(torch.empty(code_maps * atoms_per_map, 1, stride, stride))
+        for kernel in self.kernel.data.reshape(code_maps, atoms_per_map, -1):
+            nn.init.orthogonal_(kernel)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        return nn.functional.conv2d(planes, self.kernel, stride=self.stride, groups=self.groups)
+
+    def back(self, z: Tensor) -> Tensor:
+        return nn.functional.conv_transpose2d(z, self.kernel, stride=self.stride, groups=self.groups)

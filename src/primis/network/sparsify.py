@@ -1,9 +1,30 @@
-"""Top-S and the quantiser, for training (the codec does the same on NumPy arrays, `codes/sparse.py`)."""
+"""Top-S, the quantiser and the second stage, for training (the codec does the same on NumPy arrays)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from primis.codes.atoms import mean_matrix
+from primis.codes.sparse import RECONSTRUCTION_OFFSET
+
+
+def transform_means(z: Tensor) -> Tensor:
+    """Atom 0 of z (b, LM, h, w) transformed once more, by blocks of positions."""
+    return _with_means(z, *(_matrix(z, axis) for axis in (2, 3)))
+
+
+def restore_means(z: Tensor) -> Tensor:
+    """Inverse of `transform_means`."""
+    return _with_means(z, *(_matrix(z, axis).T for axis in (2, 3)))
+
+
+def _matrix(z: Tensor, axis: int) -> Tensor:
+    return torch.from_numpy(mean_matrix(z.shape[axis]).copy()).to(z.device)
+
+
+def _with_means(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return torch.cat([rows @ z[:, :1] @ columns.T, z[:, 1:]], 1)
 
 
 def top_s_threshold(z: Tensor, sparsity: Tensor) -> Tensor:
@@ -14,10 +35,27 @@ def top_s_threshold(z: Tensor, sparsity: Tensor) -> Tensor:
     magnitudes = z.detach().abs().flatten(1)
     positions = z.shape[2] * z.shape[3]
     keep = (sparsity * positions).round().long().clamp(1, magnitudes.shape[1])
-    ordered = magnitudes.sort(dim=1, descending=True).values
-    return ordered.gather(1, keep[:, None] - 1)[:, :, None, None]
+    most = magnitudes.topk(int(keep.max()), dim=1).values  # in descending order
+    return most.gather(1, keep[:, None] - 1)[:, :, None, None]
 
 
 def quantise(z: Tensor, threshold: Tensor) -> Tensor:
     """Levels sign(z) floor(|z| / t): zero below the threshold, so top-S and rounding are one step."""
     return torch.sign(z) * torch.floor(z.abs() / threshold)
+
+
+def dequantise(levels: Tensor) -> Tensor:
+    """What levels stand for, in thresholds."""
+    return levels + RECONSTRUCTION_OFFSET * torch.sign(levels)
+
+
+def keep_top_s(z: Tensor, code_maps: int, sparsity: Tensor) -> Tensor:
+    """z (b, LM, h, w) with the S_x largest magnitudes of each code map at each position, zero elsewhere.
+
+    sparsity: (b,) whole numbers. The gradient passes where entries are kept (paper, top-S).
+    """
+    maps = z.reshape(len(z), code_maps, -1, *z.shape[2:])  # (b, L, M, h, w)
+    most = maps.detach().abs().topk(min(int(sparsity.max()), maps.shape[2]), dim=2).values  # in descending order
+    last = (sparsity.long() - 1).clamp(0, most.shape[2] - 1)[:, None, None, None, None]
+    least = most.gather(2, last.expand(-1, code_maps, 1, *z.shape[2:]))
+    return torch.where(maps.detach().abs() >= least, maps, torch.zeros_like(maps)).flatten(1, 2)

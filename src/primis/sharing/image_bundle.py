@@ -1,10 +1,11 @@
 """One image to one bundle and back: the sharing and the reconstruction phase (docs/format.md, section 6).
 
 1  encode a frame, keep its top S_x entries              codec
-2  code the supports, per tier and tile; drop entries     codes/support
-   until they fit the room that the settings give
-3  add decoys until S_x + S_n entries per position        codes/ambiguation
-4  publish the values; keyed: permuted and masked         keys/seal
+2  code supports and values, per tier and tile; drop      codes/coder
+   entries until both fit the room that the settings give
+3  publish the values. keyed: masked, the rest of the     keys/seal
+   room random. sca: among S_n decoys per position        codes/ambiguation
+4  for sca, code the supports given the public code       codes/coder
 5  seal supports, index, scales, header, original         keys/seal
 6  lay out, check, hand over                              bundle/layout
 """
@@ -23,13 +24,14 @@ import numpy as np
 
 from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
 from primis.codec import Codec, Scale
-from primis.codes.ambiguation import Draw, ambiguate, order, purify
+from primis.codes.ambiguation import Draw, ambiguate, order
+from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
 from primis.codes.sparse import SparseCode
-from primis.codes.support import code_ranges, decode_plain, decode_support, encode_plain, encode_support
+from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
 from primis.imaging.image import KINDS, PHOTOMETRIC, Derivation, Image
-from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_secret, unmask, unpad, unseal
+from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_secret, unpad, unseal
 
 TILE = 32
 """Positions of a tile's side in new bundles."""
@@ -80,18 +82,22 @@ def share_image(
     to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
     """
     frames, height, width, channels = image.shape
-    geometry = Geometry(channels, codec.preset.code_maps, frames, height, codec.preset.stride, TILE, width)
+    preset = codec.preset
+    geometry = Geometry(preset.atoms_per_map, channels, preset.code_maps, frames, height, preset.stride, TILE, width)
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
     secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
     index, public, pools, scales, kept = [], [], [], [], 0
     for frame, tiles in zip(image.pixels, secrets_of, strict=True):
         z, scale = codec.encode(frame)
-        code, streams = _fit(z, header, codec)
+        code, streams = _fit(z, header, codec, draw)
         kept += int(np.count_nonzero(code.levels))
-        decoys = header.slots - int(np.count_nonzero(code.levels))
-        z_p = ambiguate(code.levels, decoys, draw=draw)
-        values, runs = _publish(z_p, code, header, tiles, draw)
-        pool, places = _pool(streams, header, tiles, draw)
+        pool, places = _pool([_seal_stream(s.support, secret, header) for s, secret in zip(streams, tiles, strict=True)],
+                             header.pool, draw)  # fmt: skip
+        if settings.protection == "sca":
+            values, runs = _write_plain(streams[0].public, header), [(0, 0)] * header.records
+        else:
+            masked = [mask(stream.values, secret) for stream, secret in zip(streams, tiles, strict=True)]
+            values, runs = _pool(masked, header.values, draw)
         public.append(values)
         pools.append(pool)
         index.append(_index(runs, places, code, header, tiles))
@@ -141,21 +147,18 @@ def decode_image(
     """The image at tier preview or diagnostic, without its source header; and the bytes of its code."""
     codec = codec_for(header.model)
     preset, geometry = codec.preset, header.geometry
-    if (preset.stride, preset.code_maps) != (geometry.stride, geometry.code_maps):
-        raise ModelError(
-            f'model "{header.model[:12]}" has stride {preset.stride} and {preset.code_maps} code maps, '
-            f"the bundle {geometry.stride} and {geometry.code_maps}"
-        )
+    shape, wanted = ((g.stride, g.code_maps, g.atoms_per_map) for g in (geometry, preset))
+    if shape != wanted:
+        raise ModelError(f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, the bundle {shape}')
     if "preview" not in image_secrets:
         raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
     info = _unseal_info(header, parts, image_secrets["preview"])
-    shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
-    pixels = np.empty(shape, info["dtype"])
+    pixels = np.empty((geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"])
     for frame, (low, high, threshold) in enumerate(info["frames"]):
         levels = _open_code(header, parts, image_secrets, frame, tier, codec)
         opened = 1 if tier == "preview" else None
-        code = SparseCode(levels, threshold)
-        pixels[frame] = codec.decode(code, Scale(low, high), shape[1:3], pixels.dtype, opened)
+        code = SparseCode(levels, threshold, codec.offset)
+        pixels[frame] = codec.decode(code, Scale(low, high), pixels.shape[1:3], pixels.dtype, opened)
     image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], info["spacing_mm"])
     return image, sum(len(parts[n]) for n in ("info", "index", "public", "supports"))
 
@@ -165,7 +168,8 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
     before, parts = read_bundle(data, bundle_id)
     after = Header(bundle_id, before.geometry, before.settings, before.model)
     frames = range(before.geometry.frames)
-    public = bytearray(parts["public"])
+    keyed = before.settings.protection == "keyed"
+    public = bytearray(secrets.token_bytes(len(parts["public"])) if keyed else parts["public"])
     supports, index = bytearray(secrets.token_bytes(len(parts["supports"]))), []
     for frame in frames:
         tiles = zip(_tile_secrets(before, old, frame), _tile_secrets(after, new, frame), strict=True)
@@ -173,10 +177,9 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
             record = _unseal_record(before, parts, was, frame * before.records + number)
             index.append(seal(_RECORD.pack(*record), now, "index", after.binding))
             at, length, _, stream_at, stream_length = record
-            if before.settings.protection == "keyed":
-                place = slice(2 * (frame * before.slots + at), 2 * (frame * before.slots + at + length))
-                slots = unmask(np.frombuffer(bytes(parts["public"][place]), "<u2"), was)
-                public[place] = mask(slots, now).astype("<u2").tobytes()
+            if keyed:
+                place = slice(frame * before.values + at, frame * before.values + at + length)
+                public[place] = mask(mask(parts["public"][place], was), now)
             if stream_length:
                 place = slice(frame * before.pool + stream_at, frame * before.pool + stream_at + stream_length)
                 stream = unseal(parts["supports"][place], was, "supports", before.binding)
@@ -200,50 +203,56 @@ def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int, 
 
 def _runs(header: Header) -> list[tuple[range, tuple[int, slice, slice]]]:
     """(atoms, tile) of each index record of a frame."""
-    ranges = code_ranges(header.geometry.atoms, header.geometry.atoms // header.geometry.code_maps)
-    return [(atoms, tile) for atoms in ranges for tile in header.geometry.tiles]
+    first, every = header.geometry.atoms_per_map, header.geometry.atoms
+    return [(atoms, tile) for atoms in (range(first), range(first, every)) for tile in header.geometry.tiles]
 
 
-def _fit(z: np.ndarray, header: Header, codec: Codec) -> tuple[SparseCode, list[bytes]]:
-    """Top-S, and the coded supports per record; fewer entries where those would not fit the room."""
+@dataclass(frozen=True)
+class _Streams:
+    """A record's streams. public: Z_p of the whole frame, at level `sca`."""
+
+    support: bytes
+    values: bytes
+    public: np.ndarray
+
+
+def _fit(z: np.ndarray, header: Header, codec: Codec, draw: Draw) -> tuple[SparseCode, list[_Streams]]:
+    """Top-S, and the coded streams per record; fewer entries where those would not fit the room."""
     entries = header.entries
-    room = header.pool - header.records * TAG
+    supports_room = header.pool - header.records * TAG
     for _ in range(_FIT_STEPS):
         code = codec.sparsify(z, entries)
-        streams = _encode_streams(code, header, codec)
-        size = sum(len(s) for s in streams)
-        if size <= room:
+        streams = _encode_streams(code, header, codec, draw)
+        short = [supports_room / max(sum(len(s.support) for s in streams), 1)]
+        if header.settings.protection == "keyed":
+            short.append(header.values / max(sum(len(s.values) for s in streams), 1))
+        if min(short) >= 1:
             return code, streams
-        entries = int(entries * min(0.97, 0.995 * room / size))
-    raise InputError(f"the supports need {size} bytes, the settings leave {room}: raise support_bits")
+        entries = int(entries * min(0.97, 0.995 * min(short)))
+        if codec.preset.per_position or not entries:
+            break
+    raise InputError("the code needs more room than the settings leave: raise support_bits or value_bits")
 
 
-def _encode_streams(code: SparseCode, header: Header, codec: Codec) -> list[bytes]:
-    support = code.support
-    model = codec.checkpoint.support
-    return [encode_support(support[c][:, y, x], atoms, model) for atoms, (c, y, x) in _runs(header)]
+def _encode_streams(code: SparseCode, header: Header, codec: Codec, draw: Draw) -> list[_Streams]:
+    layout, tables = codec.layout, codec.checkpoint.tables
+    nothing = np.zeros(0, np.int16)
+    if header.settings.protection == "keyed":
+        coded = (encode_code(code.levels[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header))
+        return [_Streams(support, values, nothing) for support, values in coded]
+    z_p = ambiguate(code.levels, header.slots - int(np.count_nonzero(code.levels)), draw=draw)
+    supports = (
+        encode_support(code.levels[c][:, y, x], z_p[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header)
+    )
+    return [_Streams(support, b"", z_p) for support in supports]
 
 
-def _publish(
-    z_p: np.ndarray, code: SparseCode, header: Header, tiles: list[Secret], draw: Draw
-) -> tuple[bytes, list[tuple[int, int]]]:
-    """Section `public` of one frame, and (first slot, slots) of each record."""
-    if header.settings.protection == "sca":
-        return _publish_plain(z_p, header), [(0, 0)] * header.records
-    runs = []
-    for (atoms, (c, y, x)), secret in zip(_runs(header), tiles, strict=True):
-        where = (c, slice(atoms.start, atoms.stop), y, x)
-        levels, true = z_p[where], code.levels[where] != 0
-        slots = np.concatenate([levels[true], levels[(levels != 0) & ~true]])  # true ones first
-        runs.append(mask(slots.astype("<i2").view("<u2"), secret))
-    lay = order(len(runs), draw)
-    starts = np.zeros(len(runs), np.int64)
-    starts[lay] = np.cumsum([0, *(len(runs[i]) for i in lay[:-1])])
-    values = np.concatenate([runs[i] for i in lay]).astype("<u2").tobytes()
-    return values, [(int(start), len(run)) for start, run in zip(starts, runs, strict=True)]
+def _seal_stream(stream: bytes, secret: Secret, header: Header) -> bytes:
+    return seal(stream, secret, "supports", header.binding) if stream else b""
 
 
-def _publish_plain(z_p: np.ndarray, header: Header) -> bytes:
+def _write_plain(z_p: np.ndarray, header: Header) -> bytes:
+    """Section `public` of one frame at level `sca`."""
     parts = []
     for c, y, x in header.geometry.tiles:
         tile = z_p[c][:, y, x]
@@ -253,17 +262,14 @@ def _publish_plain(z_p: np.ndarray, header: Header) -> bytes:
     return b"".join(parts)
 
 
-def _pool(streams: list[bytes], header: Header, tiles: list[Secret], draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
-    """Section `supports` of one frame, and (first byte, bytes) of each record, 0 bytes if it has none."""
-    sealed = [
-        seal(stream, secret, "supports", header.binding) if stream else b"" for stream, secret in zip(streams, tiles, strict=True)
-    ]
-    lay = order(len(sealed), draw)
-    starts = np.zeros(len(sealed), np.int64)
-    starts[lay] = np.cumsum([0, *(len(sealed[i]) for i in lay[:-1])])
-    pool = b"".join(sealed[i] for i in lay)
-    places = [(int(start), len(part)) for start, part in zip(starts, sealed, strict=True)]
-    return pool + draw(header.pool - len(pool)), places
+def _pool(parts: list[bytes], size: int, draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
+    """Parts in a random order, the rest of `size` bytes random; and (first byte, bytes) of each."""
+    lay = order(len(parts), draw)
+    starts = np.zeros(len(parts), np.int64)
+    starts[lay] = np.cumsum([0, *(len(parts[i]) for i in lay[:-1])])
+    pool = b"".join(parts[i] for i in lay)
+    places = [(int(start), len(part)) for start, part in zip(starts, parts, strict=True)]
+    return pool + draw(size - len(pool)), places
 
 
 def _index(
@@ -280,9 +286,8 @@ def _unseal_record(header: Header, parts: dict[str, bytes], secret: Secret, numb
     size = _RECORD.size + TAG
     sealed = parts["index"][number * size : (number + 1) * size]
     record = _RECORD.unpack(unseal(sealed, secret, "index", header.binding))
-    at, length, entries, stream_at, stream_length = record
-    keyed = header.settings.protection == "keyed"
-    if at + length > header.slots or (keyed and entries > length) or stream_at + stream_length > header.pool:
+    at, length, _, stream_at, stream_length = record
+    if at + length > header.values or stream_at + stream_length > header.pool:
         raise DamagedSection('section "index": a record points outside its section')
     return record
 
@@ -294,38 +299,37 @@ def _open_code(
     geometry = header.geometry
     levels = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
     plain = _read_plain(header, parts)[frame] if header.settings.protection == "sca" else None
-    tiles = _tile_secrets(header, image_secrets, frame, tier)
+    tiles, tables = _tile_secrets(header, image_secrets, frame, tier), codec.checkpoint.tables
     for number, ((atoms, (c, y, x)), secret) in enumerate(zip(_runs(header), tiles, strict=False)):
         at, length, entries, stream_at, stream_length = _unseal_record(header, parts, secret, frame * header.records + number)
-        known = levels[c][:, y, x] != 0
-        stream = b""
+        known, stream = levels[c][:, y, x], b""
         if stream_length:
             start = frame * header.pool + stream_at
             stream = unseal(parts["supports"][start : start + stream_length], secret, "supports", header.binding)
-        support = decode_support(stream, known, atoms, entries, codec.checkpoint.support)
-        support[: atoms.start] = False
         if plain is not None:
-            levels[c][:, y, x] += purify(plain[c][:, y, x], support)
+            tile = decode_support(stream, plain[c][:, y, x], known, atoms, entries, codec.layout, tables)
         else:
-            start = 2 * (frame * header.slots + at)
-            slots = unmask(np.frombuffer(parts["public"][start : start + 2 * length], "<u2"), secret)
-            levels[c][:, y, x][support] = slots[:entries].astype("<u2").view("<i2")
+            start = frame * header.values + at
+            values = mask(parts["public"][start : start + length], secret)
+            tile = decode_code(stream, values, known, atoms, entries, codec.layout, tables)
+        levels[c][:, y, x] = tile
     return levels
 
 
 def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
     """Z_p as anyone reads it, (c, LM, h, w) of int16 per frame.
 
-    At level `keyed` the places of the entries are not stored, since after a secret permutation they say
-    nothing; here they are drawn from the bundle's id, the same for everyone.
+    At level `keyed` there are no entries to see, only bytes; here each half byte is a level, at a place
+    drawn from the bundle's id, the same for everyone.
     """
     if header.settings.protection == "sca":
         return _read_plain(header, parts)
     geometry = header.geometry
-    slots = np.frombuffer(parts["public"], "<u2").view("<i2").reshape(geometry.frames, header.slots)
     rng = np.random.default_rng(int(header.id, 16))
     out = []
-    for values in slots:
+    for data in np.frombuffer(parts["public"], np.uint8).reshape(geometry.frames, header.values):
+        halves = np.stack([data >> 4, data & 15], axis=1).ravel().astype(np.int16) - 8
+        values = np.resize(np.where(halves >= 0, halves + 1, halves), header.slots)
         code = np.zeros(geometry.positions * geometry.atoms, np.int16)
         code[rng.choice(len(code), len(values), replace=False)] = values
         out.append(code.reshape(geometry.channels, geometry.atoms, *geometry.grid))

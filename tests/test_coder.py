@@ -1,0 +1,132 @@
+"""The coder: exact for any code, and far shorter than one without context."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from primis.codes.ambiguation import ambiguate
+from primis.codes.atoms import Layout, join_means, mean_matrix, split_means
+from primis.codes.choice import choose
+from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
+from primis.codes.context import TABLE_LIMIT, ContextModel, entry_density, heads
+from primis.codes.sparse import LEVEL_LIMIT, top_s
+from primis.codes.support import encode_plain
+from primis.errors import DamagedSection
+from primis.imaging.phantom import draw_phantom
+from primis.network.checkpoint import read_checkpoint
+from primis.network.tables import fit_context_model
+from tests.conftest import TINY
+
+CHECKPOINT = read_checkpoint(TINY)
+MODEL, LAYOUT = CHECKPOINT.tables, CHECKPOINT.layout
+LEARNED = Layout(2, 64, False)
+
+
+def random_code(atoms: int, shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
+    """Levels (atoms, h, w): few and small, but for a few that are as large as levels get."""
+    rng = np.random.default_rng(seed)
+    levels = np.where(rng.random((atoms, *shape)) < share, rng.geometric(0.4, (atoms, *shape)), 0)
+    levels[0] = np.abs(rng.normal(0, 500, shape))
+    levels[-1, 0, 0] = LEVEL_LIMIT
+    return (levels * rng.choice([-1, 1], levels.shape)).astype(np.int16)
+
+
+def learned_model() -> ContextModel:
+    return fit_context_model([random_code(128, (8, 8), 0.05, seed) for seed in range(2)], LEARNED, steps=5)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_any_code_comes_back(height: int, width: int, share: float, seed: int) -> None:
+    levels = random_code(256, (height, width), share**3, seed)
+    known = np.zeros_like(levels)
+    for atoms in LAYOUT.split():
+        streams = encode_code(levels, atoms, LAYOUT, MODEL)
+        entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
+        known = decode_code(*streams, known, atoms, entries, LAYOUT, MODEL)
+    assert (known == levels).all()
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_the_support_comes_back_given_the_public_code(height: int, width: int, seed: int) -> None:
+    levels = random_code(256, (height, width), 0.05, seed)
+    public = ambiguate(levels[None], 8 * height * width)[0]
+    known = np.zeros_like(levels)
+    for atoms in LAYOUT.split():
+        stream = encode_support(levels, public, atoms, LAYOUT, MODEL)
+        entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
+        known = decode_support(stream, public, known, atoms, entries, LAYOUT, MODEL)
+    assert (known == levels).all()
+
+
+def test_atoms_without_order_are_coded_too() -> None:
+    model = learned_model()
+    levels, known = random_code(128, (5, 7), 0.05, 3), np.zeros((128, 5, 7), np.int16)
+    for atoms in LEARNED.split():
+        entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
+        known = decode_code(*encode_code(levels, atoms, LEARNED, model), known, atoms, entries, LEARNED, model)
+    assert (known == levels).all()
+
+
+def test_context_saves_bits_on_a_chest_and_the_public_code_saves_more(codec) -> None:
+    z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
+    levels = top_s(z, 4 * 32 * 32).levels[0]
+    public = ambiguate(levels[None], 4 * 32 * 32)[0]
+    alone = sum(len(encode_code(levels, atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split())
+    given_public = sum(len(encode_support(levels, public, atoms, LAYOUT, MODEL)) for atoms in LAYOUT.split())
+    assert given_public < 0.8 * alone < 0.4 * len(encode_plain(levels != 0))
+
+
+def test_the_choice_takes_fewer_bits_for_as_good_an_image(codec) -> None:
+    z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
+    codes = [top_s(z, 6 * 32 * 32), choose(z, 6 * 32 * 32, LAYOUT, MODEL)]
+    bits = [sum(len(encode_code(code.levels[0], atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split()) for code in codes]
+    errors = [float(np.mean((code.coefficients - z) ** 2)) for code in codes]
+    assert bits[1] < 0.97 * bits[0]
+    assert errors[1] < 1.02 * errors[0]
+    assert all(np.count_nonzero(code.levels) <= 6 * 32 * 32 for code in codes)
+
+
+def test_a_damaged_stream_is_refused() -> None:
+    levels = random_code(256, (6, 6), 0.02, 0)
+    atoms, entries = range(4, 256), int(np.count_nonzero(levels[4:]))
+    support, values = encode_code(levels, atoms, LAYOUT, MODEL)
+    for bad in ((support[:-1], values), (support, values[:-2])):
+        with pytest.raises(DamagedSection, match="malformed"):
+            decode_code(*bad, levels, atoms, entries, LAYOUT, MODEL)
+    with pytest.raises(DamagedSection):
+        decode_code(support, values, levels, atoms, entries + 1, LAYOUT, MODEL)
+    rng = np.random.default_rng(1)
+    for _ in range(20):  # whatever the bytes, a code or an error of ours
+        with pytest.raises(DamagedSection):
+            decode_code(rng.bytes(400), rng.bytes(400), levels, atoms, 40, LAYOUT, MODEL)
+
+
+@given(st.integers(1, 1 << 20), st.integers(1, 1 << 20))
+def test_density_is_the_floor_of_the_logarithm(entries: int, positions: int) -> None:
+    exact = 8 * (np.log2(entries) - np.log2(positions))
+    assert exact - 1 - 1e-6 < entry_density(entries, positions) < exact + 1e-6
+
+
+@given(st.integers(1, 13), st.integers(1, 13))
+def test_means_split_and_join(height: int, width: int) -> None:
+    plane = np.random.default_rng(0).integers(1, 99, (height, width))
+    assert (join_means(split_means(plane), plane.shape) == plane).all()
+    assert np.allclose(mean_matrix(height) @ mean_matrix(height).T, np.eye(height), atol=1e-6)
+
+
+def test_every_product_is_exact() -> None:
+    """What meets in floating point are whole numbers under 2^24, whatever the tables that `fits` lets pass."""
+    assert len(heads(LAYOUT)) == len(MODEL.linear)
+    largest = (MODEL.linear.shape[1] + 1) * 128 * TABLE_LIMIT
+    assert largest < 1 << 24
+    assert not ContextModel(*(t * 9999 for t in vars(MODEL).values() if isinstance(t, np.ndarray))).fits(LAYOUT)
+
+
+def test_a_first_map_that_cuts_a_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="cuts"):
+        Layout(51, 5, True).split()
