@@ -92,14 +92,14 @@ class _Sink:
         self._bits: list[np.ndarray] = []
         self._chances: list[np.ndarray] = []
 
-    def put(self, bits: np.ndarray, chances: np.ndarray) -> None:
+    def put(self, bits: np.ndarray, chances: np.ndarray | float) -> None:
         self._bits.append(bits.astype(np.int32))
-        self._chances.append(np.broadcast_to(chances, bits.shape))
+        self._chances.append(np.full(len(bits), chances) if isinstance(chances, float) else chances)
 
     def data(self) -> bytes:
         encoder = constriction.stream.queue.RangeEncoder()
         if self._bits:
-            encoder.encode(np.concatenate(self._bits), _bernoulli(), np.ascontiguousarray(np.concatenate(self._chances)))
+            encoder.encode(np.concatenate(self._bits), _bernoulli(), np.concatenate(self._chances))
         words: np.ndarray = encoder.get_compressed()
         return words.astype("<u4").tobytes()
 
@@ -114,7 +114,8 @@ class _Source:
 
     def take(self, count: int, chances: np.ndarray | float) -> np.ndarray:
         try:
-            return self._decoder.decode(_bernoulli(), np.ascontiguousarray(np.broadcast_to(chances, count))).astype(bool)
+            p = np.full(count, chances) if isinstance(chances, float) else chances
+            return self._decoder.decode(_bernoulli(), p).astype(bool)
         except AssertionError:  # how constriction says that no encoder wrote this
             raise DamagedSection('section "supports" or "public": a stream is damaged') from None
 
@@ -167,8 +168,8 @@ class _Encoder(_Side):
         for below in range(int(exponents.max(initial=0))):
             some = exponents > below
             bits = size[some] >> (exponents[some] - 1 - below) & 1
-            self.values.put(bits, self._mantissa(exponents[some]) if below == 0 else np.array(_EVEN))
-        self.values.put(levels < 0, np.array(_EVEN))
+            self.values.put(bits, self._mantissa(exponents[some]) if below == 0 else _EVEN)
+        self.values.put(levels < 0, _EVEN)
         return levels
 
     def _levels_of(self, head: Head) -> np.ndarray:
@@ -221,15 +222,15 @@ class _Decoder(_Side):
         exponents = np.zeros(len(where), np.int64)
         left = np.arange(len(where))
         for exponent in range(_MAX_EXPONENT):
-            chances = self._chances(at_exponent(head, exponent), features[:, left], atom[left])
-            left = left[self._values.take(len(left), chances)]
+            more = self._chances(at_exponent(head, exponent), features[:, left], atom[left])
+            left = left[self._values.take(len(left), more)]
             if not len(left):
                 break
             exponents[left] += 1
         size = np.ones(len(where), np.int64)
         for below in range(int(exponents.max(initial=0))):
             some = exponents > below
-            chances = self._mantissa(exponents[some]) if below == 0 else np.array(_EVEN)
+            chances: np.ndarray | float = self._mantissa(exponents[some]) if below == 0 else _EVEN
             size[some] = 2 * size[some] + self._values.take(int(some.sum()), chances)
         return np.where(self._values.take(len(where), _EVEN), -size, size)
 

@@ -112,7 +112,11 @@ class ContextModel:
 
     def look_up(self, score: np.ndarray) -> np.ndarray:
         """Logits -> probabilities."""
-        return self.probability[(np.clip(score, -_MAX_LOGIT, _MAX_LOGIT) + _MAX_LOGIT) >> 6] / 65536.0
+        return self._chance[(np.minimum(np.maximum(score, -_MAX_LOGIT), _MAX_LOGIT) + _MAX_LOGIT) >> 6]
+
+    @cached_property
+    def _chance(self) -> np.ndarray:
+        return self.probability / 65536.0
 
     @cached_property
     def _weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,7 +255,7 @@ class _Walk:
         parts = [near @ planes[below][:, positions] for planes in (self._size, self._edge, self._corner)]
         parts += [total[positions], about[0][positions] + about[1][positions], 16 * edge, 16 * corner]
         parts += [self._layout.nearness[own, own] @ edge, (edge + corner).sum(axis=0), fall // 16, bend // 16]
-        return self._logs([np.broadcast_to(part, shape) for part in parts])
+        return self._logs(parts, shape)
 
     def _flag_features(
         self,
@@ -270,7 +274,7 @@ class _Walk:
         parts += [planes[last].sum(axis=0)[positions] for planes in (self._size, self._edge, self._corner)]
         parts += [edge, corner, own.sum(axis=0)[self._far(positions)].sum(axis=0)]
         parts += [self._relief[:2, positions].max(axis=0), self._relief[2:, positions].max(axis=0)]
-        return self._logs(parts)
+        return self._logs(parts, positions.shape)
 
     def _far(self, positions: np.ndarray) -> np.ndarray:
         """(2, n): the positions two to the left and two above, or the same position where there is none."""
@@ -279,8 +283,10 @@ class _Walk:
         above = np.where(positions >= 2 * columns, positions - 2 * columns, positions)
         return np.stack([left, above])
 
-    def _logs(self, parts: list[np.ndarray]) -> np.ndarray:
-        values = np.stack(parts).astype(np.intp)
+    def _logs(self, parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        values = np.empty((FEATURES, *shape), np.intp)
+        for value, part in zip(values, parts, strict=True):
+            value[...] = part
         return self._logarithm[np.minimum(values, len(self._logarithm) - 1)]
 
     def _around(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,222 @@
+"""Fidelity against size: both presets beside JPEG, JPEG 2000, JPEG XL and lossless JPEG XL.
+
+    python benchmarks/rate_distortion.py FOLDER [--model NAME=FILE ...] [--every N] [--range full|own] [--name NAME]
+
+For each S_x: bits of the key (the coded supports), of the key for those who have the public code of level
+`sca`, and of the true values; bytes of the public section with S_n = S_x, of the sealed supports with their
+index, and of the whole bundle at level `keyed`; PSNR, SSIM and MS-SSIM of tier diagnostic and PSNR of
+preview. For a rival at each quality: bits, bits inside an age file, the same measures. One schema, one plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pyrage
+import torch
+from common import load, machine, save
+from rich.progress import track
+from skimage.metrics import structural_similarity
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from primis.bundle.layout import Settings, read_bundle
+from primis.codec import Codec
+from primis.codes.ambiguation import ambiguate
+from primis.codes.coder import encode_code, encode_support
+from primis.evaluation.fidelity import data_range, psnr
+from primis.imaging.image import Image
+from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.network.checkpoint import read_checkpoint, shipped
+from primis.sharing.image_bundle import decode_image, share_image
+
+SPARSITIES = {False: (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 32), True: (4, 8, 16)}
+ROOM = {False: (2.75, 4.5), True: (8.0, 12.0)}
+"""Support bits and value bits, by whether top-S works per position."""
+
+_AT = (38.5, 42.0, 46.0)
+
+
+def quality(original: np.ndarray, other: np.ndarray, scale: float) -> dict[str, float]:
+    """PSNR in dB, SSIM (7 x 7, as scikit-image), MS-SSIM where the image is large enough; (H, W, c)."""
+    a, b = (x.astype(np.float64) for x in (original, other))
+    row = {"psnr": psnr(a, b, scale), "ssim": float(structural_similarity(a, b, data_range=scale, channel_axis=2, win_size=7))}
+    if min(a.shape[:2]) > 176:
+        pair = (torch.from_numpy(np.moveaxis(x, 2, 0))[None].float() for x in (b, a))
+        row["ms_ssim"] = float(multiscale_structural_similarity_index_measure(*pair, data_range=scale))
+    return row
+
+
+def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str, float]:
+    """Share and restore one image; what it costs and how near it comes. Bits per pixel."""
+    bundle_id = secrets.token_hex(16)
+    opened = {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+    nominal = sparsity * (codec.preset.code_maps if codec.preset.per_position else 1)
+    settings = Settings(nominal, "keyed", nominal, *ROOM[codec.preset.per_position])
+    shared = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")
+    header, parts = read_bundle(shared.data, "x")
+    pixels = image.pixels.shape[0] * image.shape[1] * image.shape[2]
+    restored, _ = decode_image(header, parts, opened, "diagnostic", lambda digest: codec)
+    preview, _ = decode_image(header, parts, opened, "preview", lambda digest: codec)
+    row = quality(image.pixels[0], restored.pixels[0], scale) | _code_bits(image, nominal, codec, pixels)
+    row["psnr"] = psnr(image.pixels, restored.pixels, scale)
+    row["psnr_preview"] = psnr(image.pixels, preview.pixels, scale)
+    row["kept"] = shared.kept
+    row["public_bytes"] = len(parts["public"]) / pixels
+    row["sealed"] = 8 * (len(parts["supports"]) + len(parts["index"])) / pixels
+    row["bundle"] = 8 * len(shared.data) / pixels
+    return row
+
+
+def _code_bits(image: Image, nominal: float, codec: Codec, pixels: int) -> dict[str, float]:
+    """Bits per pixel of the key, of the key given the public code (S_n = S_x), and of the true values; whole planes at once."""
+    layout, tables = codec.layout, codec.checkpoint.tables
+    bits = {"key": 0, "key_given_public": 0, "values": 0}
+    for frame in image.pixels:
+        z, _ = codec.encode(frame)
+        code = codec.sparsify(z, round(nominal * z.shape[0] * z.shape[2] * z.shape[3]))
+        entries = int(np.count_nonzero(code.levels))
+        z_p = ambiguate(code.levels, min(entries, code.levels.size - entries))
+        for plane, public in zip(code.levels, z_p, strict=True):
+            for atoms in layout.split():
+                support, values = encode_code(plane, atoms, layout, tables)
+                bits["key"] += 8 * len(support)
+                bits["values"] += 8 * len(values)
+                bits["key_given_public"] += 8 * len(encode_support(plane, public, atoms, layout, tables))
+    row = {name: count / pixels for name, count in bits.items()}
+    return row | {"bits": row["key"] + row["values"]}
+
+
+RIVALS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {
+    "JPEG": (lambda x, q: imagecodecs.jpeg8_encode(x, level=int(q)), imagecodecs.jpeg8_decode, (10, 20, 35, 50, 65, 80, 90, 95)),
+    "JPEG 2000": (lambda x, q: imagecodecs.jpeg2k_encode(x, level=q), imagecodecs.jpeg2k_decode, tuple(range(26, 56, 2))),
+    "JPEG XL": (
+        lambda x, q: imagecodecs.jpegxl_encode(x, distance=q, effort=7),
+        imagecodecs.jpegxl_decode,
+        (0.15, 0.3, 0.6, 1, 2, 3.5, 6, 10, 15),
+    ),
+    "JPEG XL, lossless": (lambda x, q: imagecodecs.jpegxl_encode(x, lossless=True, effort=7), imagecodecs.jpegxl_decode, (0,)),
+}
+
+
+def rival(name: str, setting: float, images: list[tuple[Image, float]]) -> dict[str, float] | None:
+    """Means over all frames of all images at one quality; None if it cannot code them."""
+    encode, decode, _ = RIVALS[name]
+    recipient, rows = pyrage.x25519.Identity.generate().to_public(), []
+    for image, scale in images:
+        for frame in image.pixels:
+            squeezed = np.ascontiguousarray(np.squeeze(frame, axis=2) if frame.shape[2] == 1 else frame)
+            offset = int(squeezed.min()) if squeezed.dtype.kind == "i" else 0
+            unsigned = (squeezed.astype(np.int32) - offset).astype(np.uint16) if squeezed.dtype.kind == "i" else squeezed
+            try:
+                data = encode(unsigned, setting)
+                again = decode(data).astype(np.float64).reshape(frame.shape) + offset
+            except (ValueError, RuntimeError):
+                return None
+            pixels = frame.shape[0] * frame.shape[1]
+            bits = {"bits": 8 * len(data) / pixels, "bits_in_age": 8 * len(pyrage.encrypt(data, [recipient])) / pixels}
+            rows.append(quality(frame, again, scale) | bits)
+    return mean(rows) | {"setting": setting}
+
+
+def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of each field, and the standard deviation of the fidelity."""
+    finite = {k: [r[k] for r in rows if k in r] for k in rows[0]}
+    out = {k: float(np.mean(v)) for k, v in finite.items()}
+    return out | {f"{k}_sd": float(np.std(finite[k], ddof=1)) for k in ("psnr", "ssim") if len(rows) > 1 and k in finite}
+
+
+def at(points: list[dict[str, float]], wanted: float, field: str) -> float | None:
+    """A field at a PSNR, between the measured points on a logarithmic scale; None outside them."""
+    known = sorted((p["psnr"], p[field]) for p in points if np.isfinite(p["psnr"]))
+    if len(known) < 2 or not known[0][0] <= wanted <= known[-1][0]:
+        return None
+    return float(np.exp(np.interp(wanted, [x for x, _ in known], [np.log(y) for _, y in known])))
+
+
+def plot(curves: list[dict], path: Path) -> None:
+    """PSNR over bits per pixel; of ours the key alone too."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 5))
+    for curve in curves:
+        points = [p for p in curve["points"] if np.isfinite(p["psnr"])]
+        if len(points) < 2:
+            continue
+        if "model" in curve:
+            (line,) = axes.plot(
+                [p["bits"] for p in points], [p["psnr"] for p in points], "o-", label=f"{curve['codec']}: key + values"
+            )
+            axes.plot([p["key"] for p in points], [p["psnr"] for p in points], "o:", color=line.get_color(), label="key alone")
+        else:
+            axes.plot([p["bits"] for p in points], [p["psnr"] for p in points], "--", label=curve["codec"])
+    axes.set(xscale="log", xlabel="bits per pixel", ylabel="PSNR, dB")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def show(curves: list[dict]) -> None:
+    """What a person wants to see first."""
+    for curve in curves:
+        if "model" not in curve:
+            continue
+        print(f"{curve['codec']}, model {curve['model'][:12]}; bits per pixel")
+        print("S_x    PSNR          SSIM    MS-SSIM preview  key     given Z_p  values  together  public bytes  sealed  bundle")
+        for p in curve["points"]:
+            print(
+                f"{p['setting']:4g}  {p['psnr']:.2f} ± {p.get('psnr_sd', 0):.2f}  {p['ssim']:.4f}  {p.get('ms_ssim', 0):.4f}  "
+                f"{p['psnr_preview']:.2f}  {p['key']:.4f}  {p['key_given_public']:.4f}     {p['values']:.4f}  {p['bits']:.4f}    "
+                f"{p['public_bytes']:.4f}        {p['sealed']:.4f}  {p['bundle']:.4f}"
+            )
+    print("bits per pixel at " + ", ".join(f"{x} dB" for x in _AT))
+    for curve in curves:
+        for field in ("key", "key_given_public", "bits", "bundle", "bits_in_age"):
+            if field in curve["points"][0]:
+                values = (at(curve["points"], x, field) for x in _AT)
+                print(f"  {curve['codec']:<20}{field:<18}" + "  ".join("   -   " if v is None else f"{v:.4f}" for v in values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="start with this image")
+    parser.add_argument("--range", choices=("full", "own"), default="full")
+    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--name", default="rate_distortion")
+    arguments = parser.parse_args()
+    models = [m.split("=", 1) for m in arguments.model] or [("default", str(shipped())), ("paper", str(shipped("paper")))]
+    images = []
+    for _, image in load(arguments.folder, 1)[arguments.first :: arguments.every]:
+        own = float(max(int(image.pixels.max()) - int(image.pixels.min()), 1))
+        images.append((image, own if arguments.range == "own" else data_range(image.pixels, image.bit_depth)))
+    curves = []
+    for name, file in models:
+        codec = Codec(read_checkpoint(Path(file)))
+        points = []
+        for sparsity in track(SPARSITIES[codec.preset.per_position], description=name):
+            points.append(mean([ours(image, sparsity, codec, scale) for image, scale in images]) | {"setting": sparsity})
+        curves.append({"codec": f"primis {name}", "model": codec.checkpoint.digest, "points": points})
+    for name in () if arguments.no_rivals else RIVALS:
+        rows = [rival(name, setting, images) for setting in track(RIVALS[name][2], description=name)]
+        if found := [row for row in rows if row]:
+            curves.append({"codec": name, "points": found})
+    show(curves)
+    facts = {"schema": 1, "data": arguments.folder.name, "images": len(images), "every": arguments.every}
+    facts |= {"first": arguments.first, "range": arguments.range, "machine": machine()}
+    path = save(arguments.name, facts | {"curves": curves})
+    plot(curves, path.with_suffix(".png"))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
