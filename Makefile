@@ -32,12 +32,14 @@ check: lint test
 vectors: .venv/dev
 	$(BIN)/python -m tests.make_vectors
 
-# The shipped weights, trained anew. DATA is a folder of images; see docs/model-card.md.
+# Weights, trained anew: DATA is a folder of images or a table, PRESET default or paper; see docs/model-card.md.
+PRESET ?= default
 weights: .venv/dev
-	$(BIN)/primis train $(DATA) -o default.safetensors
+	$(BIN)/primis train $(DATA) --preset $(PRESET) -o $(PRESET).safetensors
 
-# Fidelity, sizes and speed on the images under DATA; see benchmarks/README.md.
+# Rate and distortion, and speed, on the images under DATA; see benchmarks/README.md.
 bench: .venv/dev
-	$(PIP) scikit-image
-	$(BIN)/python benchmarks/fidelity.py $(DATA)
+	$(PIP) -e ".[bench]"
+	$(BIN)/python benchmarks/rate_distortion.py $(DATA)
 	$(BIN)/python benchmarks/speed.py $(DATA)
+	$(BIN)/python benchmarks/training_speed.py

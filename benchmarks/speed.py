@@ -1,14 +1,19 @@
-"""Time to share and to restore an image, as ratios to JPEG 2000 and JPEG XL in an age file, in one run.
+"""Time of each stage of sharing and restoring, and of the rivals, in one run; peak memory.
 
     python benchmarks/speed.py FOLDER [--count N]
 
-Each stage is run on the same images in turn; the medians over images are compared. One thread.
+Each stage runs on the same images in turn, one thread; the medians over images are compared. Rivals: preset
+`paper` (encode, decode), OpenJPEG and JPEG XL near the same PSNR, age on the bytes of the bundle. Peak
+memory is of a process of its own that shares and restores one image of 4096 x 4096, less what it takes at rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +26,16 @@ from common import load, machine, save
 from primis.bundle.layout import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
-from primis.codes.support import code_ranges, encode_support
+from primis.codes.coder import decode_code, encode_code
 from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
+from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import restore_image, share_image
+from primis.sharing.image_bundle import decode_image, restore_image, share_image
+
+SETTINGS = Settings(4.0, "keyed", 4.0, 2.75, 4.5)
+_LARGE = 4096
 
 
 def timed(times: dict[str, list[float]], name: str, call: Callable[[], object]) -> object:
@@ -37,55 +46,100 @@ def timed(times: dict[str, list[float]], name: str, call: Callable[[], object]) 
     return value
 
 
-def measure(image: Image, codec: Codec, key: pyrage.x25519.Identity, times: dict[str, list[float]]) -> None:
+def new_secrets(bundle_id: str) -> dict[str, Secret]:
+    """Fresh ones, at every tier."""
+    return {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+
+
+def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.Identity, times: dict[str, list[float]]) -> None:
     """Every stage once, on one image."""
     frame = np.ascontiguousarray(np.squeeze(image.pixels[0]))
-    settings, bundle_id = Settings(4.0, "keyed", 4.0, 2.75), secrets.token_hex(16)
-    opened = {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+    bundle_id = secrets.token_hex(16)
+    opened = new_secrets(bundle_id)
     z, scale = timed(times, "encode", lambda: codec.encode(image.pixels[0]))  # type: ignore[misc]
-    code = timed(times, "top-S", lambda: codec.sparsify(z, 4 * z.shape[2] * z.shape[3]))
-    ranges = code_ranges(codec.preset.atoms, codec.preset.atoms_per_map)
-    timed(times, "code supports", lambda: [encode_support(code.support[0], r, codec.checkpoint.support) for r in ranges])
-    timed(times, "ambiguate", lambda: ambiguate(code.levels, 4 * z.shape[2] * z.shape[3]))
-    share = lambda: share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
-    data = timed(times, "share", share).data  # type: ignore[attr-defined]
+    code = timed(times, "choose entries", lambda: codec.sparsify(z, 4 * z.shape[2] * z.shape[3]))
+    levels, layout, tables = code.levels[0], codec.layout, codec.checkpoint.tables
+    streams = timed(times, "code", lambda: [encode_code(levels, atoms, layout, tables) for atoms in layout.split()])
+    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 4 * z.shape[2] * z.shape[3]))
+    share = lambda: share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
+    data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
+
+    def purify() -> None:
+        known = np.zeros_like(levels)
+        for atoms, stream in zip(layout.split(), streams, strict=True):
+            entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
+            known = decode_code(*stream, known, atoms, entries, layout, tables)
+
+    timed(times, "purify (decode the code)", purify)
     timed(times, "decode", lambda: codec.decode(code, scale, frame.shape, frame.dtype))
     timed(times, "write the file", lambda: render(image, Derivation("", 1.0, "", "")))
-    timed(times, "restore", lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"))
+    timed(times, "restore, whole", lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"))
+    if paper is not None:
+        z, scale = timed(times, "preset paper: encode", lambda: paper.encode(image.pixels[0]))  # type: ignore[misc]
+        code = paper.sparsify(z, 4 * 4 * z.shape[2] * z.shape[3])
+        timed(times, "preset paper: decode", lambda: paper.decode(code, scale, frame.shape, frame.dtype))
+    sealed = timed(times, "age: encrypt the bundle", lambda: pyrage.encrypt(data, [key.to_public()]))
+    timed(times, "age: decrypt the bundle", lambda: pyrage.decrypt(sealed, [key]))
     for name, encode, decode in (
-        ("JPEG 2000 + age", lambda: imagecodecs.jpeg2k_encode(frame, level=38.5), imagecodecs.jpeg2k_decode),
-        (
-            "JPEG XL + age",
-            lambda: imagecodecs.jpegxl_encode(frame, distance=3.0, effort=7, numthreads=1),
-            imagecodecs.jpegxl_decode,
-        ),
+        ("OpenJPEG", lambda: imagecodecs.jpeg2k_encode(frame, level=39.5, numthreads=1), imagecodecs.jpeg2k_decode),
+        ("JPEG XL", lambda: imagecodecs.jpegxl_encode(frame, distance=2.5, effort=7, numthreads=1), imagecodecs.jpegxl_decode),
     ):
-        sealed = timed(times, f"{name}, in", lambda e=encode: pyrage.encrypt(e(), [key.to_public()]))
-        timed(times, f"{name}, out", lambda d=decode, s=sealed: d(pyrage.decrypt(s, [key])))
+        packed = timed(times, f"{name}: encode", encode)
+        timed(times, f"{name}: decode", lambda d=decode, p=packed: d(p))
+
+
+def peak() -> None:
+    """Share and restore one large image; print the peak memory beyond what importing takes, in MiB."""
+    checkpoint = read_checkpoint(shipped())
+    codec, bundle_id = Codec(checkpoint, OnnxEngine(checkpoint, threads=1)), secrets.token_hex(16)
+    pixels = np.tile(draw_phantom(512), (_LARGE // 512, _LARGE // 512))[None, ..., None]
+    image = Image(np.ascontiguousarray(pixels), 12, "MONOCHROME2", "tiff", None, b"{}")
+    rest, opened = _resident(), new_secrets(bundle_id)
+    data = share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x").data
+    shared = _resident()
+    from primis.bundle.layout import read_bundle
+
+    decode_image(*read_bundle(data, "x"), opened, "diagnostic", lambda _: codec)
+    print(shared - rest, _resident() - rest)
+
+
+def _resident() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=15)
+    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    checkpoint = read_checkpoint(shipped())
-    codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
+    if arguments.peak:
+        return peak()
+    codec = Codec(checkpoint := read_checkpoint(shipped()), OnnxEngine(checkpoint, threads=1))
+    paper = None
+    if shipped("paper").exists():
+        paper = Codec(other := read_checkpoint(shipped("paper")), OnnxEngine(other, threads=1))
     key = pyrage.x25519.Identity.generate()
     times: dict[str, list[float]] = {}
     images = [image for _, image in load(arguments.folder, 1)[: arguments.count + 1]]
     for image in images:
-        measure(image, codec, key, times)
+        measure(image, codec, paper, key, times)
     median = {name: float(np.median(values[1:])) for name, values in times.items()}
-    pixels = images[0].shape[1] * images[0].shape[2]
-    print(
-        f"{arguments.folder.name}: {len(images) - 1} images of {images[0].shape[1]} x {images[0].shape[2]}, one thread, medians"
-    )
+    height, width = images[0].shape[1:3]
+    print(f"{arguments.folder.name}: {len(images) - 1} images of {height} x {width}, one thread, medians")
+    print(f"  {'':<26}{'':>11}  s/megapixel   x OpenJPEG   x preset paper")
     for name, seconds in median.items():
-        out = name.endswith("out") or name in ("decode", "write the file", "restore")
-        base = median["JPEG 2000 + age, out" if out else "JPEG 2000 + age, in"]
-        print(f"  {name:<22}{1e3 * seconds:8.1f} ms  {1e6 * seconds / pixels:6.3f} s/megapixel  {seconds / base:6.2f}")
-    print(save("speed", {"data": arguments.folder.name, "images": len(images) - 1, "seconds": median, "machine": machine()}))
+        out = any(word in name for word in ("decode", "restore", "write", "purify", "decrypt"))
+        ratios = [seconds / median[f"OpenJPEG: {'decode' if out else 'encode'}"]]
+        ratios += [seconds / median[f"preset paper: {name}"]] if f"preset paper: {name}" in median else []
+        shown = "".join(f"{ratio:12.2f}" for ratio in ratios)
+        print(f"  {name:<26}{1e3 * seconds:8.1f} ms  {1e6 * seconds / (height * width):11.3f}{shown}")
+    done = subprocess.run([sys.executable, __file__, "--peak"], capture_output=True, text=True, check=True)
+    memory = [float(x) for x in done.stdout.split()]
+    print(f"  peak memory, {_LARGE} x {_LARGE}, 12 bits: share {memory[0]:.0f} MiB, then restore {memory[1]:.0f} MiB")
+    facts = {"data": arguments.folder.name, "images": len(images) - 1, "seconds": median, "machine": machine()}
+    print(save("speed", facts | {"peak_mib": {"side": _LARGE, "share": memory[0], "share_and_restore": memory[1]}}))
+    return None
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from primis.codes.sparse import top_s, top_s_of_maps
 from primis.datasets import Frames, split_files
-from primis.errors import UsageError
+from primis.errors import ModelError, UsageError
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import as_network, build
 from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
@@ -277,7 +277,10 @@ def train(
     L.seed_everything(recipe.seed, verbose=False)
     module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
     if start is not None:
-        module.network.load_state_dict({name: torch.from_numpy(t.copy()) for name, t in start.items()})
+        try:
+            module.network.load_state_dict({name: torch.from_numpy(t.copy()) for name, t in start.items()})
+        except RuntimeError:
+            raise ModelError(f'the weights to begin with are not of preset "{preset.name}"') from None
     keep = ModelCheckpoint(
         folder, "best", monitor="psnr", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -346,19 +349,20 @@ def train_checkpoint(
 
     What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and pictures.
     validation: a folder of images to judge by. start: a model to begin with. Empty digest: another
-    process writes. Raises UsageError if `<out>.training` belongs to another recipe.
+    process writes. Raises UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does
+    not fit the preset.
     """
     train_files, held_out = split_files(data, validation)
     record = asdict(recipe) | {
         "preset": preset.name, "data": data.name, "files": len(train_files), "validation": len(held_out),
         "start": read_checkpoint(start).digest if start else None,
     }  # fmt: skip
+    frames, judged = Frames(train_files, least=recipe.patch), Frames(held_out, least=preset.stride)
+    weights = read_checkpoint(start).network if start else None
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
-    frames = Frames(train_files, least=recipe.patch)
-    weights = read_checkpoint(start).network if start else None
     network, writes = train(
-        frames, Frames(held_out, least=preset.stride), recipe, preset, folder,
+        frames, judged, recipe, preset, folder,
         start=weights, callbacks=callbacks, **trainer_options,
     )  # fmt: skip
     if not writes:
@@ -374,7 +378,7 @@ def _same_run(folder: Path, record: dict[str, Any]) -> None:
     """Note what a run in this folder is, or make sure that it is this one."""
     note = folder / "recipe.json"
     mine = json.dumps(record, indent=1, sort_keys=True)
-    if note.exists() and note.read_text() != mine:
+    if (folder / "last.ckpt").exists() and (not note.exists() or note.read_text() != mine):
         raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(mine)

@@ -247,6 +247,8 @@ def train(
     nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")] = 1,
 ) -> None:
     """Train weights for your own kind of images. Stopped, the same command goes on."""
+    import torch
+
     from primis.cli.progress import training_bar
     from primis.network.presets import PRESETS
     from primis.training import RECIPES, train_checkpoint
@@ -260,6 +262,12 @@ def train(
             _between(name, value, low, high)
     if patch is not None and patch % 64:
         raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
+    if accelerator == "gpu" and torch.cuda.device_count() < devices:
+        raise UsageError(f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs")
+    _between("devices", devices, 1, 1024)
+    _between("nodes", nodes, 1, 1 << 16)
     recipe = RECIPES[preset]
     recipe = replace(
         recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch
