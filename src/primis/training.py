@@ -34,12 +34,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from primis.codes.sparse import top_s, top_s_of_maps
 from primis.datasets import Frames, split_files
 from primis.errors import ModelError, UsageError
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import as_network, build
-from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
+from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, Preset
 from primis.network.sparsify import (
@@ -50,7 +49,7 @@ from primis.network.sparsify import (
     top_s_threshold,
     transform_means,
 )
-from primis.network.tables import fit_context_model
+from primis.network.tables import fit_tables
 
 _JUDGED = (1, 2, 4, 8, 16, 32)
 _JUDGED_PER_POSITION = (4, 8, 16)
@@ -58,6 +57,7 @@ _JUDGED_PER_POSITION = (4, 8, 16)
 
 _VALIDATION_IMAGES = 24
 _VALIDATION_SIDE = 512
+_TABLE_IMAGES = 150
 
 
 @dataclass(frozen=True)
@@ -367,9 +367,9 @@ def train_checkpoint(
     )  # fmt: skip
     if not writes:
         return ""
-    tables = fit_context_model(
-        _codes(network, frames, recipe), layout_of(preset), steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table
-    )
+    rng = np.random.default_rng(recipe.seed)
+    images = [(x, _log_uniform(rng, recipe.sparsity)) for x in _whole_images(frames, preset.stride, _TABLE_IMAGES)]
+    tables = fit_tables(network, images, steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table)
     tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
     return write_checkpoint(Checkpoint(preset, tensors, tables, record, export_graphs(network)), out)
 
@@ -382,20 +382,3 @@ def _same_run(folder: Path, record: dict[str, Any]) -> None:
         raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(mine)
-
-
-def _codes(network: nn.Module, frames: Frames, recipe: Recipe, count: int = 120) -> list[np.ndarray]:
-    """Levels of the middle of some of the frames, each at an S_x of its own."""
-    rng = np.random.default_rng(recipe.seed)
-    model, codes = as_network(network), []
-    preset = model.preset
-    for x in _whole_images(frames, preset.stride, count):
-        sparsity = _log_uniform(rng, recipe.sparsity)
-        with torch.no_grad():
-            z = model.encode(x[None])
-        if preset.per_position:
-            codes.append(top_s_of_maps(z.numpy(), preset.code_maps, round(sparsity)).levels[0])
-        else:
-            z = transform_means(z)
-            codes.append(top_s(z.numpy(), max(1, round(sparsity * z.shape[2] * z.shape[3]))).levels[0])
-    return codes

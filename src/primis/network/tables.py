@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from primis.codes.atoms import Layout, split_means
+from primis.codes.choice import choose
 from primis.codes.coder import at_exponent
 from primis.codes.context import (
     EXPONENTS,
@@ -27,6 +28,10 @@ from primis.codes.context import (
     offsets,
     walk,
 )
+from primis.codes.sparse import top_s, top_s_of_maps
+from primis.network.build import as_network
+from primis.network.checkpoint import layout_of
+from primis.network.sparsify import transform_means
 
 _FEATURE_UNIT = 8
 _BATCH = 8192
@@ -77,6 +82,34 @@ class _Observer:
         density = np.full(len(bits), self._density, np.int16)
         self.seen.setdefault(head, []).append((features.T.astype(np.uint8), atom.astype(np.int16), density, bits))
         return bits
+
+
+def fit_tables(
+    network: nn.Module,
+    images: Sequence[tuple[Tensor, float]],
+    *,
+    steps: int = 250,
+    seed: int = 0,
+    on_head: Callable[[int, int], None] | None = None,
+) -> ContextModel:
+    """Tables for a network's codes of images (1, H, W), each at its S_x: fitted to what top-S keeps, and once more to
+    what is kept when these tables name the cost."""
+    layout, found = layout_of(as_network(network).preset), []
+    for x, sparsity in images:
+        with torch.no_grad():
+            z = as_network(network).encode(x[None])
+        found.append(((transform_means(z) if layout.means else z).numpy(), sparsity))
+    tables = fit_context_model([_top_s(z, s, layout) for z, s in found], layout, steps=steps, seed=seed, on_head=on_head)
+    if not layout.means:
+        return tables
+    codes = [choose(z, max(1, round(s * z[0, 0].size)), layout, tables).levels[0] for z, s in found]
+    return fit_context_model(codes, layout, steps=steps, seed=seed, on_head=on_head)
+
+
+def _top_s(z: np.ndarray, sparsity: float, layout: Layout) -> np.ndarray:
+    if layout.means:
+        return top_s(z, max(1, round(sparsity * z[0, 0].size))).levels[0]
+    return top_s_of_maps(z, layout.code_maps, max(1, round(sparsity))).levels[0]
 
 
 def fit_context_model(
