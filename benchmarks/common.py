@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from primis.datasets import collect
+from primis.errors import UnreadableImage
 from primis.imaging.files import read
 from primis.imaging.image import Image
 
@@ -15,8 +16,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def load(folder: Path, every: int) -> list[tuple[str, Image]]:
-    """Every n-th image of a folder, with its name."""
-    return [(name, read(path)[0]) for path, name in collect([folder])[::every]]
+    """Every n-th image of a folder, with its name; what cannot be read is named and left out."""
+    images = []
+    for path, name in collect([folder])[::every]:
+        try:
+            images.append((name, read(path)[0]))
+        except UnreadableImage as error:
+            print(f"left out: {error}")
+    return images
 
 
 def machine() -> dict[str, str]:

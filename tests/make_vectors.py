@@ -32,7 +32,7 @@ VECTORS = Path(__file__).parent / "vectors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.5)
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=3.0, value_bits=4.0)
 
 
 def fixed_draw(n: int) -> bytes:

@@ -95,8 +95,8 @@ def share(
     ] = 4.0,
     decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
-    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
-    value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.5,
+    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 3.0,
+    value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
     tier: _Tier = None,
     owner: _Owner = None,
