@@ -34,7 +34,7 @@ from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, share_image
 
-SPARSITIES = {False: (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 32), True: (4, 8, 16)}
+SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
 ROOM = {False: (3.0, 4.0), True: (8.0, 12.0)}
 """Support bits and value bits, by whether top-S works per position."""
 

@@ -97,7 +97,7 @@ class Frames:
     least: pixels of the shorter side; what is smaller, coloured or no image is passed over.
     """
 
-    def __init__(self, files: Sequence[Path], *, least: int, memory: int = 4 << 30) -> None:
+    def __init__(self, files: Sequence[Path], *, least: int, memory: int = 2 << 30) -> None:
         self.files = list(files)
         self._least, self._left = least, memory
         self._kept: dict[int, list[Frame]] = {}
