@@ -6,11 +6,13 @@ For each S_x: bits of the key (the coded supports), of the key for those who hav
 `sca`, and of the true values; bytes of the public section with S_n = S_x, of the sealed supports with their
 index, and of the whole bundle at level `keyed`; PSNR, SSIM and MS-SSIM of tier diagnostic and PSNR of
 preview. For a rival at each quality: bits, bits inside an age file, the same measures. One schema, one plot.
+What an earlier run has measured on the same images is kept; remove its result to measure anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ import imagecodecs
 import numpy as np
 import pyrage
 import torch
-from common import load, machine, save
+from common import RESULTS, load, machine, save
 from rich.progress import track
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
@@ -184,6 +186,22 @@ def show(curves: list[dict]) -> None:
                 print(f"  {curve['codec']:<20}{field:<18}" + "  ".join("   -   " if v is None else f"{v:.4f}" for v in values))
 
 
+def points_of(codec: Codec, name: str, images: list[tuple[Image, float]]) -> list[dict[str, float]]:
+    """A model's points, one for each S_x."""
+    points = []
+    for sparsity in track(SPARSITIES[codec.preset.per_position], description=name):
+        points.append(mean([ours(image, sparsity, codec, scale) for image, scale in images]) | {"setting": sparsity})
+    return points
+
+
+def measured(name: str, facts: dict) -> dict[tuple[str, str | None], dict]:
+    """Curves that an earlier run on the same images has left; a changed model is measured anew."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else {"curves": []}
+    same = all(before.get(key) == value for key, value in facts.items())
+    return {(curve["codec"], curve.get("model")): curve for curve in before["curves"]} if same else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -199,21 +217,23 @@ def main() -> None:
     for _, image in load(arguments.folder, 1)[arguments.first :: arguments.every]:
         own = float(max(int(image.pixels.max()) - int(image.pixels.min()), 1))
         images.append((image, own if arguments.range == "own" else data_range(image.pixels, image.bit_depth)))
+    facts = {"schema": 1, "data": arguments.folder.name, "images": len(images), "every": arguments.every}
+    facts |= {"first": arguments.first, "range": arguments.range}
+    known = measured(arguments.name, facts)
     curves = []
     for name, file in models:
         codec = Codec(read_checkpoint(Path(file)))
-        points = []
-        for sparsity in track(SPARSITIES[codec.preset.per_position], description=name):
-            points.append(mean([ours(image, sparsity, codec, scale) for image, scale in images]) | {"setting": sparsity})
-        curves.append({"codec": f"primis {name}", "model": codec.checkpoint.digest, "points": points})
+        curve = known.get((f"primis {name}", codec.checkpoint.digest))
+        curves.append(
+            curve or {"codec": f"primis {name}", "model": codec.checkpoint.digest, "points": points_of(codec, name, images)}
+        )
     for name in () if arguments.no_rivals else RIVALS:
-        rows = [rival(name, setting, images) for setting in track(RIVALS[name][2], description=name)]
-        if found := [row for row in rows if row]:
-            curves.append({"codec": name, "points": found})
+        curve = known.get((name, None))
+        rows = [rival(name, setting, images) for setting in track(RIVALS[name][2], description=name)] if curve is None else []
+        if curve or any(rows):
+            curves.append(curve or {"codec": name, "points": [row for row in rows if row]})
     show(curves)
-    facts = {"schema": 1, "data": arguments.folder.name, "images": len(images), "every": arguments.every}
-    facts |= {"first": arguments.first, "range": arguments.range, "machine": machine()}
-    path = save(arguments.name, facts | {"curves": curves})
+    path = save(arguments.name, facts | {"machine": machine(), "curves": curves})
     plot(curves, path.with_suffix(".png"))
     print(path)
 
