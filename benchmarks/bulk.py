@@ -49,7 +49,7 @@ def main() -> None:
                 print("{done:5} images  {rate:6.2f} images/s  {mib:6.0f} MiB".format(**rows[-1]), flush=True)
                 clock = now
 
-        settings = Settings(4.0, "keyed", 4.0, 3.0, 4.0)
+        settings = Settings(4.0, "keyed", 4.0, 2.75, 4.0)
         batch.share([folder / "in"], folder / "out", [], read_signer(folder / "key"), settings, on_result=seen)
     print(save("bulk", {"images": arguments.images, "size": arguments.size, "rows": rows, "machine": machine()}))
 

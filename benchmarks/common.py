@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from primis.datasets import collect
 from primis.errors import UnreadableImage
@@ -38,5 +40,14 @@ def save(name: str, result: dict) -> Path:
     """Write a result as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(_plain(result), indent=1, allow_nan=False) + "\n")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no infinity: the PSNR of identical images becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

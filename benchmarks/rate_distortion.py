@@ -37,7 +37,7 @@ from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, share_image
 
 SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
-ROOM = {False: (3.0, 4.0), True: (8.0, 12.0)}
+ROOM = {False: (2.75, 4.0), True: (8.0, 12.0)}
 """Support bits and value bits, by whether top-S works per position."""
 
 _AT = (38.5, 42.0, 46.0)
@@ -132,9 +132,14 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return out | {f"{k}_sd": float(np.std(finite[k], ddof=1)) for k in ("psnr", "ssim") if len(rows) > 1 and k in finite}
 
 
+def finite(point: dict[str, float]) -> bool:
+    """Whether the images differ: of identical ones PSNR is infinite, null in JSON."""
+    return point["psnr"] is not None and bool(np.isfinite(point["psnr"]))
+
+
 def at(points: list[dict[str, float]], wanted: float, field: str) -> float | None:
     """A field at a PSNR, between the measured points on a logarithmic scale; None outside them."""
-    known = sorted((p["psnr"], p[field]) for p in points if np.isfinite(p["psnr"]))
+    known = sorted((p["psnr"], p[field]) for p in points if finite(p))
     if len(known) < 2 or not known[0][0] <= wanted <= known[-1][0]:
         return None
     return float(np.exp(np.interp(wanted, [x for x, _ in known], [np.log(y) for _, y in known])))
@@ -149,7 +154,7 @@ def plot(curves: list[dict], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 5))
     for curve in curves:
-        points = [p for p in curve["points"] if np.isfinite(p["psnr"])]
+        points = [p for p in curve["points"] if finite(p)]
         if len(points) < 2:
             continue
         if "model" in curve:

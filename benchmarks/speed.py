@@ -34,7 +34,7 @@ from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, restore_image, share_image
 
-SETTINGS = Settings(4.0, "keyed", 4.0, 3.0, 4.0)
+SETTINGS = Settings(4.0, "keyed", 4.0, 2.75, 4.0)
 _LARGE = 4096
 
 

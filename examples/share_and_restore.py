@@ -13,7 +13,7 @@ with tempfile.TemporaryDirectory() as name:
     for key in ("owner.key", "partner.key"):
         (folder / key).write_text(generate())
 
-    settings = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=3.0, value_bits=4.0)
+    settings = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0)
     partner = parse_recipient(f"partner={folder / 'partner.key'}")
     share([folder / "chest.dcm"], folder / "release", [partner], read_signer(folder / "owner.key"), settings)
 

@@ -15,7 +15,7 @@ from primis.network.checkpoint import read_checkpoint
 VECTORS = Path(__file__).parent / "vectors"
 TINY = VECTORS / "tiny.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=3.0, value_bits=4.0)
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0)
 
 
 @pytest.fixture(scope="session")

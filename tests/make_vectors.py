@@ -32,7 +32,7 @@ VECTORS = Path(__file__).parent / "vectors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=3.0, value_bits=4.0)
+SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0)
 
 
 def fixed_draw(n: int) -> bytes:
@@ -143,9 +143,10 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "height_is_true": put("geometry", "height", value=True),
         "too_many_samples": put("geometry", "frames", value=1 << 20),
         "billions_of_tiles": lambda: rebuild(
-            good, lambda body: body["geometry"].update(height=1 << 17, width=1 << 17, stride=1, tile=1, code_maps=1)
+            good, lambda body: body["geometry"].update(height=1 << 17, width=1 << 17, stride=1, tile=4, code_maps=1)
         ),
         "format_is_true": put("format", value=True),
+        "tile_cuts_a_block": put("geometry", "tile", value=30),
         "too_many_atoms": put("geometry", "code_maps", value=4096),
         "geometry_disagrees_with_sizes": put("geometry", "height", value=400),
         "section_missing": sections(lambda s: s.pop(1)),

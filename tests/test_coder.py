@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.codes.ambiguation import ambiguate
-from primis.codes.atoms import Layout, join_means, mean_matrix, split_means
+from primis.codes.atoms import Layout, join_means, mean_matrix, restore_means, split_means, transform_means
 from primis.codes.choice import choose
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
-from primis.codes.context import TABLE_LIMIT, ContextModel, entry_density, heads
+from primis.codes.context import FEATURES, HIDDEN, SCORE_LIMIT, TABLE_LIMIT, ContextModel, entry_density, heads
 from primis.codes.sparse import LEVEL_LIMIT, top_s
 from primis.codes.support import encode_plain
 from primis.errors import DamagedSection
@@ -108,6 +108,21 @@ def test_a_damaged_stream_is_refused() -> None:
             decode_code(rng.bytes(400), rng.bytes(400), levels, atoms, 40, LAYOUT, MODEL)
 
 
+def test_what_no_encoder_writes_is_refused() -> None:
+    levels = random_code(256, (5, 5), 0.05, 1)
+    atoms, known = range(4), np.zeros_like(levels)
+    entries = int(np.count_nonzero(levels[:4]))
+    support, values = encode_code(levels, atoms, LAYOUT, MODEL)
+    for streams, count, words in (
+        ((support, values), 0, "0 entries"),
+        ((support, values), 101, "101 entries"),
+        ((support + bytes(range(40)), values), entries, "goes on"),
+        ((support, values + bytes(range(40))), entries, "goes on"),
+    ):
+        with pytest.raises(DamagedSection, match=words):
+            decode_code(*streams, known, atoms, count, LAYOUT, MODEL)
+
+
 @given(st.integers(1, 1 << 20), st.integers(1, 1 << 20))
 def test_density_is_the_floor_of_the_logarithm(entries: int, positions: int) -> None:
     exact = 8 * (np.log2(entries) - np.log2(positions))
@@ -119,13 +134,21 @@ def test_means_split_and_join(height: int, width: int) -> None:
     plane = np.random.default_rng(0).integers(1, 99, (height, width))
     assert (join_means(split_means(plane), plane.shape) == plane).all()
     assert np.allclose(mean_matrix(height) @ mean_matrix(height).T, np.eye(height), atol=1e-6)
+    z = np.random.default_rng(1).normal(size=(height, width))
+    assert np.allclose(transform_means(z), mean_matrix(height) @ z @ mean_matrix(width).T, atol=1e-6)
+    assert np.allclose(restore_means(transform_means(z)), z)
 
 
 def test_every_product_is_exact() -> None:
-    """What meets in floating point are whole numbers under 2^24, whatever the tables that `fits` lets pass."""
+    """What meets in floating point are whole numbers under 2^53, whatever the tables that `fits` lets pass."""
     assert len(heads(LAYOUT)) == len(MODEL.linear)
-    largest = (MODEL.linear.shape[1] + 1) * 128 * TABLE_LIMIT
-    assert largest < 1 << 24
+    hidden = (FEATURES * 128 + 8 * 64 + 1) * TABLE_LIMIT
+    assert HIDDEN * hidden * SCORE_LIMIT < 1 << 53
+    for name in ("linear", "inner", "outer", "bias"):
+        for bad in (np.iinfo(np.int32).min, SCORE_LIMIT + 1):
+            table = getattr(MODEL, name).copy()
+            table.reshape(-1)[0] = bad
+            assert not replace(MODEL, **{name: table}).fits(LAYOUT)
     assert not ContextModel(*(getattr(MODEL, field.name) * 9999 for field in fields(MODEL))).fits(LAYOUT)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -152,7 +154,10 @@ class _Work:
             raise OutputError(f'"{self.journal}" cannot be written: {error.strerror}') from None
 
     def finish(self, mode: int) -> None:
-        """Give the folder its name."""
+        """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
+        now = time.time()
+        for path in self.partial.rglob("*"):
+            os.utime(path, (now, now))
         self.partial.chmod(mode)
         finish_folder(self.partial, self.out)
         self.journal.unlink()

@@ -1,4 +1,4 @@
-"""Image <-> codes, at any size, in bounded memory. The engine that runs the network is behind one seam.
+"""Image <-> codes, at any size. The engine that runs the network is behind one seam, and its memory is bounded.
 
     frame (H, W, c) --centre, decorrelate--> planes (c, H', W') --engine.encode--> z (c, LM, h, w) --means--> z
     z --top-S that knows what an entry costs--> Z;   Z --means back--> q --engine.decode--> planes --> frame
@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from primis.codes.atoms import mean_matrix
+from primis.codes.atoms import restore_means, transform_means
 from primis.codes.choice import choose
 from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s_of_maps
-from primis.errors import ModelError
+from primis.errors import InputError, ModelError
 from primis.imaging.tiles import Window, windows
 from primis.network.checkpoint import Checkpoint
 
@@ -85,13 +85,17 @@ class Codec:
         planes = np.pad(planes, pad, mode="edge")
         z = np.stack([self._encode_plane(plane) for plane in planes])
         if self.layout.means:
-            z[:, 0] = mean_matrix(rows) @ z[:, 0] @ mean_matrix(columns).T
+            z[:, 0] = [transform_means(plane) for plane in z[:, 0]]
         return z, scale
 
     def sparsify(self, z: np.ndarray, entries: int) -> SparseCode:
         """Keep at most `entries` of z (c, LM, h, w), over the frame, or as many at each position of each map."""
         if self.preset.per_position:
-            return top_s_of_maps(z, self.preset.code_maps, max(1, entries * self.preset.atoms_per_map // z.size))
+            each = entries * self.preset.atoms_per_map // z.size
+            if not each:
+                raise InputError(f"preset \"{self.preset.name}\" keeps entries in each of {self.preset.code_maps} code maps: "
+                                 f"--sparsity must be at least that")  # fmt: skip
+            return top_s_of_maps(z, self.preset.code_maps, each)
         return choose(z, entries, self.layout, self.checkpoint.tables)
 
     def decode(
@@ -102,7 +106,7 @@ class Codec:
         q = code.coefficients
         q[:, maps * self.preset.atoms_per_map :] = 0
         if self.layout.means:
-            q[:, 0] = mean_matrix(q.shape[2]).T @ q[:, 0] @ mean_matrix(q.shape[3])
+            q[:, 0] = [restore_means(plane) for plane in q[:, 0]]
         planes = np.stack([self._decode_plane(plane, code.threshold, maps / self.preset.code_maps) for plane in q])
         frame = _correlate(planes[:, : size[0], : size[1]])
         grey = np.round(frame.astype(np.float64) * scale.width + scale.centre)

@@ -59,13 +59,17 @@ def split_files(data: Path, validation: Path | None = None) -> tuple[list[Path],
     is a folder of its own. Raises UsageError where either is empty.
     """
     if data.suffix.lower() == ".csv":
-        training, held_out = (_of_split(data, split) for split in ("train", "val"))
+        training, held_out = _of_split(data, "train"), [] if validation else _of_split(data, "val")
     else:
         files = [path for path, _ in collect([data])]
         cut = len(files) - (0 if validation else max(1, len(files) // 10))
-        training, held_out = files[:cut] or files, files[cut:]
+        training, held_out = files[:cut], files[cut:]
     if validation is not None:
         held_out = [path for path, _ in collect([validation])]
+    judged = {path.resolve() for path in held_out}
+    training = [path for path in training if path.resolve() not in judged]
+    if not training:
+        raise UsageError(f'"{data}" has nothing to train on besides what it is judged by')
     return training, held_out
 
 
@@ -73,7 +77,7 @@ def _of_split(table: Path, split: str) -> list[Path]:
     try:
         with table.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        files = [table.parent / row["file"] for row in rows if row["split"] == split]
+        files = [table.parent / row["file"] for row in rows if row["split"] == split and row["file"]]
     except FileNotFoundError:
         raise UsageError(f'table "{table}" does not exist') from None
     except (KeyError, UnicodeDecodeError, csv.Error):

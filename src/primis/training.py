@@ -306,12 +306,14 @@ def train(
     except SystemExit:  # how Lightning ends after an interrupt
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+    if not trainer.is_global_zero:
+        return module.network, False
     state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
     network = module.network.cpu().eval()
     if isinstance(network, AutoEncoder):
         network.projection.freeze()
-    return network, trainer.is_global_zero
+    return network, True
 
 
 def _whole_images(frames: Frames, stride: int, count: int) -> list[Tensor]:
@@ -381,4 +383,5 @@ def _same_run(folder: Path, record: dict[str, Any]) -> None:
     if (folder / "last.ckpt").exists() and (not note.exists() or note.read_text() != mine):
         raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(mine)
+    if not note.exists() or note.read_text() != mine:
+        note.write_text(mine)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import struct
 from dataclasses import asdict, dataclass
@@ -120,12 +119,12 @@ class Header:
     @property
     def entries(self) -> int:
         """True entries of one frame, at most: S_x per position."""
-        return max(1, min(round(self.settings.sparsity * self.geometry.positions), self._all))
+        return max(1, min(_round_half_even(_thousandths(self.settings.sparsity) * self.geometry.positions), self._all))
 
     @property
     def slots(self) -> int:
         """Entries of one frame that are published: S_x + S_n per position."""
-        wanted = math.ceil((self.settings.sparsity + self.settings.decoys) * self.geometry.positions)
+        wanted = -(-(_thousandths(self.settings.sparsity) + _thousandths(self.settings.decoys)) * self.geometry.positions // 1000)
         return max(self.entries, min(wanted, self._all))
 
     @property
@@ -136,13 +135,13 @@ class Header:
     @property
     def pool(self) -> int:
         """Bytes for the sealed supports of one frame."""
-        room = math.ceil(self.settings.support_bits * self.entries / 8)
+        room = -(-_thousandths(self.settings.support_bits) * self.entries // 8000)
         return room + self.records * (TAG + STREAM_SLACK)
 
     @property
     def values(self) -> int:
         """Bytes for the published values of one frame, at level `keyed`."""
-        return math.ceil(self.settings.value_bits * self.slots / 8) + self.records * STREAM_SLACK
+        return -(-_thousandths(self.settings.value_bits) * self.slots // 8000) + self.records * STREAM_SLACK
 
     @property
     def fixed_sizes(self) -> dict[str, int]:
@@ -163,6 +162,15 @@ class Header:
     def binding(self) -> bytes:
         """What sealed sections are bound to: the header without its sections, hashed."""
         return hashlib.sha256(canonical(_header_body(self, sections=False))).digest()
+
+
+def _thousandths(setting: float) -> int:
+    return round(setting * 1000)
+
+
+def _round_half_even(thousandths: int) -> int:
+    whole, rest = divmod(thousandths, 1000)
+    return whole + (rest > 500 or (rest == 500 and whole % 2 == 1))
 
 
 def canonical(value: Any) -> bytes:
@@ -331,6 +339,8 @@ def _geometry(body: Any) -> Geometry:
     _keys(body, {"atoms_per_map", "channels", "code_maps", "frames", "height", "stride", "tile", "width"})
     limits = {"atoms_per_map": 1 << 12, "channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
     geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, _MAX_SIDE)) for key in body})
+    if geometry.tile % 4:
+        raise ValueError(f"has tiles of {geometry.tile} positions, expected a multiple of 4")
     if geometry.atoms > _MAX_ATOMS:
         raise ValueError(f"has {geometry.atoms} atoms at a position, expected at most {_MAX_ATOMS}")
     if geometry.channels * geometry.frames * geometry.height * geometry.width > _MAX_SAMPLES:

@@ -24,7 +24,7 @@ from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import read_public_code
 from primis.sharing.release import Release, grant
 
-_SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 3.0, "value_bits": 4.0}
+_SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
 _TIERS = ("preview", "diagnostic", "original")
 _CELL, _CAPTION = 320, 46
 

@@ -95,7 +95,7 @@ def share(
     ] = 4.0,
     decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
-    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 3.0,
+    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
     value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
     tier: _Tier = None,
@@ -266,6 +266,7 @@ def train(
         raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
     if accelerator == "gpu" and torch.cuda.device_count() < devices:
         raise UsageError(f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs")
+    _between("seed", seed, 0, 1 << 32)
     _between("devices", devices, 1, 1024)
     _between("nodes", nodes, 1, 1 << 16)
     recipe = RECIPES[preset]

@@ -49,6 +49,28 @@ def mean_matrix(length: int) -> np.ndarray:
     return matrix
 
 
+def transform_means(plane: np.ndarray) -> np.ndarray:
+    """The means (h, w) transformed by blocks, as `mean_matrix` says, along rows and columns."""
+    return _by_blocks(_by_blocks(plane, inverse=False).T, inverse=False).T
+
+
+def restore_means(plane: np.ndarray) -> np.ndarray:
+    """Inverse of `transform_means`."""
+    return _by_blocks(_by_blocks(plane, inverse=True).T, inverse=True).T
+
+
+def _by_blocks(plane: np.ndarray, *, inverse: bool) -> np.ndarray:
+    out = np.empty_like(plane)
+    whole = plane.shape[1] // MEAN_BLOCK * MEAN_BLOCK
+    for part in (slice(0, whole), slice(whole, None)):
+        length = MEAN_BLOCK if part.stop else plane.shape[1] - whole
+        if plane[:, part].size:
+            matrix = dct_matrix(length).astype(plane.dtype)
+            blocks = plane[:, part].reshape(len(plane), -1, length) @ (matrix if inverse else matrix.T)
+            out[:, part] = blocks.reshape(len(plane), -1)
+    return out
+
+
 @dataclass(frozen=True)
 class Layout:
     """The atoms of a code, as the coder sees them.

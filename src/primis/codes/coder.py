@@ -23,7 +23,7 @@ from primis.errors import DamagedSection
 
 _EVEN = 0.5
 _UNSEEN = 4.0  # bits of an entry where its group has none, on top of the flag
-_MAX_EXPONENT = EXPONENTS + 3
+_MAX_EXPONENT = 14  # of 32,767, the largest level
 
 
 def encode_code(levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> tuple[bytes, bytes]:
@@ -46,12 +46,11 @@ def decode_code(
 
     Raises DamagedSection if the streams do not hold `entries` entries.
     """
-    levels = known.copy()
-    levels[atoms.start : atoms.stop] = 0
-    if entries == 0:
-        return levels
-    side = _Decoder(support, values, layout, model, entry_density(entries, levels[0].size))
-    walk(levels, atoms, layout, side, model.logarithm)
+    levels = _start(known, atoms, entries, support + values)
+    if entries:
+        side = _Decoder(support, values, layout, model, entry_density(entries, levels[0].size))
+        walk(levels, atoms, layout, side, model.logarithm)
+        side.finish()
     return _checked(levels, atoms, entries)
 
 
@@ -69,13 +68,21 @@ def decode_support(
     support: bytes, public: np.ndarray, known: np.ndarray, atoms: range, entries: int, layout: Layout, model: ContextModel
 ) -> np.ndarray:
     """Purify: the true levels of `atoms` among those of Z_p. Raises DamagedSection as `decode_code` does."""
+    levels = _start(known, atoms, entries, support)
+    if entries:
+        side = _GivenPublicDecoder(support, public, layout, model, entry_density(entries, levels[0].size))
+        walk(levels, atoms, layout, side, model.logarithm)
+        side.finish()
+    return _checked(levels, atoms, entries)
+
+
+def _start(known: np.ndarray, atoms: range, entries: int, streams: bytes) -> np.ndarray:
+    """The lower atoms; raises DamagedSection if there cannot be so many entries, or streams of none."""
     levels = known.copy()
     levels[atoms.start : atoms.stop] = 0
-    if entries == 0:
-        return levels
-    walk(levels, atoms, layout, _GivenPublicDecoder(support, public, layout, model, entry_density(entries, levels[0].size)),
-         model.logarithm)  # fmt: skip
-    return _checked(levels, atoms, entries)
+    if entries > len(atoms) * levels[0].size or (streams and not entries):
+        raise DamagedSection(f'section "index": {entries} entries in a record of {len(atoms)} x {levels[0].size}')
+    return levels
 
 
 def _checked(levels: np.ndarray, atoms: range, entries: int) -> np.ndarray:
@@ -118,6 +125,11 @@ class _Source:
             return self._decoder.decode(_bernoulli(), p).astype(bool)
         except AssertionError:  # how constriction says that no encoder wrote this
             raise DamagedSection('section "supports" or "public": a stream is damaged') from None
+
+    def finish(self) -> None:
+        """Raises DamagedSection if bits are left that no walk would take."""
+        if not self._decoder.maybe_exhausted():
+            raise DamagedSection('section "supports" or "public": a stream goes on after its last entry')
 
 
 class _Side:
@@ -212,6 +224,11 @@ class _Decoder(_Side):
         super().__init__(layout, model, density)
         self._support, self._values = _Source(support), _Source(values)
 
+    def finish(self) -> None:
+        """Raises DamagedSection if a stream is longer than what it holds."""
+        self._support.finish()
+        self._values.finish()
+
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
         return self._support.take(len(where), self._chances(head, features, np.zeros(len(where), np.intp)))
 
@@ -283,7 +300,7 @@ class _GivenPublicEncoder(_GivenPublic):
     def __init__(self, levels: np.ndarray, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
         super().__init__(public, layout, model, density)
         self.support = _Sink()
-        self._true = {"entry": levels.reshape(-1), "mean": split_means(levels[0]).reshape(-1)}
+        self._true = {"entry": levels.reshape(-1), "mean": split_means(levels[0]).reshape(-1) if layout.means else levels[0]}
 
     def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
         true = self._true[head[0]][where] != 0
@@ -295,6 +312,10 @@ class _GivenPublicDecoder(_GivenPublic):
     def __init__(self, support: bytes, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
         super().__init__(public, layout, model, density)
         self._support = _Source(support)
+
+    def finish(self) -> None:
+        """Raises DamagedSection if the stream is longer than what it holds."""
+        self._support.finish()
 
     def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
         return self._support.take(len(where), chances)

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from primis.codes.atoms import MEAN_LAYOUT, Layout, join_means, mean_matrix, split_means
+from primis.errors import DamagedSection
 
 PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Rows and columns at which the four passes over the positions start; each has a step of 2."""
@@ -30,7 +31,8 @@ LOGIT_UNIT = 1 << 10
 """Scores are logits in units of 1/1024."""
 HIDDEN_UNIT = 1 << 12
 TABLE_LIMIT = 8191
-"""Weights that meet features are no larger, so that sums of products stay under 2^24."""
+SCORE_LIMIT = 1 << 20
+"""What weights that meet features, and all others, are at most, so that every sum of products stays under 2^53."""
 
 _MAX_LOGIT = 11 * LOGIT_UNIT
 _DENSITY_UNIT = 8
@@ -90,8 +92,9 @@ class ContextModel:
         tables = {f.name: getattr(self, f.name) for f in fields(self)}
         sound = all(t.dtype == np.int32 for t in tables.values()) and 0 < len(self.logarithm) <= 1 << 16
         sound = sound and all(tables[name].shape == shape for name, shape in shapes.items())
-        sound = sound and all(abs(tables[name]).max(initial=0) <= TABLE_LIMIT for name in ("linear", "inner"))
-        sound = sound and self.logarithm.min() >= 0 and self.logarithm.max() <= 128
+        limits = {"linear": TABLE_LIMIT, "inner": TABLE_LIMIT, "outer": SCORE_LIMIT, "bias": SCORE_LIMIT, "mantissa": SCORE_LIMIT}
+        sound = sound and all(-limit <= tables[name].min() and tables[name].max() <= limit for name, limit in limits.items())
+        sound = sound and self.logarithm.ndim == 1 and self.logarithm.min() >= 0 and self.logarithm.max() <= 128
         return sound and bool(((self.probability > 0) & (self.probability < 65536)).all())
 
     def chances(self, number: int, offset: int, features: np.ndarray, atom: np.ndarray, density: int) -> np.ndarray:
@@ -154,6 +157,8 @@ def walk(levels: np.ndarray, atoms: range, layout: Layout, side: Side, logarithm
             cube = split_means(levels[0] * 0)
             _Walk(cube.reshape(len(cube), -1), cube.shape[1:], MEAN_LAYOUT, side, logarithm, "mean").run(range(len(cube)))
             levels[0] = join_means(cube, shape)
+            if np.count_nonzero(cube) != np.count_nonzero(levels[0]):
+                raise DamagedSection('section "supports": a stream has entries outside its tile')
         relief = _relief(levels[0])
     else:
         relief = np.zeros((4, planes.shape[1]), np.float32)

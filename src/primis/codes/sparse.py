@@ -1,8 +1,8 @@
 """The sparse code of one frame: integer levels at the support, zero elsewhere.
 
 Top-S and quantisation are one step: with the threshold t set to the S-th largest magnitude, the level
-sign(z) floor(|z| / t) is zero exactly for what top-S drops. (Preset `paper` keeps S_x entries at each position
-of each code map instead; its levels are rounded to a fine step.)
+sign(z) floor(|z| / t) is zero exactly for what top-S drops. `choice.py` drops a little more, and lowers t for it. Preset
+`paper` keeps S_x entries at each position of each code map instead; its levels are rounded to a fine step.
 """
 
 from __future__ import annotations

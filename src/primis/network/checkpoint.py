@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     wanted = {name: graph.weights for name, graph in checkpoint.graphs.items()}
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training, "graphs": wanted}
     data = save(tensors, {"primis": json.dumps(manifest, sort_keys=True)})
-    path.write_bytes(data)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -82,9 +85,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         preset = Preset(**manifest["preset"] | {"widths": tuple(manifest["preset"]["widths"])})
         tables = ContextModel(*(tensors[f"tables.{f.name}"] for f in fields(ContextModel)))
         lapped = preset.architecture == "lapped"
-        sound = preset.architecture in ("lapped", "grouped") and min(preset.stride, preset.code_maps, preset.atoms_per_map) > 0
-        if not sound or (lapped and preset.atoms != preset.stride**2) or not tables.fits(layout_of(preset)):
+        sizes = (preset.stride, preset.code_maps, preset.atoms_per_map, preset.blocks, *preset.widths)
+        sound = preset.architecture in ("lapped", "grouped") and all(type(n) is int and 0 < n <= 1 << 12 for n in sizes)
+        sound = sound and preset.atoms <= 1 << 13 and not (lapped and preset.atoms != preset.stride**2)
+        if not sound or not tables.fits(layout_of(preset)):
             raise ValueError
+        layout_of(preset).split()
         network = {k.removeprefix("network."): t for k, t in tensors.items() if k.startswith("network.")}
         wanted = manifest["graphs"].items()
         graphs = {name: Graph(tensors[f"graph.{name}"].tobytes(), tuple(weights)) for name, weights in wanted}

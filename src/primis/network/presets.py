@@ -35,10 +35,6 @@ class Preset:
         S_x per position on average over the image."""
         return self.architecture == "grouped"
 
-    def entries(self, sparsity: float, positions: int) -> int:
-        """How many entries S_x = `sparsity` keeps of an image of so many positions."""
-        return round(sparsity * positions * (self.code_maps if self.per_position else 1))
-
 
 DEFAULT = Preset("default")
 PAPER = Preset("paper", "grouped", code_maps=4, atoms_per_map=256, widths=(48, 64), blocks=2)

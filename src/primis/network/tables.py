@@ -5,7 +5,6 @@ For each head a logistic regression with a small hidden layer, on what the coder
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from primis.codes.context import (
     HIDDEN,
     HIDDEN_UNIT,
     LOGIT_UNIT,
+    SCORE_LIMIT,
     TABLE_LIMIT,
     ContextModel,
     Head,
@@ -29,6 +29,7 @@ from primis.codes.context import (
     walk,
 )
 from primis.codes.sparse import top_s, top_s_of_maps
+from primis.errors import ModelError
 from primis.network.build import as_network
 from primis.network.checkpoint import layout_of
 from primis.network.sparsify import transform_means
@@ -185,5 +186,7 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
         outer * LOGIT_UNIT,
     ]
     whole = [np.round(unit.detach().numpy()) for unit in units]
-    limits = (math.inf, TABLE_LIMIT, TABLE_LIMIT, math.inf)
+    if not all(np.isfinite(w).all() for w in whole):
+        raise ModelError("a table of the coder came out as no number: the codes it was fitted to are not fit for it")
+    limits = (SCORE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, SCORE_LIMIT)
     return tuple(np.clip(w, -limit, limit).astype(np.int32) for w, limit in zip(whole, limits, strict=True))

@@ -26,7 +26,7 @@ from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, w
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
-from primis.codes.sparse import SparseCode
+from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
@@ -40,6 +40,8 @@ _DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "int8", "int16")
 _RECORD = struct.Struct(">5I")
 _PLAIN = struct.Struct(">2I")
 _FIT_STEPS = 24
+_LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
+"""What a threshold lies between: the smallest normal number in single precision, and more than any range needs."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ def share_image(
         z, scale = codec.encode(frame)
         code, streams = _fit(z, header, codec, draw)
         kept += int(np.count_nonzero(code.levels))
-        pool, places = _pool([_seal_stream(s.support, secret, header) for s, secret in zip(streams, tiles, strict=True)],
+        pool, places = _room([_seal_stream(s.support, secret, header) for s, secret in zip(streams, tiles, strict=True)],
                              header.pool, draw)  # fmt: skip
         if settings.protection == "sca":
             values, runs = _write_plain(streams[0].public, header), [(0, 0)] * header.records
         else:
             masked = [mask(stream.values, secret) for stream, secret in zip(streams, tiles, strict=True)]
-            values, runs = _pool(masked, header.values, draw)
+            values, runs = _room(masked, header.values, draw)
         public.append(values)
         pools.append(pool)
         index.append(_index(runs, places, code, header, tiles))
@@ -154,8 +156,9 @@ def decode_image(
         raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
     info = _unseal_info(header, parts, image_secrets["preview"])
     pixels = np.empty((geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"])
+    plain = _read_plain(header, parts) if header.settings.protection == "sca" else None
     for frame, (low, high, threshold) in enumerate(info["frames"]):
-        levels = _open_code(header, parts, image_secrets, frame, tier, codec)
+        levels = _open_code(header, parts, image_secrets, frame, tier, codec, plain[frame] if plain else None)
         opened = 1 if tier == "preview" else None
         code = SparseCode(levels, threshold, codec.offset)
         pixels[frame] = codec.decode(code, Scale(low, high), pixels.shape[1:3], pixels.dtype, opened)
@@ -262,9 +265,11 @@ def _write_plain(z_p: np.ndarray, header: Header) -> bytes:
     return b"".join(parts)
 
 
-def _pool(parts: list[bytes], size: int, draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
-    """Parts in a random order, the rest of `size` bytes random; and (first byte, bytes) of each."""
-    lay = order(len(parts), draw)
+def _room(parts: list[bytes], size: int, draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
+    """The parts of tier preview in a random order, then those of diagnostic, the rest of `size` bytes random; and (first
+    byte, bytes) of each. Mixed, what lies between its parts would tell a holder of tier preview of the finer ones."""
+    tier = len(parts) // 2
+    lay = np.concatenate([order(tier, draw), tier + order(len(parts) - tier, draw)])
     starts = np.zeros(len(parts), np.int64)
     starts[lay] = np.cumsum([0, *(len(parts[i]) for i in lay[:-1])])
     pool = b"".join(parts[i] for i in lay)
@@ -287,18 +292,24 @@ def _unseal_record(header: Header, parts: dict[str, bytes], secret: Secret, numb
     sealed = parts["index"][number * size : (number + 1) * size]
     record = _RECORD.unpack(unseal(sealed, secret, "index", header.binding))
     at, length, _, stream_at, stream_length = record
-    if at + length > header.values or stream_at + stream_length > header.pool:
+    outside = at + length > header.values or stream_at + stream_length > header.pool
+    if outside or (header.settings.protection == "sca" and (at or length)):
         raise DamagedSection('section "index": a record points outside its section')
     return record
 
 
 def _open_code(
-    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], frame: int, tier: str, codec: Codec
+    header: Header,
+    parts: dict[str, bytes],
+    image_secrets: dict[str, Secret],
+    frame: int,
+    tier: str,
+    codec: Codec,
+    plain: np.ndarray | None,
 ) -> np.ndarray:
-    """Purify: the true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere."""
+    """Purify: the true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere. plain: Z_p at level `sca`."""
     geometry = header.geometry
     levels = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
-    plain = _read_plain(header, parts)[frame] if header.settings.protection == "sca" else None
     tiles, tables = _tile_secrets(header, image_secrets, frame, tier), codec.checkpoint.tables
     for number, ((atoms, (c, y, x)), secret) in enumerate(zip(_runs(header), tiles, strict=False)):
         at, length, entries, stream_at, stream_length = _unseal_record(header, parts, secret, frame * header.records + number)
@@ -349,9 +360,11 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
             shape = code[c][:, y, x].shape
             support = decode_plain(data[at : at + length], shape, count)
             at += length
+            if len(data) < at + 2 * count:
+                raise DamagedSection('section "public" is shorter than its tiles')
             values = np.frombuffer(data[at : at + 2 * count], "<i2")
-            if len(values) != count or not values.all():
-                raise DamagedSection('section "public" has values that are missing or zero')
+            if not values.all() or values.min(initial=0) < -LEVEL_LIMIT:
+                raise DamagedSection(f'section "public" has values outside 1..{LEVEL_LIMIT} in size')
             at += 2 * count
             code[c][:, y, x][support] = values
         frames.append(code)
@@ -377,13 +390,14 @@ def _unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dic
     plain = unpad(unseal(parts["info"], secret, "info", header.binding))
     try:
         body = json.loads(plain)
-        kind, photometric, depth = body["kind"], body["photometric"], body["bit_depth"]
+        kind, photometric, depth, spacing = (body[name] for name in ("kind", "photometric", "bit_depth", "spacing_mm"))
         limits = np.iinfo(_DTYPES[body["dtype"]])
-        frames = [(int(low), int(high), float(threshold)) for low, high, threshold in body["frames"]]
-        spacing = None if body["spacing_mm"] is None else tuple(float(x) for x in body["spacing_mm"])
-        sound = kind in KINDS and photometric in PHOTOMETRIC and depth in range(1, 17)
-        sound = sound and len(frames) == header.geometry.frames and (spacing is None or len(spacing) == 2)
-        ranges = all(limits.min <= low <= high <= limits.max and 0 < t < np.inf for low, high, t in frames)
+        frames = [(_whole(low), _whole(high), float(threshold)) for low, high, threshold in body["frames"]]
+        spacing = None if spacing is None else tuple(float(x) for x in spacing)
+        sound = kind in KINDS and photometric in PHOTOMETRIC and _whole(depth) in range(1, 8 * limits.dtype.itemsize + 1)
+        sound = sound and len(frames) == header.geometry.frames
+        sound = sound and (spacing is None or (len(spacing) == 2 and all(0 < x < 1e6 for x in spacing)))
+        ranges = all(limits.min <= low <= high <= limits.max and _LEAST_STEP < t < _LARGEST_STEP for low, high, t in frames)
         if not sound or not ranges:
             raise ValueError
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -396,6 +410,12 @@ def _unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dic
         "frames": frames,
         "spacing_mm": spacing,
     }
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError
+    return value
 
 
 def _seal_header(image: Image, name: str, header: Header, secret: Secret) -> bytes:

@@ -1,0 +1,41 @@
+"""The coder does what docs/format.md says: a second reader, written from the text, decodes its streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from primis.codes.ambiguation import ambiguate
+from primis.codes.coder import encode_code, encode_support
+from primis.network.checkpoint import read_checkpoint, shipped
+from tests.spec_coder import Bits, Spec
+from tests.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
+
+DEFAULT = read_checkpoint(shipped())
+CASES = {
+    "tiny": (CHECKPOINT.tables, CHECKPOINT.layout, (6, 5)),
+    "default": (DEFAULT.tables, DEFAULT.layout, (3, 9)),
+    "learned": (None, LEARNED, (5, 7)),
+}
+
+
+@pytest.mark.parametrize("protection", ["keyed", "sca"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_decodes_what_the_code_encodes(name: str, protection: str) -> None:
+    tables, layout, shape = CASES[name]
+    tables = tables or learned_model()
+    levels = random_code(layout.atoms, shape, 0.04, 5)
+    public = ambiguate(levels[None], 6 * levels[0].size)[0]
+    known = np.zeros_like(levels)
+    for atoms in layout.split():
+        if protection == "keyed":
+            support, values = encode_code(levels, atoms, layout, tables)
+        else:
+            support, values = encode_support(levels, public, atoms, layout, tables), b""
+        entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
+        read = Spec(
+            tables, layout.code_maps, layout.atoms_per_map, not layout.means, *shape, entries, atoms,
+            Bits(support), Bits(values) if protection == "keyed" else None, public if protection == "sca" else None,
+        )  # fmt: skip
+        known = read.decode(known)
+        assert (known[: atoms.stop] == levels[: atoms.stop]).all()
