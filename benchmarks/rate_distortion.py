@@ -1,6 +1,7 @@
 """Fidelity against size: both presets beside JPEG, JPEG 2000, JPEG XL and lossless JPEG XL.
 
-    python benchmarks/rate_distortion.py FOLDER [--model NAME=FILE ...] [--every N] [--range full|own] [--name NAME]
+    python benchmarks/rate_distortion.py FOLDER [--model NAME=FILE ...] [--every N] [--range full|own]
+        [--sparsity S_x ...] [--rivals NAME ...] [--name NAME]
 
 For each S_x: bits of the key (the coded supports), of the key for those who have the public code of level
 `sca`, and of the true values; bytes of the public section with S_n = S_x, of the sealed supports with their
@@ -191,10 +192,10 @@ def show(curves: list[dict]) -> None:
                 print(f"  {curve['codec']:<20}{field:<18}" + "  ".join("   -   " if v is None else f"{v:.4f}" for v in values))
 
 
-def points_of(codec: Codec, name: str, images: list[tuple[Image, float]]) -> list[dict[str, float]]:
+def points_of(codec: Codec, name: str, images: list[tuple[Image, float]], chosen: list[float] | None) -> list[dict[str, float]]:
     """A model's points, one for each S_x."""
     points = []
-    for sparsity in track(SPARSITIES[codec.preset.per_position], description=name):
+    for sparsity in track(chosen or SPARSITIES[codec.preset.per_position], description=name):
         points.append(mean([ours(image, sparsity, codec, scale) for image, scale in images]) | {"setting": sparsity})
     return points
 
@@ -214,7 +215,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="start with this image")
     parser.add_argument("--range", choices=("full", "own"), default="full")
-    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--sparsity", type=float, nargs="*", help="S_x instead of the usual ones")
+    parser.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS))
     parser.add_argument("--name", default="rate_distortion")
     arguments = parser.parse_args()
     models = [m.split("=", 1) for m in arguments.model] or [("default", str(shipped())), ("paper", str(shipped("paper")))]
@@ -230,9 +232,14 @@ def main() -> None:
         codec = Codec(read_checkpoint(Path(file)))
         curve = known.get((f"primis {name}", codec.checkpoint.digest))
         curves.append(
-            curve or {"codec": f"primis {name}", "model": codec.checkpoint.digest, "points": points_of(codec, name, images)}
+            curve
+            or {
+                "codec": f"primis {name}",
+                "model": codec.checkpoint.digest,
+                "points": points_of(codec, name, images, arguments.sparsity),
+            }
         )
-    for name in () if arguments.no_rivals else RIVALS:
+    for name in arguments.rivals:
         curve = known.get((name, None))
         rows = [rival(name, setting, images) for setting in track(RIVALS[name][2], description=name)] if curve is None else []
         if curve or any(rows):

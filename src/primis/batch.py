@@ -37,7 +37,7 @@ from primis.imaging.image import KINDS
 from primis.keys.grant import Grant, read_grant
 from primis.keys.identity import Identity, Recipient, Signer
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
-from primis.network.checkpoint import find_checkpoint, read_checkpoint, shipped
+from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, shipped
 from primis.sharing.image_bundle import CodecFor, restore_image, share_image
 from primis.sharing.output import PARTIAL, finish_folder, remove_folder, write_new
 from primis.sharing.release import (
@@ -90,7 +90,7 @@ def share(
     """
     files = collect(inputs)
     work = _Work(out)
-    codec = Codec(read_checkpoint(model or shipped()))
+    codec = Codec(read_checkpoint(named(model) if model else shipped()))
     plan = {"settings": asdict(settings), "model": codec.checkpoint.digest, "original": with_original, "signer": signer.public}
     begun = work.begin(plan | {"work": "share"})
     release_id, secret = _release_begun(work, signer) if begun else _begin_release(work, signer)

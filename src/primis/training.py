@@ -38,7 +38,7 @@ from primis.datasets import Frames, split_files
 from primis.errors import ModelError, UsageError
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import as_network, build
-from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, Preset
 from primis.network.sparsify import (
@@ -275,6 +275,7 @@ def train(
     The second result says whether this process should write the outcome (one does, of several).
     """
     L.seed_everything(recipe.seed, verbose=False)
+    torch.set_flush_denormal(True)  # where weights decay to nothing, a processor takes ten times as long
     module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
     if start is not None:
         try:
@@ -357,10 +358,10 @@ def train_checkpoint(
     train_files, held_out = split_files(data, validation)
     record = asdict(recipe) | {
         "preset": preset.name, "data": data.name, "files": len(train_files), "validation": len(held_out),
-        "start": read_checkpoint(start).digest if start else None,
+        "start": read_checkpoint(named(start)).digest if start else None,
     }  # fmt: skip
     frames, judged = Frames(train_files, least=recipe.patch), Frames(held_out, least=preset.stride)
-    weights = read_checkpoint(start).network if start else None
+    weights = read_checkpoint(named(start)).network if start else None
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
     network, writes = train(

@@ -46,7 +46,7 @@ _Identity = Annotated[
 _Tier = Annotated[Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")]  # noqa: UP045
 _Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only this image (start of its id). May be repeated.")]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
-_Model = Annotated[Optional[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")]  # noqa: UP045
+_Model = Annotated[Path | None, typer.Option("--model", metavar="FILE", help="Other weights: a file, or mix or paper, shipped.")]
 _NotAfter = Annotated[
     str | None, typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")
 ]
@@ -237,7 +237,9 @@ def train(
     validation: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. [default: a tenth of DATA, or the table's val]")  # noqa: UP045
     ] = None,
-    start: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Begin with these weights.")] = None,  # noqa: UP045
+    start: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Begin with these weights: a file, or default, mix or paper.")
+    ] = None,
     steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. [default: the preset's]")] = None,  # noqa: UP045
     batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
     patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045

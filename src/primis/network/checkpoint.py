@@ -115,6 +115,11 @@ def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:
     raise ModelError(f'model "{digest[:12]}" is needed, but only these are here: {", ".join(offered) or "none"}')
 
 
+def named(model: Path) -> Path:
+    """A file of weights, or the shipped ones of that name where there is no such file."""
+    return shipped(model.name) if not model.exists() and shipped(model.name).exists() else model
+
+
 def shipped(name: str = "default") -> Path:
     """The file of a model that comes with primis."""
     return WEIGHTS / f"{name}.safetensors"
