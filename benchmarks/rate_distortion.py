@@ -25,6 +25,7 @@ import torch
 from common import RESULTS, load, machine, save
 from rich.progress import track
 from skimage.metrics import structural_similarity
+from tables import LEVELS, at
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from primis.bundle.layout import Settings, read_bundle
@@ -40,8 +41,6 @@ from primis.sharing.image_bundle import decode_image, share_image
 SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
 ROOM = {False: (2.75, 4.0), True: (8.0, 12.0)}
 """Support bits and value bits, by whether top-S works per position."""
-
-_AT = (38.5, 42.0, 46.0)
 
 
 def quality(original: np.ndarray, other: np.ndarray, scale: float) -> dict[str, float]:
@@ -138,14 +137,6 @@ def finite(point: dict[str, float]) -> bool:
     return point["psnr"] is not None and bool(np.isfinite(point["psnr"]))
 
 
-def at(points: list[dict[str, float]], wanted: float, field: str) -> float | None:
-    """A field at a PSNR, between the measured points on a logarithmic scale; None outside them."""
-    known = sorted((p["psnr"], p[field]) for p in points if finite(p))
-    if len(known) < 2 or not known[0][0] <= wanted <= known[-1][0]:
-        return None
-    return float(np.exp(np.interp(wanted, [x for x, _ in known], [np.log(y) for _, y in known])))
-
-
 def plot(curves: list[dict], path: Path) -> None:
     """PSNR over bits per pixel; of ours the key alone too."""
     import matplotlib
@@ -184,11 +175,11 @@ def show(curves: list[dict]) -> None:
                 f"{p['psnr_preview']:.2f}  {p['key']:.4f}  {p['key_given_public']:.4f}     {p['values']:.4f}  {p['bits']:.4f}    "
                 f"{p['public_bytes']:.4f}        {p['sealed']:.4f}  {p['bundle']:.4f}"
             )
-    print("bits per pixel at " + ", ".join(f"{x} dB" for x in _AT))
+    print("bits per pixel at " + ", ".join(f"{x} dB" for x in LEVELS))
     for curve in curves:
         for field in ("key", "key_given_public", "bits", "bundle", "bits_in_age"):
             if field in curve["points"][0]:
-                values = (at(curve["points"], x, field) for x in _AT)
+                values = (at(curve["points"], x, field) for x in LEVELS)
                 print(f"  {curve['codec']:<20}{field:<18}" + "  ".join("   -   " if v is None else f"{v:.4f}" for v in values))
 
 

@@ -53,3 +53,11 @@ def test_links_lead_somewhere() -> None:
 def test_examples_run(path: Path) -> None:
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tables_of_the_benchmarks_are_what_the_results_say() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import tables; assert tables.render(tables.PAGE.read_text()) == tables.PAGE.read_text()"],
+        cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

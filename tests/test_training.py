@@ -152,10 +152,14 @@ def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -
 
 
 def test_a_table_says_what_is_trained_on(tmp_path) -> None:
-    (tmp_path / "t.csv").write_text("file,split\na.png,train\nb.png,val\nc.png,test\n")
+    (tmp_path / "t.csv").write_text("\ufefffile,split\na.png,train\nb.png,val\nc.png,test\n")
+    for name in "ab":
+        (tmp_path / f"{name}.png").touch()
     assert split_files(tmp_path / "t.csv") == ([tmp_path / "a.png"], [tmp_path / "b.png"])
     (tmp_path / "bad.csv").write_text("name,split\n")
-    for table, words in (("bad.csv", "no row"), ("none.csv", "does not exist")):
+    (tmp_path / "gone.csv").write_text("file,split\nz.png,train\n")
+    cases = {"bad.csv": "no row", "none.csv": "does not exist", "gone.csv": "1 file.s. that do not exist"}
+    for table, words in cases.items():
         with pytest.raises(UsageError, match=words):
             split_files(tmp_path / table)
 

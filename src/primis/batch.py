@@ -268,8 +268,10 @@ def restore(
     if len(refused) == len(chosen):
         raise refused[0] if refused else NotCovered(f'grant "{grants[0].label}" covers no image that the release has')
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
-    work.begin({"work": "restore", "signature": release.manifest.signature, "tier": tier, "tiers": tiers})
     codecs = _codecs(models)
+    if set(tiers.values()) != {"original"}:
+        codecs(release.manifest.model)  # once, and not once per image, if it is not here
+    work.begin({"work": "restore", "signature": release.manifest.signature, "tier": tier, "tiers": tiers})
     results = []
     for number, bundle_id in enumerate(chosen, start=1):
         result = _restored_before(work, bundle_id) or _restore_one(release, access[bundle_id], bundle_id, tier, work, codecs)

@@ -75,15 +75,17 @@ def split_files(data: Path, validation: Path | None = None) -> tuple[list[Path],
 
 def _of_split(table: Path, split: str) -> list[Path]:
     try:
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
             rows = list(csv.DictReader(file))
         files = [table.parent / row["file"] for row in rows if row["split"] == split and row["file"]]
     except FileNotFoundError:
         raise UsageError(f'table "{table}" does not exist') from None
     except (KeyError, UnicodeDecodeError, csv.Error):
-        raise UsageError(f'table "{table}" has no columns "file" and "split"') from None
+        raise UsageError(f'table "{table}" has no columns "file" and "split", with commas between them') from None
     if not files:
         raise UsageError(f'table "{table}" has no row of split "{split}"')
+    if missing := [path for path in files if not path.exists()]:
+        raise UsageError(f'table "{table}" names {len(missing)} file(s) that do not exist, first "{missing[0]}"')
     return files
 
 
@@ -106,7 +108,7 @@ class Frames:
         self._least, self._left = least, memory
         self._kept: dict[int, list[Frame]] = {}
         if not any(self._of(number) for number in range(len(self.files))):
-            raise UsageError(f'no grey image of at least {least} x {least} pixels in "{self.files[0].parent}"')
+            raise UsageError(f'no grey image of at least {least} x {least} pixels among {len(files)}, first "{self.files[0]}"')
 
     def draw(self, rng: np.random.Generator) -> Frame:
         """A frame, each file as likely as any other."""

@@ -14,7 +14,10 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
     (errors.BadBundle, "the file may be truncated or not part of this release; fetch it again"),
     (errors.BadManifest, "fetch the release again; if it persists, ask its owner"),
     (errors.BadGrant, "fetch the grant again, or ask the owner for a new one"),
-    (errors.ModelError, "install the version of primis that the release was made with, or give the weights with --model"),
+    (
+        errors.ModelError,
+        "weights are a file, or one of those that come with primis: default, paper; a release names by digest what it needs",
+    ),
     (errors.OutputError, "choose another place, or make room"),
 ]
 

@@ -46,7 +46,9 @@ _Identity = Annotated[
 _Tier = Annotated[Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")]  # noqa: UP045
 _Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only this image (start of its id). May be repeated.")]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
-_Model = Annotated[Path | None, typer.Option("--model", metavar="FILE", help="Other weights: a file, or mix or paper, shipped.")]
+_Model = Annotated[
+    Path | None, typer.Option("--model", metavar="FILE", help="Other weights: a file, or paper, which comes along.")
+]
 _NotAfter = Annotated[
     str | None, typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")
 ]
@@ -92,7 +94,7 @@ def share(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
     sparsity: Annotated[
         float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional.")
-    ] = 4.0,
+    ] = 8.0,
     decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
@@ -238,7 +240,7 @@ def train(
         Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. [default: a tenth of DATA, or the table's val]")  # noqa: UP045
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Begin with these weights: a file, or default, mix or paper.")
+        Path | None, typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper.")
     ] = None,
     steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. [default: the preset's]")] = None,  # noqa: UP045
     batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
@@ -273,7 +275,8 @@ def train(
     _between("nodes", nodes, 1, 1 << 16)
     recipe = RECIPES[preset]
     recipe = replace(
-        recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch
+        recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch,
+        epoch=min(recipe.epoch, max(10, (steps or recipe.steps) // 4)),
     )  # fmt: skip
     strategy = "auto" if devices * nodes == 1 else "ddp_find_unused_parameters_true"
     with training_bar(recipe.steps) as (callback, on_table):
@@ -297,9 +300,14 @@ def main() -> None:
     except _PARSE_ERROR as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "primis"
-        _fail(error.format_message().rstrip(".").replace("\n", " "), 2, None, f"{command} --help lists what it takes")
+        if not (message := error.format_message().rstrip(".").replace("\n", " ")):
+            sys.exit(2)  # no command: its help was shown
+        _fail(message, 2, None, f"{command} --help lists what it takes")
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", _INTERRUPTED, None, "the same command again goes on where it stopped")
+        goes_on = {"share": "where it stopped", "restore": "where it stopped", "train": "from its last checkpoint, if it had one"}
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        hint = f"the same command again goes on {goes_on[command]}" if command in goes_on else None
+        _fail("interrupted", _INTERRUPTED, None, hint)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
