@@ -34,7 +34,7 @@ from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, restore_image, share_image
 
-SETTINGS = Settings(4.0, "keyed", 4.0, 2.75, 4.0)
+SETTINGS = Settings(8.0, "keyed", 8.0, 2.75, 4.0)
 _LARGE = 4096
 
 
@@ -57,10 +57,10 @@ def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.
     bundle_id = secrets.token_hex(16)
     opened = new_secrets(bundle_id)
     z, scale = timed(times, "encode", lambda: codec.encode(image.pixels[0]))  # type: ignore[misc]
-    code = timed(times, "choose entries", lambda: codec.sparsify(z, 4 * z.shape[2] * z.shape[3]))
+    code = timed(times, "choose entries", lambda: codec.sparsify(z, 8 * z.shape[2] * z.shape[3]))
     levels, layout, tables = code.levels[0], codec.layout, codec.checkpoint.tables
     streams = timed(times, "code", lambda: [encode_code(levels, atoms, layout, tables) for atoms in layout.split()])
-    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 4 * z.shape[2] * z.shape[3]))
+    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3]))
     share = lambda: share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
     data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
 
@@ -81,8 +81,8 @@ def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.
     sealed = timed(times, "age: encrypt the bundle", lambda: pyrage.encrypt(data, [key.to_public()]))
     timed(times, "age: decrypt the bundle", lambda: pyrage.decrypt(sealed, [key]))
     for name, encode, decode in (
-        ("OpenJPEG", lambda: imagecodecs.jpeg2k_encode(frame, level=39.5, numthreads=1), imagecodecs.jpeg2k_decode),
-        ("JPEG XL", lambda: imagecodecs.jpegxl_encode(frame, distance=2.5, effort=7, numthreads=1), imagecodecs.jpegxl_decode),
+        ("OpenJPEG", lambda: imagecodecs.jpeg2k_encode(frame, level=43.5, numthreads=1), imagecodecs.jpeg2k_decode),
+        ("JPEG XL", lambda: imagecodecs.jpegxl_encode(frame, distance=1.3, effort=7, numthreads=1), imagecodecs.jpegxl_decode),
     ):
         packed = timed(times, f"{name}: encode", encode)
         timed(times, f"{name}: decode", lambda d=decode, p=packed: d(p))
