@@ -126,10 +126,11 @@ def rival(name: str, setting: float, images: list[tuple[Image, float]]) -> dict[
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each field, and the standard deviation of the fidelity."""
-    finite = {k: [r[k] for r in rows if k in r] for k in rows[0]}
-    out = {k: float(np.mean(v)) for k, v in finite.items()}
-    return out | {f"{k}_sd": float(np.std(finite[k], ddof=1)) for k in ("psnr", "ssim") if len(rows) > 1 and k in finite}
+    """Mean of each field, and the standard deviation of the fidelity; PSNR over the images that are not identical."""
+    known = {k: [r[k] for r in rows if k in r] for k in rows[0]}
+    known["psnr"] = [x for x in known["psnr"] if np.isfinite(x)] or [float("inf")]
+    out = {k: float(np.mean(v)) for k, v in known.items()}
+    return out | {f"{k}_sd": float(np.std(known[k], ddof=1)) for k in ("psnr", "ssim") if len(known[k]) > 1}
 
 
 def finite(point: dict[str, float]) -> bool:

@@ -183,7 +183,6 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         graph = checkpoint.graphs[name]
         try:
             tensors = [np.ascontiguousarray(checkpoint.network[weight]) for weight in graph.weights]

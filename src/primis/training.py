@@ -275,7 +275,6 @@ def train(
     The second result says whether this process should write the outcome (one does, of several).
     """
     L.seed_everything(recipe.seed, verbose=False)
-    torch.set_flush_denormal(True)  # where weights decay to nothing, a processor takes ten times as long
     module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
     if start is not None:
         try:
@@ -302,11 +301,14 @@ def train(
     )
     last = folder / "last.ckpt"
     handler = signal.getsignal(signal.SIGINT)
+    torch.set_flush_denormal(True)  # where weights decay to nothing, a processor takes ten times as long
     try:
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
     except SystemExit:  # how Lightning ends after an interrupt
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+    finally:
+        torch.set_flush_denormal(False)
     if not trainer.is_global_zero:
         return module.network, False
     state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"]
