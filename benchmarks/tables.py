@@ -41,6 +41,17 @@ def number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def matched() -> str:
+    """Image by image, at each image's own PSNR."""
+    names = ("JPEG 2000", "JPEG XL", "JPEG 2000 in age", "JPEG XL in age")
+    body = []
+    for sparsity, row in result("matched")["rows"].items():
+        cells = [sparsity, number(row["psnr"], 2), number(row["bits"])]
+        cells += [f"{row[name]:.4f} ({100 * (row['bits'] / row[name] - 1):+.1f} %)" for name in names[:2]]
+        body.append(cells + [number(row[name]) for name in names[2:]])
+    return rows(["S_x", "mean PSNR, dB", "primis, key + values", *(f"{n}, ours against it" for n in names[:2]), *names[2:]], body)
+
+
 def presets() -> str:
     """Both presets on the same images."""
     head = ["preset", "S_x", "PSNR, dB", "SSIM", "key", "key given Z_p", "values", "key + values", "public, bytes"]
@@ -139,6 +150,7 @@ def training_speed() -> str:
 TABLES = {
     "fidelity": fidelity,
     "presets": presets,
+    "matched": matched,
     "rivals": rivals,
     "modalities": modalities,
     "speed": speed,
