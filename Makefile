@@ -41,5 +41,6 @@ weights: .venv/dev
 bench: .venv/dev
 	$(PIP) -e ".[bench]"
 	$(BIN)/python benchmarks/rate_distortion.py $(DATA)
+	$(BIN)/python benchmarks/matched.py $(DATA)
 	$(BIN)/python benchmarks/speed.py $(DATA)
 	$(BIN)/python benchmarks/training_speed.py
