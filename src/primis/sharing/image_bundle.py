@@ -234,7 +234,10 @@ def _fit(z: np.ndarray, header: Header, codec: Codec, draw: Draw) -> tuple[Spars
         entries = int(entries * min(0.97, 0.995 * min(short)))
         if codec.preset.per_position or not entries:
             break
-    raise InputError("the code needs more room than the settings leave: raise support_bits or value_bits")
+    settings, names = header.settings, ("--support-bits", "--value-bits")
+    room = zip(names, (settings.support_bits, settings.value_bits), short, strict=False)
+    wanted = ", ".join(f"{name} {1.1 * bits / share:.1f}" for name, bits, share in room if share < 1)
+    raise InputError(f"the code needs more room than the settings leave: {wanted} would do")
 
 
 def _encode_streams(code: SparseCode, header: Header, codec: Codec, draw: Draw) -> list[_Streams]:
