@@ -358,17 +358,17 @@ def train_checkpoint(
     not fit the preset.
     """
     train_files, held_out = split_files(data, validation)
+    begin = read_checkpoint(named(start)) if start else None
     record = asdict(recipe) | {
         "preset": preset.name, "data": data.name, "files": len(train_files), "validation": len(held_out),
-        "start": read_checkpoint(named(start)).digest if start else None,
+        "start": begin.digest if begin else None,
     }  # fmt: skip
     frames, judged = Frames(train_files, least=recipe.patch), Frames(held_out, least=preset.stride)
-    weights = read_checkpoint(named(start)).network if start else None
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
     network, writes = train(
         frames, judged, recipe, preset, folder,
-        start=weights, callbacks=callbacks, **trainer_options,
+        start=begin.network if begin else None, callbacks=callbacks, **trainer_options,
     )  # fmt: skip
     if not writes:
         return ""

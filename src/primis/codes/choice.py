@@ -16,7 +16,9 @@ from primis.codes.context import ContextModel, entry_density, walk
 from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s
 
 LAMBDA = 0.3
-_TILE = 32
+TILE = 32
+"""Positions of a tile's side in new bundles: what is coded on its own is priced on its own."""
+
 _STEPS = 14
 _REACH = 0.5
 
@@ -53,10 +55,10 @@ def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
 def _prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
     """Bits that each entry of levels (LM, h, w) takes, or would take, more than a zero."""
     prices = np.empty(levels.shape, np.float32)
-    for top in range(0, levels.shape[1], _TILE):
-        for left in range(0, levels.shape[2], _TILE):
-            tile = levels[:, top : top + _TILE, left : left + _TILE]
-            prices[:, top : top + _TILE, left : left + _TILE] = _tile_prices(tile, layout, model)
+    for top in range(0, levels.shape[1], TILE):
+        for left in range(0, levels.shape[2], TILE):
+            tile = levels[:, top : top + TILE, left : left + TILE]
+            prices[:, top : top + TILE, left : left + TILE] = _tile_prices(tile, layout, model)
     return prices
 
 

@@ -18,7 +18,7 @@ import constriction
 import numpy as np
 
 from primis.codes.atoms import Layout, split_means
-from primis.codes.context import EXPONENTS, ContextModel, Head, entry_density, offsets, walk
+from primis.codes.context import EXPONENTS, ContextModel, Head, Truth, entry_density, offsets, walk
 from primis.errors import DamagedSection
 
 _EVEN = 0.5
@@ -137,7 +137,7 @@ class _Side:
 
     def __init__(self, layout: Layout, model: ContextModel, density: int) -> None:
         self._model, self._density = model, density
-        self._places = {head: (number, offset) for head, number, offset in offsets_of(layout)}
+        self._places = {head: (number, offset) for head, number, offset in offsets(layout)}
 
     def _chances(self, head: Head, features: np.ndarray, atom: np.ndarray) -> np.ndarray:
         return self._model.chances(*self._places[head], features, atom, self._density)
@@ -150,24 +150,20 @@ class _Encoder(_Side):
     def __init__(self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
         super().__init__(layout, model, density)
         self.support, self.values = _Sink(), _Sink()
-        self._truth = levels.reshape(-1)
-        self._positions = levels[0].size
-        self._means = split_means(levels[0]).reshape(-1) if layout.means else self._truth
-        self._sizes = {head[1]: head[2] for head in self._places if head[0] == "entry"}
+        self._truth = Truth(levels, layout)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        group = self._truth.reshape(-1, self._positions)[head[1] : head[1] + self._sizes[head[1]]]
-        flags = np.asarray(group[:, where].any(axis=0))
+        flags: np.ndarray = self._truth.count(head, where) > 0
         self.support.put(flags, self._chances(head, features, np.zeros(len(where), np.intp)))
         return flags
 
     def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
-        found = self._levels_of(head)[where] != 0
+        found: np.ndarray = self._truth.levels(head, where) != 0
         self.support.put(found, self._chances(head, features, atom))
         return found
 
     def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
-        levels = self._levels_of(head)[where].astype(np.int64)
+        levels = self._truth.levels(head, where)
         size = np.abs(levels)
         left = np.arange(len(size))
         for exponent in range(_MAX_EXPONENT):
@@ -184,25 +180,22 @@ class _Encoder(_Side):
         self.values.put(levels < 0, _EVEN)
         return levels
 
-    def _levels_of(self, head: Head) -> np.ndarray:
-        return self._means if head[0].startswith("mean") else self._truth
 
-
-class Pricing(_Encoder):
+class Pricing(_Side):
     """Walks like an encoder and notes what each entry costs in bits more than a zero; a level costs its sign
     and that it is 1. prices: (LM, h, w); mean_prices: (16, h/4, w/4)."""
 
     def __init__(self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
-        super().__init__(levels, layout, model, density)
+        super().__init__(layout, model, density)
+        self._truth, self._positions = Truth(levels, layout), levels[0].size
         self.prices = np.full(levels.shape, _UNSEEN, np.float32)
         self.mean_prices = np.full(split_means(levels[0]).shape, _UNSEEN, np.float32)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        own = slice(head[1], head[1] + self._sizes[head[1]])
-        count = np.count_nonzero(self._truth.reshape(-1, self._positions)[own][:, where], axis=0)
+        count = self._truth.count(head, where)
         p = self._chances(head, features, np.zeros(len(where), np.intp))
         alone = np.where(count <= 1, np.log2((1 - p) / p), 0).astype(np.float32)
-        self.prices.reshape(-1, self._positions)[own, where] += alone
+        self.prices.reshape(-1, self._positions)[self._truth.group(head), where] += alone
         flags: np.ndarray = count > 0
         return flags
 
@@ -210,13 +203,13 @@ class Pricing(_Encoder):
         p = self._chances(head, features, atom)
         prices = (self.mean_prices if head[0] == "mean" else self.prices).reshape(-1)
         prices[where] += np.log2((1 - p) / p) - _UNSEEN
-        found: np.ndarray = self._levels_of(head)[where] != 0
+        found: np.ndarray = self._truth.levels(head, where) != 0
         return found
 
     def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
         prices = (self.mean_prices if head[0].startswith("mean") else self.prices).reshape(-1)
         prices[where] += 1 - np.log2(1 - self._chances(head, features, atom))
-        return self._levels_of(head)[where].astype(np.int64)
+        return self._truth.levels(head, where)
 
 
 class _Decoder(_Side):
@@ -300,10 +293,10 @@ class _GivenPublicEncoder(_GivenPublic):
     def __init__(self, levels: np.ndarray, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
         super().__init__(public, layout, model, density)
         self.support = _Sink()
-        self._true = {"entry": levels.reshape(-1), "mean": split_means(levels[0]).reshape(-1) if layout.means else levels[0]}
+        self._truth = Truth(levels, layout)
 
     def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
-        true = self._true[head[0]][where] != 0
+        true: np.ndarray = self._truth.levels(head, where) != 0
         self.support.put(true, chances)
         return true
 
@@ -324,12 +317,6 @@ class _GivenPublicDecoder(_GivenPublic):
 @cache
 def _bernoulli() -> Any:
     return constriction.stream.model.Bernoulli(perfect=False)
-
-
-@cache
-def offsets_of(layout: Layout) -> tuple[tuple[Head, int, int], ...]:
-    """`context.offsets`, once per layout."""
-    return tuple(offsets(layout))
 
 
 def at_exponent(head: Head, exponent: int) -> Head:

@@ -11,9 +11,9 @@ specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -303,9 +303,30 @@ class _Walk:
         return edge.reshape(planes.shape), corner.reshape(planes.shape)
 
 
-def offsets(layout: Layout) -> Iterator[tuple[Head, int, int]]:
+@cache
+def offsets(layout: Layout) -> tuple[tuple[Head, int, int], ...]:
     """(head, its number, where its atoms start in `bias`)."""
-    at = 0
-    for number, head in enumerate(heads(layout)):
-        yield head, number, at
-        at += head[2]
+    wanted = heads(layout)
+    starts = accumulate((head[2] for head in wanted), initial=0)
+    return tuple((head, number, start) for number, (head, start) in enumerate(zip(wanted, starts, strict=False)))
+
+
+class Truth:
+    """A code whose entries are known, as a walk asks for them. where: as in `Side`."""
+
+    def __init__(self, levels: np.ndarray, layout: Layout) -> None:
+        self._levels, self._positions = levels.reshape(-1), levels[0].size
+        self._means = split_means(levels[0]).reshape(-1) if layout.means else self._levels
+        self._sizes = {group.start: len(group) for group in layout.groups}
+
+    def group(self, head: Head) -> slice:
+        """The atoms of a head's group."""
+        return slice(head[1], head[1] + self._sizes[head[1]])
+
+    def count(self, head: Head, where: np.ndarray) -> np.ndarray:
+        """How many entries the head's group has at each of the positions: int (n,)."""
+        return np.count_nonzero(self._levels.reshape(-1, self._positions)[self.group(head)][:, where], axis=0)
+
+    def levels(self, head: Head, where: np.ndarray) -> np.ndarray:
+        """Levels at these places: int64 (n,)."""
+        return (self._means if head[0].startswith("mean") else self._levels)[where].astype(np.int64)

@@ -55,4 +55,4 @@ class GroupedAutoEncoder(nn.Module):
 
     def decode(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:
         """Sparse coefficients (b, LM, h, w) -> image (b, 1, H, W). It needs neither t nor what is open."""
-        return self.decoder(self.projection.back(q)) + 0 * (threshold + opened)
+        return self.decoder(self.projection.back(q))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.codes.atoms import Layout, split_means
+from primis.codes.atoms import Layout
 from primis.codes.choice import choose
 from primis.codes.coder import at_exponent
 from primis.codes.context import (
@@ -24,6 +24,7 @@ from primis.codes.context import (
     TABLE_LIMIT,
     ContextModel,
     Head,
+    Truth,
     entry_density,
     offsets,
     walk,
@@ -46,27 +47,23 @@ class _Observer:
         self.seen: dict[Head, list[tuple[np.ndarray, ...]]] = {}
         self.mantissa = np.zeros((EXPONENTS + 4, 2))
         self._layout = layout
-        self._sizes = {group.start: len(group) for group in layout.groups}
 
     def observe(self, levels: np.ndarray, logarithm: np.ndarray) -> None:
-        self._truth, self._positions = levels.reshape(-1), levels[0].size
-        self._means = split_means(levels[0]).reshape(-1) if self._layout.means else self._truth
+        self._truth = Truth(levels, self._layout)
         for atoms in self._layout.split():
             entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
             if entries:
-                self._density = entry_density(entries, self._positions)
+                self._density = entry_density(entries, levels[0].size)
                 walk(levels.copy(), atoms, self._layout, self, logarithm)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        group = self._truth.reshape(-1, self._positions)[head[1] : head[1] + self._sizes[head[1]]]
-        flags = np.asarray(group[:, where].any(axis=0))
-        return self._note(head, features, np.zeros(len(where), np.intp), flags)
+        return self._note(head, features, np.zeros(len(where), np.intp), self._truth.count(head, where) > 0)
 
     def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return self._note(head, features, atom, self._levels_of(head)[where] != 0)
+        return self._note(head, features, atom, self._truth.levels(head, where) != 0)
 
     def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
-        levels = self._levels_of(head)[where].astype(np.int64)
+        levels = self._truth.levels(head, where)
         size = np.abs(levels)
         for exponent in range(EXPONENTS):
             left = size >> exponent > 0
@@ -75,9 +72,6 @@ class _Observer:
             for value in (0, 1):
                 self.mantissa[exponent, value] += np.count_nonzero((size >> exponent == 1) & (bit == value))
         return levels
-
-    def _levels_of(self, head: Head) -> np.ndarray:
-        return self._means if head[0].startswith("mean") else self._truth
 
     def _note(self, head: Head, features: np.ndarray, atom: np.ndarray, bits: np.ndarray) -> np.ndarray:
         density = np.full(len(bits), self._density, np.int16)
@@ -131,7 +125,7 @@ def fit_context_model(
     observer = _Observer(layout)
     for levels in codes:
         observer.observe(levels, logarithm)
-    heads = list(offsets(layout))
+    heads = offsets(layout)
     bias = np.zeros((heads[-1][2] + heads[-1][0][2], 3), np.int32)
     linear = np.zeros((len(heads), FEATURES, 2), np.int32)
     inner = np.zeros((len(heads), HIDDEN, FEATURES + 2), np.int32)

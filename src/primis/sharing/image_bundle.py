@@ -25,6 +25,7 @@ import numpy as np
 from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
+from primis.codes.choice import TILE
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
 from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
@@ -32,9 +33,6 @@ from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
 from primis.imaging.image import KINDS, PHOTOMETRIC, Derivation, Image
 from primis.keys.seal import TIERS, Secret, mask, pad, padded_size, seal, tile_secret, unpad, unseal
-
-TILE = 32
-"""Positions of a tile's side in new bundles."""
 
 _DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "int8", "int16")}
 _RECORD = struct.Struct(">5I")
