@@ -39,7 +39,6 @@ weights: .venv/dev
 
 # Rate and distortion, and speed, on the images under DATA; see benchmarks/README.md.
 bench: .venv/dev
-	$(PIP) -e ".[bench]"
 	$(BIN)/python benchmarks/rate_distortion.py $(DATA)
 	$(BIN)/python benchmarks/matched.py $(DATA)
 	$(BIN)/python benchmarks/speed.py $(DATA)

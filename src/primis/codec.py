@@ -83,10 +83,15 @@ class Codec:
         rows, columns = (-(-side // stride) for side in frame.shape[:2])
         pad = [(0, 0), (0, rows * stride - frame.shape[0]), (0, columns * stride - frame.shape[1])]
         planes = np.pad(planes, pad, mode="edge")
+        z = self.analyse(planes)
+        return z, scale
+
+    def analyse(self, planes: np.ndarray) -> np.ndarray:
+        """Coefficients (c, LM, h, w) of planes (c, H', W') in units of their range, sides multiples of the stride."""
         z = np.stack([self._encode_plane(plane) for plane in planes])
         if self.layout.means:
             z[:, 0] = [transform_means(plane) for plane in z[:, 0]]
-        return z, scale
+        return z
 
     def sparsify(self, z: np.ndarray, entries: int) -> SparseCode:
         """Keep at most `entries` of z (c, LM, h, w), over the frame, or as many at each position of each map."""
@@ -105,12 +110,19 @@ class Codec:
         maps = self.preset.code_maps if opened_maps is None else opened_maps
         q = code.coefficients
         q[:, maps * self.preset.atoms_per_map :] = 0
-        if self.layout.means:
-            q[:, 0] = [restore_means(plane) for plane in q[:, 0]]
-        planes = np.stack([self._decode_plane(plane, code.threshold, maps / self.preset.code_maps) for plane in q])
-        frame = _correlate(planes[:, : size[0], : size[1]])
+        frame = self.synthesise(q, code.threshold, size, maps / self.preset.code_maps)
         grey = np.round(frame.astype(np.float64) * scale.width + scale.centre)
         return np.clip(grey, scale.low, scale.high).astype(dtype)
+
+    def synthesise(self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0) -> np.ndarray:
+        """A frame (H, W, c) float32 in units of its range, zero in the middle, from coefficients q (c, LM, h, w).
+
+        threshold: t, in the same unit; opened: the part of the code maps that is known.
+        """
+        if self.layout.means:
+            q = np.concatenate([np.stack([restore_means(plane) for plane in q[:, 0]])[:, None], q[:, 1:]], axis=1)
+        planes = np.stack([self._decode_plane(plane, threshold, opened) for plane in q])
+        return _correlate(planes[:, : size[0], : size[1]])
 
     def _encode_plane(self, plane: np.ndarray) -> np.ndarray:
         """(H', W') -> (LM, h, w) float32, window by window."""

@@ -14,15 +14,16 @@ from primis import batch
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
 from primis.errors import NoMatchingGrant, OutputError
-from primis.evaluation.attacks.simple import SIMPLE, Verdict, floor, judge
-from primis.evaluation.fidelity import data_range, psnr
+from primis.evaluation.attacks.protocol import Case, World, open_case
+from primis.evaluation.attacks.simple import SIMPLE, Everything
+from primis.evaluation.fidelity import best_fit, data_range, psnr
 from primis.imaging.files import parse
 from primis.imaging.image import Image, display
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import generate, parse_recipient, read_identities, read_signer
+from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import read_public_code
-from primis.sharing.release import Release, grant
+from primis.sharing.release import Release, grant, owner_secret
 
 _SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
 _TIERS = ("preview", "diagnostic", "original")
@@ -45,27 +46,45 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     views = {tier: _restore(release, keys["bob" if tier == "preview" else "alice"], out / tier, tier) for tier in _TIERS}
     refused = _refused(release, keys["stranger"], out)
     scale = data_range(original.pixels, original.bit_depth)
-    header, parts = read_bundle(release.bundle(release.ids[0]), release.ids[0])
-    codec = Codec(read_checkpoint(shipped()))
-    public = read_public_code(header, parts)[0]
-    frame = original.pixels[0]
-    attacks = [judge(name, public, frame, header.entries, codec, scale) for name in SIMPLE]
-    guess = floor(frame, scale)
+    bundle = release.bundle(release.ids[0])
+    header, _ = read_bundle(bundle, release.ids[0])
+    frame = original.pixels[0, ..., 0]
+    attacks = _attacks(bundle, header.settings, original, release_secrets(owner_secret(release, signer), "original"), header.id)
+    none = psnr(frame, np.full(frame.shape, frame.mean()), scale)
 
     same = (out / "original" / "chest.dcm").read_bytes() == source.read_bytes()
     rows = [(f"{tier}, restored", f"{psnr(original.pixels, image.pixels, scale):.2f} dB") for tier, image in views.items()]
     rows[-1] = ("original, restored", "byte for byte the input" if same else "DIFFERS FROM THE INPUT")
-    rows += [(guess.name, f"{guess.psnr:.2f} dB"), *((f"attack: {a.name}", f"{a.psnr:.2f} dB") for a in attacks)]
+    rows += [("no code: one grey level", f"{none:.2f} dB")]
+    rows += [(f"attack: {name}", f"{psnr(frame, picture, scale):.2f} dB") for name, picture in attacks.items()]
     rows.append(("a stranger's key", refused))
     size = {s.name: s.bytes for s in header.sections}
     sealed = 8 * (size["supports"] + size["index"]) / frame.size
     typer.echo(f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4")
     typer.echo("\n".join(f"  {name:<34}{value}" for name, value in rows))
     typer.echo(f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel")
-    _picture(out / "views.png", original, views, attacks, guess)
+    _picture(
+        out / "views.png",
+        original,
+        views,
+        {name: (picture, psnr(frame, picture, scale)) for name, picture in attacks.items()},
+        none,
+    )
     typer.echo(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
     if protection == "sca":
         typer.echo("level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)")
+
+
+def _attacks(
+    bundle: bytes, settings: Settings, original: Image, secrets: dict[str, Secret], bundle_id: str
+) -> dict[str, np.ndarray]:
+    """What the simplest attackers make of the bundle, each (H, W), at its best brightness and contrast."""
+    codec = Codec(read_checkpoint(shipped()))
+    keys = {tier: image_secret(secret, bundle_id) for tier, secret in secrets.items()}
+    case: Case = open_case(bundle, keys, codec, original, name="phantom", patient="")
+    world = World(codec, settings, [], [case])
+    attacks = [Everything(), *(kind() for kind in SIMPLE)]
+    return {attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks}
 
 
 def _clear(out: Path, force: bool) -> None:
@@ -98,17 +117,19 @@ def _refused(release: Release, key: Path, out: Path) -> str:
     return "OPENED THE RELEASE"
 
 
-def _picture(path: Path, original: Image, views: dict[str, Image], attacks: list[Verdict], guess: Verdict) -> None:
+def _picture(
+    path: Path, original: Image, views: dict[str, Image], attacks: dict[str, tuple[np.ndarray, float]], floor: float
+) -> None:
     """Two rows of views under their captions."""
-    world, *rest = attacks
-    none = f"no code: {guess.psnr:.1f}"
+    (_, (world, reached)), *rest = attacks.items()
+    none = f"no code: {floor:.1f}"
     cells = [
         ("the owner", "the image", display(original.pixels[0], original.photometric)),
-        ("the world", f"public code, decoded: {world.psnr:.1f} dB ({none})", _grey(world.picture, original)),
-        *((f"attack: {a.name}", f"{a.psnr:.1f} dB ({none})", _grey(a.picture, original)) for a in rest[:2]),
-        ("tier preview", "code map 1", _grey(views["preview"].pixels[0], original)),
-        ("tier diagnostic", "all code maps", _grey(views["diagnostic"].pixels[0], original)),
-        ("tier original", "the file itself", _grey(views["original"].pixels[0], original)),
+        ("the world", f"public code, decoded: {reached:.1f} dB ({none})", _grey(_stretched(world, original), original)),
+        *((f"attack: {name}", f"{db:.1f} dB ({none})", _grey(_stretched(x, original), original)) for name, (x, db) in rest[:2]),
+        ("tier preview", "code map 1", _grey(views["preview"].pixels[0, ..., 0], original)),
+        ("tier diagnostic", "all code maps", _grey(views["diagnostic"].pixels[0, ..., 0], original)),
+        ("tier original", "the file itself", _grey(views["original"].pixels[0, ..., 0], original)),
         ("diagnostic - original", "difference, 8 x", _difference(views["diagnostic"], original)),
     ]
     sheet = Pillow.new("L", (4 * _CELL, 2 * (_CELL + _CAPTION)), 255)
@@ -121,10 +142,17 @@ def _picture(path: Path, original: Image, views: dict[str, Image], attacks: list
     sheet.save(path)
 
 
+def _stretched(picture: np.ndarray, original: Image) -> np.ndarray:
+    """With the mean and the spread of the original, so that what there is can be seen."""
+    frame = original.pixels[0, ..., 0]
+    mean, spread = frame.mean(), frame.std()
+    return np.asarray(mean + (picture - picture.mean()) * (spread / max(float(picture.std()), 1e-12)))
+
+
 def _grey(pixels: np.ndarray, original: Image) -> np.ndarray:
     """On the grey scale of the original, so that views compare."""
     low, high = float(original.pixels.min()), float(original.pixels.max())
-    return np.clip((pixels[..., 0] - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    return np.clip((pixels - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
 
 
 def _difference(restored: Image, original: Image) -> np.ndarray:

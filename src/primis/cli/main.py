@@ -232,6 +232,53 @@ def inspect(
 
 
 @app.command()
+def audit(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json.")],
+    originals: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the release was shared from. [default: judged by the restored images]"),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV with columns file, and label or patient: what an attacker may want to read."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of training, for each attacker's network. [default: some minutes in all]")
+    ] = None,
+    model: Annotated[
+        list[Path], typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated.")
+    ] = [],  # noqa: B006
+    owner: _Owner = None,
+) -> None:
+    """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
+    from primis.cli.progress import audit_bar
+    from primis.evaluation.attacks.protocol import MINUTES
+    from primis.evaluation.audit import audit as attack
+    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
+    from primis.sharing.release import Release
+
+    if out.exists():
+        raise OutputError(f'"{out}" exists, expected a new folder')
+    if steps is not None:
+        _between("steps", steps, 1, 10**6)
+    kept = out.with_name(out.name + PARTIAL)
+    budget = replace(MINUTES, steps=steps or MINUTES.steps)
+    with audit_bar() as progress:
+        report = attack(
+            Release(release), _signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
+            kept=kept, progress=progress,
+        )  # fmt: skip
+    report.write(kept / "report")
+    finish_folder(kept / "report", out)
+    remove_folder(kept)
+    typer.echo(report.summary())
+    typer.echo(f'report: "{out / "index.html"}"')
+    if report.broken or report.blind:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, or a table (CSV) with columns file, split.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
@@ -304,7 +351,12 @@ def main() -> None:
             sys.exit(2)  # no command: its help was shown
         _fail(message, 2, None, f"{command} --help lists what it takes")
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = {"share": "where it stopped", "restore": "where it stopped", "train": "from its last checkpoint, if it had one"}
+        goes_on = {
+            "share": "where it stopped",
+            "restore": "where it stopped",
+            "train": "from its last checkpoint, if it had one",
+            "audit": "after the last attack that was done",
+        }
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = f"the same command again goes on {goes_on[command]}" if command in goes_on else None
         _fail("interrupted", _INTERRUPTED, None, hint)

@@ -50,6 +50,14 @@ def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], No
         yield Shown(), lambda done, total: progress.update(task, completed=done, total=total, description="tables of the coder")
 
 
+@contextmanager
+def audit_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what is being done and how far it is."""
+    with bar() as progress:
+        task = progress.add_task("audit", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
 class Report:
     """Shows results as they come; `finish` exits with 1 if an image failed."""
 

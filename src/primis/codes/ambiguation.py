@@ -4,9 +4,10 @@
     Z   = Z_p on the support                                        purify
 
 What hides is which entries are true; everything about the decoys is therefore drawn to look like the
-true ones: how many fall on an atom follows how many true entries it has, and their values are drawn
-from the true values of the same atom. How little that hides from an attacker who has the encoder is
-measured in docs/threat-model.md; it is never called safe.
+true ones: how many fall on an atom follows how many true entries it has, their values are drawn
+from the true values of the same atom, and where they lie follows how likely an entry is there, given the
+true ones (`odds`, from the coder's model). How little that hides from an attacker who has the encoder is
+measured (docs/evaluation.md); it is never called safe.
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ Draw = Callable[[int], bytes]
 """n -> n random bytes. `secrets.token_bytes` everywhere but in test vectors."""
 
 
-def ambiguate(levels: np.ndarray, decoys: int, *, draw: Draw = secrets.token_bytes) -> np.ndarray:
+def ambiguate(levels: np.ndarray, decoys: int, *, odds: np.ndarray | None = None, draw: Draw = secrets.token_bytes) -> np.ndarray:
     """Z_p: levels (..., LM, h, w) with `decoys` more non-zeros, none of them on the support.
 
-    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros.
+    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros. odds: natural logarithm
+    of how likely each place is to be chosen, beside others of its atom; all alike by default.
     Raises ValueError outside that range.
     """
     flat = np.moveaxis(levels, -3, 0).reshape(levels.shape[-3], -1)  # (LM, positions)
     room = flat.shape[1] - np.count_nonzero(flat, axis=1)
     if not 0 <= decoys <= room.sum():
         raise ValueError(f"decoys is {decoys}, expected 0..{room.sum()}")
+    likely = None if odds is None else np.moveaxis(odds, -3, 0).reshape(flat.shape)
     public = flat.copy()
     shares = share_out(decoys, np.count_nonzero(flat, axis=1), room)
     for atom in np.flatnonzero(shares):
         free = np.flatnonzero(flat[atom] == 0)
-        chosen = free[choose(len(free), int(shares[atom]), draw)]
+        count = int(shares[atom])
+        chosen = free[choose(len(free), count, draw) if likely is None else choose_likely(likely[atom, free], count, draw)]
         values = _values_like(flat, int(atom))
         public[atom, chosen] = values[_below(len(values), len(chosen), draw)]
     shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])
@@ -81,6 +85,16 @@ def choose(n: int, k: int, draw: Draw) -> np.ndarray:
         _, first = np.unique(sequence, return_index=True)
         chosen = sequence[np.sort(first)][:k]
     return np.sort(chosen)
+
+
+def choose_likely(odds: np.ndarray, k: int, draw: Draw) -> np.ndarray:
+    """A random set of k of the places, drawn one after the other without return, each with a chance in proportion to exp(odds).
+
+    By the largest of odds + Gumbel noise, which comes to the same (Efraimidis and Spirakis, 2006).
+    """
+    uniform = (np.frombuffer(draw(8 * len(odds)), "<u8") >> np.uint64(11)).astype(np.float64) + 0.5
+    key = odds - np.log(-np.log(uniform / 2.0**53))
+    return np.sort(np.argpartition(-key, k - 1)[:k]) if k < len(odds) else np.arange(len(odds))
 
 
 def _values_like(flat: np.ndarray, atom: int) -> np.ndarray:

@@ -45,6 +45,11 @@ def choose(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> 
     return SparseCode(levels.reshape(z.shape), threshold)
 
 
+def entry_odds(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
+    """How likely each place is to have an entry, given those of levels (c, LM, h, w) around it: natural logarithm, float32."""
+    return np.stack([-np.log(2) * _prices(plane, layout, model) for plane in levels]).astype(np.float32)
+
+
 def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """Levels of magnitudes in thresholds: zero where an entry is not worth its bits."""
     steps = np.floor(size)

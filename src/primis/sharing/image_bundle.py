@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
-from primis.codes.choice import TILE
+from primis.codes.choice import TILE, entry_odds
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
 from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
@@ -154,14 +154,43 @@ def decode_image(
         raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
     info = _unseal_info(header, parts, image_secrets["preview"])
     pixels = np.empty((geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"])
+    opened = 1 if tier == "preview" else None
+    for frame, (code, scale) in enumerate(_codes(header, parts, image_secrets, tier, codec, info)):
+        pixels[frame] = codec.decode(code, scale, pixels.shape[1:3], pixels.dtype, opened)
+    image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], info["spacing_mm"])
+    return image, sum(len(parts[n]) for n in ("info", "index", "public", "supports"))
+
+
+def open_codes(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], codec: Codec
+) -> list[tuple[SparseCode, Scale]]:
+    """The true code Z of each frame and the range of its grey levels, for those who may open tier diagnostic."""
+    info = _unseal_info(header, parts, image_secrets["preview"])
+    return list(_codes(header, parts, image_secrets, "diagnostic", codec, info))
+
+
+def plain_records(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]
+) -> list[tuple[range, tuple[int, slice, slice], bytes, bytes, bytes]]:
+    """What lies behind the seals of the first frame, for those who try to break them: atoms and tile of each index record,
+    the record, its stream of supports and, at level `keyed`, its values."""
+    plain, keyed = [], header.settings.protection == "keyed"
+    for number, ((atoms, tile), secret) in enumerate(zip(_runs(header), _tile_secrets(header, image_secrets, 0), strict=True)):
+        record = at, length, _, stream_at, stream_length = _unseal_record(header, parts, secret, number)
+        sealed = parts["supports"][stream_at : stream_at + stream_length]
+        stream = unseal(sealed, secret, "supports", header.binding) if sealed else b""
+        values = mask(parts["public"][at : at + length], secret) if keyed else b""
+        plain.append((atoms, tile, _RECORD.pack(*record), stream, values))
+    return plain
+
+
+def _codes(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], tier: str, codec: Codec, info: dict[str, Any]
+) -> Iterator[tuple[SparseCode, Scale]]:
     plain = _read_plain(header, parts) if header.settings.protection == "sca" else None
     for frame, (low, high, threshold) in enumerate(info["frames"]):
         levels = _open_code(header, parts, image_secrets, frame, tier, codec, plain[frame] if plain else None)
-        opened = 1 if tier == "preview" else None
-        code = SparseCode(levels, threshold, codec.offset)
-        pixels[frame] = codec.decode(code, Scale(low, high), pixels.shape[1:3], pixels.dtype, opened)
-    image = Image(pixels, info["bit_depth"], info["photometric"], info["kind"], info["spacing_mm"])
-    return image, sum(len(parts[n]) for n in ("info", "index", "public", "supports"))
+        yield SparseCode(levels, threshold, codec.offset), Scale(low, high)
 
 
 def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_id: str) -> bytes:
@@ -244,7 +273,8 @@ def _encode_streams(code: SparseCode, header: Header, codec: Codec, draw: Draw) 
     if header.settings.protection == "keyed":
         coded = (encode_code(code.levels[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header))
         return [_Streams(support, values, nothing) for support, values in coded]
-    z_p = ambiguate(code.levels, header.slots - int(np.count_nonzero(code.levels)), draw=draw)
+    odds = entry_odds(code.levels, layout, tables)
+    z_p = ambiguate(code.levels, header.slots - int(np.count_nonzero(code.levels)), odds=odds, draw=draw)
     supports = (
         encode_support(code.levels[c][:, y, x], z_p[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header)
     )

@@ -1,88 +1,140 @@
-"""The simplest attacks: no training, the public code and the stolen decoder.
-
-An attack proposes a support; `judge` decodes it and scores it. The judge is generous: the attacker is
-given the scale that it lacks, as the best affine fit to the original. What remains is structure.
-"""
+"""Attacks that need no network: the public code and the stolen decoder, and what anyone can count with the encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from primis.codec import Codec, Scale
-from primis.codes.ambiguation import purify
-from primis.codes.sparse import SparseCode
-from primis.evaluation.fidelity import psnr
+from primis.evaluation.attacks.protocol import Holds, ImageAttack, SupportAttack, View, World
 
-Attack = Callable[[np.ndarray, int], np.ndarray]
-"""(public code (c, LM, h, w), how many entries are true) -> proposed support, bool."""
+_LEVELS = 9  # sizes 1 .. 8, and all above together
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What an attack reached. psnr: of the best fit, in dB. picture: what the attacker sees, stretched
-    to the mean and the spread of the original, in its grey levels."""
-
-    name: str
-    picture: np.ndarray
-    psnr: float
-
-
-def everything(public: np.ndarray, entries: int) -> np.ndarray:
+class Everything(ImageAttack):
     """Take the public code as it is."""
-    return public != 0
+
+    name = "public code, decoded"
+    holds = Holds.DECODER
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        return world.decode(view.public)
 
 
-def largest(public: np.ndarray, entries: int) -> np.ndarray:
-    """Keep the largest magnitudes (the paper's adversary)."""
-    magnitude = np.abs(public.astype(np.int32))
-    bar = np.partition(magnitude, magnitude.size - entries, axis=None)[magnitude.size - entries]
-    return magnitude >= max(int(bar), 1)
+class Largest(SupportAttack):
+    """Keep the largest values: the paper's adversary."""
+
+    name = "largest values"
+    source = "Shiri et al. 2024, section 2.5"
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        return np.abs(view.public.astype(np.float32))
 
 
-def smallest(public: np.ndarray, entries: int) -> np.ndarray:
-    """Keep the smallest magnitudes: finds decoys that were drawn too large."""
-    magnitude = np.where(public != 0, np.abs(public.astype(np.int32)), 1 << 20)
-    return magnitude <= np.partition(magnitude, entries - 1, axis=None)[entries - 1]
+class Smallest(SupportAttack):
+    """Keep the smallest values: finds decoys that were drawn too large."""
+
+    name = "smallest values"
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        return -np.abs(view.public.astype(np.float32))
 
 
-def coarse_atoms(public: np.ndarray, entries: int) -> np.ndarray:
+class CoarseAtoms(SupportAttack):
     """Keep the coarsest atoms, which true entries prefer."""
-    order = np.broadcast_to(np.arange(public.shape[1])[None, :, None, None], public.shape)
-    rank = np.where(public != 0, order, 1 << 20)
-    return rank <= np.partition(rank, entries - 1, axis=None)[entries - 1]
+
+    name = "coarsest atoms"
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        return np.broadcast_to(-np.arange(len(view.public), dtype=np.float32)[:, None, None], view.public.shape)
 
 
-SIMPLE: dict[str, Attack] = {
-    "public code, decoded": everything,
-    "largest values": largest,
-    "smallest values": smallest,
-    "coarsest atoms": coarse_atoms,
-}
+class Frequency(SupportAttack):
+    """How often each atom of each position is a true entry where it is public, in images of the attacker's own."""
+
+    name = "frequency of atoms"
+    holds = Holds.ENCODER
+
+    def fit(self, world: World) -> None:
+        self._odds = prior_odds(world)
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        return self._odds
 
 
-def judge(name: str, public: np.ndarray, original: np.ndarray, entries: int, codec: Codec, data_range: float) -> Verdict:
-    """Run one attack on the public code of a frame and score it against the original (H, W, c)."""
-    code = SparseCode(purify(public, SIMPLE[name](public, entries)), 1.0)
-    peak = float(np.abs(code.levels).max()) or 1.0
-    code = SparseCode(code.levels, 1 / peak)
-    guess = codec.decode(code, Scale(-(1 << 15), (1 << 15) - 1), original.shape[:2], np.dtype(np.float64))
-    spread = original.std() / max(float(guess.std()), 1e-12)
-    picture = original.mean() + spread * (guess - guess.mean())
-    return Verdict(name, picture, psnr(original, _best_fit(guess, original), data_range))
+class Likelihood(SupportAttack):
+    """Naive Bayes for each entry: atom and position, the size of its value, how many public entries lie around."""
+
+    name = "likelihood of each entry"
+    holds = Holds.ENCODER
+
+    def fit(self, world: World) -> None:
+        self._odds = prior_odds(world)
+        counts = np.ones((2, _LEVELS, len(self._odds)))
+        around = np.ones((2, _LEVELS, len(self._odds)))
+        for case in world.train:
+            view = world.again(case)
+            size, near = _size(view.public), _around(view.public)
+            for true, kept in enumerate(((view.public != 0) & (case.levels == 0), case.levels != 0)):
+                atoms = np.nonzero(kept & (view.public != 0))[0]
+                np.add.at(counts[true], (size[kept & (view.public != 0)], atoms), 1)
+                np.add.at(around[true], (near[kept & (view.public != 0)], atoms), 1)
+        self._of_size, self._of_around = (np.log(c[1] / c[1].sum(0)) - np.log(c[0] / c[0].sum(0)) for c in (counts, around))
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        atom = np.arange(len(view.public))[:, None, None]
+        return self._odds + self._of_size[_size(view.public), atom] + self._of_around[_around(view.public), atom]
 
 
-def floor(original: np.ndarray, data_range: float) -> Verdict:
-    """No code at all: the one grey level nearest to the original, given to the attacker as well."""
-    flat = np.full(original.shape, original.mean())
-    return Verdict("no code: one grey level", flat, psnr(original, flat, data_range))
+@lru_cache(maxsize=2)
+def prior_odds(world: World) -> np.ndarray:
+    """(LM, h, w) float32: log odds that a public entry is true, by atom, and by position as far as that is seen often."""
+    true, public = np.zeros((2, *world.test[0].levels.shape))
+    for case in world.train:
+        view = world.again(case)
+        there = view.public != 0
+        public += there
+        true += there & (case.levels != 0)
+    atom = (true.sum((1, 2), keepdims=True) + 1) / (public.sum((1, 2), keepdims=True) + 2)
+    share = (true + 8 * atom) / (public + 8)
+    share = np.clip(share, 1e-4, 1 - 1e-4)
+    return np.log(share / (1 - share)).astype(np.float32)
 
 
-def _best_fit(guess: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """a + b guess with the least squared error; the attacker is not told more than these two numbers."""
-    centred = guess - guess.mean()
-    power = float(np.sum(centred**2))
-    slope = float(np.sum(centred * (original - original.mean()))) / power if power else 0.0
-    return original.mean() + slope * centred
+def _size(public: np.ndarray) -> np.ndarray:
+    return np.clip(np.abs(public.astype(np.int32)), 1, _LEVELS) - 1
+
+
+def _around(public: np.ndarray) -> np.ndarray:
+    """How many of the 8 positions around have this atom too, 0 to 8."""
+    there = np.pad(public != 0, ((0, 0), (1, 1), (1, 1))).astype(np.int64)
+    h, w = public.shape[1:]
+    total = sum(there[:, y : y + h, x : x + w] for y in range(3) for x in range(3))
+    return total - there[:, 1 : 1 + h, 1 : 1 + w]
+
+
+class Twice(SupportAttack):
+    """The same image shared in two releases: what both have is true.
+
+    The averaging that broke InstaHide, in its simplest form: other noise over the same content.
+    """
+
+    name = "the same image shared twice"
+    source = "Carlini et al. 2021 (InstaHide)"
+    holds = Holds.CODES
+
+    def __init__(self, seconds: Sequence[tuple[View, View]]) -> None:
+        """seconds: each view with that of another sharing of the same image."""
+        self._other = {id(view): other for view, other in seconds}
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        other = self._other[id(view)].public
+        return ((view.public == other) & (other != 0)).astype(np.float32)
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        return world.decode(np.where(self.score(world, view) > 0, view.public, 0))
+
+
+SIMPLE: tuple[type[SupportAttack], ...] = (Largest, Smallest, CoarseAtoms)
+COUNTED: tuple[type[SupportAttack], ...] = (Frequency, Likelihood)

@@ -1,0 +1,192 @@
+"""Scores what attacks propose, against floors that the same attack sets itself.
+
+An image: the judge grants brightness and contrast (the best affine fit), so what counts is structure. Its floors are
+the mean training image and the same attack's guess from *another* image's bundle: whatever it knows without the
+right code, the floor knows too. At level `keyed` own and other bundles are alike, so an attack that gains is
+evidence of a leak, however clever it is. Besides, over all pairs of images: does a guess fit its own image better?
+
+Supports: the area under the ROC curve of true against decoy among public entries, less what another image's code
+gives by the prior alone. Links: the share of right first choices. Labels: area under the ROC curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from primis.evaluation.attacks.protocol import ImageAttack, LabelAttack, LinkAttack, SupportAttack, World
+from primis.evaluation.fidelity import best_fit, fidelity, psnr
+from primis.evaluation.statistics import Estimate, auc_of, matching_p, mean_of, own_over_others, share_of
+
+MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
+"""What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
+
+DOUBT, LOOKS = 0.01, 60
+"""How often a release in which nothing is to be found may be blamed; no more gains than LOOKS share it (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much an attack beats chance or its floor. what: the measure; unit: a key of MARGINS; chance: what
+    knowing nothing gives; estimate: with its 95 % interval; p: the chance of as much where there is nothing."""
+
+    what: str
+    unit: str
+    chance: float
+    estimate: Estimate
+    p: float
+
+    @property
+    def found(self) -> bool:
+        """Whether it is beyond the margin and beyond doubt."""
+        return self.p < DOUBT / LOOKS and self.estimate.value > self.chance + MARGINS[self.unit]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one attack reached. figures: what tables show, by name; note: what a reader must know besides."""
+
+    attack: str
+    kind: str
+    source: str
+    holds: str
+    gains: tuple[Gain, ...]
+    figures: dict[str, Estimate] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the attacker learned something of the images."""
+        return any(gain.found for gain in self.gains)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"broken": self.broken, "gains": [asdict(g) | {"found": g.found} for g in self.gains]}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Finding:
+        """Inverse of `as_dict`."""
+        gains = [Gain(g["what"], g["unit"], g["chance"], Estimate(**g["estimate"]), g["p"]) for g in body["gains"]]
+        figures = {name: Estimate(**figure) for name, figure in body["figures"].items()}
+        rest = {name: body[name] for name in ("attack", "kind", "source", "holds", "note")}
+        return cls(gains=tuple(gains), figures=figures, **rest)
+
+
+def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.ndarray]]:
+    """Also returns the guesses, each fitted to its image, for pictures."""
+    guesses = _each(attack.name, world, lambda view: attack.guess(world, view))
+    shown = [best_fit(guess, case.pixels) for guess, case in zip(guesses, world.test, strict=True)]
+    table = psnr_table(guesses, world)
+    own, n = np.diag(table), len(table)
+    other = (table.sum(axis=0) - own) / max(n - 1, 1)
+    flat = np.array([psnr(c.pixels, best_fit(world.mean_image, c.pixels), c.full) for c in world.test])
+    best = flat if flat.mean() >= other.mean() else other
+    measures = [fidelity(case.pixels, fit, case.full) for case, fit in zip(world.test, shown, strict=True)]
+    figures = {name: mean_of([getattr(m, name) for m in measures]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    figures |= {
+        "floor: mean image": mean_of(flat),
+        "floor: another image's code": mean_of(other),
+        "gain over the best without the code": mean_of(own - best),
+    }
+    p = matching_p(table)
+    gains = [Gain("PSNR over the same attack on another image's code", "dB", 0.0, mean_of(own - other), p),
+             Gain("own image told from another's", "AUC", 0.5, own_over_others(table), p)]  # fmt: skip
+    if isinstance(attack, SupportAttack):
+        area, share = _support(attack, world)
+        gains.append(area)
+        figures |= share
+    return Finding(attack.name, "image", attack.source, attack.holds, tuple(gains), figures), shown
+
+
+def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:
+    """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image j (column)."""
+    rows, columns = (np.stack([_unit(image) for image in images]) for images in (guesses, [c.pixels for c in world.test]))
+    likeness = np.clip((rows @ columns.T).astype(np.float64), 0, 1)
+    variance = np.array([case.pixels.astype(np.float64).var() for case in world.test])
+    full = np.array([case.full for case in world.test])
+    table: np.ndarray = 10 * np.log10(full**2 / np.maximum(variance * (1 - likeness**2), 1e-6))
+    return table
+
+
+def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarray]) -> Finding:
+    """candidates: for each of the first views, the image that belongs to it, as the attacker has it."""
+    score = attack.score(world, [case.view for case in world.test[: len(candidates)]], candidates)
+    n = len(candidates)
+    hits = round(sum(_first_choice(row, own) for own, row in enumerate(score)))
+    p = float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
+    gain = Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)
+    figures = {"own image told from another's": own_over_others(score)}
+    return Finding(attack.name, "link", attack.source, attack.holds, (gain,), figures)
+
+
+def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None = None) -> Finding:
+    """ceiling: scores by the same reader of the authorised codes."""
+    scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
+    labels = np.array([case.label == attack.positive for case in world.test])
+    figures = {} if ceiling is None else {"ceiling: the authorised code": auc_of(ceiling, labels)}
+    return Finding(attack.name, "label", attack.source, attack.holds, (told_apart(attack.positive, scores, labels),), figures)
+
+
+def told_apart(what: str, scores: np.ndarray, labels: np.ndarray) -> Gain:
+    """Two groups by their scores: area under the ROC curve, and Mann and Whitney's test."""
+    p = float(stats.mannwhitneyu(scores[labels], scores[~labels], alternative="greater").pvalue)
+    return Gain(f"{what} told from others", "AUC", 0.5, auc_of(scores, labels), p)
+
+
+def counted(attack: str, holds: str, what: str, hits: int, trials: int, note: str = "") -> Finding:
+    """An attack of which a single success is one too many."""
+    gain = Gain(what, "count", 0.0, Estimate(hits, hits, hits, trials), 0.0 if hits else 1.0)
+    return Finding(attack, "count", "", holds, (gain,), {}, note)
+
+
+def _each(name: str, world: World, call: Any) -> list[Any]:
+    out = []
+    for number, case in enumerate(world.test):
+        world.report(f"{name}: judged", number, len(world.test))
+        out.append(call(case.view))
+    return out
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    """Zero mean and unit norm, flat; a flat image stays zero."""
+    flat = image.astype(np.float32).ravel()
+    flat = flat - flat.mean(dtype=np.float64).astype(np.float32)
+    return flat / max(float(np.linalg.norm(flat)), 1e-9)
+
+
+def _support(attack: SupportAttack, world: World) -> tuple[Gain, dict[str, Estimate]]:
+    own, less, share, chance, n = [], [], [], [], len(world.test)
+    for i, case in enumerate(world.test):
+        score, there = attack.score(world, case.view), case.view.public != 0
+        true, other = case.levels[there] != 0, world.test[(i + 1) % n].levels[there] != 0
+        areas = [auc_of_scores(score[there], labels) for labels in (true, other)]
+        own.append(areas[0])
+        less.append(0.5 + areas[0] - areas[1])
+        count = int(true.sum())
+        share.append(float(true[np.argsort(-score[there], kind="stable")[:count]].mean()) if count else 0.0)
+        chance.append(float(true.mean()))
+    figures = {"support AUC": mean_of(own), "support AUC beyond the prior": mean_of(less)}
+    if world.open_code:
+        figures |= {"support recovered": mean_of(share), "chance": mean_of(chance)}
+    what, areas_ = (
+        ("true entries told from decoys", own) if world.open_code else ("true entries told from others, beyond the prior", less)
+    )
+    p = float(stats.ttest_1samp(areas_, 0.5, alternative="greater").pvalue) if np.ptp(areas_) else float(areas_[0] <= 0.5)
+    return Gain(what, "AUC", 0.5, mean_of(areas_), p), figures
+
+
+def auc_of_scores(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve; 0.5 where a class is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else 0.5
+
+
+def _first_choice(row: np.ndarray, own: int) -> float:
+    """1 if the own candidate has the highest score, a part of it where several share it."""
+    best = row == row.max()
+    return float(best[own]) / float(best.sum())

@@ -1,0 +1,95 @@
+"""What a code tells of the patient without any image: a reader trained on codes whose label is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from primis.evaluation.attacks.protocol import Case, Holds, LabelAttack, View, World, code_planes
+
+_REGIONS = 4
+
+
+class Reader(LabelAttack):
+    """Sums over regions of the planes that networks read, and a logistic regression with its strength chosen by folds."""
+
+    holds = Holds.PAIRS
+
+    def __init__(self, positive: str) -> None:
+        self.positive = positive
+        self.name = f"{positive}, read from the code"
+
+    def fit(self, world: World) -> None:
+        cases = [case for case in world.train if case.label is not None]
+        self._model = _fit([_sums(world.planes(world.again(case))) for case in cases], [c.label == self.positive for c in cases])
+
+    def score(self, world: World, view: View) -> float:
+        return _score(self._model, _sums(world.planes(view)))
+
+    def ceiling(self, world: World) -> np.ndarray:
+        """Scores of the judged cases by the same reader with the true codes, learned and read: (n,)."""
+        cases = [case for case in world.train if case.label is not None]
+        model = _fit([_sums(code_planes(case.levels)) for case in cases], [case.label == self.positive for case in cases])
+        return np.array([_score(model, _sums(code_planes(case.levels))) for case in world.test])
+
+
+class PictureReader(Reader):
+    """The same from the image that another attack made of the code."""
+
+    def __init__(self, positive: str, guess: Callable[[View], np.ndarray], of: str) -> None:
+        super().__init__(positive)
+        self._guess = guess
+        self.name = f"{positive}, read from what the {of} sees"
+
+    def fit(self, world: World) -> None:
+        cases = [case for case in world.train if case.label is not None]
+        self._model = _fit([self._small(case.view) for case in cases], [case.label == self.positive for case in cases])
+
+    def score(self, world: World, view: View) -> float:
+        return _score(self._model, self._small(view))
+
+    def _small(self, view: View) -> np.ndarray:
+        image = self._guess(view)
+        side = max(1, min(image.shape) // 32)
+        h, w = (length // side * side for length in image.shape)
+        small = image[:h, :w].reshape(h // side, side, w // side, side).mean(axis=(1, 3))
+        return ((small - small.mean()) / max(float(small.std()), 1e-9)).ravel()
+
+
+def positive_class(cases: Sequence[Case]) -> str | None:
+    """The rarer of two labels, if the cases have two (more: the most frequent against all others)."""
+    labels = [case.label for case in cases if case.label]
+    found = sorted(set(labels), key=labels.count)
+    if len(found) < 2:
+        return None
+    return found[0] if len(found) == 2 else found[-1]
+
+
+def _sums(planes: np.ndarray) -> np.ndarray:
+    """Mean and mean size of each plane in each of 4 x 4 regions."""
+    c, h, w = planes.shape
+    rows, columns = (np.linspace(0, side, _REGIONS + 1).astype(int)[:-1] for side in (h, w))
+    parts = []
+    for part in (planes, np.abs(planes)):
+        sums = np.add.reduceat(np.add.reduceat(part, np.unique(rows), axis=1), np.unique(columns), axis=2)
+        parts.append(sums.reshape(c, -1))
+    return np.concatenate(parts, axis=1).ravel().astype(np.float32)
+
+
+def _fit(features: list[np.ndarray], labels: list[bool]) -> Any:
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    few = min(40, len(features) // 2)
+    folds = max(2, min(5, sum(labels), len(labels) - sum(labels)))
+    chosen = GridSearchCV(LogisticRegression(max_iter=500), {"C": np.logspace(-4, 1, 6)}, cv=folds, scoring="roc_auc")
+    return make_pipeline(StandardScaler(), PCA(few, random_state=0), chosen).fit(np.stack(features), np.array(labels))
+
+
+def _score(model: Any, features: np.ndarray) -> float:
+    return float(model.decision_function(features[None])[0])

@@ -1,0 +1,117 @@
+"""Whose code is this? An attacker who has candidate images, or other codes, and the encoder.
+
+Also the break of NeuraCrypt (Carlini et al. 2021): all candidates and all codes at hand, matched one to one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+
+from primis.codes.sparse import top_s, top_s_of_maps
+from primis.evaluation.attacks.protocol import Case, Holds, LinkAttack, View, World
+
+_SHIFTS = (-8, 0, 8)
+_ATOMS = 64
+
+
+class Encoded(LinkAttack):
+    """Encode each candidate as the owner would; the likeliest is the one whose entries the code has, with their signs.
+
+    shifts: candidates are tried at these displacements too, in pixels, for images that were not cropped alike.
+    """
+
+    name = "linkage: encode the candidates"
+    holds = Holds.ENCODER
+
+    def __init__(self, shifts: Sequence[int] = (0,)) -> None:
+        self._shifts = list(product(shifts, shifts))
+
+    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+        public = np.stack([np.sign(view.public).ravel() for view in views]).astype(np.float32)
+        density = np.maximum((public != 0).reshape(len(views), len(views[0].public), -1).mean(axis=(0, 2)), 1e-4)
+        weight = np.repeat(-np.log(density), public.shape[1] // len(density)).astype(np.float32)
+        best = np.full((len(views), len(candidates)), -np.inf)
+        for number, candidate in enumerate(candidates):
+            world.report(self.name, number, len(candidates))
+            for down, right in self._shifts:
+                moved = np.roll(candidate, (down, right), (0, 1))
+                signs = np.sign(_encode(world, moved)).ravel() * weight
+                best[:, number] = np.maximum(best[:, number], public @ signs / max(float(np.linalg.norm(signs)), 1e-9))
+        return best
+
+
+class Matched(Encoded):
+    """The same scores, then the best matching of all codes with all candidates."""
+
+    name = "matching all codes with all images"
+    source = "Carlini et al. 2021 (NeuraCrypt)"
+
+    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(super().score(world, views, candidates), maximize=True)
+        chosen = np.zeros((len(views), len(candidates)))
+        chosen[rows, columns] = 1
+        return chosen
+
+
+def altered(kind: str, case: Case, rng: np.random.Generator) -> np.ndarray:
+    """The image of a case as an attacker may have it, (H, W) in units of its range: plain, or altered on its way."""
+    return ALTERATIONS[kind](case.normal, rng)
+
+
+def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    from PIL import Image as Pillow
+
+    out = io.BytesIO()
+    Pillow.fromarray(np.round((image + 0.5) * 255).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=50)
+    return (np.asarray(Pillow.open(out), np.float32) / 255 - 0.5).astype(np.float32)
+
+
+def _resized(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    from PIL import Image as Pillow
+
+    whole = Pillow.fromarray(image)
+    half = whole.resize((image.shape[1] // 2, image.shape[0] // 2), Pillow.Resampling.BOX)
+    return np.asarray(half.resize((image.shape[1], image.shape[0]), Pillow.Resampling.BICUBIC), np.float32)
+
+
+ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "as it is": lambda image, rng: image,
+    "JPEG, quality 50": _jpeg,
+    "noise, sd 5 % of the range": lambda image, rng: (image + rng.normal(0, 0.05, image.shape)).astype(np.float32),
+    "shifted by 8 pixels": lambda image, rng: np.roll(image, (8, 8), (0, 1)),
+    "gamma 1.5": lambda image, rng: (np.clip(image + 0.5, 0, 1) ** 1.5 - 0.5).astype(np.float32),
+    "halved and doubled in size": _resized,
+}
+
+
+def attack_for(kind: str) -> Encoded:
+    """The linkage that suits an alteration: only a shift is worth the time of trying displacements."""
+    attack = Encoded(_SHIFTS if kind.startswith("shifted") else (0,))
+    attack.name = f"linkage: the image {kind}"
+    return attack
+
+
+def patient_likeness(cases: Sequence[Case]) -> np.ndarray:
+    """(n, n): how alike two public codes are in their coarser atoms."""
+    rows = np.stack([np.sign(case.view.public[:_ATOMS]).ravel() for case in cases]).astype(np.float32)
+    rows -= rows.mean(axis=0)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    likeness: np.ndarray = rows @ rows.T
+    return likeness
+
+
+def _encode(world: World, image: np.ndarray) -> np.ndarray:
+    """Levels (LM, h, w) of an attacker's own image, plain top-S."""
+    preset = world.codec.preset
+    pad = [(0, -side % preset.stride) for side in image.shape]
+    z = world.codec.analyse(np.pad(image.astype(np.float32), pad, mode="edge")[None])
+    entries = world.settings.sparsity * z.shape[2] * z.shape[3]
+    if preset.per_position:
+        return top_s_of_maps(z, preset.code_maps, max(1, int(world.settings.sparsity) // preset.code_maps)).levels[0]
+    return top_s(z, round(entries)).levels[0]

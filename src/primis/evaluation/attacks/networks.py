@@ -1,0 +1,208 @@
+"""Attackers that learn. All of them start at the prior and learn what the code adds to it.
+
+Marker       planes (C,h,w) -> log odds that each entry is true (LM,h,w)                      learned support recovery
+Iterated     Marker, then decode, encode, and keep what agrees, a few times
+Regressor    planes (C,h,w) -> image (H,W), directly
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from primis.evaluation.attacks.protocol import Holds, ImageAttack, SupportAttack, View, World
+from primis.evaluation.attacks.simple import prior_odds
+from primis.network.autoencoder import Residual
+
+Batch = tuple[Tensor, ...]
+_ROUNDS = 3
+_BLOCKS = 3
+_RATE = 2e-3
+
+
+def device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(
+    modules: list[nn.Module], losses: Callable[..., Iterator[Tensor]], batches: Callable[[], Batch], world: World, name: str,
+    *, rate: float = _RATE, decay: float = 0.0, steps: int | None = None,
+) -> None:  # fmt: skip
+    """Adam with half a cosine. losses: yields one loss for each module in turn; each steps its own optimiser."""
+    steps = steps or world.budget.steps
+    optimisers = [torch.optim.Adam(module.parameters(), rate, weight_decay=decay) for module in modules]
+    falls = [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) for optimiser in optimisers]
+    for module in modules:
+        module.to(device()).train()
+    for step in range(steps):
+        world.report(name, step, steps)
+        batch = tuple(tensor.to(device()) for tensor in batches())
+        for module, optimiser, fall, loss in zip(modules, optimisers, falls, losses(*batch), strict=True):
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimiser.step()
+            fall.step()
+    for module in modules:
+        module.eval()
+
+
+def seeded(world: World, name: str) -> np.random.Generator:
+    """The generator of an attack; seeds torch as well."""
+    rng = world.rng(name)
+    torch.manual_seed(int(rng.integers(1 << 31)))
+    return rng
+
+
+class Grid(nn.Module):
+    """(b, C, h, w) -> (b, out, h, w): 1 x 1, residual blocks, 1 x 1 that starts at zero."""
+
+    def __init__(self, channels: int, width: int, out: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 1)
+        self.blocks = nn.Sequential(*[Residual(width) for _ in range(_BLOCKS)])
+        self.leave = nn.Conv2d(width, out, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.leave(torch.relu(self.blocks(self.enter(x))))
+        return out
+
+
+class Marker(SupportAttack):
+    """A network that marks which public entries are true, trained on pairs that anyone with the encoder can make."""
+
+    name = "support network"
+    holds = Holds.ENCODER
+
+    def fit(self, world: World) -> None:
+        rng = seeded(world, self.name)
+        self._prior = torch.from_numpy(prior_odds(world))
+        self._net = Grid(2 * world.channels if world.open_code else world.channels, world.budget.width, len(self._prior))
+
+        def batches() -> Batch:
+            cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+            views = [world.again(case) for case in cases]
+            there = np.stack([view.public != 0 for view in views])
+            true = np.stack([case.levels != 0 for case in cases])
+            return self._read(world, views), torch.from_numpy(there), torch.from_numpy(true & there)
+
+        def losses(x: Tensor, there: Tensor, true: Tensor) -> Iterator[Tensor]:
+            logits = self._net(x) + self._prior.to(x.device)
+            yield nn.functional.binary_cross_entropy_with_logits(logits[there], true[there].float())
+
+        train([self._net], losses, batches, world, self.name)
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        with torch.inference_mode():
+            logits = self._net(self._read(world, [view]).to(device()))[0].cpu() + self._prior
+        found: np.ndarray = logits.numpy()
+        return found
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        """Each entry weighted by how likely it is true: nearer, in squared error, than the likeliest alone."""
+        return world.decode(view.public, _sigmoid(self.score(world, view)))
+
+    @staticmethod
+    def _read(world: World, views: list[View]) -> Tensor:
+        planes = torch.from_numpy(np.stack([world.planes(view) for view in views]))
+        return torch.cat([planes, (planes != 0).float()], 1) if world.open_code else planes
+
+
+class Iterated(Marker):
+    """The support network, then decode, encode again, and weigh each entry by how it agrees with what comes back."""
+
+    name = "support network, then decode and encode again"
+
+    def __init__(self, marker: Marker) -> None:
+        self._marker = marker
+
+    def fit(self, world: World) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self._rounds: list[LogisticRegression] = []
+        cases = world.train[: max(4, min(24, len(world.train)))]
+        views = [world.again(case) for case in cases]
+        scores = [self._marker.score(world, view) for view in views]
+        for number in range(_ROUNDS):
+            world.report(self.name, number, _ROUNDS)
+            features = [self._agreement(world, v, s) for v, s in zip(views, scores, strict=True)]
+            labels = [case.levels[view.public != 0] != 0 for case, view in zip(cases, views, strict=True)]
+            judge = LogisticRegression(max_iter=200).fit(np.concatenate(features), np.concatenate(labels))
+            self._rounds.append(judge)
+            scores = [self._rescored(view, judge, f) for view, f in zip(views, features, strict=True)]
+
+    def score(self, world: World, view: View) -> np.ndarray:
+        score = self._marker.score(world, view)
+        for judge in self._rounds:
+            score = self._rescored(view, judge, self._agreement(world, view, score))
+        return score
+
+    def _agreement(self, world: World, view: View, score: np.ndarray) -> np.ndarray:
+        """(public entries, features): the log odds, and how value and re-encoded coefficient compare, in steps."""
+        image = world.decode(view.public, _sigmoid(score))
+        stride = world.codec.preset.stride
+        pad = [(0, -side % stride) for side in image.shape]
+        z = world.codec.analyse(np.pad(image, pad, mode="edge")[None])[0] / world.step
+        there = view.public != 0
+        value = view.public[there] + world.codec.offset * np.sign(view.public[there])
+        back = np.clip(z[there], -64, 64) * np.sign(value)
+        size = np.abs(value)
+        parts = [score[there], back / size, np.minimum(np.abs(back - size), 8), np.minimum(size, 8), np.minimum(np.abs(back), 8)]
+        return np.stack([np.clip(part, -20, 20) for part in parts], axis=1)
+
+    @staticmethod
+    def _rescored(view: View, judge: object, features: np.ndarray) -> np.ndarray:
+        score = np.zeros(view.public.shape, np.float32)
+        score[view.public != 0] = judge.decision_function(features)  # type: ignore[attr-defined]
+        return score
+
+
+class Regressor(ImageAttack):
+    """A network from the code straight to the image, without the decoder."""
+
+    name = "network from code to image"
+    holds = Holds.ENCODER
+
+    def fit(self, world: World) -> None:
+        from primis.network.projection import dct_atoms
+
+        rng = seeded(world, self.name)
+        stride = world.codec.preset.stride
+        self._net = Grid(world.channels, 2 * world.budget.width, stride**2)
+        self._atoms = torch.from_numpy(dct_atoms(stride)).float()[:, None].to(device())
+        self._prior = torch.from_numpy(world.mean_image).to(device())
+        self._gain = nn.Parameter(torch.zeros(1, stride**2, 1, 1))
+        self._net.register_parameter("gain", self._gain)
+
+        def batches() -> Batch:
+            cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+            x = torch.from_numpy(np.stack([world.planes(world.again(case)) for case in cases]))
+            return x, torch.from_numpy(np.stack([case.normal for case in cases]))
+
+        def losses(x: Tensor, image: Tensor) -> Iterator[Tensor]:
+            yield nn.functional.mse_loss(self._image(x), image)
+
+        train([self._net], losses, batches, world, self.name)
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        with torch.inference_mode():
+            found: np.ndarray = self._image(torch.from_numpy(world.planes(view))[None].to(device()))[0].cpu().numpy()
+        return found
+
+    def _image(self, x: Tensor) -> Tensor:
+        """(b, C, h, w) -> (b, H, W): DCT coefficients, then pixels, added to the prior."""
+        q = self._net(x)
+        if x.shape[1] == q.shape[1]:  # an open code of frequencies: a gain for each leads most of the way
+            q = q + self._gain * x
+        pixels = nn.functional.conv_transpose2d(q, self._atoms, stride=self._atoms.shape[-1])[:, 0]
+        return self._prior + pixels[:, : self._prior.shape[0], : self._prior.shape[1]]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(x, -30, 30)))

@@ -1,0 +1,214 @@
+"""Attack a release with all that the suite has, within minutes, on its owner's own images.
+
+1  open the release with the owner's key: that is how the harness knows what is true
+2  one half of the images, by patient, is what the attackers own; they are judged on the other half
+3  controls that must be found broken: an audit whose attackers are blind is no audit
+4  every attack of the suite; a finding each, kept as it comes, so that a stopped audit goes on
+5  a page and a JSON, with a verdict for each attacker
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from primis.bundle.layout import Header, Settings
+from primis.codec import Codec
+from primis.errors import UsageError
+from primis.evaluation.attacks.controls import controls
+from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, World, open_case, share_case
+from primis.evaluation.attacks.suite import Job, Result, Store, jobs, jobs_without_pictures
+from primis.evaluation.fidelity import best_fit, psnr
+from primis.evaluation.report import Report, Row
+from primis.imaging.files import read
+from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom
+from primis.keys.identity import Signer
+from primis.keys.seal import image_secret, release_secrets
+from primis.network.checkpoint import find_checkpoint
+from primis.sharing.image_bundle import restore_image
+from primis.sharing.release import Release, owner_secret
+
+LEAST_JUDGED = 8
+"""Fewer images than this prove nothing: any order of so few is too likely."""
+_MOST_TRAINED, _MOST_JUDGED = 120, 40
+_SHOWN = 4
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, of how many)."""
+
+
+@dataclass(frozen=True)
+class Who:
+    """What a table or a DICOM header says of an image."""
+
+    patient: str = ""
+    label: str | None = None
+
+
+def audit(
+    release: Release,
+    signer: Signer,
+    *,
+    originals: Path | None = None,
+    table: Path | None = None,
+    models: tuple[Path, ...] = (),
+    budget: Budget = MINUTES,
+    kept: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Report:
+    """Attack a release. originals: the folder it was shared from, by the same names; else the restored images stand for
+    them. table: CSV with columns file, and label or patient or both. kept: a folder where findings are kept as they come.
+
+    Raises UsageError where key, table or originals do not fit the release.
+    """
+    codec = Codec(find_checkpoint(release.manifest.model, models))
+    cases, images, left_out = _cases(release, signer, codec, originals, table, progress)
+    train, test = _split(cases, release.manifest.release)
+    settings = release.header(release.ids[0]).settings
+    world = World(codec, settings, train, test, budget, report=progress)
+    store = Store(kept, {"release": release.manifest.signature, "budget": repr(budget), "sources": [str(originals), str(table)]})
+    checks = [result.finding for result in store.each((name, job) for name, job in _checks(codec, settings))]
+    enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
+    again = [share_case(images[case.name], settings, codec, name=case.name).view for case in test] if enough else []
+    results = list(store.each(jobs(world, again) if enough else jobs_without_pictures(world)))
+    return Report(
+        _facts(release, world, originals, left_out, enough), checks, [r.finding for r in results], _pictures(world, results)
+    )
+
+
+def _cases(
+    release: Release, signer: Signer, codec: Codec, originals: Path | None, table: Path | None, progress: Progress
+) -> tuple[list[Case], dict[str, Image], int]:
+    """The images that are attacked, as the harness knows them; their pixels by name; how many of others were left out."""
+    keys = release_secrets(owner_secret(release, signer), "original")
+    known = _table(table) if table else {}
+    chosen = _alike({i: release.header(i) for i in release.ids})
+    most = min(len(chosen), _MOST_TRAINED + _MOST_JUDGED)
+    chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, most).round()]
+    cases, images = [], {}
+    for number, bundle_id in enumerate(chosen):
+        progress("opening the release", number, most)
+        data = release.bundle(bundle_id)
+        own = {tier: image_secret(secret, bundle_id) for tier, secret in keys.items()}
+        restored = restore_image(data, own, "diagnostic", lambda _: codec, group="")
+        name = restored.name or bundle_id
+        image = _original(originals, name) if originals else restored.image
+        assert image is not None
+        who = known.get(PurePosixPath(name).name) or _who(image)
+        cases.append(open_case(data, own, codec, image, name=name, patient=who.patient or name, label=who.label, judged=True))
+        images[name] = image
+    return cases, images, len(release.ids) - len(chosen)
+
+
+def _alike(headers: dict[str, Header]) -> list[str]:
+    """The largest group of grey images that can be attacked together: one window, one choice of settings."""
+    kinds = {
+        i: (h.settings, tuple(min(side, WINDOW) for side in h.geometry.grid))
+        for i, h in headers.items()
+        if h.geometry.channels == 1
+    }
+    if not kinds:
+        raise UsageError("the release has no grey image: colour is not attacked yet")
+    common = Counter(kinds.values()).most_common(1)[0][0]
+    return [i for i, kind in kinds.items() if kind == common]
+
+
+def _original(folder: Path, name: str) -> Image:
+    path = folder / name
+    if not path.is_file():
+        raise UsageError(f'original "{path}" does not exist, expected the folder that the release was shared from')
+    return read(path)[0]
+
+
+def _table(path: Path) -> dict[str, Who]:
+    """What a table says of each file, by the last part of its name."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        return {PurePosixPath(row["file"]).name: Who(row.get("patient") or "", row.get("label") or None) for row in rows}
+    except FileNotFoundError:
+        raise UsageError(f'table "{path}" does not exist') from None
+    except (KeyError, TypeError, UnicodeDecodeError, csv.Error):
+        raise UsageError(f'table "{path}" has no column "file", with commas between columns') from None
+
+
+def _who(image: Image) -> Who:
+    """Patient and sex of a DICOM image, as its header names them: never written anywhere, only compared."""
+    if image.kind != "dicom":
+        return Who()
+    import pydicom
+
+    data = pydicom.dcmread(io.BytesIO(image.header), force=True)
+    return Who(str(data.get("PatientID", "")), f"sex {data.PatientSex}" if data.get("PatientSex") in ("F", "M") else None)
+
+
+def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
+    """(what attackers own, what they are judged on), patients apart; a quarter is judged, half of a small release."""
+    rng = np.random.default_rng(int(seed, 16))
+    patients = list({case.patient: None for case in cases})
+    rng.shuffle(patients)
+    wanted = min(_MOST_JUDGED, max(len(cases) // 4, min(len(cases) // 2, 20)))
+    judged: list[Case] = []
+    for patient in patients:
+        if len(judged) < wanted:
+            judged += [case for case in cases if case.patient == patient]
+    names = {case.name for case in judged}
+    return [case for case in cases if case.name not in names] or judged, judged
+
+
+def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:
+    """The positive controls, on phantoms."""
+    images = [Image(draw_phantom(256, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png") for seed in range(LEAST_JUDGED)]
+    for name, control in controls(codec, settings, images):
+        yield name, lambda control=control: Result(control())  # type: ignore[misc]
+
+
+def _facts(release: Release, world: World, originals: Path | None, left_out: int, enough: bool) -> dict[str, str]:
+    s, manifest = world.settings, release.manifest
+    attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, patients apart"
+    facts = {
+        "release": f"{manifest.release}, signed {manifest.created} by {manifest.signer[:16]}…",
+        "level": f"{s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}",
+        "model": manifest.model[:12],
+        "images": f"{len(release.ids)} in the release; {attackers}",
+        "truth": "the originals" if originals else "the images as restored at tier diagnostic",
+        "budget": f"{world.budget.steps} steps of {world.budget.batch} images for each network",
+        "made with": f"primis {version('primis')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+    }
+    if left_out:
+        facts["left out"] = f"{left_out} images: in colour, of another shape or other settings, or more than an audit takes"
+    if not enough:
+        facts["note"] = (
+            f"too few images for attackers that learn: at least {LEAST_JUDGED} to learn from and {LEAST_JUDGED} to be judged on"
+        )
+    return facts
+
+
+def _pictures(world: World, results: list[Result]) -> list[Row]:
+    """For a few judged images: the image, what its recipient sees, the best attackers' guesses, and what needs no code."""
+    shown = [r for r in results if r.pictures]
+    shown.sort(key=lambda r: -r.finding.figures["psnr"].value)
+    best = [r for r in shown if r.finding.broken][:2] or shown[:2]
+    rows = []
+    for number, case in enumerate(world.test[:_SHOWN]):
+        assert case.authorised is not None
+        cells = [
+            ("original", case.pixels),
+            (f"authorised: {psnr(case.pixels, case.authorised, case.full):.1f} dB", case.authorised),
+        ]
+        cells += [
+            (f"{r.finding.attack}: {psnr(case.pixels, r.pictures[number], case.full):.1f} dB", r.pictures[number]) for r in best
+        ]
+        floor = best_fit(world.mean_image, case.pixels)
+        cells.append((f"without any code (mean of other images): {psnr(case.pixels, floor, case.full):.1f} dB", floor))
+        rows.append(Row(cells, float(case.pixels.min()), float(case.pixels.max())))
+    return rows

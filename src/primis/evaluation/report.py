@@ -1,0 +1,122 @@
+"""The findings of an audit as one page that needs nothing else, and as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from primis.evaluation.attacks.judge import DOUBT, LOOKS, MARGINS, Finding, Gain
+from primis.sharing.output import write_new
+
+_SIDE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Pictures of one image, each with its caption, (H, W) on the grey scale low..high."""
+
+    cells: list[tuple[str, np.ndarray]]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """facts: what was attacked and how; controls must be broken, findings should not be."""
+
+    facts: dict[str, str]
+    controls: list[Finding]
+    findings: list[Finding]
+    rows: list[Row]
+
+    @property
+    def blind(self) -> list[str]:
+        """Controls that the attackers failed to break: the audit proves nothing."""
+        return [finding.attack for finding in self.controls if not finding.broken]
+
+    @property
+    def broken(self) -> list[str]:
+        """Attacks that learned something."""
+        return [finding.attack for finding in self.findings if finding.broken]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.blind:
+            return f"This audit proves nothing: its attackers missed what they must find ({', '.join(self.blind)})."
+        if self.broken:
+            count = f"{len(self.broken)} of {len(self.findings)}"
+            return f"{count} attacks learned something of the images. Do not publish this release."
+        return f"None of {len(self.findings)} attacks learned anything of the images beyond doubt."
+
+    def summary(self) -> str:
+        """A line for each attack, and the verdict."""
+        lines = []
+        for finding in (*self.controls, *self.findings):
+            gain = max(finding.gains, key=lambda g: (g.found, -g.p))
+            shown = _shown(gain)
+            text = f"{shown['reached']} (chance {shown['chance']})"
+            control = finding in self.controls
+            said = ("found" if control else "LEARNED") if finding.broken else ("MISSED" if control else "nothing")
+            lines.append(f"  {said:<8} {finding.attack:<52} {text}")
+        return "\n".join([*lines, self.verdict])
+
+    def write(self, folder: Path) -> None:
+        """index.html and audit.json."""
+        body = {"facts": self.facts, "verdict": self.verdict, "broken": self.broken, "margins": MARGINS, "doubt": [DOUBT, LOOKS]}
+        body |= {"controls": [f.as_dict() for f in self.controls], "findings": [f.as_dict() for f in self.findings]}
+        write_new(folder / "audit.json", (json.dumps(body, indent=1) + "\n").encode())
+        write_new(folder / "index.html", self.page().encode())
+
+    def page(self) -> str:
+        """The page."""
+        import jinja2
+
+        loader = jinja2.PackageLoader("primis.evaluation", "templates")
+        environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        rows = [[(caption, _png(picture, row)) for caption, picture in row.cells] for row in self.rows]
+        return environment.get_template("audit.html").render(
+            report=self, rows=rows, shown=_shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
+        )
+
+
+_KINDS = {
+    "image": "Can anyone see the image?",
+    "link": "Can anyone tell whose image it is?",
+    "label": "Can anyone read a diagnosis or a trait?",
+    "count": "Do keys, lengths or bytes give anything away?",
+}
+
+
+def _by_kind(findings: list[Finding]) -> list[tuple[str, list[Finding]]]:
+    groups = ((question, [f for f in findings if f.kind == kind]) for kind, question in _KINDS.items())
+    return [(question, group) for question, group in groups if group]
+
+
+def _shown(gain: Gain) -> dict[str, Any]:
+    """A gain for people: what was reached, between what, and what nothing would give."""
+    e = gain.estimate
+    if gain.unit == "share":
+        texts = [f"{100 * x:.0f} %" for x in (e.value, e.low, e.high, gain.chance)]
+    elif gain.unit == "count":
+        return {"reached": f"{e.value:.0f}", "range": "", "chance": f"{gain.chance:.0f}"}
+    else:
+        texts = [f"{x:+.2f} dB" if gain.unit == "dB" else f"{x:.3f}" for x in (e.value, e.low, e.high, gain.chance)]
+    return {"reached": texts[0], "range": f"{texts[1]} to {texts[2]}", "chance": texts[3]}
+
+
+def _png(picture: np.ndarray, row: Row) -> str:
+    from PIL import Image as Pillow
+
+    grey = np.clip((picture.astype(np.float64) - row.low) * (255 / max(row.high - row.low, 1e-9)), 0, 255).astype(np.uint8)
+    small = Pillow.fromarray(grey)
+    small.thumbnail((_SIDE, _SIDE), Pillow.Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()

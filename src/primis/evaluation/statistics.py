@@ -1,0 +1,111 @@
+"""Figures with the doubt that belongs to them: means, proportions and areas under the ROC curve.
+
+Every interval is two-sided, at 95 %. A p-value is one-sided: the chance of as high a figure where nothing is to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+_LEVEL = 0.95
+_RESAMPLES = 2000
+_PERMUTATIONS = 20_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its interval and what it is of. sd: of the single values, None where there are none."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    sd: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def mean_of(values: Sequence[float] | np.ndarray) -> Estimate:
+    """The mean, by Student's t. One value has an interval without end."""
+    x = np.asarray(values, np.float64)
+    mean, sd = float(x.mean()), float(x.std(ddof=1)) if len(x) > 1 else 0.0
+    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(x) - 1)) * sd / len(x) ** 0.5 if len(x) > 1 else float("inf")
+    return Estimate(mean, mean - reach, mean + reach, len(x), sd)
+
+
+def share_of(hits: int, trials: int) -> Estimate:
+    """A proportion, 0 to 1, by Clopper and Pearson (exact)."""
+    interval = stats.binomtest(hits, trials).proportion_ci(_LEVEL, method="exact")
+    return Estimate(hits / trials, float(interval.low), float(interval.high), trials)
+
+
+def auc_of(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Estimate:
+    """The chance that a positive scores above a negative (ties count half); 0.5 is none. By resampling, within each class.
+
+    Raises ValueError where a class is missing.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    groups = scores[labels], scores[~labels]
+    if not len(groups[0]) or not len(groups[1]):
+        raise ValueError(f"labels have {len(groups[0])} positives and {len(groups[1])} negatives, expected some of each")
+    rng = np.random.default_rng(seed)
+    drawn = [_auc(*(rng.choice(group, len(group)) for group in groups)) for _ in range(_RESAMPLES)]
+    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(_auc(*groups), float(low), float(high), len(scores))
+
+
+def own_over_others(likeness: np.ndarray, *, seed: int = 0) -> Estimate:
+    """The chance that two outputs fit their own images better than each other's; 0.5 where they know nothing of them.
+
+    likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an image
+    has by itself (brightness, difficulty) falls out of the comparison of s_ii + s_jj with s_ij + s_ji. The interval
+    is by resampling images, since pairs that share one are not independent.
+    """
+    own = np.diag(likeness)
+    margin = own[:, None] + own[None, :] - likeness - likeness.T
+    wins = np.where(margin > 0, 1.0, np.where(margin == 0, 0.5, 0.0))
+    n = len(wins)
+    off = ~np.eye(n, dtype=bool)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(_RESAMPLES):
+        pick = rng.integers(n, size=n)
+        pairs = pick[:, None] != pick[None, :]
+        if pairs.any():
+            drawn.append(wins[np.ix_(pick, pick)][pairs].mean())
+    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(float(wins[off].mean()), float(low), float(high), n)
+
+
+def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
+    """How likely it is that a random matching of outputs (rows) with images (columns) fits as well as the true one: an
+    exact test, whatever an output or an image has by itself. With fewer than 7 images it can prove nothing."""
+    rows = np.arange(len(likeness))
+    fit = lambda columns, axis=-1: likeness[rows, columns].mean(axis=axis)  # noqa: E731
+    test = stats.permutation_test(
+        (rows,), fit, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
+        alternative="greater", rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(test.pvalue)
+
+
+def grouping_p(likeness: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> float:
+    """How likely it is that members of the same group are as alike when groups are handed out at random. likeness: (n, n)."""
+    same = (groups[:, None] == groups[None]) & ~np.eye(len(groups), dtype=bool)
+    own, other = np.nonzero(same)
+    mean = lambda order, axis=-1: likeness[order[..., own], order[..., other]].mean(axis=-1)  # noqa: E731
+    test = stats.permutation_test(
+        (np.arange(len(groups)),), mean, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
+        alternative="greater", rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(test.pvalue)
+
+
+def _auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    ranks = stats.rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))

@@ -1,0 +1,264 @@
+"""The attack suite: it finds what is there, blames nothing that is not, and judges by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from primis import batch
+from primis.bundle.layout import Settings
+from primis.codec import Codec
+from primis.errors import UsageError
+from primis.evaluation.attacks.controls import controls
+from primis.evaluation.attacks.judge import DOUBT, LOOKS, Finding, counted, judge_images
+from primis.evaluation.attacks.protocol import QUICK, Case, ImageAttack, View, World, share_case
+from primis.evaluation.attacks.simple import Everything, Twice
+from primis.evaluation.attacks.suite import Result, Store, jobs
+from primis.evaluation.audit import audit
+from primis.evaluation.fidelity import best_fit, psnr
+from primis.evaluation.statistics import auc_of, grouping_p, matching_p, mean_of, own_over_others, share_of
+from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.network.checkpoint import read_checkpoint, shipped
+from primis.sharing.release import Release
+from tests.conftest import SETTINGS
+
+KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)
+SCA = replace(KEYED, protection="sca")
+
+
+def image(seed: int, size: int = 128) -> Image:
+    return Image(draw_phantom(size, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Codec:
+    return Codec(read_checkpoint(shipped()))
+
+
+def world_of(settings: Settings, codec: Codec, count: int = 12) -> World:
+    def case(seed: int, judged: bool) -> Case:
+        label = "ill" if seed % 2 else "well"
+        return share_case(image(seed), settings, codec, name=f"{seed}", patient=f"{seed // 2}", label=label, judged=judged)
+
+    return World(codec, settings, [case(k, False) for k in range(count)], [case(100 + k, True) for k in range(count)], QUICK)
+
+
+@pytest.fixture(scope="module")
+def keyed(trained: Codec) -> World:
+    return world_of(KEYED, trained)
+
+
+@pytest.fixture(scope="module")
+def sca(trained: Codec) -> World:
+    return world_of(SCA, trained)
+
+
+def all_of(world: World) -> dict[str, Result]:
+    again = [share_case(image(100 + k), world.settings, world.codec, name="again").view for k in range(len(world.test))]
+    return {name: job() for name, job in jobs(world, again)}
+
+
+def test_level_keyed_gives_nothing_away_to_any_attack(keyed: World) -> None:
+    results = all_of(keyed)
+    assert len(results) >= 30
+    # each run draws new keys: a thousandfold stricter than an audit, so that chance does not fail a build
+    found = [n for n, r in results.items() if r.finding.broken and min(g.p for g in r.finding.gains) < DOUBT / LOOKS / 1000]
+    assert found == []
+    for name in ("keys of other images", "key of a lower tier", "keystream of a known image", "lengths"):
+        assert not results[name].finding.broken, name
+
+
+def test_level_sca_gives_much_away(sca: World) -> None:
+    results = all_of(sca)
+    broken = {name for name, result in results.items() if result.finding.broken}
+    wanted = {"public code, decoded", "frequency of atoms", "support network", "generative prior with the decoder"}
+    assert wanted | {"the same image shared twice", "linkage: the image as it is", "matching all codes with all images"} <= broken
+    twice = results["the same image shared twice"].finding.figures
+    assert twice["support recovered"].value > 0.75
+    assert twice["psnr"].value > twice["floor: another image's code"].value + 1
+    assert {"keys of other images", "key of a lower tier"}.isdisjoint(broken)
+
+
+def test_every_control_is_found_broken(trained: Codec) -> None:
+    for name, control in controls(trained, KEYED, [image(seed, 256) for seed in range(8)]):
+        finding = control()
+        assert finding.broken, name
+        assert finding.attack == name
+
+
+class _Cheat(ImageAttack):
+    """Knows the truth."""
+
+    name = "cheat"
+
+    def __init__(self, known: dict[int, np.ndarray]) -> None:
+        self._known = known
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        return self._known[id(view)]
+
+
+def test_the_judge_finds_an_attack_that_knows_and_none_that_does_not(keyed: World) -> None:
+    knows = _Cheat({id(case.view): 3 - 0.01 * -case.pixels.astype(float) for case in keyed.test})
+    finding, shown = judge_images(knows, keyed)
+    assert finding.broken
+    assert finding.figures["psnr"].value > 60
+    np.testing.assert_allclose(shown[0], keyed.test[0].pixels, atol=1)
+    flat, _ = judge_images(_Cheat({id(case.view): np.ones(case.pixels.shape) for case in keyed.test}), keyed)
+    assert not flat.broken
+    assert flat.gains[0].estimate.value == pytest.approx(0, abs=1e-6)
+    rng = np.random.default_rng(0)
+    noise, _ = judge_images(_Cheat({id(case.view): rng.normal(size=case.pixels.shape) for case in keyed.test}), keyed)
+    assert not noise.broken
+
+
+def test_the_judge_grants_brightness_and_contrast_but_not_a_negative(keyed: World) -> None:
+    picture = keyed.test[0].pixels.astype(float)
+    np.testing.assert_allclose(best_fit(5 * picture - 7, picture), picture, atol=1e-6)
+    np.testing.assert_allclose(best_fit(-picture, picture), picture.mean())
+    assert psnr(picture, best_fit(np.zeros(picture.shape), picture), 4095) < 30
+
+
+def test_networks_see_bits_at_keyed_and_the_code_at_sca(keyed: World, sca: World) -> None:
+    bits = keyed.planes(keyed.test[0].view)
+    assert set(np.unique(bits)) <= {-1.0, 0.0, 1.0}
+    assert np.array_equal(sca.planes(sca.test[0].view) != 0, sca.test[0].view.public != 0)
+
+
+def test_an_attacker_draws_new_decoys_over_the_same_truth(sca: World) -> None:
+    case = sca.train[0]
+    first, second = (sca.again(case).public for _ in range(2))
+    assert (first != second).any()
+    for public in (first, second):
+        np.testing.assert_array_equal(public[case.levels != 0], case.levels[case.levels != 0])
+        assert np.count_nonzero(public) == np.count_nonzero(case.view.public)
+
+
+def test_findings_survive_json_and_a_stopped_run(tmp_path: Path, sca: World) -> None:
+    made = []
+
+    def job() -> Result:
+        made.append(1)
+        finding, shown = judge_images(Everything(), sca)
+        return Result(finding, shown[:2])
+
+    first = Store(tmp_path, {"plan": 1}).result("everything", job)
+    again = Store(tmp_path, {"plan": 1}).result("everything", job)
+    other = Store(tmp_path, {"plan": 2}).result("everything", job)
+    assert len(made) == 2
+    assert first.finding == again.finding == other.finding
+    np.testing.assert_allclose(first.pictures[1], again.pictures[1], rtol=1e-6)
+    assert Finding.from_dict(json.loads(json.dumps(first.finding.as_dict()))) == first.finding
+
+
+def test_one_success_of_a_counted_attack_is_one_too_many() -> None:
+    assert counted("a", "b", "c", 1, 1000).broken
+    assert not counted("a", "b", "c", 0, 1000).broken
+
+
+def test_intersection_needs_the_values_in_clear(keyed: World) -> None:
+    twice = Twice([(case.view, other.view) for case, other in zip(keyed.test, keyed.test[::-1], strict=True)])
+    assert twice.score(keyed, keyed.test[0].view).mean() < 0.02
+
+
+def test_statistics_agree_with_what_is_known() -> None:
+    rng = np.random.default_rng(0)
+    assert mean_of([1.0, 2.0, 3.0]).value == 2
+    assert mean_of([1.0, 2.0, 3.0]).low == pytest.approx(2 - 4.303 * 3**-0.5, abs=1e-3)
+    assert (share_of(0, 10).low, share_of(0, 10).high) == pytest.approx((0, 0.3085), abs=1e-4)
+    assert auc_of(np.array([1.0, 2, 3, 4]), np.array([False, False, True, True])).value == 1
+    assert auc_of(np.ones(10), np.arange(10) < 5).value == 0.5
+    assert own_over_others(np.eye(10)).value == 1
+    assert own_over_others(np.add.outer(rng.normal(size=10), rng.normal(size=10)).round(9)).value == pytest.approx(0.5, abs=0.5)
+    with pytest.raises(ValueError, match="expected some of each"):
+        auc_of(np.ones(3), np.ones(3, bool))
+
+
+def test_p_values_are_uniform_where_there_is_nothing() -> None:
+    rng = np.random.default_rng(1)
+    values = [matching_p(rng.normal(size=(12, 12))) for _ in range(40)]
+    assert 0.3 < np.mean(values) < 0.7
+    assert matching_p(np.eye(12)) < 1e-3
+    assert matching_p(np.eye(3)) > 0.1  # three images prove nothing
+    groups = np.repeat(np.arange(8), 2)
+    assert grouping_p((groups[:, None] == groups[None]).astype(float), groups) < 1e-3
+    assert grouping_p(np.ones((16, 16)), groups) == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("originals")
+    for seed in range(18):
+        (path / f"{seed:02}.dcm").write_bytes(phantom_dicom(128, seed=seed))
+    return path
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> Callable[[str], Path]:
+    def share(protection: str) -> Path:
+        out = tmp_path_factory.mktemp(protection) / "release"
+        batch.share([folder], out, [], signer, replace(KEYED, protection=protection))
+        return out
+
+    return share
+
+
+@pytest.mark.parametrize("protection", ["keyed", "sca"])
+def test_an_audit_tells_a_sound_release_from_a_leaking_one(
+    protection: str, released, folder: Path, signer, tmp_path: Path
+) -> None:
+    report = audit(Release(released(protection)), signer, originals=folder, budget=QUICK, kept=tmp_path / "kept")
+    report.write(tmp_path / "report")
+    body = json.loads((tmp_path / "report" / "audit.json").read_text())
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert report.blind == []
+    assert page.count("<img") == 20
+    assert all(finding["attack"].replace("'", "&#39;") in page for finding in body["findings"])
+    assert "PHANTOM" not in page  # the patient's number, which the harness compares
+    if protection == "sca":
+        assert len(report.broken) >= 5
+        assert "Do not publish" in report.verdict
+    else:
+        assert len(report.broken) <= 1  # see the first test; one in a thousand runs or so has one by chance
+
+
+def test_an_audit_goes_on_where_it_stopped(released, folder: Path, signer, tmp_path: Path) -> None:
+    release = Release(released("keyed"))
+    seen: list[str] = []
+
+    def stop(what: str, done: int, total: int) -> None:
+        seen.append(what)
+        if what.startswith("support network"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(release, signer, originals=folder, budget=QUICK, kept=tmp_path / "kept", progress=stop)
+    before = len(list((tmp_path / "kept").iterdir()))
+    assert before >= 8
+    seen.clear()
+    audit(release, signer, originals=folder, budget=QUICK, kept=tmp_path / "kept", progress=lambda what, *_: seen.append(what))
+    assert not any(what.startswith("likelihood of each entry") for what in seen)
+    assert any(what.startswith("support network") for what in seen)
+
+
+def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: Path) -> None:
+    release = Release(released("keyed"))
+    with pytest.raises(UsageError, match="does not exist"):
+        audit(release, signer, originals=tmp_path)
+    with pytest.raises(UsageError, match='no column "file"'):
+        (tmp_path / "t.csv").write_text("name,label\na,b\n")
+        audit(release, signer, table=tmp_path / "t.csv")
+
+
+def test_a_small_release_is_audited_without_pictures(tmp_path: Path, signer, images: Path) -> None:
+    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
+    assert "too few images" in report.facts["note"]
+    assert report.broken == []
+    assert {finding.kind for finding in report.findings} == {"count"}
