@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from primis.bundle.layout import MAGIC, Entry, Manifest, Settings, canonical, read_bundle
+from primis.bundle.layout import MAGIC, Entry, Manifest, Settings, canonical, read_bundle, write_bundle
 from primis.codec import Codec
 from primis.codes.sparse import top_s
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import _signer, _x25519
-from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.seal import Secret, image_secret, pad, release_secrets, seal, unpad, unseal
 from primis.network.autoencoder import AutoEncoder
 from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
 from primis.network.export import export_graphs
@@ -32,7 +33,9 @@ VECTORS = Path(__file__).parent / "vectors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0)
+SETTINGS = Settings(
+    decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0, header_bytes=256, original_bits=1.5
+)
 
 
 def fixed_draw(n: int) -> bytes:
@@ -105,6 +108,20 @@ def altered(data: bytes, name: str) -> bytes:
     return rebuild(data[:at] + bytes(part) + data[at + len(part) :], change)
 
 
+def resealed(data: bytes, name: str, tier: str, change) -> bytes:
+    """A section changed before it was sealed: its seal, size and digest are right."""
+    header, parts = read_bundle(data, "good")
+    secret = image_secrets()[tier]
+    plain = change(unseal(parts[name], secret, name, header.binding))
+    return write_bundle(header, parts | {name: seal(plain, secret, name, header.binding)})
+
+
+def without_original(data: bytes) -> bytes:
+    """The bundle without its last section."""
+    length = read_bundle(data, "good")[0].sections[-1].bytes
+    return rebuild(data[:-length], lambda body: body["sections"].pop())
+
+
 def bad_bundles(good: bytes) -> dict[str, bytes]:
     """Name of the failure -> bytes that a reader must reject."""
 
@@ -118,6 +135,12 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
 
     def sections(edit):
         return lambda: rebuild(good, lambda body: edit(body["sections"]))
+
+    def sealed_header(change):
+        return lambda: resealed(good, "header", "diagnostic", lambda padded: pad(change(unpad(padded)), len(padded)))
+
+    def padding(name, tier, change):
+        return lambda: resealed(good, name, tier, change)
 
     cases = {
         "bad_magic": lambda: b"PRIMIS2\n" + good[8:],
@@ -139,6 +162,19 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "sparsity_too_fine": put("settings", "sparsity", value=4.0001),
         "sparsity_is_text": put("settings", "sparsity", value="4"),
         "decoys_negative": put("settings", "decoys", value=-1),
+        "header_bytes_too_small": put("settings", "header_bytes", value=255),
+        "header_bytes_too_large": put("settings", "header_bytes", value=(1 << 24) + 1),
+        "header_bytes_is_text": put("settings", "header_bytes", value="256"),
+        "header_bytes_with_fraction": put("settings", "header_bytes", value=256.5),
+        "header_bytes_is_null": put("settings", "header_bytes", value=None),
+        "header_bytes_disagrees_with_sizes": put("settings", "header_bytes", value=512),
+        "original_bits_missing": lambda: rebuild(good, lambda body: body["settings"].pop("original_bits")),
+        "original_bits_negative": put("settings", "original_bits", value=-1),
+        "original_bits_too_fine": put("settings", "original_bits", value=1.5001),
+        "original_bits_too_large": put("settings", "original_bits", value=64.001),
+        "original_bits_disagrees_with_sizes": put("settings", "original_bits", value=1.25),
+        "original_without_room": put("settings", "original_bits", value=0),
+        "room_without_original": lambda: without_original(good),
         "height_zero": put("geometry", "height", value=0),
         "height_is_true": put("geometry", "height", value=True),
         "too_many_samples": put("geometry", "frames", value=1 << 20),
@@ -155,6 +191,13 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "sections_out_of_order": sections(lambda s: s.insert(0, s.pop(1))),
         "section_digest_wrong": sections(lambda s: s[4].update(sha256="0" * 64)),
         "section_too_long": sections(lambda s: s[5].update(bytes=s[5]["bytes"] + 1)),
+        "sealed_header_not_compressed": sealed_header(lambda packed: b'{"name": "phantom.tif"}\n{}'),
+        "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
+        "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
+        "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
+        "header_padding_not_zero": padding("header", "diagnostic", lambda padded: padded[:-1] + b"\1"),
+        "original_padding_not_zero": padding("original", "original", lambda padded: padded[:-1] + b"\1"),
+        "original_longer_than_its_room": padding("original", "original", lambda padded: b"\xff" * 8 + padded[8:]),
     }
     return {name: make() for name, make in cases.items()} | {
         f"{name}_altered": altered(good, name) for name in ("info", "index", "supports", "header", "original")

@@ -87,6 +87,8 @@ USAGE = {
     "a day that has passed": (["grant", "r", "--to", "alice.key", "--not-after", "2020-01-01"], "expected a day to come"),
     "release among the images": (["share", ".", "--to", "alice.key", "-o", "q"], "would lie in a folder that is shared"),
     "withdraw the owner": (["rekey", "r", "--without", "owner"], "cannot be withdrawn"),
+    "room for no file": (["share", "x", "--to", "k", "-o", "q", "--original-bits", "9"], "--original-bits needs --with-original"),
+    "too little room": (["share", "x", "--to", "k", "-o", "q", "--header-bytes", "9"], '"9", expected 256 to 16777216'),
     "original without the file": (["share", "x", "--to", "k", "-o", "q", "--tier", "original"], "--with-original"),
 }
 FAILURES = {

@@ -24,7 +24,7 @@ from primis.keys.identity import (
     read_signer,
     verify,
 )
-from primis.keys.seal import TIERS, Secret, derive, mask, pad, padded_size, release_secrets, seal, unpad, unseal
+from primis.keys.seal import TIERS, Secret, derive, mask, pad, release_secrets, seal, unpad, unseal
 
 PEM, SSH, NONE = serialization.Encoding.PEM, serialization.Encoding.OpenSSH, serialization.NoEncryption()
 RSA = rsa.generate_private_key(65537, 2048)
@@ -160,11 +160,12 @@ def test_seal_and_unseal(plain: bytes) -> None:
             unseal(sealed, *other)
 
 
-@given(st.integers(0, 5000))
-def test_padded_sizes_grow_little_and_are_few(length: int) -> None:
-    size = padded_size(length)
-    assert length + 8 <= size <= max(1024, 1.12 * (length + 8) + 1)
-    assert unpad(pad(bytes(length), size)) == bytes(length)
+@given(st.binary(max_size=200), st.integers(8, 300))
+def test_pad_and_unpad(plain: bytes, spare: int) -> None:
+    padded = pad(plain, len(plain) + spare)
+    assert (len(padded), unpad(padded)) == (len(plain) + spare, plain)
+    with pytest.raises(ValueError, match="do not fit"):
+        pad(plain, len(plain) + 7)
 
 
 def test_malformed_padding_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,21 +27,35 @@ geometries = st.builds(
 )
 milli = st.integers(1, 32_000).map(lambda n: n / 1000)
 levels = st.sampled_from(["keyed", "sca"])
-choices = st.builds(Settings, decoys=milli, protection=levels, sparsity=milli, support_bits=milli, value_bits=milli)
+choices = st.builds(
+    Settings, decoys=milli, protection=levels, sparsity=milli, support_bits=milli, value_bits=milli,
+    header_bytes=st.integers(256, 1 << 14), original_bits=st.just(0.0) | milli,
+)  # fmt: skip
 
 
-@given(geometries, choices, st.booleans())
+@given(geometries, choices)
 @settings(max_examples=60, deadline=None)
-def test_reads_what_it_writes(geometry: Geometry, chosen: Settings, original: bool) -> None:
+def test_reads_what_it_writes(geometry: Geometry, chosen: Settings) -> None:
     header = Header("0" * 32, geometry, chosen, "f" * 64)
-    parts = {name: bytes(size) for name, size in header.fixed_sizes.items()} | {"header": b"h"}
+    parts = {name: bytes(size) for name, size in header.fixed_sizes.items()}
     parts.setdefault("public", b"free")
-    if original:
-        parts["original"] = b"o"
     data = write_bundle(header, parts)
     read, again = read_bundle(data, "x")
     assert (read.geometry, read.settings, again) == (geometry, chosen, parts)
     assert write_bundle(read, again) == data
+
+
+@pytest.mark.parametrize(("bits", "original"), [(0.0, None), (0.001, 1 + 1200 + 16), (0.3, 135 + 1200 + 16)])
+def test_header_and_original_have_the_sizes_that_the_settings_give(bits: float, original: int | None) -> None:
+    geometry = Geometry(4, 3, 64, frames=2, height=30, stride=16, tile=8, width=20)
+    header = Header("0" * 32, geometry, Settings(4.0, "keyed", 4.0, 2.75, 4.0, 300, bits), "f" * 64)
+    assert (header.fixed_sizes["header"], header.fixed_sizes.get("original")) == (316, original)
+
+
+def test_settings_that_are_left_to_the_kind_of_file_have_no_size() -> None:
+    header = Header("0" * 32, Geometry(4, 1, 64, 1, 30, 16, 8, 20), Settings(4.0, "keyed", 4.0, 2.75, 4.0), "f" * 64)
+    with pytest.raises(ValueError, match="kind of file"):
+        _ = header.fixed_sizes
 
 
 @given(geometries)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import io
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from PIL import Image as Pillow
 
 from primis import batch
-from primis.bundle.layout import read_bundle
+from primis.bundle.layout import Settings, read_bundle
 from primis.errors import (
     AccessError,
     BadGrant,
     BadManifest,
+    DamagedSection,
     GrantExpired,
+    InputError,
     NoMatchingGrant,
     NotCovered,
     OutputError,
@@ -26,12 +32,13 @@ from primis.errors import (
     UsageError,
     WrongSigner,
 )
-from primis.imaging.files import read
-from primis.imaging.phantom import draw_phantom
+from primis.imaging.files import parse, read
+from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
-from primis.sharing.image_bundle import read_public_code, restore_image, share_image
+from primis.sharing import image_bundle
+from primis.sharing.image_bundle import read_name, read_public_code, restore_image, settings_for, share_image
 from primis.sharing.release import Release, grant, rekey
 from tests.conftest import SETTINGS, TINY
 from tests.make_vectors import phantom
@@ -271,25 +278,109 @@ def test_both_levels_restore_the_same_image(codec, protection) -> None:
         restore_image(data, lower, "diagnostic", lambda _: codec, group="g")
 
 
-def test_sizes_at_level_keyed_do_not_depend_on_content(codec) -> None:
-    """A flat image, a chest and noise: the same geometry and settings, the same sizes everywhere."""
+def a_file(kind: str, pixels: np.ndarray, note: str) -> bytes:
+    """Pixels (height, width) of 12 bits as PNG, which packs them, or as DICOM; the note is in the header."""
+    out = io.BytesIO()
+    if kind == "png":
+        Pillow.fromarray(pixels).save(out, "PNG", icc_profile=note.encode())
+        return out.getvalue()
+    dataset = pydicom.dcmread(io.BytesIO(phantom_dicom(len(pixels))))
+    dataset.PatientComments, dataset.PixelData = note, pixels.astype("<u2").tobytes()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("with_original", [False, True])
+@pytest.mark.parametrize("kind", ["png", "dicom"])
+def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(codec, kind: str, with_original: bool) -> None:
+    """A flat image, a chest and noise, each with more in its header: the same sizes everywhere, and all of it comes back."""
     rng = np.random.default_rng(0)
     chest = draw_phantom(128)
     contents = [np.full_like(chest, 900), chest, rng.integers(0, 4096, chest.shape).astype(np.uint16)]
+    files = [a_file(kind, pixels, rng.bytes(length).hex()) for pixels, length in zip(contents, (1, 100, 250), strict=True)]
+    assert len({len(file) for file in files}) == 3
     sizes = set()
-    for pixels in contents:
-        image = replace(phantom(), pixels=pixels[None, ..., None])
-        data = share_image(image, SETTINGS, secrets_of("b" * 32), codec, bundle_id="b" * 32, name="x").data
+    for number, file in enumerate(files):
+        image, name, opened = parse(file), number * "folder/" + "x", secrets_of("b" * 32)
+        original = file if with_original else None
+        data = share_image(image, SETTINGS, opened, codec, bundle_id="b" * 32, name=name, original=original).data
         sizes.add((len(data), *((s.name, s.bytes) for s in read_bundle(data, "x")[0].sections)))
+        restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
+        assert (restored.name, restored.image.header, restored.image.shape) == (name, image.header, image.shape)
+        assert number or (restored.image.pixels == image.pixels).all()
+        if with_original:
+            restored = restore_image(data, opened, "original", lambda _: codec, group="g")
+            assert (restored.name, restored.data) == (name, file)
     assert len(sizes) == 1
 
 
-def test_the_same_image_shared_twice_gives_unrelated_codes(codec) -> None:
-    codes, image = [], replace(phantom(), pixels=draw_phantom(256)[None, ..., None])
+def test_the_same_image_shared_twice_shares_no_more_bytes_than_chance(codec) -> None:
+    shared, image = [], replace(phantom(), pixels=draw_phantom(256)[None, ..., None])
     for digit in "cd":
-        data = share_image(image, SETTINGS, secrets_of(digit * 32), codec, bundle_id=digit * 32, name="x").data
-        codes.append(np.frombuffer(read_bundle(data, "x")[1]["public"], np.uint8).astype(float))
-    assert abs(np.corrcoef(codes)[0, 1]) < 0.2
+        opened, original = secrets_of(digit * 32), image.pixels.tobytes()
+        data = share_image(image, SETTINGS, opened, codec, bundle_id=digit * 32, name="x", original=original).data
+        shared.append(read_bundle(data, "x")[1])
+    for name, part in shared[0].items():
+        same = np.count_nonzero(np.frombuffer(part, np.uint8) == np.frombuffer(shared[1][name], np.uint8))
+        chance = len(part) / 256
+        assert same < chance + 6 * chance**0.5 + 6, name
+
+
+def test_what_an_image_leaves_open_follows_from_its_kind_and_depth() -> None:
+    chest, png = parse(phantom_dicom(64)), parse(a_file("png", draw_phantom(64), ""))
+    eight = replace(png, pixels=png.pixels.astype(np.uint8))
+    rooms = [settings_for(image, SETTINGS, with_original=True) for image in (chest, png, eight)]
+    assert [(s.header_bytes, s.original_bits) for s in rooms] == [(8192, 16), (1024, 16), (1024, 8)]
+    assert settings_for(chest, SETTINGS, with_original=False).original_bits == 0
+    chosen = replace(SETTINGS, header_bytes=300, original_bits=2.5)
+    assert settings_for(chest, chosen, with_original=True) == chosen
+    with pytest.raises(UsageError, match=r"2\.5, expected 0"):
+        settings_for(chest, chosen, with_original=False)
+    with pytest.raises(UsageError, match="0, expected more"):
+        settings_for(chest, replace(chosen, original_bits=0.0), with_original=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "original", "message"),
+    [
+        (2000, 10, r"the header takes 20\d\d bytes compressed, the settings leave 1024: --header-bytes 2\d00 would do"),
+        (10, 20_000, "the file takes 20008 bytes, the settings leave 12160: --original-bits 31.6 would do"),
+        (10, 100_000, "the file takes 100008 bytes, the settings leave 12160: --header-bytes 23000 would do"),
+    ],
+)
+def test_what_does_not_fit_says_what_would_do_and_that_does(codec, header: int, original: int, message: str) -> None:
+    rng = np.random.default_rng(0)
+    image, file, opened = replace(phantom(), header=rng.bytes(header)), rng.bytes(original), secrets_of("f" * 32)
+
+    def share(settings: Settings) -> bytes:
+        return share_image(image, settings, opened, codec, bundle_id="f" * 32, name="x", original=file).data
+
+    with pytest.raises(InputError, match=f"^{message}$") as caught:
+        share(SETTINGS)
+    option, value = re.findall(r"--(\S+) ([\d.]+) would do", str(caught.value))[0]
+    data = share(replace(SETTINGS, **{option.replace("-", "_"): float(value) if "." in value else int(value)}))
+    assert restore_image(data, opened, "original", lambda _: codec, group="g").data == file
+
+
+def test_what_no_room_would_do_for_is_refused(codec, monkeypatch) -> None:
+    def share(**what) -> bytes:
+        return share_image(phantom(), SETTINGS, secrets_of("f" * 32), codec, bundle_id="f" * 32, name="x", **what).data
+
+    with pytest.raises(InputError, match="leave 12160, and no option leaves enough"):
+        share(original=bytes(70_000_000))
+    monkeypatch.setattr(image_bundle, "_MAX_PLAIN_HEADER", 10)
+    with pytest.raises(InputError, match="the header takes 16 bytes, expected at most 10"):
+        share()
+
+
+def test_a_header_that_swells_is_refused(codec, monkeypatch) -> None:
+    opened, swollen = secrets_of("f" * 32), replace(phantom(), header=bytes(100_000))
+    data = share_image(swollen, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
+    assert read_name(data, opened) == "x"
+    monkeypatch.setattr(image_bundle, "_MAX_PLAIN_HEADER", 100_013)
+    assert len(swollen.header) + len('{"name": "x"}') + 1 == 100_014
+    with pytest.raises(DamagedSection, match="over 100013"):
+        read_name(data, opened)
 
 
 def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:

@@ -3,7 +3,7 @@
     magic | header length | canonical JSON header | section | section | ... | end of file
 
 Parses strictly: what this module writes is the only form it reads, so that no two files mean the same.
-The sizes of all sections but `header` and `original` follow from geometry and settings alone.
+At level `keyed` the sizes of all sections follow from geometry and settings alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROTECTIONS = ("keyed", "sca")
 MAX_HEADER = 1 << 16
 MAX_MANIFEST = 1 << 30
 SECTIONS = ("info", "index", "public", "supports", "header", "original")
-"""All sections, in their order; only `original` may be missing."""
+"""All sections, in their order; `original` is there if the settings leave room for it."""
 
 CODE_TIERS = 2
 TAG = 16
@@ -30,6 +30,9 @@ RECORD = 20
 STREAM_SLACK = 8
 INFO_BASE = 512
 INFO_PER_FRAME = 96
+MIN_HEADER_BYTES, MAX_HEADER_BYTES = 256, 1 << 24
+MAX_ORIGINAL_BITS = 64
+ORIGINAL_SLACK = 4
 _MAX_SIDE = 1 << 17
 _MAX_SAMPLES = 1 << 34
 _MAX_ATOMS = 1 << 13
@@ -60,6 +63,11 @@ class Geometry:
         return self.channels * self.grid[0] * self.grid[1]
 
     @property
+    def samples(self) -> int:
+        """Samples of all frames."""
+        return self.frames * self.height * self.width * self.channels
+
+    @property
     def atoms(self) -> int:
         """LM: atoms at a position."""
         return self.code_maps * self.atoms_per_map
@@ -87,7 +95,9 @@ class Settings:
     """What the owner chose. sparsity: S_x; decoys: S_n; both per position, multiples of 1/1000.
 
     support_bits: room for the sealed supports, in bits per true entry. value_bits: level `keyed`: room for
-    the values, in bits per published entry.
+    the values, in bits per published entry. header_bytes: room for the name and the source's header, compressed.
+    original_bits: room for the file itself, in bits per sample; 0 where it is not there. None, which stands in
+    no bundle, leaves either to the kind of file (sharing/image_bundle, `settings_for`).
     """
 
     decoys: float
@@ -95,6 +105,8 @@ class Settings:
     sparsity: float
     support_bits: float
     value_bits: float
+    header_bytes: int | None = None
+    original_bits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,14 +156,23 @@ class Header:
         return -(-_thousandths(self.settings.value_bits) * self.slots // 8000) + self.records * STREAM_SLACK
 
     @property
+    def rooms(self) -> dict[str, int]:
+        """Bytes of `header` and, if it is there, `original`, padded but not yet sealed."""
+        header, bits = self.settings.header_bytes, self.settings.original_bits
+        if header is None or bits is None:
+            raise ValueError("settings leave header_bytes or original_bits to a kind of file that is not known here")
+        samples = -(-_thousandths(bits) * self.geometry.samples // 8000)
+        return {"header": header} | ({"original": samples + ORIGINAL_SLACK * header} if bits else {})
+
+    @property
     def fixed_sizes(self) -> dict[str, int]:
-        """Sizes that geometry and settings dictate."""
+        """Sizes that geometry and settings dictate: of all sections at level `keyed`, of all but `public` at `sca`."""
         frames = self.geometry.frames
         sizes = {
             "info": INFO_BASE + frames * INFO_PER_FRAME + TAG,
             "index": frames * self.records * (RECORD + TAG),
             "supports": frames * self.pool,
-        }
+        } | {name: room + TAG for name, room in self.rooms.items()}
         return sizes | ({"public": frames * self.values} if self.settings.protection == "keyed" else {})
 
     @property
@@ -318,11 +339,11 @@ def _header(body: Any) -> Header:
     if body["format"] != 1:
         raise ValueError(f"has format {ascii(body['format'])[:40]}, expected 1")
     sections = tuple(_section(s) for s in _list(body["sections"]))
-    names = tuple(s.name for s in sections)
-    if names not in (SECTIONS, SECTIONS[:-1]):
-        raise ValueError(f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(SECTIONS)}" in this order')
     geometry, settings = _geometry(body["geometry"]), _settings(body["settings"])
     header = Header(_hex(body["id"], 32), geometry, settings, _hex(body["model"], 64), sections)
+    names, expected = [s.name for s in sections], [name for name in SECTIONS if name != "original" or settings.original_bits]
+    if names != expected:
+        raise ValueError(f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(expected)}" in this order')
     for section in sections:
         wanted = header.fixed_sizes.get(section.name, section.bytes)
         if section.bytes != wanted:
@@ -343,13 +364,13 @@ def _geometry(body: Any) -> Geometry:
         raise ValueError(f"has tiles of {geometry.tile} positions, expected a multiple of 4")
     if geometry.atoms > _MAX_ATOMS:
         raise ValueError(f"has {geometry.atoms} atoms at a position, expected at most {_MAX_ATOMS}")
-    if geometry.channels * geometry.frames * geometry.height * geometry.width > _MAX_SAMPLES:
+    if geometry.samples > _MAX_SAMPLES:
         raise ValueError(f"describes more than {_MAX_SAMPLES} samples")
     return geometry
 
 
 def _settings(body: Any) -> Settings:
-    _keys(body, {"decoys", "protection", "sparsity", "support_bits", "value_bits"})
+    _keys(body, {"decoys", "header_bytes", "original_bits", "protection", "sparsity", "support_bits", "value_bits"})
     if body["protection"] not in PROTECTIONS:
         raise ValueError(f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}")
     return Settings(
@@ -358,6 +379,8 @@ def _settings(body: Any) -> Settings:
         sparsity=_milli(body["sparsity"], 0.001, 4096),
         support_bits=_milli(body["support_bits"], 0, 64),
         value_bits=_milli(body["value_bits"], 0, 64),
+        header_bytes=_int(body["header_bytes"], MIN_HEADER_BYTES, MAX_HEADER_BYTES),
+        original_bits=_milli(body["original_bits"], 0, MAX_ORIGINAL_BITS),
     )
 
 

@@ -99,7 +99,13 @@ def share(
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
     value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
+    header_bytes: Annotated[
+        Optional[int], typer.Option(help="Room for the sealed header, bytes; unless told, 8192 for DICOM, 1024 for others.")  # noqa: UP045
+    ] = None,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
+    original_bits: Annotated[
+        Optional[float], typer.Option(help="Room for the file, bits per sample; unless told, what it takes uncompressed.")  # noqa: UP045
+    ] = None,
     tier: _Tier = None,
     owner: _Owner = None,
     model: _Model = None,
@@ -107,7 +113,7 @@ def share(
 ) -> None:
     """Make a release of images and grant all that it holds to recipients (less with --tier)."""
     from primis import batch
-    from primis.bundle.layout import Settings
+    from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
     from primis.cli.progress import Report
 
     _between("sparsity", sparsity, 0.5, 32)
@@ -115,6 +121,13 @@ def share(
     _between("decoys", decoys, 0, 256 - sparsity)
     _between("support-bits", support_bits, 0.5, 16)
     _between("value-bits", value_bits, 1, 32)
+    if header_bytes is not None:
+        _between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
+    if original_bits is not None:
+        _between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
+        original_bits = round(original_bits, 3)
+        if not with_original:
+            raise UsageError("--original-bits needs --with-original")
     if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
         raise UsageError(f'the release "{out}" would lie in a folder that is shared, expected another place')
     highest = "original" if with_original else "diagnostic"
@@ -128,7 +141,7 @@ def share(
         )
     chosen = (decoys, sparsity, support_bits, value_bits)
     decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
-    settings = Settings(decoys, _protection(protection), sparsity, support_bits, value_bits)
+    settings = Settings(decoys, _protection(protection), sparsity, support_bits, value_bits, header_bytes, original_bits)
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
             images, out, recipients, _signer(owner, make=True), settings, tier=granted,
@@ -396,7 +409,7 @@ def _fail(message: str, status: int, error: PrimisError | None, hint: str | None
 
 def _between(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f'--{name} is "{value:g}", expected {low:g} to {high:g}')
+        raise UsageError(f'--{name} is "{value:.9g}", expected {low:.9g} to {high:.9g}')
 
 
 def _protection(text: str) -> str:

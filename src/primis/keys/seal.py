@@ -26,7 +26,7 @@ TIERS = ("preview", "diagnostic", "original")
 """From the lowest to the highest; each opens what the ones before it open."""
 
 TAG_BYTES = 16
-_LENGTH_BYTES = 8
+LENGTH_BYTES = 8
 _MAX_SEALED = 2**31 - 64
 _PREFIX = b"primis/1 "
 
@@ -93,29 +93,17 @@ def unseal(sealed: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes
 
 def pad(plaintext: bytes, size: int) -> bytes:
     """Length, plaintext, zeros: `size` bytes in all."""
-    if len(plaintext) + _LENGTH_BYTES > size:
+    if len(plaintext) + LENGTH_BYTES > size:
         raise ValueError(f"{len(plaintext)} bytes do not fit in {size} with their length")
-    return struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - _LENGTH_BYTES - len(plaintext))
+    return struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - LENGTH_BYTES - len(plaintext))
 
 
 def unpad(padded: bytes) -> bytes:
     """Inverse of `pad`; raises DamagedSection if it is none."""
-    length = struct.unpack(">Q", padded[:_LENGTH_BYTES])[0] if len(padded) >= _LENGTH_BYTES else -1
-    if not 0 <= length <= len(padded) - _LENGTH_BYTES or any(padded[_LENGTH_BYTES + length :]):
+    length = struct.unpack(">Q", padded[:LENGTH_BYTES])[0] if len(padded) >= LENGTH_BYTES else -1
+    if not 0 <= length <= len(padded) - LENGTH_BYTES or padded[LENGTH_BYTES + length :].strip(b"\0"):
         raise DamagedSection(f"a padded part of {len(padded)} bytes is malformed")
-    return padded[_LENGTH_BYTES : _LENGTH_BYTES + length]
-
-
-def padded_size(length: int, floor: int = 1024) -> int:
-    """The size to pad a part of content-dependent length to: Padmé, at least `floor`.
-
-    Padmé (Nikitin et al., PoPETs 2019, algorithm 1) leaves the top bits of the length and rounds up
-    the rest: at most 12 % longer, and O(log log length) bits of it visible.
-    """
-    need = max(length + _LENGTH_BYTES, floor)
-    exponent = need.bit_length() - 1
-    mask = (1 << (exponent - exponent.bit_length())) - 1
-    return (need + mask) & ~mask
+    return padded[LENGTH_BYTES : LENGTH_BYTES + length]
 
 
 def mask(values: bytes, secret: Secret) -> bytes:
