@@ -203,7 +203,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> Callable[[str], Path]:
     def share(protection: str) -> Path:
         out = tmp_path_factory.mktemp(protection) / "release"
-        batch.share([folder], out, [], signer, replace(KEYED, protection=protection))
+        batch.share([folder], out, [], signer, replace(KEYED, protection=protection), with_original=protection == "keyed")
         return out
 
     return share

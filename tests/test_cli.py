@@ -145,8 +145,9 @@ def test_help_and_version(run) -> None:
 def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
     run("keygen", "-o", "k")
     (tmp_path / "in").mkdir()
-    for seed in range(40):
-        (tmp_path / "in" / f"{seed}.dcm").write_bytes(phantom_dicom(256))
+    data = phantom_dicom(256)
+    for number in range(200):
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(data)
     words = ["share", "in", "--to", "k", "-o", "r", "--owner", "k", "--model", str(TINY)]
     process = subprocess.Popen([sys.executable, "-m", "primis.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "r.partial" / "bundles").glob("*.primis")):

@@ -14,7 +14,7 @@ import datetime
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
@@ -71,27 +71,33 @@ def audit(
     Raises UsageError where key, table or originals do not fit the release.
     """
     codec = Codec(find_checkpoint(release.manifest.model, models))
-    cases, images, left_out = _cases(release, signer, codec, originals, table, progress)
+    chosen = _alike({i: release.header(i) for i in release.ids})
+    cases, images = _cases(release, chosen, signer, codec, originals, table, progress)
     train, test = _split(cases, release.manifest.release)
-    settings = release.header(release.ids[0]).settings
+    settings = replace(release.header(chosen[0]).settings, original_bits=0.0)  # attackers have no file to seal
     world = World(codec, settings, train, test, budget, report=progress)
     store = Store(kept, {"release": release.manifest.signature, "budget": repr(budget), "sources": [str(originals), str(table)]})
     checks = [result.finding for result in store.each((name, job) for name, job in _checks(codec, settings))]
     enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
     again = [share_case(images[case.name], settings, codec, name=case.name).view for case in test] if enough else []
     results = list(store.each(jobs(world, again) if enough else jobs_without_pictures(world)))
-    return Report(
-        _facts(release, world, originals, left_out, enough), checks, [r.finding for r in results], _pictures(world, results)
-    )
+    facts = _facts(release, world, originals, enough=enough)
+    return Report(facts, checks, [r.finding for r in results], _pictures(world, results))
 
 
 def _cases(
-    release: Release, signer: Signer, codec: Codec, originals: Path | None, table: Path | None, progress: Progress
-) -> tuple[list[Case], dict[str, Image], int]:
-    """The images that are attacked, as the harness knows them; their pixels by name; how many of others were left out."""
+    release: Release,
+    chosen: list[str],
+    signer: Signer,
+    codec: Codec,
+    originals: Path | None,
+    table: Path | None,
+    progress: Progress,
+) -> tuple[list[Case], dict[str, Image]]:
+    """The images that are attacked, as the harness knows them, and their pixels by name: all that were chosen, or as many
+    as an audit takes."""
     keys = release_secrets(owner_secret(release, signer), "original")
     known = _table(table) if table else {}
-    chosen = _alike({i: release.header(i) for i in release.ids})
     most = min(len(chosen), _MOST_TRAINED + _MOST_JUDGED)
     chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, most).round()]
     cases, images = [], {}
@@ -106,7 +112,7 @@ def _cases(
         who = known.get(PurePosixPath(name).name) or _who(image)
         cases.append(open_case(data, own, codec, image, name=name, patient=who.patient or name, label=who.label, judged=True))
         images[name] = image
-    return cases, images, len(release.ids) - len(chosen)
+    return cases, images
 
 
 def _alike(headers: dict[str, Header]) -> list[str]:
@@ -172,7 +178,7 @@ def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:
         yield name, lambda control=control: Result(control())  # type: ignore[misc]
 
 
-def _facts(release: Release, world: World, originals: Path | None, left_out: int, enough: bool) -> dict[str, str]:
+def _facts(release: Release, world: World, originals: Path | None, *, enough: bool) -> dict[str, str]:
     s, manifest = world.settings, release.manifest
     attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, patients apart"
     facts = {
@@ -184,7 +190,7 @@ def _facts(release: Release, world: World, originals: Path | None, left_out: int
         "budget": f"{world.budget.steps} steps of {world.budget.batch} images for each network",
         "made with": f"primis {version('primis')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
     }
-    if left_out:
+    if left_out := len(release.ids) - len(world.train) - len(world.test):
         facts["left out"] = f"{left_out} images: in colour, of another shape or other settings, or more than an audit takes"
     if not enough:
         facts["note"] = (

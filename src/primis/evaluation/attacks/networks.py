@@ -174,7 +174,7 @@ class Regressor(ImageAttack):
 
         rng = seeded(world, self.name)
         stride = world.codec.preset.stride
-        self._net = Grid(world.channels, 2 * world.budget.width, stride**2)
+        self._net = Grid(world.channels, world.budget.width, stride**2)
         self._atoms = torch.from_numpy(dct_atoms(stride)).float()[:, None].to(device())
         self._prior = torch.from_numpy(world.mean_image).to(device())
         self._gain = nn.Parameter(torch.zeros(1, stride**2, 1, 1))

@@ -90,7 +90,7 @@ class Budget:
     """What an attack may spend. steps, batch: of a network's training; width: its channels; candidates: images that a
     linkage chooses from. The paper trains with batches of 30 on GPUs."""
 
-    steps: int = 600
+    steps: int = 400
     batch: int = 4
     width: int = 96
     candidates: int = 100
@@ -159,7 +159,8 @@ def published_bytes(header: Header, parts: dict[str, bytes]) -> np.ndarray:
 
 @dataclass(eq=False)
 class World:
-    """What attackers learn from, and what they are judged on. report: called with what is done, how far it is, of how much."""
+    """What attackers learn from, and what they are judged on. report: called with what is done, how far it is, of how much.
+    likely: decoys lie where entries are likely, as `share` lays them; else evenly, as in the paper."""
 
     codec: Codec
     settings: Settings
@@ -167,6 +168,7 @@ class World:
     test: list[Case]
     budget: Budget = FULL
     seed: int = 0
+    likely: bool = True
     report: Callable[[str, int, int], None] = lambda what, done, total: None
     _odds: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -211,6 +213,8 @@ class World:
         if not self.open_code:
             return case.view
         decoys = int(np.count_nonzero(case.view.public) - np.count_nonzero(case.levels))
+        if not self.likely:
+            return replace(case.view, public=ambiguate(case.levels, decoys))
         if id(case) not in self._odds:
             found = entry_odds(case.levels[None], self.codec.layout, self.codec.checkpoint.tables)
             self._odds[id(case)] = found[0].astype(np.float16)

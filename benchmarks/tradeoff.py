@@ -1,0 +1,154 @@
+"""Level sca: what the support costs, against how much of it is found. Key size and ambiguity pull against each other.
+
+    python benchmarks/tradeoff.py TABLE [--train N] [--test N] [--steps N]
+
+For S_x and S_n on a grid, preset `default`, decoys laid evenly (as in the paper) and where entries are likely (as `share`
+does): bits of the key for those who have the public code, the share of the support that a network finds, and the image
+that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff.json and a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from attacks import rows_of
+from common import RESULTS, machine, save
+
+from primis.bundle.layout import Settings
+from primis.codec import Codec, OnnxEngine
+from primis.codes.ambiguation import ambiguate
+from primis.codes.choice import entry_odds
+from primis.codes.coder import encode_support
+from primis.evaluation.attacks.judge import judge_images
+from primis.evaluation.attacks.networks import Marker
+from primis.evaluation.attacks.protocol import Budget, Case, View, World
+from primis.evaluation.fidelity import data_range, psnr
+from primis.imaging.files import read
+from primis.imaging.image import Image
+from primis.network.checkpoint import read_checkpoint, shipped
+
+SPARSITIES = (4, 8, 16)
+RATIOS = (1, 4, 16)
+"""S_n / S_x; at S_x = 16 the last fills every entry."""
+
+
+def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
+    """A case without a bundle: only its code, which is all that this attack looks at."""
+    z, scale = codec.encode(image.pixels[0])
+    code = codec.sparsify(z, sparsity * z.shape[2] * z.shape[3])
+    pixels = image.pixels[0, ..., 0]
+    authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
+    view = View(code.levels[0], np.zeros(0, np.uint8), b"")
+    full = data_range(image.pixels, image.bit_depth)
+    return Case(name, name, None, pixels, authorised, code.levels[0], code.threshold, scale.low, scale.high, full, view, {})
+
+
+def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:
+    """The case with a public code."""
+    layout, tables = codec.layout, codec.checkpoint.tables
+    odds = entry_odds(case.levels[None], layout, tables)[0] if likely else None
+    count = min(decoys * case.levels[0].size, int((case.levels == 0).sum()))
+    return replace(case, view=replace(case.view, public=ambiguate(case.levels, count, odds=odds)))
+
+
+def key_bits(case: Case, codec: Codec) -> float:
+    """Bits of the support, given the public code."""
+    streams = (
+        encode_support(case.levels, case.view.public, a, codec.layout, codec.checkpoint.tables) for a in codec.layout.split()
+    )
+    return float(sum(8 * len(stream) for stream in streams))
+
+
+def point(train: list[Case], test: list[Case], settings: Settings, codec: Codec, budget: Budget, *, likely: bool) -> dict:
+    """One setting of the grid."""
+    decoys = round(settings.decoys)
+    train, test = ([ambiguated(case, decoys, codec, likely=likely) for case in part] for part in (train, test))
+    world = World(codec, settings, train, test, budget, likely=likely)
+    (marker := Marker()).fit(world)
+    found = judge_images(marker, world)[0].figures
+    pixels = test[0].pixels.size
+    key = float(np.mean([key_bits(case, codec) for case in test]))
+    entries = float(np.mean([np.count_nonzero(case.levels) for case in test]))
+    authorised = float(np.mean([psnr(case.pixels, case.authorised, case.full) for case in test if case.authorised is not None]))
+    wanted = {
+        "support AUC": "auc",
+        "support recovered": "recovered",
+        "chance": "chance",
+        "psnr": "psnr",
+        "floor: mean image": "floor",
+    }
+    figures = {short: vars(found[name]) for name, short in wanted.items()}
+    return figures | {
+        "sparsity": settings.sparsity, "decoys": settings.decoys, "likely": likely, "authorised": authorised,
+        "key": key / pixels, "bits_per_entry": key / entries, "gain": vars(found["gain over the best without the code"]),
+    }  # fmt: skip
+
+
+def plot(points: list[dict], path: Path) -> None:
+    """Share of the support recovered over bits of key for each entry."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    for likely, colour, name in ((False, "#b3261e", "decoys laid evenly"), (True, "#1a56b0", "decoys where entries are likely")):
+        own = [p for p in points if p["likely"] == likely]
+        for sparsity, marker in zip(SPARSITIES, "os^", strict=True):
+            part = [p for p in own if p["sparsity"] == sparsity]
+            label = f"{name}, S_x = {sparsity}"
+            axes[0].plot(
+                [p["bits_per_entry"] for p in part],
+                [p["recovered"]["value"] for p in part],
+                f"{marker}-",
+                color=colour,
+                label=label,
+            )
+            axes[1].plot(
+                [p["key"] for p in part], [p["authorised"] - p["psnr"]["value"] for p in part], f"{marker}-", color=colour
+            )
+    axes[0].set(xlabel="key, bits for each true entry", ylabel="share of the support that a network finds", ylim=(0, 1))
+    axes[1].set(xlabel="key, bits per pixel", ylabel="dB below the authorised image", ylim=(0, None))
+    axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--train", type=int, default=150)
+    parser.add_argument("--test", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=200)
+    arguments = parser.parse_args()
+    checkpoint = read_checkpoint(shipped())
+    codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
+    budget = Budget(arguments.steps, 4, 64)
+    images = {
+        split: [(row["file"], read(arguments.table.parent / row["file"])[0]) for row in rows_of(arguments.table, split, most)]
+        for split, most in (("train", arguments.train), ("test", arguments.test))
+    }
+    points = []
+    for sparsity in SPARSITIES:
+        train, test = ([encoded(image, name, sparsity, codec) for name, image in images[split]] for split in ("train", "test"))
+        for ratio in RATIOS:
+            decoys = min(ratio * sparsity, codec.preset.atoms - sparsity)
+            settings = Settings(float(decoys), "sca", float(sparsity), 8.0, 4.0)
+            for likely in (False, True):
+                points.append(point(train, test, settings, codec, budget, likely=likely))
+                p = points[-1]
+                print(
+                    f"S_x {sparsity} S_n {decoys} {'likely' if likely else 'even'}: key {p['key']:.4f} ({p['bits_per_entry']:.2f} an entry), "
+                    f"AUC {p['auc']['value']:.3f}, recovered {p['recovered']['value']:.3f} (chance {p['chance']['value']:.3f}), "
+                    f"{p['psnr']['value']:.2f} dB of {p['authorised']:.2f}",
+                    flush=True,
+                )
+    facts = {"data": arguments.table.stem, "train": len(images["train"]), "test": len(images["test"]), "budget": vars(budget)}
+    plot(points, RESULTS / "tradeoff.png")
+    print(save("tradeoff", facts | {"points": points, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
