@@ -1,6 +1,6 @@
-"""Writes the tables of benchmarks/README.md from results/: `python benchmarks/tables.py`.
+"""Writes the tables of benchmarks/README.md and docs/evaluation.md from results/: `python benchmarks/tables.py`.
 
-A table lies between `<!-- NAME -->` and `<!-- end -->`; `tests/test_docs.py` holds the page against the results.
+A table lies between `<!-- NAME -->` and `<!-- end -->`; `tests/test_docs.py` holds the pages against the results.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
-PAGE = HERE / "README.md"
+PAGES = (HERE / "README.md", HERE.parent / "docs" / "evaluation.md")
+MECHANISMS = {"paper": "level sca, preset paper", "sca": "level sca", "keyed": "level keyed"}
 LEVELS = (38.5, 42.0, 46.0)
 MODALITIES = ("ct-2d", "mri-2d", "ultrasound-2d", "ct-head", "mr-t1", "dicom-chest", "dicom-radiograph")
 
@@ -147,7 +148,173 @@ def training_speed() -> str:
     return rows([f"preset, {data['device']}", "patches / s", "megapixels / s"], body)
 
 
+def estimate(e: dict[str, Any], digits: int = 2, unit: str = "") -> str:
+    """A figure and its 95 % interval."""
+    return f"{e['value']:.{digits}f}{unit} ({e['low']:.{digits}f} to {e['high']:.{digits}f})"
+
+
+def attacked(mechanism: str, kind: str) -> list[dict[str, Any]]:
+    """Findings of a kind."""
+    return [finding for finding in result(f"attacks-{mechanism}")["findings"] if finding["kind"] == kind]
+
+
+def reconstructions(mechanism: str) -> str:
+    """Every attack that draws an image; the authorised user above, the prior below."""
+    data = result(f"attacks-{mechanism}")
+    head = ["attack", "its attacker holds", "PSNR, dB", "SSIM", "gain over the best without the code, dB"]
+    head += ["over another image's code, dB", "own image told from another's, AUC", "support AUC", "found"]
+    ceiling, images = data["ceiling"], attacked(mechanism, "image")
+    body = [
+        [
+            "*authorised*",
+            "the key",
+            *(f"{ceiling[m]['value']:.{d}f} ± {ceiling[m]['sd']:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3))),
+        ]
+    ]
+    body[0] += [""] * 5
+    for finding in images:
+        f, gains = finding["figures"], finding["gains"]
+        cells = [
+            finding["attack"],
+            finding["holds"],
+            *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3))),
+        ]
+        cells += [
+            estimate(f["gain over the best without the code"]),
+            estimate(gains[0]["estimate"]),
+            estimate(gains[1]["estimate"]),
+        ]
+        cells += [estimate(gains[2]["estimate"], 3) if len(gains) > 2 else "", "yes" if finding["broken"] else "no"]
+        body.append(cells)
+    floor = images[0]["figures"]["floor: mean image"]
+    body.append(["*mean image*", "no code", f"{floor['value']:.2f} ± {floor['sd']:.2f}", *[""] * 6])
+    return rows(head, body)
+
+
+def other_attacks() -> str:
+    """Links, labels, keys, lengths, bytes; mechanism by mechanism."""
+    findings = {
+        name: {f["attack"]: f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "image"} for name in MECHANISMS
+    }
+    body = []
+    for attack in {name: None for part in findings.values() for name in part}:
+        known = next(part[attack] for part in findings.values() if attack in part)
+        gain = known["gains"][0]
+        cells = [attack, known["holds"], gain["what"]]
+        chances = {part[attack]["gains"][0]["chance"] for part in findings.values() if attack in part}
+        cells.append(" / ".join(reached(gain["unit"], {"value": c}) for c in sorted(chances)))
+        for part in findings.values():
+            finding = part.get(attack)
+            cells.append("" if finding is None else reached(finding["gains"][0]["unit"], finding["gains"][0]["estimate"]))
+        body.append(cells)
+    return rows(["attack", "its attacker holds", "measure", "chance", *MECHANISMS.values()], body)
+
+
+def reached(unit: str, e: dict[str, Any]) -> str:
+    """A gain in its unit."""
+    if unit == "count" or "low" not in e:
+        return f"{100 * e['value']:.1f} %" if unit == "share" else f"{e['value']:g}"
+    if unit == "share":
+        return f"{100 * e['value']:.0f} % ({100 * e['low']:.0f} to {100 * e['high']:.0f})"
+    return estimate(e)
+
+
+def table_4() -> str:
+    """The paper's four attackers on the decoded public image and on the code, in the paper's measures."""
+    head = ["attacker", "mechanism", "MAE", "ME", "RMSE", "PSNR, dB", "SSIM", "PSNR, CI 95 %", "SSIM, CI 95 %"]
+    digits = {"mae": 1, "me": 1, "rmse": 1, "psnr": 2, "ssim": 3}
+    body = []
+    for attack in [f["attack"] for f in attacked("paper", "image") if f["source"].endswith("Table 4")]:
+        for mechanism, name in MECHANISMS.items():
+            f = next(f["figures"] for f in attacked(mechanism, "image") if f["attack"] == attack)
+            cells = [attack, name, *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in digits.items())]
+            body.append(cells + [f"{f[m]['low']:.{digits[m]}f} to {f[m]['high']:.{digits[m]}f}" for m in ("psnr", "ssim")])
+    return rows(head, body)
+
+
+def attack_summary() -> str:
+    """The best of each kind of attack."""
+    body = []
+
+    def row(what: str, cell: Any) -> None:
+        body.append([what, *(cell(name) for name in MECHANISMS)])
+
+    def best(name: str) -> str:
+        top = max(attacked(name, "image"), key=lambda f: f["figures"]["psnr"]["value"])
+        return f"{estimate(top['figures']['gain over the best without the code'])}: {top['attack']}"
+
+    def likeliest(name: str, index: int, digits: int) -> str:
+        found = [f for f in attacked(name, "image") if len(f["gains"]) > index]
+        top = max(found, key=lambda f: f["gains"][index]["estimate"]["value"])
+        return f"{estimate(top['gains'][index]['estimate'], digits)}: {top['attack']}"
+
+    def recovered(name: str) -> str:
+        found = [f for f in attacked(name, "image") if "support recovered" in f["figures"] and "twice" not in f["attack"]]
+        if not found:
+            return "no entries to see"
+        top = max(found, key=lambda f: f["figures"]["support recovered"]["value"])["figures"]
+        return f"{100 * top['support recovered']['value']:.0f} % (chance {100 * top['chance']['value']:.0f} %)"
+
+    def first(name: str, attack: str) -> str:
+        found = next((f for f in result(f"attacks-{name}")["findings"] if f["attack"] == attack), None)
+        return "" if found is None else reached(found["gains"][0]["unit"], found["gains"][0]["estimate"])
+
+    def controls(name: str) -> str:
+        checks = result(f"attacks-{name}")["controls"]
+        return f"{sum(c['broken'] for c in checks)} of {len(checks)}"
+
+    def broken(name: str) -> str:
+        findings = [f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "weights"]
+        return f"{sum(f['broken'] for f in findings)} of {len(findings)}"
+
+    row("authorised user, PSNR", lambda n: f"{result(f'attacks-{n}')['ceiling']['psnr']['value']:.2f} dB")
+    row("best reconstruction: gain over the best without the code, dB", best)
+    row("own image told from another's, AUC: best", lambda n: likeliest(n, 1, 2))
+    row("true entries told from others, AUC: best", lambda n: likeliest(n, 2, 3))
+    row("support recovered, best without a second release", recovered)
+    row("linkage: which of 100 images is it", lambda n: first(n, "linkage: the image as it is"))
+    row("pneumonia read from the code, AUC", lambda n: first(n, "pneumonia, read from the code"))
+    row("parts whose length depends on content", lambda n: first(n, "lengths"))
+    row("attacks that learned something", broken)
+    row("positive controls found broken", controls)
+    return rows(["", *MECHANISMS.values()], body)
+
+
+def tradeoff() -> str:
+    """Key and ambiguity at level sca."""
+    head = [
+        "S_x",
+        "S_n",
+        "decoys",
+        "key, bit per pixel",
+        "bits an entry",
+        "support AUC",
+        "recovered (chance)",
+        "PSNR, dB",
+        "authorised, dB",
+    ]
+    body = []
+    for p in result("tradeoff")["points"]:
+        cells = [
+            f"{p['sparsity']:g}",
+            f"{p['decoys']:g}",
+            "where likely" if p["likely"] else "evenly",
+            number(p["key"]),
+            number(p["bits_per_entry"], 2),
+        ]
+        cells += [estimate(p["auc"], 3), f"{100 * p['recovered']['value']:.0f} % ({100 * p['chance']['value']:.0f} %)"]
+        body.append([*cells, number(p["psnr"]["value"], 2), number(p["authorised"], 2)])
+    return rows(head, body)
+
+
 TABLES = {
+    "attack_summary": attack_summary,
+    "reconstructions_keyed": lambda: reconstructions("keyed"),
+    "reconstructions_sca": lambda: reconstructions("sca"),
+    "reconstructions_paper": lambda: reconstructions("paper"),
+    "other_attacks": other_attacks,
+    "table_4": table_4,
+    "tradeoff": tradeoff,
     "fidelity": fidelity,
     "presets": presets,
     "matched": matched,
@@ -168,8 +335,9 @@ def render(page: str) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(render(PAGE.read_text()))
-    print(PAGE)
+    for page in PAGES:
+        page.write_text(render(page.read_text()))
+        print(page)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,8 @@ def main() -> None:
                 points.append(point(train, test, settings, codec, budget, likely=likely))
                 p = points[-1]
                 print(
-                    f"S_x {sparsity} S_n {decoys} {'likely' if likely else 'even'}: key {p['key']:.4f} ({p['bits_per_entry']:.2f} an entry), "
+                    f"S_x {sparsity} S_n {decoys} {'likely' if likely else 'even'}: "
+                    f"key {p['key']:.4f} ({p['bits_per_entry']:.2f} an entry), "
                     f"AUC {p['auc']['value']:.3f}, recovered {p['recovered']['value']:.3f} (chance {p['chance']['value']:.3f}), "
                     f"{p['psnr']['value']:.2f} dB of {p['authorised']:.2f}",
                     flush=True,
