@@ -31,6 +31,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
 from primis.codes.ambiguation import ambiguate
+from primis.codes.choice import entry_odds
 from primis.codes.coder import encode_code, encode_support
 from primis.evaluation.fidelity import data_range, psnr
 from primis.imaging.image import Image
@@ -82,7 +83,8 @@ def _code_bits(image: Image, nominal: float, codec: Codec, pixels: int) -> dict[
         z, _ = codec.encode(frame)
         code = codec.sparsify(z, round(nominal * z.shape[0] * z.shape[2] * z.shape[3]))
         entries = int(np.count_nonzero(code.levels))
-        z_p = ambiguate(code.levels, min(entries, code.levels.size - entries))
+        odds = entry_odds(code.levels, codec.layout, codec.checkpoint.tables)
+        z_p = ambiguate(code.levels, min(entries, code.levels.size - entries), odds=odds)
         for plane, public in zip(code.levels, z_p, strict=True):
             for atoms in layout.split():
                 support, values = encode_code(plane, atoms, layout, tables)

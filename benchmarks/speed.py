@@ -25,6 +25,7 @@ from common import load, machine, save
 from primis.bundle.layout import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
+from primis.codes.choice import entry_odds
 from primis.codes.coder import decode_code, encode_code
 from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
@@ -59,7 +60,8 @@ def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.
     code = timed(times, "choose entries", lambda: codec.sparsify(z, 8 * z.shape[2] * z.shape[3]))
     levels, layout, tables = code.levels[0], codec.layout, codec.checkpoint.tables
     streams = timed(times, "code", lambda: [encode_code(levels, atoms, layout, tables) for atoms in layout.split()])
-    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3]))
+    odds = timed(times, "odds of decoys (sca)", lambda: entry_odds(code.levels, layout, tables))
+    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3], odds=odds))  # type: ignore[arg-type]
     share = lambda: share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
     data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
 

@@ -82,7 +82,7 @@ def audit(
     again = [share_case(images[case.name], settings, codec, name=case.name).view for case in test] if enough else []
     results = list(store.each(jobs(world, again) if enough else jobs_without_pictures(world)))
     facts = _facts(release, world, originals, enough=enough)
-    return Report(facts, checks, [r.finding for r in results], _pictures(world, results))
+    return Report(facts, checks, [r.finding for r in results], _pictures(world, results) if enough else [])
 
 
 def _cases(
@@ -165,10 +165,13 @@ def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
     wanted = min(_MOST_JUDGED, max(len(cases) // 4, min(len(cases) // 2, 20)))
     judged: list[Case] = []
     for patient in patients:
-        if len(judged) < wanted:
-            judged += [case for case in cases if case.patient == patient]
+        own = [case for case in cases if case.patient == patient]
+        if len(judged) + len(own) <= 1.25 * wanted:
+            judged += own if len(judged) < wanted else []
+    if not judged:  # all of one patient: nobody to learn from
+        return [], cases
     names = {case.name for case in judged}
-    return [case for case in cases if case.name not in names] or judged, judged
+    return [case for case in cases if case.name not in names], judged
 
 
 def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:

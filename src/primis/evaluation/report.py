@@ -65,7 +65,8 @@ class Report:
             control = finding in self.controls
             said = ("found" if control else "LEARNED") if finding.broken else ("MISSED" if control else "nothing")
             lines.append(f"  {said:<8} {finding.attack:<52} {text}")
-        return "\n".join([*lines, self.verdict])
+        notes = [f"note: {self.facts[name]}" for name in ("left out", "note") if name in self.facts]
+        return "\n".join([*lines, *notes, self.verdict])
 
     def write(self, folder: Path) -> None:
         """index.html and audit.json."""
@@ -107,7 +108,9 @@ def _shown(gain: Gain) -> dict[str, Any]:
     elif gain.unit == "count":
         return {"reached": f"{e.value:.0f}", "range": "", "chance": f"{gain.chance:.0f}"}
     else:
-        texts = [f"{x:+.2f} dB" if gain.unit == "dB" else f"{x:.3f}" for x in (e.value, e.low, e.high, gain.chance)]
+        texts = [
+            f"{round(x, 2) + 0.0:+.2f} dB" if gain.unit == "dB" else f"{x:.3f}" for x in (e.value, e.low, e.high, gain.chance)
+        ]
     return {"reached": texts[0], "range": f"{texts[1]} to {texts[2]}", "chance": texts[3]}
 
 

@@ -37,14 +37,14 @@ _MOST_BYTES = 16384
 
 
 class Holds(StrEnum):
-    """What an attacker holds; each includes the public bundles and all software."""
+    """What an attacker holds besides all software, which is public. Whoever holds the encoder makes any number of pairs."""
 
     CODES = "public bundles"
-    DECODER = "and the decoder"
-    ENCODER = "and the encoder: any number of pairs"
-    PAIRS = "and pairs from the owner"
-    KEYS = "and keys of other images"
-    PREVIEW = "and the key of tier preview"
+    DECODER = "bundles, decoder"
+    ENCODER = "bundles, decoder, encoder"
+    PAIRS = "bundles, models, pairs from the owner"
+    KEYS = "bundles, models, keys of other images"
+    PREVIEW = "bundles, models, the key of tier preview"
 
 
 @dataclass(frozen=True, eq=False)
