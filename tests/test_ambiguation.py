@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primis.codes.ambiguation import ambiguate, choose, purify, share_out
+from primis.codes.ambiguation import ambiguate, choose, choose_likely, purify, share_out
+from primis.codes.choice import entry_odds
 from primis.codes.sparse import top_s
+from primis.network.checkpoint import read_checkpoint, shipped
 
 
 def code(seed: int, entries: int, shape: tuple[int, ...] = (1, 256, 6, 5)) -> np.ndarray:
@@ -53,8 +57,6 @@ def test_the_draw_decides_and_the_default_is_fresh() -> None:
 @given(st.integers(1, 200), st.data())
 def test_choose_gives_distinct_numbers(n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))
-    import secrets
-
     chosen = choose(n, k, secrets.token_bytes)
     assert len(set(chosen.tolist())) == k
     assert all(0 <= c < n for c in chosen)
@@ -87,3 +89,41 @@ def test_top_s_keeps_the_largest() -> None:
     assert np.abs(z[kept.levels != 0]).min() >= np.abs(z[kept.levels == 0]).max()
     assert np.count_nonzero(top_s(np.zeros_like(z), 10).levels) == 0
     assert np.count_nonzero(top_s(np.ones_like(z), 10).levels) <= z.size
+
+
+@given(st.integers(1, 200), st.data())
+@settings(deadline=None)
+def test_a_likely_choice_gives_distinct_numbers(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    chosen = choose_likely(np.linspace(-30, 30, n), k, secrets.token_bytes)
+    assert len(set(chosen.tolist())) == k
+    assert all(0 <= c < n for c in chosen)
+
+
+def test_a_likely_choice_follows_the_odds() -> None:
+    rng = np.random.default_rng(5)
+    odds = np.log(np.array([1.0, 2.0, 3.0, 4.0]))
+    first = np.bincount([int(choose_likely(odds, 1, rng.bytes)[0]) for _ in range(8000)], minlength=4) / 8000
+    np.testing.assert_allclose(first, [0.1, 0.2, 0.3, 0.4], atol=0.02)
+
+
+def test_decoys_lie_where_entries_are_likely_and_only_beside_the_truth() -> None:
+    levels = code(4, 300)
+    odds = np.zeros(levels.shape)
+    odds[..., 3:] = 60  # the right half of the grid
+    public = ambiguate(levels, 200, odds=odds)
+    decoy = (public != 0) & (levels == 0)
+    assert decoy.sum() == 200
+    elsewhere = decoy[..., :3].any(axis=(0, 2, 3))
+    assert public[0, elsewhere][..., 3:].all()  # only where an atom has no room left there
+    assert (purify(public, levels != 0) == levels).all()
+
+
+def test_the_odds_of_entries_are_higher_where_the_neighbours_have_them() -> None:
+    checkpoint = read_checkpoint(shipped())
+    levels = np.zeros((1, 256, 8, 8), np.int16)
+    levels[0, 1:10, 2:6, 2:6] = 1
+    levels[0, 5, 3, 3] = 0
+    odds = entry_odds(levels, checkpoint.layout, checkpoint.tables)[0]
+    assert odds.shape == (256, 8, 8)
+    assert odds[5, 3, 3] > odds[5, 7, 7] + 1
