@@ -59,18 +59,18 @@ def seeded(world: World, name: str) -> np.random.Generator:
 
 
 class Grid(nn.Module):
-    """(b, C, h, w) -> (b, out, h, w): 1 x 1, residual blocks, 1 x 1 that starts at zero."""
+    """(b, C, h, w) -> (b, out, h, w): each channel at unit scale, 1 x 1, residual blocks, 1 x 1 that starts at zero."""
 
     def __init__(self, channels: int, width: int, out: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(channels, width, 1)
+        self.enter = nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, width, 1))
         self.blocks = nn.Sequential(*[Residual(width) for _ in range(_BLOCKS)])
         self.leave = nn.Conv2d(width, out, 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.leave(torch.relu(self.blocks(self.enter(x))))
+        out: Tensor = self.leave(nn.functional.leaky_relu(self.blocks(self.enter(x)), 0.1))
         return out
 
 

@@ -90,7 +90,7 @@ class Budget:
     """What an attack may spend. steps, batch: of a network's training; width: its channels; candidates: images that a
     linkage chooses from. The paper trains with batches of 30 on GPUs."""
 
-    steps: int = 400
+    steps: int = 300
     batch: int = 4
     width: int = 96
     candidates: int = 100
