@@ -67,6 +67,7 @@ def all_of(world: World) -> dict[str, Result]:
 def test_level_keyed_gives_nothing_away_to_any_attack(keyed: World) -> None:
     results = all_of(keyed)
     assert len(results) >= 30
+    assert sum(len(result.finding.gains) for result in results.values()) <= LOOKS
     # each run draws new keys: a thousandfold stricter than an audit, so that chance does not fail a build
     found = [n for n, r in results.items() if r.finding.broken and min(g.p for g in r.finding.gains) < DOUBT / LOOKS / 1000]
     assert found == []

@@ -37,8 +37,9 @@ from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
-from primis.sharing import image_bundle
-from primis.sharing.image_bundle import read_name, read_public_code, restore_image, settings_for, share_image
+from primis.sharing import contents as sealed
+from primis.sharing.contents import settings_for
+from primis.sharing.image_bundle import read_name, read_public_code, restore_image, share_image
 from primis.sharing.release import Release, grant, rekey
 from tests.conftest import SETTINGS, TINY
 from tests.make_vectors import phantom
@@ -368,7 +369,7 @@ def test_what_no_room_would_do_for_is_refused(codec, monkeypatch) -> None:
 
     with pytest.raises(InputError, match="leave 12160, and no option leaves enough"):
         share(original=bytes(70_000_000))
-    monkeypatch.setattr(image_bundle, "_MAX_PLAIN_HEADER", 10)
+    monkeypatch.setattr(sealed, "_MAX_PLAIN_HEADER", 10)
     with pytest.raises(InputError, match="the header takes 16 bytes, expected at most 10"):
         share()
 
@@ -377,7 +378,7 @@ def test_a_header_that_swells_is_refused(codec, monkeypatch) -> None:
     opened, swollen = secrets_of("f" * 32), replace(phantom(), header=bytes(100_000))
     data = share_image(swollen, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
     assert read_name(data, opened) == "x"
-    monkeypatch.setattr(image_bundle, "_MAX_PLAIN_HEADER", 100_013)
+    monkeypatch.setattr(sealed, "_MAX_PLAIN_HEADER", 100_013)
     assert len(swollen.header) + len('{"name": "x"}') + 1 == 100_014
     with pytest.raises(DamagedSection, match="over 100013"):
         read_name(data, opened)

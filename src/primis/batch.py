@@ -86,7 +86,7 @@ def share(
 ) -> list[Result]:
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
-    What `settings` leave open follows from each image's kind of file (sharing/image_bundle, `settings_for`).
+    What `settings` leave open follows from each image's kind of file (sharing/contents, `settings_for`).
     Raises OutputError if `out` exists or cannot be written; what was done stays in "<out>.partial".
     """
     files = collect(inputs)

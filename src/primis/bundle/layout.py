@@ -97,7 +97,7 @@ class Settings:
     support_bits: room for the sealed supports, in bits per true entry. value_bits: level `keyed`: room for
     the values, in bits per published entry. header_bytes: room for the name and the source's header, compressed.
     original_bits: room for the file itself, in bits per sample; 0 where it is not there. None, which stands in
-    no bundle, leaves either to the kind of file (sharing/image_bundle, `settings_for`).
+    no bundle, leaves either to the kind of file (sharing/contents, `settings_for`).
     """
 
     decoys: float

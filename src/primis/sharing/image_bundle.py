@@ -13,49 +13,38 @@
 
 from __future__ import annotations
 
-import json
-import math
 import secrets
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from primis.bundle.layout import (
-    MAX_HEADER_BYTES,
-    MAX_ORIGINAL_BITS,
-    ORIGINAL_SLACK,
-    TAG,
-    Geometry,
-    Header,
-    Settings,
-    read_bundle,
-    write_bundle,
-)
+from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
 from primis.codes.choice import TILE, entry_odds
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
 from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
-from primis.errors import DamagedSection, InputError, ModelError, TierTooLow, UsageError
+from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
-from primis.imaging.image import KINDS, PHOTOMETRIC, Derivation, Image
-from primis.keys.seal import LENGTH_BYTES, TIERS, Secret, mask, pad, seal, tile_secret, unpad, unseal
+from primis.imaging.image import Derivation, Image
+from primis.keys.seal import TIERS, Secret, mask, seal, tile_secret, unseal
+from primis.sharing.contents import (
+    seal_header,
+    seal_info,
+    seal_original,
+    settings_for,
+    unseal_header,
+    unseal_info,
+    unseal_original,
+)
 
-_DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "int8", "int16")}
 _RECORD = struct.Struct(">5I")
 _PLAIN = struct.Struct(">2I")
 _FIT_STEPS = 24
-_HEADER_BYTES = dict.fromkeys(KINDS, 1024) | {"dicom": 8192}
-_MAX_PLAIN_HEADER = 1 << 28
-_LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
-"""What a threshold lies between: the smallest normal number in single precision (where an image is flat), and more than any
-range needs."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +68,6 @@ class Restored:
 
 CodecFor = Callable[[str], Codec]
 """The codec for a model's digest; raises ModelError."""
-
-
-def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Settings:
-    """The settings with what they leave to the kind of file: 8192 bytes for the header of DICOM, 1024 for that of others,
-    and for the file itself as many bits as its samples take uncompressed. So neither follows from content."""
-    header_bytes, bits = settings.header_bytes, settings.original_bits
-    if header_bytes is None:
-        header_bytes = _HEADER_BYTES[image.kind]
-    if bits is None:
-        bits = 8.0 * image.pixels.dtype.itemsize if with_original else 0.0
-    if with_original != (bits > 0):
-        expected = "more than 0 with the file itself" if with_original else "0 without the file itself"
-        raise UsageError(f"original_bits is {bits:g}, expected {expected}")
-    return replace(settings, header_bytes=header_bytes, original_bits=bits)
 
 
 def share_image(
@@ -135,14 +110,14 @@ def share_image(
         index.append(_index(runs, places, code, header, tiles))
         scales.append([scale.low, scale.high, code.threshold])
     parts = {
-        "info": _seal_info(image, scales, header, image_secrets["preview"]),
+        "info": seal_info(image, scales, header, image_secrets["preview"]),
         "index": b"".join(index),
         "public": b"".join(public),
         "supports": b"".join(pools),
-        "header": _seal_header(image, name, header, image_secrets["diagnostic"]),
+        "header": seal_header(image, name, header, image_secrets["diagnostic"]),
     }
     if original is not None:
-        parts["original"] = _seal_original(original, header, image_secrets["original"])
+        parts["original"] = seal_original(original, header, image_secrets["original"])
     return Shared(write_bundle(header, parts), kept / (frames * geometry.positions))
 
 
@@ -154,7 +129,7 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     image, code_bytes = decode_image(header, parts, image_secrets, tier, codec_for)
     name, source_header = None, b""
     if tier == "diagnostic":
-        name, source_header = _unseal_header(header, parts, image_secrets["diagnostic"])
+        name, source_header = unseal_header(header, parts, image_secrets["diagnostic"])
     image = replace(image, header=source_header)
     text = (f"primis: S_x = {header.settings.sparsity:g} non-zeros per {header.geometry.stride} x "
             f"{header.geometry.stride} block, tier {tier}, model {header.model[:12]}")  # fmt: skip
@@ -169,7 +144,7 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
 def read_name(data: bytes, image_secrets: dict[str, Secret]) -> str:
     """The path under which an image was shared; needs the secret of tier diagnostic."""
     header, parts = read_bundle(data, "")
-    return _unseal_header(header, parts, image_secrets["diagnostic"])[0]
+    return unseal_header(header, parts, image_secrets["diagnostic"])[0]
 
 
 def decode_image(
@@ -183,7 +158,7 @@ def decode_image(
         raise ModelError(f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, the bundle {shape}')
     if "preview" not in image_secrets:
         raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
-    info = _unseal_info(header, parts, image_secrets["preview"])
+    info = unseal_info(header, parts, image_secrets["preview"])
     pixels = np.empty((geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"])
     opened = 1 if tier == "preview" else None
     for frame, (code, scale) in enumerate(_codes(header, parts, image_secrets, tier, codec, info)):
@@ -196,7 +171,7 @@ def open_codes(
     header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], codec: Codec
 ) -> list[tuple[SparseCode, Scale]]:
     """The true code Z of each frame and the range of its grey levels, for those who may open tier diagnostic."""
-    info = _unseal_info(header, parts, image_secrets["preview"])
+    info = unseal_info(header, parts, image_secrets["preview"])
     return list(_codes(header, parts, image_secrets, "diagnostic", codec, info))
 
 
@@ -435,117 +410,12 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
     return frames
 
 
-def _seal_info(image: Image, scales: list[list[Any]], header: Header, secret: Secret) -> bytes:
-    body = {
-        "bit_depth": image.bit_depth,
-        "dtype": image.pixels.dtype.name,
-        "frames": scales,
-        "kind": image.kind,
-        "photometric": image.photometric,
-        "spacing_mm": image.spacing_mm,
-    }
-    plain = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
-    return _seal_padded("info", plain, header, secret)
-
-
-def _unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dict[str, Any]:
-    plain = _unseal_padded("info", header, parts, secret)
-    try:
-        body = json.loads(plain)
-        kind, photometric, depth, spacing = (body[name] for name in ("kind", "photometric", "bit_depth", "spacing_mm"))
-        limits = np.iinfo(_DTYPES[body["dtype"]])
-        frames = [(_whole(low), _whole(high), float(threshold)) for low, high, threshold in body["frames"]]
-        spacing = None if spacing is None else tuple(float(x) for x in spacing)
-        sound = kind in KINDS and photometric in PHOTOMETRIC and _whole(depth) in range(1, 8 * limits.dtype.itemsize + 1)
-        sound = sound and len(frames) == header.geometry.frames
-        sound = sound and (spacing is None or (len(spacing) == 2 and all(0 < x < 1e6 for x in spacing)))
-        ranges = all(limits.min <= low <= high <= limits.max and _LEAST_STEP <= t < _LARGEST_STEP for low, high, t in frames)
-        if not sound or not ranges:
-            raise ValueError
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise DamagedSection('section "info" does not describe an image') from None
-    return {
-        "kind": kind,
-        "photometric": photometric,
-        "bit_depth": depth,
-        "dtype": limits.dtype,
-        "frames": frames,
-        "spacing_mm": spacing,
-    }
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError
-    return value
-
-
-def _seal_header(image: Image, name: str, header: Header, secret: Secret) -> bytes:
-    plain = json.dumps({"name": name}).encode() + b"\n" + image.header
-    if len(plain) > _MAX_PLAIN_HEADER:
-        raise InputError(f"the header takes {len(plain)} bytes, expected at most {_MAX_PLAIN_HEADER}")
-    packed = zlib.compress(plain, 9)
-    need, room = len(packed) + LENGTH_BYTES, header.rooms["header"]
-    if need > room:
-        raise _too_long(f"the header takes {need} bytes compressed", room, ("--header-bytes", _hundreds(need), MAX_HEADER_BYTES))
-    return _seal_padded("header", packed, header, secret)
-
-
-def _unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> tuple[str, bytes]:
-    meta, _, source = _inflate(_unseal_padded("header", header, parts, secret)).partition(b"\n")
-    try:
-        return str(PurePosixPath(json.loads(meta)["name"])), source
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise DamagedSection('section "header" does not name its image') from None
-
-
-def _inflate(packed: bytes) -> bytes:
-    """What was compressed, of bounded length: a small section may swell to fill the memory."""
-    stream = zlib.decompressobj()
-    try:
-        plain = stream.decompress(packed, _MAX_PLAIN_HEADER + 1)
-    except zlib.error:
-        raise DamagedSection('section "header" cannot be decompressed') from None
-    if len(plain) > _MAX_PLAIN_HEADER or not stream.eof or stream.unused_data:
-        raise DamagedSection(f'section "header" is cut off, has bytes after its end or over {_MAX_PLAIN_HEADER} in all')
-    return plain
-
-
-def _seal_original(data: bytes, header: Header, secret: Secret) -> bytes:
-    need, room, header_bytes = len(data) + LENGTH_BYTES, header.rooms["original"], header.rooms["header"]
-    if need > room:
-        bits = math.ceil((need - ORIGINAL_SLACK * header_bytes) * 80 / header.geometry.samples) / 10
-        wider = _hundreds(header_bytes + (need - room) / ORIGINAL_SLACK)
-        remedies = ("--original-bits", bits, MAX_ORIGINAL_BITS), ("--header-bytes", wider, MAX_HEADER_BYTES)
-        raise _too_long(f"the file takes {need} bytes", room, *remedies)
-    return _seal_padded("original", data, header, secret)
-
-
-def _too_long(takes: str, room: int, *remedies: tuple[str, float, int]) -> InputError:
-    """remedies: (option, value that would do, the most it takes); the first that takes its value is named."""
-    would_do = (f": {option} {value} would do" for option, value, most in remedies if value <= most)
-    return InputError(f"{takes}, the settings leave {room}{next(would_do, ', and no option leaves enough')}")
-
-
-def _hundreds(number: float) -> int:
-    """Rounded up to hundreds."""
-    return 100 * math.ceil(number / 100)
-
-
-def _seal_padded(name: str, plain: bytes, header: Header, secret: Secret) -> bytes:
-    return seal(pad(plain, header.fixed_sizes[name] - TAG), secret, name, header.binding)
-
-
-def _unseal_padded(name: str, header: Header, parts: dict[str, bytes], secret: Secret) -> bytes:
-    return unpad(unseal(parts[name], secret, name, header.binding))
-
-
 def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:
     if "original" not in parts:
         raise TierTooLow(f'bundle "{header.id}" has no original: it was shared without --with-original')
     if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
-    name, _ = _unseal_header(header, parts, image_secrets["diagnostic"])
-    data = _unseal_padded("original", header, parts, image_secrets["original"])
-    info = _unseal_info(header, parts, image_secrets["preview"])
+    name, _ = unseal_header(header, parts, image_secrets["diagnostic"])
+    data = unseal_original(header, parts, image_secrets["original"])
+    info = unseal_info(header, parts, image_secrets["preview"])
     return Restored(data, name, "original", info["kind"])
