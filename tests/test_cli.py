@@ -175,3 +175,44 @@ def test_only_share_makes_an_owner_key(run, released, tmp_path) -> None:
 def test_level_sca_is_shared_with_a_warning(run, released) -> None:
     done = run("share", "chest.dcm", "--to", "alice.key", "-o", "open", "--protection", "sca", "--model", TINY)
     assert "leaks the image to anyone" in done.stderr
+
+
+def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> None:
+    said = run("audit", "r", "-o", "report", "--originals", ".", "--model", TINY).stdout
+    assert "found    control: a keystream used twice" in said
+    assert "note: too few images" in said
+    assert "learned anything of the images beyond doubt" in said
+    assert (tmp_path / "report" / "index.html").exists()
+    assert json.loads((tmp_path / "report" / "audit.json").read_text())["broken"] == []
+    assert not (tmp_path / "report.partial").exists()
+    assert '"report" exists' in run("audit", "r", "-o", "report", "--model", TINY, status=1).stderr
+    assert "does not exist" in run("audit", "r", "-o", "x", "--originals", "elsewhere", "--model", TINY, status=2).stderr
+    run("keygen", "-o", "other.key")
+    assert run("audit", "r", "-o", "x", "--model", TINY, "--owner", "other.key", status=1).stderr.startswith("primis: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:
+    from typer.testing import CliRunner
+
+    from primis.cli import main
+    from primis.evaluation import audit as auditing
+    from primis.evaluation.attacks.judge import counted
+    from primis.evaluation.report import Report
+    from primis.keys.identity import generate
+    from primis.sharing import release
+
+    leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
+    (tmp_path / "k").write_text(generate())
+    monkeypatch.setattr(release, "Release", lambda path: None)
+    for controls, findings, status in (([leak], [blind], 0), ([leak], [leak], 1), ([blind], [blind], 1)):
+        monkeypatch.setattr(auditing, "audit", lambda *_, c=controls, f=findings, **__: Report({}, c, f, []))
+        words = [
+            "audit",
+            "r",
+            "-o",
+            str(tmp_path / f"out{status}{len(list(tmp_path.iterdir()))}"),
+            "--owner",
+            str(tmp_path / "k"),
+        ]
+        assert CliRunner().invoke(main.app, words).exit_code == status

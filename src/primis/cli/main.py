@@ -7,14 +7,22 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from primis.cli.arguments import (
+    make_key,
+    open_identities,
+    open_signer,
+    parse_date,
+    parse_protection,
+    parse_recipients,
+    parse_tier,
+    require_between,
+    show_size,
+)
 from primis.errors import OutputError, PrimisError, UsageError
-
-if TYPE_CHECKING:
-    from primis.keys.identity import Identity, Recipient, Signer
 
 app = typer.Typer(
     help="Publish medical images where anyone can fetch them and only the people you chose can see them.",
@@ -75,7 +83,7 @@ def demo(
     """Share, attack and restore a built-in phantom; write a picture of all views."""
     from primis.cli.demo import run_demo
 
-    run_demo(out, _protection(protection), force=force)
+    run_demo(out, parse_protection(protection), force=force)
 
 
 @app.command()
@@ -83,7 +91,7 @@ def keygen(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")],
 ) -> None:
     """Make a key file; print its public key, the label of grants to it, and what it signs as."""
-    signer = _new_key(out)
+    signer = make_key(out)
     typer.echo(f"public key: {signer.recipient.text}\nlabel: {signer.identity.label}\nsigner: {signer.public}")
 
 
@@ -116,41 +124,41 @@ def share(
     from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
     from primis.cli.progress import Report
 
-    _between("sparsity", sparsity, 0.5, 32)
+    require_between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
-    _between("decoys", decoys, 0, 256 - sparsity)
-    _between("support-bits", support_bits, 0.5, 16)
-    _between("value-bits", value_bits, 1, 32)
+    require_between("decoys", decoys, 0, 256 - sparsity)
+    require_between("support-bits", support_bits, 0.5, 16)
+    require_between("value-bits", value_bits, 1, 32)
     if header_bytes is not None:
-        _between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
+        require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
     if original_bits is not None:
-        _between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
+        require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
         original_bits = round(original_bits, 3)
         if not with_original:
             raise UsageError("--original-bits needs --with-original")
     if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
         raise UsageError(f'the release "{out}" would lie in a folder that is shared, expected another place')
     highest = "original" if with_original else "diagnostic"
-    granted = _tier(tier) or highest
+    granted = parse_tier(tier) or highest
     if granted == "original" and not with_original:
         raise UsageError('tier "original" needs --with-original')
-    recipients = _recipients(to)
+    recipients = parse_recipients(to)
     if protection == "sca":
         typer.echo(
             "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it", err=True
         )
     chosen = (decoys, sparsity, support_bits, value_bits)
     decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
-    settings = Settings(decoys, _protection(protection), sparsity, support_bits, value_bits, header_bytes, original_bits)
+    settings = Settings(decoys, parse_protection(protection), sparsity, support_bits, value_bits, header_bytes, original_bits)
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
-            images, out, recipients, _signer(owner, make=True), settings, tier=granted,
+            images, out, recipients, open_signer(owner, make=True), settings, tier=granted,
             with_original=with_original, model=model, on_result=report.add,
         )  # fmt: skip
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
     labels = ", ".join(r.label for r in recipients)
-    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({_size(size)}), tier {granted}, to: {labels}')
+    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({show_size(size)}), tier {granted}, to: {labels}')
     report.finish()
 
 
@@ -176,9 +184,9 @@ def restore(
     from primis.sharing.release import Release
 
     opened = Release(release, signer=signer)
-    keys = _identities(identity, passphrase)
+    keys = open_identities(identity, passphrase)
     with Report("restoring", verbose=verbose) as report:
-        results = batch.restore(opened, keys, out, tier=_tier(tier), images=image, models=tuple(model), on_result=report.add)
+        results = batch.restore(opened, keys, out, tier=parse_tier(tier), images=image, models=tuple(model), on_result=report.add)
     good = [r for r in results if r.error is None]
     tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
     typer.echo(f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}')
@@ -199,15 +207,15 @@ def grant(
     from primis.sharing import release as sharing
 
     opened = sharing.Release(release)
-    last = _date(not_after)
+    last = parse_date(not_after)
     chosen = [opened.resolve(i) for i in image]
-    signer = _signer(owner)
-    granted = _tier(tier) or "diagnostic"
+    signer = open_signer(owner)
+    granted = parse_tier(tier) or "diagnostic"
     if granted == "original" and not sharing.has_originals(opened):
         raise UsageError('tier "original" was asked for, but the release was shared without --with-original')
     if last is not None and last < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{last}", expected a day to come')
-    for recipient in _recipients(to):
+    for recipient in parse_recipients(to):
         path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen or None, note=note, not_after=last)
         what = f"{len(chosen)} image(s)" if chosen else "the whole release"
         typer.echo(f'granted {what} up to tier {granted} to {path.name.split(".")[0]}: "{path}"')
@@ -226,7 +234,7 @@ def rekey(
     opened = sharing.Release(release)
     with bar() as progress:
         task = progress.add_task("rekeying", total=len(opened.ids))
-        done = sharing.rekey(opened, _signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
+        done = sharing.rekey(opened, open_signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
     typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
@@ -241,7 +249,7 @@ def inspect(
     """Show what anyone can see; with -i also what your key opens."""
     from primis.cli.show import inspect_path
 
-    typer.echo(inspect_path(path, _identities(identity, False) if identity else [], as_json=json_))
+    typer.echo(inspect_path(path, open_identities(identity, False) if identity else [], as_json=json_))
 
 
 @app.command()
@@ -274,12 +282,12 @@ def audit(
     if out.exists():
         raise OutputError(f'"{out}" exists, expected a new folder')
     if steps is not None:
-        _between("steps", steps, 1, 10**6)
+        require_between("steps", steps, 1, 10**6)
     kept = out.with_name(out.name + PARTIAL)
     budget = replace(MINUTES, steps=steps or MINUTES.steps)
     with audit_bar() as progress:
         report = attack(
-            Release(release), _signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
+            Release(release), open_signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
             kept=kept, progress=progress,
         )  # fmt: skip
     report.write(kept / "report")
@@ -323,16 +331,16 @@ def train(
         raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
     for name, value, low, high in (("steps", steps, 10, 10**8), ("batch", batch, 1, 1 << 16), ("patch", patch, 64, 1 << 12)):
         if value is not None:
-            _between(name, value, low, high)
+            require_between(name, value, low, high)
     if patch is not None and patch % 64:
         raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
     if accelerator not in ("auto", "cpu", "gpu"):
         raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
     if accelerator == "gpu" and torch.cuda.device_count() < devices:
         raise UsageError(f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs")
-    _between("seed", seed, 0, 1 << 32)
-    _between("devices", devices, 1, 1024)
-    _between("nodes", nodes, 1, 1 << 16)
+    require_between("seed", seed, 0, 1 << 32)
+    require_between("devices", devices, 1, 1024)
+    require_between("nodes", nodes, 1, 1 << 16)
     recipe = RECIPES[preset]
     recipe = replace(
         recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch,
@@ -405,93 +413,3 @@ def _fail(message: str, status: int, error: PrimisError | None, hint: str | None
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     sys.exit(status)
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f'--{name} is "{value:.9g}", expected {low:.9g} to {high:.9g}')
-
-
-def _protection(text: str) -> str:
-    if text not in ("keyed", "sca"):
-        raise UsageError(f'--protection is "{text}", expected keyed or sca')
-    return text
-
-
-def _tier(text: str | None) -> str | None:
-    if text not in (None, "preview", "diagnostic", "original"):
-        raise UsageError(f'--tier is "{text}", expected preview, diagnostic or original')
-    return text
-
-
-def _date(text: str | None) -> datetime.date | None:
-    try:
-        return None if text is None else datetime.date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
-
-
-def _recipients(texts: list[str]) -> list[Recipient]:
-    from primis.keys.identity import parse_recipient, passphrase_recipient
-
-    recipients = []
-    for text in texts:
-        label, _, key = text.rpartition("=")
-        if key == "passphrase":
-            recipients.append(passphrase_recipient(_passphrase(confirm=True), label or "passphrase"))
-        else:
-            recipients.append(parse_recipient(text))
-    labels = [r.label for r in recipients]
-    if twice := next((x for x in labels if labels.count(x) > 1), None):
-        raise UsageError(f'recipient "{twice}" is named twice')
-    return recipients
-
-
-def _identities(paths: list[Path], passphrase: bool) -> list[Identity]:
-    from primis.keys.identity import passphrase_identity, read_identities
-
-    found = [identity for path in paths for identity in read_identities(path)]
-    if passphrase:
-        found.append(passphrase_identity(_passphrase(confirm=False)))
-    if not found:
-        raise UsageError("no key: expected -i FILE or --passphrase")
-    return found
-
-
-def _passphrase(*, confirm: bool) -> str:
-    given = os.environ.get("PRIMIS_PASSPHRASE")
-    if given is not None:
-        return given
-    if not sys.stdin.isatty():
-        raise UsageError("no passphrase: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
-    return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
-
-
-def _signer(owner: Path | None, *, make: bool = False) -> Signer:
-    from primis.keys.identity import read_signer
-
-    path = owner or Path(os.environ.get("PRIMIS_OWNER_KEY") or Path(typer.get_app_dir("primis")) / "owner.key")
-    if make and owner is None and not path.exists():
-        signer = _new_key(path)
-        typer.echo(f'made your owner key "{path}": keep a copy, without it no grant can be added later', err=True)
-        typer.echo(f"recipients can demand your signature with --from {signer.public}", err=True)
-        return signer
-    return read_signer(path)
-
-
-def _new_key(path: Path) -> Signer:
-    from primis.keys.identity import generate, read_signer
-    from primis.sharing.output import write_new
-
-    if path.exists():
-        raise OutputError(f'"{path}" exists, expected a new file')
-    write_new(path, generate().encode(), 0o600)
-    return read_signer(path)
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if n < 1024:
-            return f"{n:.3g} {unit}"
-        n /= 1024
-    return f"{n:.4g} GiB"
