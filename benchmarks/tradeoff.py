@@ -1,10 +1,10 @@
 """Level sca: what the support costs, against how much of it is found. Key size and ambiguity pull against each other.
 
-    python benchmarks/tradeoff.py TABLE [--train N] [--test N] [--steps N]
+    python benchmarks/tradeoff.py TABLE [--preset default|paper] [--train N] [--test N] [--steps N]
 
-For S_x and S_n on a grid, preset `default`, decoys laid evenly (as in the paper) and where entries are likely (as `share`
+For S_x and S_n on a grid, decoys laid evenly (as in the paper) and, for preset `default`, where entries are likely (as `share`
 does): bits of the key for those who have the public code, the share of the support that a network finds, and the image
-that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff.json and a plot.
+that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff-PRESET.json; a plot for preset `default`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.network.checkpoint import read_checkpoint, shipped
 
-SPARSITIES = (4, 8, 16)
-RATIOS = (1, 4, 16)
-"""S_n / S_x; at S_x = 16 the last fills every entry."""
+GRIDS = {"default": ((4, 8, 16), (1, 4, 16), (False, True)), "paper": ((32, 64), (1, 4), (False,))}
+"""Preset: S_x per position (of preset `paper` over its four code maps), S_n / S_x (16 at S_x = 16 fills every entry), and
+whether decoys lie where entries are likely."""
 
 
 def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
@@ -97,7 +97,7 @@ def plot(points: list[dict], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     for likely, colour, name in ((False, "#b3261e", "decoys laid evenly"), (True, "#1a56b0", "decoys where entries are likely")):
         own = [p for p in points if p["likely"] == likely]
-        for sparsity, marker in zip(SPARSITIES, "os^", strict=True):
+        for sparsity, marker in zip(GRIDS["default"][0], "os^", strict=True):
             part = [p for p in own if p["sparsity"] == sparsity]
             label = f"{name}, S_x = {sparsity}"
             axes[0].plot(
@@ -119,11 +119,13 @@ def plot(points: list[dict], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", type=Path)
+    parser.add_argument("--preset", choices=GRIDS, default="default")
     parser.add_argument("--train", type=int, default=150)
     parser.add_argument("--test", type=int, default=40)
     parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
-    checkpoint = read_checkpoint(shipped())
+    checkpoint = read_checkpoint(shipped(arguments.preset))
+    sparsities, ratios, ways = GRIDS[arguments.preset]
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = Budget(arguments.steps, 4, 64)
     images = {
@@ -131,12 +133,12 @@ def main() -> None:
         for split, most in (("train", arguments.train), ("test", arguments.test))
     }
     points = []
-    for sparsity in SPARSITIES:
+    for sparsity in sparsities:
         train, test = ([encoded(image, name, sparsity, codec) for name, image in images[split]] for split in ("train", "test"))
-        for ratio in RATIOS:
+        for ratio in ratios:
             decoys = min(ratio * sparsity, codec.preset.atoms - sparsity)
             settings = Settings(float(decoys), "sca", float(sparsity), 8.0, 4.0)
-            for likely in (False, True):
+            for likely in ways:
                 points.append(point(train, test, settings, codec, budget, likely=likely))
                 p = points[-1]
                 print(
@@ -146,9 +148,16 @@ def main() -> None:
                     f"{p['psnr']['value']:.2f} dB of {p['authorised']:.2f}",
                     flush=True,
                 )
-    facts = {"data": arguments.table.stem, "train": len(images["train"]), "test": len(images["test"]), "budget": vars(budget)}
-    plot(points, RESULTS / "tradeoff.png")
-    print(save("tradeoff", facts | {"points": points, "machine": machine()}))
+    facts = {
+        "data": arguments.table.stem,
+        "preset": arguments.preset,
+        "train": len(images["train"]),
+        "test": len(images["test"]),
+        "budget": vars(budget),
+    }
+    if arguments.preset == "default":
+        plot(points, RESULTS / "tradeoff.png")
+    print(save(f"tradeoff-{arguments.preset}", facts | {"points": points, "machine": machine()}))
 
 
 if __name__ == "__main__":
