@@ -282,29 +282,15 @@ def attack_summary() -> str:
 
 def tradeoff() -> str:
     """Key and ambiguity at level sca."""
-    head = [
-        "S_x",
-        "S_n",
-        "decoys",
-        "key, bit per pixel",
-        "bits an entry",
-        "support AUC",
-        "recovered (chance)",
-        "PSNR, dB",
-        "authorised, dB",
-    ]
+    head = ["preset", "S_x", "S_n", "decoys", "key, bit per pixel", "bits an entry", "support AUC", "recovered (chance)"]
     body = []
-    for p in result("tradeoff")["points"]:
-        cells = [
-            f"{p['sparsity']:g}",
-            f"{p['decoys']:g}",
-            "where likely" if p["likely"] else "evenly",
-            number(p["key"]),
-            number(p["bits_per_entry"], 2),
-        ]
-        cells += [estimate(p["auc"], 3), f"{100 * p['recovered']['value']:.0f} % ({100 * p['chance']['value']:.0f} %)"]
-        body.append([*cells, number(p["psnr"]["value"], 2), number(p["authorised"], 2)])
-    return rows(head, body)
+    for preset in ("default", "paper"):
+        for p in result(f"tradeoff-{preset}")["points"]:
+            laid = "where likely" if p["likely"] else "evenly"
+            cells = [preset, f"{p['sparsity']:g}", f"{p['decoys']:g}", laid, number(p["key"]), number(p["bits_per_entry"], 2)]
+            cells += [estimate(p["auc"], 3), f"{100 * p['recovered']['value']:.0f} % ({100 * p['chance']['value']:.0f} %)"]
+            body.append([*cells, number(p["psnr"]["value"], 2), number(p["authorised"], 2)])
+    return rows([*head, "PSNR, dB", "authorised, dB"], body)
 
 
 TABLES = {

@@ -4,7 +4,8 @@
 
 For S_x and S_n on a grid, decoys laid evenly (as in the paper) and, for preset `default`, where entries are likely (as `share`
 does): bits of the key for those who have the public code, the share of the support that a network finds, and the image
-that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff-PRESET.json; a plot for preset `default`.
+that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff-PRESET.json; a
+plot for preset `default`.
 """
 
 from __future__ import annotations
