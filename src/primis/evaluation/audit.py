@@ -94,7 +94,7 @@ def _cases(
     table: Path | None,
     progress: Progress,
 ) -> tuple[list[Case], dict[str, Image]]:
-    """The images that are attacked, as the harness knows them, and their pixels by name: all that were chosen, or as many
+    """The images that are attacked, as the harness knows them, and their pixels, by id: all that were chosen, or as many
     as an audit takes."""
     keys = release_secrets(owner_secret(release, signer), "original")
     known = _table(table) if table else {}
@@ -110,8 +110,9 @@ def _cases(
         image = _original(originals, name) if originals else restored.image
         assert image is not None
         who = known.get(PurePosixPath(name).name) or _who(image)
-        cases.append(open_case(data, own, codec, image, name=name, patient=who.patient or name, label=who.label, judged=True))
-        images[name] = image
+        patient = who.patient or name
+        cases.append(open_case(data, own, codec, image, name=bundle_id, patient=patient, label=who.label, judged=True))
+        images[bundle_id] = image
     return cases, images
 
 
@@ -210,14 +211,10 @@ def _pictures(world: World, results: list[Result]) -> list[Row]:
     rows = []
     for number, case in enumerate(world.test[:_SHOWN]):
         assert case.authorised is not None
-        cells = [
-            ("original", case.pixels),
-            (f"authorised: {psnr(case.pixels, case.authorised, case.full):.1f} dB", case.authorised),
-        ]
-        cells += [
-            (f"{r.finding.attack}: {psnr(case.pixels, r.pictures[number], case.full):.1f} dB", r.pictures[number]) for r in best
-        ]
-        floor = best_fit(world.mean_image, case.pixels)
-        cells.append((f"without any code (mean of other images): {psnr(case.pixels, floor, case.full):.1f} dB", floor))
-        rows.append(Row(cells, float(case.pixels.min()), float(case.pixels.max())))
+        views = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in best)]
+        views.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
+        known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in views]
+        cells = [(f"{name}: {'the same' if np.isinf(db) else f'{db:.1f} dB'}", picture) for name, picture, db in known]
+        low, high = float(case.pixels.min()), float(case.pixels.max())
+        rows.append(Row([("the image", case.pixels), *cells], low, high))
     return rows
