@@ -30,9 +30,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
-from primis.codes.ambiguation import ambiguate
-from primis.codes.choice import entry_odds
-from primis.codes.coder import encode_code, encode_support
+from primis.codes.coder import encode_code
 from primis.evaluation.fidelity import data_range, psnr
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, image_secret, release_secrets
@@ -76,21 +74,17 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str,
 
 
 def _code_bits(image: Image, nominal: float, codec: Codec, pixels: int) -> dict[str, float]:
-    """Bits per pixel of the key, of the key given the public code (S_n = S_x), and of the true values; whole planes at once."""
+    """Bits per pixel of the key and of the true values; whole planes at once."""
     layout, tables = codec.layout, codec.checkpoint.tables
-    bits = {"key": 0, "key_given_public": 0, "values": 0}
+    bits = {"key": 0, "values": 0}
     for frame in image.pixels:
         z, _ = codec.encode(frame)
         code = codec.sparsify(z, round(nominal * z.shape[0] * z.shape[2] * z.shape[3]))
-        entries = int(np.count_nonzero(code.levels))
-        odds = entry_odds(code.levels, codec.layout, codec.checkpoint.tables)
-        z_p = ambiguate(code.levels, min(entries, code.levels.size - entries), odds=odds)
-        for plane, public in zip(code.levels, z_p, strict=True):
+        for plane in code.levels:
             for atoms in layout.split():
                 support, values = encode_code(plane, atoms, layout, tables)
                 bits["key"] += 8 * len(support)
                 bits["values"] += 8 * len(values)
-                bits["key_given_public"] += 8 * len(encode_support(plane, public, atoms, layout, tables))
     row = {name: count / pixels for name, count in bits.items()}
     return row | {"bits": row["key"] + row["values"]}
 
@@ -171,16 +165,16 @@ def show(curves: list[dict]) -> None:
         if "model" not in curve:
             continue
         print(f"{curve['codec']}, model {curve['model'][:12]}; bits per pixel")
-        print("S_x    PSNR          SSIM    MS-SSIM preview  key     given Z_p  values  together  public bytes  sealed  bundle")
+        print("S_x    PSNR          SSIM    MS-SSIM preview  key     values  together  public bytes  sealed  bundle")
         for p in curve["points"]:
             print(
                 f"{p['setting']:4g}  {p['psnr']:.2f} ± {p.get('psnr_sd', 0):.2f}  {p['ssim']:.4f}  {p.get('ms_ssim', 0):.4f}  "
-                f"{p['psnr_preview']:.2f}  {p['key']:.4f}  {p['key_given_public']:.4f}     {p['values']:.4f}  {p['bits']:.4f}    "
+                f"{p['psnr_preview']:.2f}  {p['key']:.4f}  {p['values']:.4f}  {p['bits']:.4f}    "
                 f"{p['public_bytes']:.4f}        {p['sealed']:.4f}  {p['bundle']:.4f}"
             )
     print("bits per pixel at " + ", ".join(f"{x} dB" for x in LEVELS))
     for curve in curves:
-        for field in ("key", "key_given_public", "bits", "bundle", "bits_in_age"):
+        for field in ("key", "bits", "bundle", "bits_in_age"):
             if field in curve["points"][0]:
                 values = (at(curve["points"], x, field) for x in LEVELS)
                 print(f"  {curve['codec']:<20}{field:<18}" + "  ".join("   -   " if v is None else f"{v:.4f}" for v in values))

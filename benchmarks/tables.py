@@ -55,26 +55,26 @@ def matched() -> str:
 
 def presets() -> str:
     """Both presets on the same images."""
-    head = ["preset", "S_x", "PSNR, dB", "SSIM", "key", "key given Z_p", "values", "key + values", "public, bytes"]
+    head = ["preset", "S_x", "PSNR, dB", "SSIM", "key", "values", "key + values", "public, bytes"]
     body = []
     for curve in result("presets")["curves"]:
         for p in curve["points"]:
             cells = [curve["codec"].removeprefix("primis "), f"{p['setting']:g}", f"{p['psnr']:.2f} ± {p['psnr_sd']:.2f}"]
             cells += [f"{p['ssim']:.3f} ± {p['ssim_sd']:.3f}"]
-            body.append(cells + [number(p[k]) for k in ("key", "key_given_public", "values", "bits", "public_bytes")])
+            body.append(cells + [number(p[k]) for k in ("key", "values", "bits", "public_bytes")])
     return rows(head, body)
 
 
 def fidelity() -> str:
     """Preset default, S_x by S_x."""
-    head = ["S_x", "PSNR, dB", "SSIM", "MS-SSIM", "preview, dB", "key", "key given Z_p", "values", "key + values"]
+    head = ["S_x", "PSNR, dB", "SSIM", "MS-SSIM", "preview, dB", "key", "values", "key + values"]
     head += ["public, bytes", "sealed", "bundle"]
     body = []
     for curve in result("rate_distortion")["curves"]:
         for p in curve["points"] if "model" in curve else []:
             cells = [f"{p['setting']:g}", f"{p['psnr']:.2f} ± {p['psnr_sd']:.2f}"]
             cells += [f"{p['ssim']:.3f} ± {p['ssim_sd']:.3f}", number(p.get("ms_ssim")), number(p["psnr_preview"], 2)]
-            cells += [number(p[k]) for k in ("key", "key_given_public", "values", "bits", "public_bytes", "sealed", "bundle")]
+            cells += [number(p[k]) for k in ("key", "values", "bits", "public_bytes", "sealed", "bundle")]
             body.append(cells)
     return rows(head, body)
 
@@ -83,7 +83,6 @@ def rivals() -> str:
     """Bits per pixel at three PSNRs."""
     fields = {
         "key": "key",
-        "key_given_public": "key given Z_p",
         "bits": "",
         "bundle": "whole bundle",
         "bits_in_age": "in an age file",
