@@ -69,10 +69,12 @@ def _image_job(attack: ImageAttack, world: World, learned: dict[str, ImageAttack
 
 
 def _fitted(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) -> ImageAttack:
-    if attack.name not in learned:
-        attack.fit(world)
+    if attack.name in learned:
+        return learned[attack.name]
+    attack.fit(world)
+    if isinstance(attack, Marker | Regressor):  # others build on these; the rest may be forgotten
         learned[attack.name] = attack
-    return learned[attack.name]
+    return attack
 
 
 def _judged(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) -> Result:
