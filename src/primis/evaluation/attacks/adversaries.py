@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.evaluation.attacks.networks import Batch, device, seeded, train
+from primis.evaluation.attacks.networks import Batch, Marker, device, seeded, train
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
 
 FORMS = ("image", "code")
+REFINED = "support network, then U-Net"
 _BLOCK = 8
 _RATE, _DECAY = 1e-3, 1e-4
 _ADVERSARIAL, _CYCLE = 0.01, 10.0
@@ -106,9 +107,13 @@ class Translator(ImageAttack):
     def _read(self, world: World, view: View) -> Tensor:
         if self.form == "code":
             return torch.from_numpy(world.planes(view))
-        shown = world.decode(view.public)
+        shown = self._shown(world, view)
         shown = np.clip((shown - shown.mean()) / max(float(shown.std()), 1e-9), -4, 4).astype(np.float32)
         return _blocks(torch.from_numpy(shown)[None], self._block)[0]
+
+    def _shown(self, world: World, view: View) -> np.ndarray:
+        """The picture that form `image` reads."""
+        return world.decode(view.public)
 
     def _of(self, world: World, number: int) -> tuple[Tensor, Tensor]:
         """A training pair. The decoded public image is the owner's; of the code an attacker makes as many as it likes."""
@@ -144,6 +149,20 @@ class UNetAttack(Translator):
 
         batches = lambda: self._pairs(world, range(len(world.train)))  # noqa: E731
         train([self._net], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
+
+
+class Refined(UNetAttack):
+    """U-Net on what the support network sees, instead of the public code as it is."""
+
+    source = ""
+    holds = Holds.ENCODER
+
+    def __init__(self, marker: Marker) -> None:
+        super().__init__("image")
+        self.name, self._marker = REFINED, marker
+
+    def _shown(self, world: World, view: View) -> np.ndarray:
+        return self._marker.guess(world, view)
 
 
 class VNetAttack(UNetAttack):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from primis.evaluation.attacks import keys, sizes
-from primis.evaluation.attacks.adversaries import FORMS, PAPERS
+from primis.evaluation.attacks.adversaries import FORMS, PAPERS, REFINED, Refined
 from primis.evaluation.attacks.generative import GenerativePrior
 from primis.evaluation.attacks.judge import Finding, Gain, counted, judge_images, judge_labels, judge_links, told_apart
 from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class
@@ -47,6 +47,7 @@ def jobs(world: World, seconds: Sequence[View] = ()) -> Iterator[tuple[str, Job]
     for attack in (Everything(), *(kind() for kind in (*SIMPLE, *COUNTED)), Marker(), Regressor(), GenerativePrior()):
         yield attack.name, _image_job(attack, world, learned)
         if isinstance(attack, Marker) and world.open_code:
+            yield REFINED, lambda: _judged(Refined(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
             yield Iterated.name, lambda: _judged(Iterated(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
     for form in FORMS:
         for kind in PAPERS:
