@@ -149,7 +149,8 @@ def training_speed() -> str:
 
 def estimate(e: dict[str, Any], digits: int = 2, unit: str = "") -> str:
     """A figure and its 95 % interval."""
-    return f"{e['value']:.{digits}f}{unit} ({e['low']:.{digits}f} to {e['high']:.{digits}f})"
+    value, low, high = (f"{round(e[name], digits) + 0.0:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value}{unit} ({low} to {high})"
 
 
 def attacked(mechanism: str, kind: str) -> list[dict[str, Any]]:
