@@ -124,7 +124,9 @@ def main() -> None:
     phantoms = [Image(draw_phantom(256, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png") for seed in range(8)]
     checks = [store.result(name, lambda make=make: Result(make())).finding for name, make in controls(codec, settings, phantoms)]
     results = []
-    named = [*jobs(world, again), ("membership", lambda: member(codec, members, others))]
+    named = [*jobs(world, again)]
+    if not codec.preset.per_position:  # its score needs rates that preset `paper` cannot give
+        named.append(("membership", lambda: member(codec, members, others)))
     for name, job in named:
         results.append(store.result(name, job))
         finding = results[-1].finding
