@@ -272,7 +272,7 @@ def attack_summary() -> str:
     row("own image told from another's, AUC: best", lambda n: likeliest(n, 1, 2))
     row("true entries told from others, AUC: best", lambda n: likeliest(n, 2, 3))
     row("support recovered, best without a second release", recovered)
-    row("linkage: which of 100 images is it", lambda n: first(n, "linkage: the image as it is"))
+    row("linkage: which of 100 images is it (preset paper: of 40)", lambda n: first(n, "linkage: the image as it is"))
     row("pneumonia read from the code, AUC", lambda n: first(n, "pneumonia, read from the code"))
     row("parts whose length depends on content", lambda n: first(n, "lengths"))
     row("attacks that learned something", broken)
