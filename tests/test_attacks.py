@@ -257,9 +257,47 @@ def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: P
         audit(release, signer, table=tmp_path / "t.csv")
 
 
-def test_a_small_release_is_audited_without_pictures(tmp_path: Path, signer, images: Path) -> None:
+def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: Path, signer, images: Path) -> None:
     batch.share([images], tmp_path / "r", [], signer, KEYED)
     report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
     assert "too few images" in report.facts["note"]
+    assert "no image was attacked" in report.verdict
+    assert 'class="verdict part"' in report.page()
+    batch.share([images], tmp_path / "s", [], signer, SCA)
+    open_ = audit(Release(tmp_path / "s"), signer, budget=QUICK)
+    assert not open_.passed
+    assert 'class="verdict bad"' in open_.page()
     assert report.broken == []
     assert {finding.kind for finding in report.findings} == {"count"}
+
+
+def test_an_audit_takes_no_other_image_for_the_original(tmp_path: Path, signer, images: Path) -> None:
+    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    (tmp_path / "others").mkdir()
+    for path, seed in zip(sorted(images.iterdir()), (8, 9), strict=True):
+        (tmp_path / "others" / path.name).write_bytes(phantom_dicom(96, seed=seed))
+    with pytest.raises(UsageError, match="is not the image that was shared"):
+        audit(Release(tmp_path / "r"), signer, originals=tmp_path / "others", budget=QUICK)
+
+
+def test_patients_of_the_header_stay_where_a_table_names_none(tmp_path: Path, signer) -> None:
+    for folder in ("p1", "p2"):  # the same last name twice, and two shapes of one grid
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        for seed in range(2):
+            (tmp_path / "in" / folder / f"{seed}.dcm").write_bytes(phantom_dicom(96 - 4 * (folder == "p2"), seed=seed))
+    batch.share([tmp_path / "in"], tmp_path / "r", [], signer, KEYED)
+    table = tmp_path / "t.csv"
+    table.write_text("file,label\n" + "".join(f"{p}/{k}.dcm,{p}\n" for p in ("p1", "p2") for k in range(2)))
+    report = audit(Release(tmp_path / "r"), signer, originals=tmp_path / "in", table=table, budget=QUICK)
+    assert "unknown patients" not in report.facts["images"]
+    assert "2 images" in report.facts["left out"]  # of the other shape
+    table.write_text("file,label\nelsewhere.dcm,x\n")
+    with pytest.raises(UsageError, match="names none of the images"):
+        audit(Release(tmp_path / "r"), signer, table=table, budget=QUICK)
+
+
+def test_a_report_is_for_its_owner_alone(tmp_path: Path, signer, images: Path) -> None:
+    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    audit(Release(tmp_path / "r"), signer, budget=QUICK).write(tmp_path / "report")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "report").iterdir()} == {0o600}
+    assert (tmp_path / "report").stat().st_mode & 0o777 == 0o700

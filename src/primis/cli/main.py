@@ -295,7 +295,7 @@ def audit(
     remove_folder(kept)
     typer.echo(report.summary())
     typer.echo(f'report: "{out / "index.html"}"')
-    if report.broken or report.blind:
+    if not report.passed:
         raise typer.Exit(1)
 
 

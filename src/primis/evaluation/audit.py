@@ -1,7 +1,7 @@
 """Attack a release with all that the suite has, within minutes, on its owner's own images.
 
 1  open the release with the owner's key: that is how the harness knows what is true
-2  one half of the images, by patient, is what the attackers own; they are judged on the other half
+2  a part of the images, by patient, is what the attackers own; they are judged on the rest
 3  controls that must be found broken: an audit whose attackers are blind is no audit
 4  every attack of the suite; a finding each, kept as it comes, so that a stopped audit goes on
 5  a page and a JSON, with a verdict for each attacker
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,11 +21,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from primis.bundle.layout import Header, Settings
+from primis.bundle.layout import Geometry, Header, Settings
 from primis.codec import Codec
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, World, open_case, share_case
+from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, World, middle, open_case, share_case
 from primis.evaluation.attacks.suite import Job, Result, Store, jobs, jobs_without_pictures
 from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.report import Report, Row
@@ -41,6 +42,8 @@ LEAST_JUDGED = 8
 """Fewer images than this prove nothing: any order of so few is too likely."""
 _MOST_TRAINED, _MOST_JUDGED = 120, 40
 _SHOWN = 4
+_SIGNS = 0.95
+"""Part of the code's signs that the right original has; any other has about half."""
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)."""
@@ -71,18 +74,27 @@ def audit(
     Raises UsageError where key, table or originals do not fit the release.
     """
     codec = Codec(find_checkpoint(release.manifest.model, models))
+    known = _table(table) if table else {}
     chosen = _alike({i: release.header(i) for i in release.ids})
-    cases, images = _cases(release, chosen, signer, codec, originals, table, progress)
+    cases, images, unknown = _cases(release, chosen, signer, codec, originals, known, progress)
     train, test = _split(cases, release.manifest.release)
     settings = replace(release.header(chosen[0]).settings, original_bits=0.0)  # attackers have no file to seal
     world = World(codec, settings, train, test, budget, report=progress)
-    store = Store(kept, {"release": release.manifest.signature, "budget": repr(budget), "sources": [str(originals), str(table)]})
+    people = [[case.name, case.patient, case.label] for case in (*train, *test)]
+    plan: dict[str, object] = {
+        "release": release.manifest.signature,
+        "budget": repr(budget),
+        "primis": version("primis"),
+        "split": [len(train), people],
+    }
+    store = Store(kept, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
     checks = [result.finding for result in store.each((name, job) for name, job in _checks(codec, settings))]
     enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
     again = [share_case(images[case.name], settings, codec, name=case.name).view for case in test] if enough else []
     results = list(store.each(jobs(world, again) if enough else jobs_without_pictures(world)))
-    facts = _facts(release, world, originals, enough=enough)
-    return Report(facts, checks, [r.finding for r in results], _pictures(world, results) if enough else [])
+    facts = _facts(release, world, originals, unknown, enough=enough)
+    rows = _pictures(world, results) if enough else []
+    return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=settings.protection == "sca")
 
 
 def _cases(
@@ -91,16 +103,18 @@ def _cases(
     signer: Signer,
     codec: Codec,
     originals: Path | None,
-    table: Path | None,
+    known: dict[str, Who],
     progress: Progress,
-) -> tuple[list[Case], dict[str, Image]]:
+) -> tuple[list[Case], dict[str, Image], int]:
     """The images that are attacked, as the harness knows them, and their pixels, by id: all that were chosen, or as many
-    as an audit takes."""
+    as an audit takes; and of how many nobody knows the patient. Blank ones are left out.
+
+    Raises UsageError where an original is not the image that was shared, or where a table names none of the images.
+    """
     keys = release_secrets(owner_secret(release, signer), "original")
-    known = _table(table) if table else {}
     most = min(len(chosen), _MOST_TRAINED + _MOST_JUDGED)
     chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, most).round()]
-    cases, images = [], {}
+    cases, images, unknown, named = [], {}, 0, 0
     for number, bundle_id in enumerate(chosen):
         progress("opening the release", number, most)
         data = release.bundle(bundle_id)
@@ -109,24 +123,46 @@ def _cases(
         name = restored.name or bundle_id
         image = _original(originals, name) if originals else restored.image
         assert image is not None
-        who = known.get(PurePosixPath(name).name) or _who(image)
-        patient = who.patient or name
-        cases.append(open_case(data, own, codec, image, name=bundle_id, patient=patient, label=who.label, judged=True))
-        images[bundle_id] = image
-    return cases, images
+        told, seen = known.get(name) or known.get(PurePosixPath(name).name), _who(image)
+        named += told is not None
+        patient = (told.patient if told else "") or seen.patient
+        label = (told.label if told else None) or seen.label
+        case = open_case(data, own, codec, image, name=bundle_id, patient=patient or name, label=label, judged=True)
+        if originals and not _is_shared(case, image, codec):
+            raise UsageError(f'original "{originals / name}" is not the image that was shared under this name')
+        if np.ptp(case.pixels):
+            cases.append(case)
+            images[bundle_id] = image
+            unknown += not patient
+    if known and not named:
+        raise UsageError("the table names none of the images of the release")
+    if not cases:
+        raise UsageError("all images of the release are blank: there is nothing to attack")
+    return cases, images, unknown
+
+
+def _is_shared(case: Case, image: Image, codec: Codec) -> bool:
+    """Whether an image is the one that a case was made of: it has the range and, encoded again, the signs of its code."""
+    z, scale = codec.encode(image.pixels[0])
+    z = z[0][:, *(middle(side) for side in z.shape[2:])]
+    true = case.levels != 0
+    same = z.shape == case.levels.shape and (scale.low, scale.high) == (case.low, case.high)
+    return same and (not true.any() or float(np.mean(np.sign(z[true]) == np.sign(case.levels[true]))) > _SIGNS)
 
 
 def _alike(headers: dict[str, Header]) -> list[str]:
-    """The largest group of grey images that can be attacked together: one window, one choice of settings."""
-    kinds = {
-        i: (h.settings, tuple(min(side, WINDOW) for side in h.geometry.grid))
-        for i, h in headers.items()
-        if h.geometry.channels == 1
-    }
+    """The largest group of grey images that can be attacked together: one window of pixels, one choice of settings."""
+    kinds = {i: (h.settings, _window(h.geometry)) for i, h in headers.items() if h.geometry.channels == 1}
     if not kinds:
         raise UsageError("the release has no grey image: colour is not attacked yet")
     common = Counter(kinds.values()).most_common(1)[0][0]
     return [i for i, kind in kinds.items() if kind == common]
+
+
+def _window(geometry: Geometry) -> tuple[int, int]:
+    """Pixels of the attacked part, (H, W)."""
+    h, w = (min(pixels, WINDOW * geometry.stride) for pixels in (geometry.height, geometry.width))
+    return h, w
 
 
 def _original(folder: Path, name: str) -> Image:
@@ -137,11 +173,13 @@ def _original(folder: Path, name: str) -> Image:
 
 
 def _table(path: Path) -> dict[str, Who]:
-    """What a table says of each file, by the last part of its name."""
+    """What a table says of each file, by its name and, where no two share it, by the last part of its name."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        return {PurePosixPath(row["file"]).name: Who(row.get("patient") or "", row.get("label") or None) for row in rows}
+            rows = [row for row in csv.DictReader(file) if row["file"]]
+        last = Counter(PurePosixPath(row["file"]).name for row in rows)
+        whole = {row["file"]: Who(row.get("patient") or "", row.get("label") or None) for row in rows}
+        return {PurePosixPath(n).name: w for n, w in whole.items() if last[PurePosixPath(n).name] == 1} | whole
     except FileNotFoundError:
         raise UsageError(f'table "{path}" does not exist') from None
     except (KeyError, TypeError, UnicodeDecodeError, csv.Error):
@@ -182,9 +220,10 @@ def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:
         yield name, lambda control=control: Result(control())  # type: ignore[misc]
 
 
-def _facts(release: Release, world: World, originals: Path | None, *, enough: bool) -> dict[str, str]:
+def _facts(release: Release, world: World, originals: Path | None, unknown: int, *, enough: bool) -> dict[str, str]:
     s, manifest = world.settings, release.manifest
-    attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, patients apart"
+    apart = f"patients apart, but {unknown} files of unknown patients count as one each" if unknown else "patients apart"
+    attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, {apart}"
     facts = {
         "release": f"{manifest.release}, signed {manifest.created} by {manifest.signer[:16]}…",
         "level": f"{s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}",
@@ -195,10 +234,13 @@ def _facts(release: Release, world: World, originals: Path | None, *, enough: bo
         "made with": f"primis {version('primis')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
     }
     if left_out := len(release.ids) - len(world.train) - len(world.test):
-        facts["left out"] = f"{left_out} images: in colour, of another shape or other settings, or more than an audit takes"
+        facts["left out"] = (
+            f"{left_out} images: blank, in colour, of another shape or other settings, or more than an audit takes"
+        )
     if not enough:
         facts["note"] = (
-            f"too few images for attackers that learn: at least {LEAST_JUDGED} to learn from and {LEAST_JUDGED} to be judged on"
+            f"too few images for attackers that learn, patients apart: at least {LEAST_JUDGED} to learn from and "
+            f"{LEAST_JUDGED} to be judged on"
         )
     return facts
 

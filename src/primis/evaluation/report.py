@@ -28,12 +28,20 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """facts: what was attacked and how; controls must be broken, findings should not be."""
+    """facts: what was attacked and how; controls must be broken, findings should not be. attacked: whether there were images
+    enough for attackers that learn; leaks: whether the level is one that leaks, whatever was found."""
 
     facts: dict[str, str]
     controls: list[Finding]
     findings: list[Finding]
     rows: list[Row]
+    attacked: bool = True
+    leaks: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against publishing."""
+        return not (self.blind or self.broken or self.leaks)
 
     @property
     def blind(self) -> list[str]:
@@ -53,7 +61,10 @@ class Report:
         if self.broken:
             count = f"{len(self.broken)} of {len(self.findings)}"
             return f"{count} attacks learned something of the images. Do not publish this release."
-        return f"None of {len(self.findings)} attacks learned anything of the images beyond doubt."
+        if self.leaks:
+            return "Level sca leaks the image to anyone, also where this audit could not show it. Do not publish this release."
+        none = f"None of {len(self.findings)} attacks learned anything of the images beyond doubt"
+        return f"{none}." if self.attacked else f"{none}, but they tried keys, lengths and bytes only: no image was attacked."
 
     def summary(self) -> str:
         """A line for each attack, and the verdict."""
@@ -72,8 +83,9 @@ class Report:
         """index.html and audit.json."""
         body = {"facts": self.facts, "verdict": self.verdict, "broken": self.broken, "margins": MARGINS, "doubt": [DOUBT, LOOKS]}
         body |= {"controls": [f.as_dict() for f in self.controls], "findings": [f.as_dict() for f in self.findings]}
-        write_new(folder / "audit.json", (json.dumps(body, indent=1) + "\n").encode())
-        write_new(folder / "index.html", self.page().encode())
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # it shows patients' images
+        write_new(folder / "audit.json", (json.dumps(body, indent=1, allow_nan=False) + "\n").encode(), 0o600)
+        write_new(folder / "index.html", self.page().encode(), 0o600)
 
     def page(self) -> str:
         """The page."""

@@ -137,7 +137,7 @@ def open_case(
     code, scale = open_codes(header, parts, keys, codec)[0]
     geometry, pixels = header.geometry, original.pixels[0, ..., 0]
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0] if judged else None
-    rows, columns = (_middle(side) for side in geometry.grid)
+    rows, columns = (middle(side) for side in geometry.grid)
     levels, public = code.levels[0][:, rows, columns], read_public_code(header, parts)[0][0][:, rows, columns]
     crop = tuple(slice(part.start * geometry.stride, part.stop * geometry.stride) for part in (rows, columns))
     full, view = data_range(original.pixels[0], original.bit_depth), View(public, published_bytes(header, parts), bundle)
@@ -147,7 +147,8 @@ def open_case(
     )  # fmt: skip
 
 
-def _middle(side: int) -> slice:
+def middle(side: int) -> slice:
+    """The attacked positions of a side."""
     start = max(0, (side - WINDOW) // 2)
     return slice(start, start + min(side, WINDOW))
 
