@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import factorial
 
 import numpy as np
 from scipy import stats
@@ -84,7 +85,7 @@ def own_over_others(likeness: np.ndarray, *, seed: int = 0) -> Estimate:
 
 def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
     """How likely it is that a random matching of outputs (rows) with images (columns) fits as well as the true one: an
-    exact test, whatever an output or an image has by itself. With fewer than 7 images it can prove nothing."""
+    exact test, whatever an output or an image has by itself. With fewer than 8 images it can prove nothing."""
     rows = np.arange(len(likeness))
     fit = lambda columns, axis=-1: likeness[rows, columns].mean(axis=axis)  # noqa: E731
     test = stats.permutation_test(
@@ -92,6 +93,12 @@ def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
         alternative="greater", rng=np.random.default_rng(seed),
     )  # fmt: skip
     return float(test.pvalue)
+
+
+def fixed_points_p(hits: int, n: int) -> float:
+    """The chance that a random matching of n with n is right at least `hits` times."""
+    right = (sum((-1) ** j / factorial(j) for j in range(n - k + 1)) / factorial(k) for k in range(hits, n + 1))
+    return min(1.0, max(0.0, sum(right)))
 
 
 def grouping_p(likeness: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> float:

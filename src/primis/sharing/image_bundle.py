@@ -367,19 +367,18 @@ def _open_code(
 def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
     """Z_p as anyone reads it, (c, LM, h, w) of int16 per frame.
 
-    At level `keyed` there are no entries to see, only bytes; here each half byte is a level, at a place
-    drawn from the bundle's id, the same for everyone.
+    At level `keyed` there are no entries to see, only bytes; here each half byte is a level, at a place that is the same in
+    all bundles of a geometry and settings, so that what bundles have in common can be found.
     """
     if header.settings.protection == "sca":
         return _read_plain(header, parts)
     geometry = header.geometry
-    rng = np.random.default_rng(int(header.id, 16))
     out = []
     for data in np.frombuffer(parts["public"], np.uint8).reshape(geometry.frames, header.values):
         halves = np.stack([data >> 4, data & 15], axis=1).ravel().astype(np.int16) - 8
         values = np.resize(np.where(halves >= 0, halves + 1, halves), header.slots)
         code = np.zeros(geometry.positions * geometry.atoms, np.int16)
-        code[rng.choice(len(code), len(values), replace=False)] = values
+        code[np.random.default_rng(0).choice(len(code), len(values), replace=False)] = values
         out.append(code.reshape(geometry.channels, geometry.atoms, *geometry.grid))
     return out
 

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from primis.errors import PrimisError
 from primis.evaluation.attacks.protocol import ImageAttack, LabelAttack, LinkAttack, SupportAttack, World
 from primis.evaluation.fidelity import best_fit, fidelity, psnr
-from primis.evaluation.statistics import Estimate, auc_of, matching_p, mean_of, own_over_others, share_of
+from primis.evaluation.statistics import Estimate, auc_of, fixed_points_p, matching_p, mean_of, own_over_others, share_of
 
 MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
 """What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
 
-DOUBT, LOOKS = 0.01, 60
+DOUBT, LOOKS = 0.01, 64
 """How often a release in which nothing is to be found may be blamed; no more gains than LOOKS share it (Bonferroni)."""
 
 
@@ -117,7 +118,7 @@ def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarra
     score = attack.score(world, [case.view for case in world.test[: len(candidates)]], candidates)
     n = len(candidates)
     hits = round(sum(_first_choice(row, own) for own, row in enumerate(score)))
-    p = float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
+    p = fixed_points_p(hits, n) if attack.matches else float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
     gain = Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)
     figures = {"own image told from another's": own_over_others(score)}
     return Finding(attack.name, "link", attack.source, attack.holds, (gain,), figures)
@@ -126,9 +127,12 @@ def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarra
 def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None = None) -> Finding:
     """ceiling: scores by the same reader of the authorised codes."""
     scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
-    labels = np.array([case.label == attack.positive for case in world.test])
-    figures = {} if ceiling is None else {"ceiling: the authorised code": auc_of(ceiling, labels)}
-    return Finding(attack.name, "label", attack.source, attack.holds, (told_apart(attack.positive, scores, labels),), figures)
+    known = np.array([case.label is not None for case in world.test])
+    labels = np.array([case.label == attack.positive for case in world.test])[known]
+    figures = {} if ceiling is None else {"ceiling: the authorised code": auc_of(ceiling[known], labels)}
+    return Finding(
+        attack.name, "label", attack.source, attack.holds, (told_apart(attack.positive, scores[known], labels),), figures
+    )
 
 
 def told_apart(what: str, scores: np.ndarray, labels: np.ndarray) -> Gain:
@@ -148,6 +152,8 @@ def _each(name: str, world: World, call: Any) -> list[Any]:
     for number, case in enumerate(world.test):
         world.report(f"{name}: judged", number, len(world.test))
         out.append(call(case.view))
+        if not np.isfinite(out[-1]).all():  # a diverged network finds nothing, and proves nothing
+            raise PrimisError(f'attack "{name}" gave no numbers: its training diverged, try other --steps')
     return out
 
 

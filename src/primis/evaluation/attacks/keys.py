@@ -9,13 +9,10 @@ keystream moved     an image that the attacker knows gives its keystream (publis
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import numpy as np
 
 from primis.bundle.layout import TAG, Header, read_bundle
-from primis.codec import Codec
-from primis.codes.coder import decode_code
 from primis.errors import PrimisError
 from primis.evaluation.attacks.protocol import Case
 from primis.keys.seal import Secret, tile_secret, unseal
@@ -60,8 +57,7 @@ def _opens(sealed: bytes, key: Secret, name: str, header: Header) -> bool:
 
 def strangers(cases: Sequence[Case]) -> tuple[int, int]:
     """Each bundle's parts with the secrets of the next few images."""
-    steps = range(1, min(_NEIGHBOURS, len(cases) - 1) + 1)
-    found = [opened(case.view.bundle, cases[(i + step) % len(cases)].secrets) for i, case in enumerate(cases) for step in steps]
+    found = [opened(case.view.bundle, other.secrets) for case, other in pairs(cases)]
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 
@@ -71,31 +67,17 @@ def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 
-def keystream_moved(known: Case, target: Case, codec: Codec) -> np.ndarray | None:
-    """The levels (LM, h, w) of the target as the keystream of a known image decodes them, None where that gives nonsense.
+def keystream_moved(known: Case, target: Case) -> int:
+    """How many sealed index records of the target the keystream of a known image reads.
 
-    What the attacker knows of the known image: all its plain parts, as its encoder makes them.
+    What the attacker knows of the known image: all its plain parts, as its encoder makes them. A record says where the other
+    parts lie and how long they are, so with one the rest follows in the same way.
     """
-    header, parts = read_bundle(target.view.bundle, "")
-    theirs, ours = read_bundle(known.view.bundle, ""), plain_records(*read_bundle(known.view.bundle, ""), known.secrets)
-    levels = np.zeros((header.geometry.atoms, *header.geometry.grid), np.int16)
-    try:
-        for number, (atoms, (_, rows, columns), record, stream, values) in enumerate(ours):
-            size = len(record) + TAG
-            place = slice(number * size, number * size + len(record))
-            at, length, entries, stream_at, stream_length = np.frombuffer(
-                _moved(theirs[1]["index"][place], record, parts["index"][place]), ">u4"
-            ).tolist()
-            head = np.frombuffer(record, ">u4")
-            support = _moved(
-                theirs[1]["supports"][int(head[3]) :], stream, parts["supports"][stream_at : stream_at + stream_length - TAG]
-            )
-            coded = _moved(theirs[1]["public"][int(head[0]) :], values, parts["public"][at : at + length])
-            tile = decode_code(support, coded, levels[:, rows, columns], atoms, entries, codec.layout, codec.checkpoint.tables)
-            levels[:, rows, columns] = tile
-    except (PrimisError, ValueError, MemoryError):
-        return None
-    return levels
+    sealed = [read_bundle(case.view.bundle, "")[1]["index"] for case in (known, target)]
+    plain = [[record[2] for record in plain_records(*read_bundle(c.view.bundle, ""), c.secrets)] for c in (known, target)]
+    size = len(plain[0][0]) + TAG
+    pairs = enumerate(zip(*plain, strict=False))
+    return sum(_moved(sealed[0][k * size :], ours, sealed[1][k * size :]) == theirs for k, (ours, theirs) in pairs)
 
 
 def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
@@ -105,6 +87,7 @@ def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
     return (a ^ b ^ c).tobytes()
 
 
-def pairs(cases: Sequence[Case], most: int) -> list[tuple[Case, Case]]:
-    """Known image and target, a few of all."""
-    return [(a, b) for a, b in product(cases, cases) if a is not b][:most]
+def pairs(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+    """Known image and target: each image with the next few."""
+    steps = range(1, min(_NEIGHBOURS, len(cases) - 1) + 1)
+    return [(case, cases[(i + step) % len(cases)]) for i, case in enumerate(cases) for step in steps]

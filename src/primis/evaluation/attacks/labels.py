@@ -11,10 +11,12 @@ import numpy as np
 from primis.evaluation.attacks.protocol import Case, Holds, LabelAttack, View, World, code_planes
 
 _REGIONS = 4
+_LEAST = 3
 
 
 class Reader(LabelAttack):
-    """Sums over regions of the planes that networks read, and a logistic regression with its strength chosen by folds."""
+    """Of an open code sums over regions, reduced to a few; of a sealed one the single bits that differ most between labels;
+    and a logistic regression with its strength chosen by folds."""
 
     holds = Holds.PAIRS
 
@@ -24,10 +26,16 @@ class Reader(LabelAttack):
 
     def fit(self, world: World) -> None:
         cases = [case for case in world.train if case.label is not None]
-        self._model = _fit([_sums(world.planes(world.again(case))) for case in cases], [c.label == self.positive for c in cases])
+        features = [self._features(world, world.again(case)) for case in cases]
+        self._model = _fit(features, [case.label == self.positive for case in cases], bits=not world.open_code)
 
     def score(self, world: World, view: View) -> float:
-        return _score(self._model, _sums(world.planes(view)))
+        return _score(self._model, self._features(world, view))
+
+    @staticmethod
+    def _features(world: World, view: View) -> np.ndarray:
+        planes = world.planes(view)
+        return _sums(planes) if world.open_code else planes.ravel()
 
     def ceiling(self, world: World) -> np.ndarray:
         """Scores of the judged cases by the same reader with the true codes, learned and read: (n,)."""
@@ -59,13 +67,16 @@ class PictureReader(Reader):
         return ((small - small.mean()) / max(float(small.std()), 1e-9)).ravel()
 
 
-def positive_class(cases: Sequence[Case]) -> str | None:
-    """The rarer of two labels, if the cases have two (more: the most frequent against all others)."""
-    labels = [case.label for case in cases if case.label]
+def positive_class(train: Sequence[Case], test: Sequence[Case]) -> str | None:
+    """What a reader is trained to tell: the rarer of two labels, the most frequent of more; None unless both sides of it are
+    seen often enough in both parts."""
+    labels = [case.label for case in train if case.label]
     found = sorted(set(labels), key=labels.count)
     if len(found) < 2:
         return None
-    return found[0] if len(found) == 2 else found[-1]
+    positive = found[0] if len(found) == 2 else found[-1]
+    parts = [[case.label == positive for case in part if case.label] for part in (train, test)]
+    return positive if all(_LEAST <= sum(part) <= len(part) - _LEAST for part in parts) else None
 
 
 def _sums(planes: np.ndarray) -> np.ndarray:
@@ -79,8 +90,9 @@ def _sums(planes: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1).ravel().astype(np.float32)
 
 
-def _fit(features: list[np.ndarray], labels: list[bool]) -> Any:
+def _fit(features: list[np.ndarray], labels: list[bool], *, bits: bool = False) -> Any:
     from sklearn.decomposition import PCA
+    from sklearn.feature_selection import SelectKBest, f_classif
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -91,7 +103,8 @@ def _fit(features: list[np.ndarray], labels: list[bool]) -> Any:
     chosen = GridSearchCV(LogisticRegression(max_iter=500), {"C": np.logspace(-4, 1, 6)}, cv=folds, scoring="roc_auc")
     with warnings.catch_warnings():  # pictures that are all alike, of an attacker who sees nothing
         warnings.simplefilter("ignore")
-        return make_pipeline(StandardScaler(), PCA(few, random_state=0), chosen).fit(np.stack(features), np.array(labels))
+        reduce = SelectKBest(f_classif, k=min(few, features[0].size)) if bits else PCA(few, random_state=0)
+        return make_pipeline(StandardScaler(), reduce, chosen).fit(np.stack(features), np.array(labels))
 
 
 def _score(model: Any, features: np.ndarray) -> float:

@@ -40,7 +40,8 @@ class Encoded(LinkAttack):
             for down, right in self._shifts:
                 moved = np.roll(candidate, (down, right), (0, 1))
                 signs = np.sign(_encode(world, moved)).ravel() * weight
-                best[:, number] = np.maximum(best[:, number], public @ signs / max(float(np.linalg.norm(signs)), 1e-9))
+                most = max(float(np.abs(signs).sum()), 1e-9)  # what the candidate's own code would score
+                best[:, number] = np.maximum(best[:, number], public @ signs / most)
         return best
 
 
@@ -49,6 +50,7 @@ class Matched(Encoded):
 
     name = "matching all codes with all images"
     source = "Carlini et al. 2021 (NeuraCrypt)"
+    matches = True
 
     def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
         from scipy.optimize import linear_sum_assignment
@@ -57,6 +59,26 @@ class Matched(Encoded):
         chosen = np.zeros((len(views), len(candidates)))
         chosen[rows, columns] = 1
         return chosen
+
+
+class SharedAgain(LinkAttack):
+    """Two sharings of one image: the likeliest pair has the most bytes in common, at the same places.
+
+    Finds a mask that is missing or used twice, whatever the image. Candidates are not images here but other sharings of them.
+    """
+
+    name = "linkage: bytes of another sharing"
+    source = "Carlini et al. 2021 (InstaHide)"
+    holds = Holds.ENCODER
+
+    def __init__(self, others: Sequence[View]) -> None:
+        self._others = others
+
+    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+        parts = [[view.data for view in part] for part in (views, self._others[: len(candidates)])]
+        least = min(len(data) for part in parts for data in part)  # an owner's bundle may have the file at its end
+        rows, columns = (np.stack([data[:least] for data in part]) for part in parts)
+        return np.stack([(row == columns).mean(axis=1) for row in rows])
 
 
 def altered(kind: str, case: Case, rng: np.random.Generator) -> np.ndarray:

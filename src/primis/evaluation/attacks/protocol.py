@@ -277,7 +277,9 @@ class SupportAttack(ImageAttack):
 
 
 class LinkAttack(Attack):
-    """Proposes which candidate belongs to which view."""
+    """Proposes which candidate belongs to which view. matches: each candidate is given to one view only."""
+
+    matches = False
 
     @abstractmethod
     def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,14 +20,12 @@ from primis.evaluation.attacks.adversaries import FORMS, PAPERS, REFINED, Refine
 from primis.evaluation.attacks.generative import GenerativePrior
 from primis.evaluation.attacks.judge import Finding, Gain, counted, judge_images, judge_labels, judge_links, told_apart
 from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class
-from primis.evaluation.attacks.linkage import ALTERATIONS, Matched, altered, attack_for, patient_likeness
+from primis.evaluation.attacks.linkage import ALTERATIONS, Matched, SharedAgain, altered, attack_for, patient_likeness
 from primis.evaluation.attacks.networks import Iterated, Marker, Regressor
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
 from primis.evaluation.attacks.simple import COUNTED, SIMPLE, Everything, Twice
 from primis.evaluation.statistics import Estimate, grouping_p
 from primis.sharing.output import write_new
-
-_KNOWN_PAIRS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +52,13 @@ def jobs(world: World, seconds: Sequence[View] = ()) -> Iterator[tuple[str, Job]
             yield (attack := kind(form)).name, _image_job(attack, world, learned)
     if seconds:
         yield Twice.name, _image_job(Twice([(c.view, view) for c, view in zip(world.test, seconds, strict=True)]), world, learned)
+        yield SharedAgain.name, lambda: Result(judge_links(SharedAgain(seconds), world, _candidates("as it is", world)))
     for kind_ in ALTERATIONS:
         yield attack_for(kind_).name, lambda kind_=kind_: Result(_linked(kind_, world))  # type: ignore[misc]
     yield Matched.name, lambda: Result(judge_links(Matched(), world, _candidates("as it is", world)))
     if (patients := _patients(world.test)) is not None:
         yield "same patient, two codes", lambda: Result(patients)
-    if (positive := positive_class(world.test)) is not None and positive_class(world.train):
+    if (positive := positive_class(world.train, world.test)) is not None:
         yield Reader(positive).name, lambda: Result(_read(Reader(positive), world))
         yield f"{positive}, read from the picture", lambda: Result(_read_picture(positive, world, learned))
     yield from jobs_without_pictures(world)
@@ -127,7 +126,7 @@ def jobs_without_pictures(world: World) -> Iterator[tuple[str, Job]]:
     yield "key of a lower tier", lambda: Result(
         counted("key of a lower tier", Holds.PREVIEW, "parts of higher tiers opened", *keys.lower_tier(cases)))  # fmt: skip
     if not world.open_code:
-        yield "keystream of a known image", lambda: Result(keystream_finding(keys.pairs(cases, _KNOWN_PAIRS), world))
+        yield "keystream of a known image", lambda: Result(keystream_finding(keys.pairs(cases)))
 
 
 def lengths_finding(images: Sequence[tuple[object, dict[str, int]]]) -> Finding:
@@ -150,14 +149,9 @@ def randomness_finding(cases: Sequence[Case]) -> Finding:
     return Finding("bytes that are not random", "count", "", Holds.CODES, (repeats, uneven), {f"least p, {found.test}": p})
 
 
-def keystream_finding(pairs: Sequence[tuple[Case, Case]], world: World) -> Finding:
-    """How many images open under the keystream of another that the attacker knows."""
-    hits = 0
-    for known, target in pairs:
-        levels = keys.keystream_moved(known, target, world.codec)
-        if levels is not None:
-            true = target.levels != 0
-            hits += bool(np.mean(levels[true] == target.levels[true]) > 0.5)
+def keystream_finding(pairs: Sequence[tuple[Case, Case]]) -> Finding:
+    """How many images the keystream of another, which the attacker knows, begins to open."""
+    hits = sum(keys.keystream_moved(known, target) > 0 for known, target in pairs)
     return counted("keystream of a known image", Holds.PAIRS, "images opened", hits, len(pairs))
 
 
