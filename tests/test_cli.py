@@ -198,7 +198,7 @@ def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None
     from primis.cli import main
     from primis.evaluation import audit as auditing
     from primis.evaluation.attacks.judge import counted
-    from primis.evaluation.report import Report
+    from primis.evaluation.report.findings import Report
     from primis.keys.identity import generate
     from primis.sharing import release
 

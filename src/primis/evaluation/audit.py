@@ -28,7 +28,7 @@ from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, World, middle, open_case, share_case
 from primis.evaluation.attacks.suite import Job, Result, Store, jobs, jobs_without_pictures
 from primis.evaluation.fidelity import best_fit, psnr
-from primis.evaluation.report import Report, Row
+from primis.evaluation.report.findings import Report, Row
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom

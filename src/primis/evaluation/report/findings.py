@@ -91,7 +91,7 @@ class Report:
         """The page."""
         import jinja2
 
-        loader = jinja2.PackageLoader("primis.evaluation", "templates")
+        loader = jinja2.PackageLoader("primis.evaluation.report", "templates")
         environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         rows = [[(caption, _png(picture, row)) for caption, picture in row.cells] for row in self.rows]
         return environment.get_template("audit.html").render(
