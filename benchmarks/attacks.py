@@ -4,14 +4,16 @@
 
 TABLE: CSV with columns split, file, label, patient; attackers own the training split and are judged on the test split.
 Mechanisms: level keyed and level sca with preset `default` (S_x = 8, S_n = 8), and level sca with preset `paper`
-(S_x = 16 of each code map, S_n = 48). Besides: membership in the training set of the weights, and the positive controls.
-A stopped run goes on where it was; results/attacks-MECHANISM.json, and a picture of what attackers saw.
+(S_x = 16 of each code map, S_n = 48, decoys laid evenly, as the paper has it). Besides: membership in the training set of the
+weights, and the positive controls. All images belong to one release. A stopped run goes on where it was, if nothing
+was committed in between; results/attacks-MECHANISM.json, and a picture of what attackers saw.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +28,13 @@ from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import Finding
 from primis.evaluation.attacks.membership import membership
 from primis.evaluation.attacks.protocol import FULL, Case, World, share_case
-from primis.evaluation.attacks.suite import Result, Store, jobs
+from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.fidelity import best_fit, fidelity, psnr
+from primis.evaluation.part import Parts
 from primis.evaluation.statistics import mean_of
 from primis.imaging.files import read
 from primis.imaging.image import Image
-from primis.imaging.phantom import draw_phantom
+from primis.keys.seal import Secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 
 MECHANISMS = {
@@ -49,18 +52,21 @@ def rows_of(table: Path, split: str, most: int) -> list[dict[str, str]]:
     return [rows[int(k)] for k in np.linspace(0, len(rows) - 1, min(most, len(rows))).round()]
 
 
-def cases(table: Path, split: str, most: int, settings: Settings, codec: Codec) -> tuple[list[Case], list[Image]]:
-    """The rows, shared with fresh secrets; and the images."""
+def cases(
+    table: Path, split: str, most: int, settings: Settings, codec: Codec, release: dict[str, Secret]
+) -> tuple[list[Case], list[Image]]:
+    """The rows, shared in one release, by attackers once more; and the images."""
     made, images = [], []
+    again = int(split == "train" and settings.protection == "keyed")
     for number, row in enumerate(rows := rows_of(table, split, most)):
         if number % 20 == 0:
             print(f"  shared {number} of {len(rows)} ({split})", flush=True)
         image = read(table.parent / row["file"])[0]
-        made.append(
-            share_case(
-                image, settings, codec, name=row["file"], patient=row["patient"], label=row["label"], judged=split == "test"
-            )
-        )
+        case = share_case(
+            image, settings, codec, name=row["file"], patient=row["patient"], label=row["label"], judged=split == "test",
+            release=release, likely=not codec.preset.per_position, again=again,
+        )  # fmt: skip
+        made.append(case)
         images.append(image)
     return made, images
 
@@ -110,25 +116,21 @@ def main() -> None:
     checkpoint = read_checkpoint(shipped(preset))
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = replace(FULL, steps=arguments.steps)
-    train, members = cases(arguments.table, "train", arguments.train, settings, codec)
-    test, others = cases(arguments.table, "test", arguments.test, settings, codec)
-    again = [share_case(image, settings, codec, name="again").view for image in others]
-    world = World(codec, settings, train, test, budget)
-    plan = {
-        "mechanism": arguments.mechanism,
-        "budget": repr(budget),
-        "images": [len(train), len(test)],
-        "model": checkpoint.digest,
-    }
-    store = Store(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
-    phantoms = [Image(draw_phantom(256, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png") for seed in range(8)]
-    checks = [store.result(name, lambda make=make: Result(make())).finding for name, make in controls(codec, settings, phantoms)]
+    secret, likely = release_secrets(Secret.new(), "original"), not codec.preset.per_position
+    train, members = cases(arguments.table, "train", arguments.train, settings, codec, secret)
+    test, others = cases(arguments.table, "test", arguments.test, settings, codec, secret)
+    again = [share_case(image, settings, codec, name="again", likely=likely).view for image in others]
+    world = World(codec, settings, train, test, budget, likely=likely)
+    plan = {"settings": repr(settings), "budget": repr(budget), "images": [len(train), len(test)], "machine": machine()}
+    plan |= {"model": checkpoint.digest, "table": hashlib.sha256(arguments.table.read_bytes()).hexdigest()}
+    parts = Parts(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
+    checks = [result(parts, name, lambda make=make: Result(make())).finding for name, make in controls(codec, settings)]
     results = []
     named = [*jobs(world, again)]
     if not codec.preset.per_position:  # its score needs rates that preset `paper` cannot give
         named.append(("membership", lambda: member(codec, members, others)))
     for name, job in named:
-        results.append(store.result(name, job))
+        results.append(result(parts, name, job))
         finding = results[-1].finding
         gains = "; ".join(f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains)
         reached = f"{finding.figures['psnr'].value:.2f} dB, " if "psnr" in finding.figures else ""

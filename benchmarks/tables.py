@@ -180,9 +180,9 @@ def reconstructions(mechanism: str) -> str:
             *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3))),
         ]
         cells += [
-            estimate(f["gain over the best without the code"]),
+            estimate(f["gain over the best without the code"]) if len(gains) > 1 else "",
             estimate(gains[0]["estimate"]),
-            estimate(gains[1]["estimate"]),
+            estimate(gains[1]["estimate"]) if len(gains) > 1 else "",
         ]
         cells += [estimate(gains[2]["estimate"], 3) if len(gains) > 2 else "", "yes" if finding["broken"] else "no"]
         body.append(cells)
@@ -240,7 +240,8 @@ def attack_summary() -> str:
         body.append([what, *(cell(name) for name in MECHANISMS)])
 
     def best(name: str) -> str:
-        top = max(attacked(name, "image"), key=lambda f: f["figures"]["psnr"]["value"])
+        alone = [f for f in attacked(name, "image") if len(f["gains"]) > 1]
+        top = max(alone, key=lambda f: f["figures"]["psnr"]["value"])
         return f"{estimate(top['figures']['gain over the best without the code'])}: {top['attack']}"
 
     def likeliest(name: str, index: int, digits: int) -> str:
@@ -256,8 +257,12 @@ def attack_summary() -> str:
         return f"{100 * top['support recovered']['value']:.0f} % (chance {100 * top['chance']['value']:.0f} %)"
 
     def first(name: str, attack: str) -> str:
-        found = next((f for f in result(f"attacks-{name}")["findings"] if f["attack"] == attack), None)
+        found = next((f for f in result(f"attacks-{name}")["findings"] if f["attack"].startswith(attack)), None)
         return "" if found is None else reached(found["gains"][0]["unit"], found["gains"][0]["estimate"])
+
+    def ceiling(name: str) -> str:
+        labels = [f for f in attacked(name, "label") if "ceiling: the authorised code" in f["figures"]]
+        return estimate(labels[0]["figures"]["ceiling: the authorised code"]) if labels else ""
 
     def controls(name: str) -> str:
         checks = result(f"attacks-{name}")["controls"]
@@ -273,7 +278,11 @@ def attack_summary() -> str:
     row("true entries told from others, AUC: best", lambda n: likeliest(n, 2, 3))
     row("support recovered, best without a second release", recovered)
     row("linkage: which of 100 images is it (preset paper: of 40)", lambda n: first(n, "linkage: the image as it is"))
-    row("pneumonia read from the code, AUC", lambda n: first(n, "pneumonia, read from the code"))
+    row("linkage: bytes of another sharing of the image", lambda n: first(n, "linkage: bytes of another sharing"))
+    row("pneumonia read from the true code, AUC", ceiling)
+    row("pneumonia read from the public code, AUC", lambda n: first(n, "pneumonia, read from the code"))
+    row("pneumonia read from what a network sees, AUC", lambda n: first(n, "pneumonia, read from what"))
+    row("holder of tier preview: what the rest of the code adds, dB", lambda n: first(n, "network from code and tier preview"))
     row("parts whose length depends on content", lambda n: first(n, "lengths"))
     row("attacks that learned something", broken)
     row("positive controls found broken", controls)

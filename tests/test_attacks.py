@@ -19,9 +19,10 @@ from primis.evaluation.attacks.judge import LOOKS, Finding, counted, judge_image
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.protocol import QUICK, Case, ImageAttack, View, World, share_case
 from primis.evaluation.attacks.simple import Everything, Twice
-from primis.evaluation.attacks.suite import Result, Store, jobs
+from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.audit import audit
 from primis.evaluation.fidelity import best_fit, psnr
+from primis.evaluation.part import Parts
 from primis.evaluation.statistics import auc_of, fixed_points_p, grouping_p, matching_p, mean_of, own_over_others, share_of
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
@@ -124,7 +125,7 @@ def test_level_sca_gives_much_away(sca: World) -> None:
 
 
 def test_every_control_is_found_broken(trained: Codec) -> None:
-    for name, control in controls(trained, KEYED, [image(seed, 256) for seed in range(8)]):
+    for name, control in controls(trained, KEYED):
         finding = control()
         assert finding.broken, name
         assert finding.attack == name
@@ -186,9 +187,7 @@ def test_findings_survive_json_and_a_stopped_run(tmp_path: Path, sca: World) -> 
         finding, shown = judge_images(Everything(), sca)
         return Result(finding, shown[:2])
 
-    first = Store(tmp_path, {"plan": 1}).result("everything", job)
-    again = Store(tmp_path, {"plan": 1}).result("everything", job)
-    other = Store(tmp_path, {"plan": 2}).result("everything", job)
+    first, again, other = (result(Parts(tmp_path, {"plan": plan}), "everything", job) for plan in (1, 1, 2))
     assert len(made) == 2
     assert first.finding == again.finding == other.finding
     np.testing.assert_allclose(first.pictures[1], again.pictures[1], rtol=1e-6)
@@ -254,7 +253,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> 
 def test_an_audit_tells_a_sound_release_from_a_leaking_one(
     protection: str, released, folder: Path, signer, tmp_path: Path
 ) -> None:
-    report = audit(Release(released(protection)), signer, originals=folder, budget=QUICK, kept=tmp_path / "kept")
+    report = audit(Release(released(protection)), signer, originals=folder, budget=QUICK, folder=tmp_path / "kept")
     report.write(tmp_path / "report")
     body = json.loads((tmp_path / "report" / "audit.json").read_text())
     page = (tmp_path / "report" / "index.html").read_text()
@@ -279,11 +278,11 @@ def test_an_audit_goes_on_where_it_stopped(released, folder: Path, signer, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        audit(release, signer, originals=folder, budget=QUICK, kept=tmp_path / "kept", progress=stop)
+        audit(release, signer, originals=folder, budget=QUICK, folder=tmp_path / "kept", progress=stop)
     before = len(list((tmp_path / "kept").iterdir()))
     assert before >= 8
     seen.clear()
-    audit(release, signer, originals=folder, budget=QUICK, kept=tmp_path / "kept", progress=lambda what, *_: seen.append(what))
+    audit(release, signer, originals=folder, budget=QUICK, folder=tmp_path / "kept", progress=lambda what, *_: seen.append(what))
     assert not any(what.startswith("likelihood of each entry") for what in seen)
     assert any(what.startswith("support network") for what in seen)
 

@@ -288,7 +288,7 @@ def audit(
     with audit_bar() as progress:
         report = attack(
             Release(release), open_signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
-            kept=kept, progress=progress,
+            folder=kept, progress=progress,
         )  # fmt: skip
     report.write(kept / "report")
     finish_folder(kept / "report", out)

@@ -25,13 +25,13 @@ from primis.bundle.layout import Geometry, Header, Settings
 from primis.codec import Codec
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, World, middle, open_case, share_case
-from primis.evaluation.attacks.suite import Job, Result, Store, jobs, jobs_without_pictures
+from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, View, World, middle, open_case, share_case
+from primis.evaluation.attacks.suite import Job, Result, jobs, jobs_without_pictures, kept
 from primis.evaluation.fidelity import best_fit, psnr
+from primis.evaluation.part import Parts
 from primis.evaluation.report.findings import Report, Row
 from primis.imaging.files import read
 from primis.imaging.image import Image
-from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint
@@ -65,20 +65,28 @@ def audit(
     table: Path | None = None,
     models: tuple[Path, ...] = (),
     budget: Budget = MINUTES,
-    kept: Path | None = None,
+    folder: Path | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Report:
     """Attack a release. originals: the folder it was shared from, by the same names; else the restored images stand for
-    them. table: CSV with columns file, and label or patient or both. kept: a folder where findings are kept as they come.
+    them. table: CSV with columns file, and label or patient or both. folder: where findings are kept as they come.
 
     Raises UsageError where key, table or originals do not fit the release.
     """
     codec = Codec(find_checkpoint(release.manifest.model, models))
-    known = _table(table) if table else {}
-    chosen = _alike({i: release.header(i) for i in release.ids})
-    cases, images, unknown = _cases(release, chosen, signer, codec, originals, known, progress)
+    told = _table(table) if table else {}
+    headers = {i: release.header(i) for i in release.ids}
+    chosen = _alike(headers)
+    cases, images, unknown = _cases(release, chosen, signer, codec, originals, told, progress)
     train, test = _split(cases, release.manifest.release)
     settings = replace(release.header(chosen[0]).settings, original_bits=0.0)  # attackers have no file to seal
+    enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
+
+    def share(case: Case) -> View:
+        return share_case(images[case.name], settings, codec, name=case.name).view
+
+    if enough and settings.protection == "keyed":
+        train = [replace(case, others=(share(case),)) for case in train]
     world = World(codec, settings, train, test, budget, report=progress)
     people = [[case.name, case.patient, case.label] for case in (*train, *test)]
     plan: dict[str, object] = {
@@ -87,13 +95,14 @@ def audit(
         "primis": version("primis"),
         "split": [len(train), people],
     }
-    store = Store(kept, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
-    checks = [result.finding for result in store.each((name, job) for name, job in _checks(codec, settings))]
-    enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
-    again = [share_case(images[case.name], settings, codec, name=case.name).view for case in test] if enough else []
-    results = list(store.each(jobs(world, again) if enough else jobs_without_pictures(world)))
+    parts = Parts(folder, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
+    checks = [result.finding for result in kept(parts, _checks(codec, settings))]
+    again = [share(case) for case in test] if enough else []
+    known = [*headers.values()]
+    results = list(kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known)))
     facts = _facts(release, world, originals, unknown, enough=enough)
-    rows = _pictures(world, results) if enough else []
+    dark = {case.name for case in test if images[case.name].photometric == "MONOCHROME1"}
+    rows = _pictures(world, results, dark) if enough else []
     return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=settings.protection == "sca")
 
 
@@ -214,9 +223,8 @@ def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
 
 
 def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:
-    """The positive controls, on phantoms."""
-    images = [Image(draw_phantom(256, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png") for seed in range(LEAST_JUDGED)]
-    for name, control in controls(codec, settings, images):
+    """The positive controls."""
+    for name, control in controls(codec, settings):
         yield name, lambda control=control: Result(control())  # type: ignore[misc]
 
 
@@ -245,8 +253,9 @@ def _facts(release: Release, world: World, originals: Path | None, unknown: int,
     return facts
 
 
-def _pictures(world: World, results: list[Result]) -> list[Row]:
-    """For a few judged images: the image, what its recipient sees, the best attackers' guesses, and what needs no code."""
+def _pictures(world: World, results: list[Result], dark: set[str]) -> list[Row]:
+    """For a few judged images: the image, what its recipient sees, the best attackers' guesses, and what needs no code.
+    dark: names of those whose low samples are bright."""
     shown = [r for r in results if r.pictures]
     shown.sort(key=lambda r: -r.finding.figures["psnr"].value)
     best = [r for r in shown if r.finding.broken][:2] or shown[:2]
@@ -258,5 +267,5 @@ def _pictures(world: World, results: list[Result]) -> list[Row]:
         known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in views]
         cells = [(f"{name}: {'the same' if np.isinf(db) else f'{db:.1f} dB'}", picture) for name, picture, db in known]
         low, high = float(case.pixels.min()), float(case.pixels.max())
-        rows.append(Row([("the image", case.pixels), *cells], low, high))
+        rows.append(Row([("the image", case.pixels), *cells], *((high, low) if case.name in dark else (low, high))))
     return rows

@@ -1,13 +1,14 @@
 """Positive controls: mechanisms that are known to be broken, which the suite must find broken in every run.
 
 loud decoys             drawn above the largest true value, as in the paper's published code: a threshold tells them
-a keystream used twice  all images shared under the same secrets and id: a known image opens the others
+a keystream used twice  all images shared under the same secrets and id: a known image opens the others, and bytes repeat
 open lengths            the parts as long as they come, without room to spare: sizes tell
+a thumbnail             16 x 16 pixels of the image, black or white, as bytes: who learns pictures from bytes must see it
+a label byte            one byte that tells a label: who learns labels from bytes must find it
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,39 +17,114 @@ import numpy as np
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
-from primis.evaluation.attacks.judge import Finding, judge_images
+from primis.evaluation.attacks.judge import Finding, judge_images, judge_labels, judge_links
 from primis.evaluation.attacks.keys import pairs
-from primis.evaluation.attacks.protocol import Case, World, open_case
+from primis.evaluation.attacks.labels import Reader
+from primis.evaluation.attacks.linkage import SharedAgain
+from primis.evaluation.attacks.networks import Dense, Regressor
+from primis.evaluation.attacks.protocol import Budget, Case, ImageAttack, World, open_case, share_case
 from primis.evaluation.attacks.simple import Smallest
 from primis.evaluation.attacks.suite import keystream_finding, lengths_finding, randomness_finding
 from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret
 from primis.sharing.image_bundle import plain_records, share_image
 
 _LOUDER = 1.1
+_IMAGES, _LEARNED_FROM = 8, 64
+_SMALL, _THUMBNAIL = 128, 16
+_LABEL_AT = 300
+_BUDGET = Budget(steps=300, batch=8, width=32)
+_BITS = (16.0, 16.0)
+"""Room for supports and values that any phantom fits."""
 
 
-def controls(codec: Codec, settings: Settings, images: Sequence[Image]) -> list[tuple[str, Callable[[], Finding]]]:
-    """(name, control), all of which must be found broken. images: some of one geometry, nobody's."""
+def controls(codec: Codec, settings: Settings) -> list[tuple[str, Callable[[], Finding]]]:
+    """(name, control), all of which must be found broken; on phantoms."""
+    settings = replace(settings, support_bits=_BITS[0], value_bits=_BITS[1])
 
     @cache
-    def twice() -> list[Case]:
-        keys = _fresh()
-        return [_share(image, replace(settings, protection="keyed"), codec, keys, "0" * 32) for image in images]
+    def images() -> list[Image]:
+        return [phantom(seed, 256) for seed in range(_IMAGES)]
 
-    def loud() -> Finding:
-        sca = replace(settings, protection="sca", support_bits=max(settings.support_bits, 16.0))
-        plain = [_share(image, sca, codec, _fresh(), secrets.token_hex(16)) for image in images]
-        finding, _ = judge_images(Smallest(), World(codec, sca, plain, [_loud(case) for case in plain]))
-        return replace(finding, gains=finding.gains[2:])  # the support alone: any open code gives the image gains
+    @cache
+    def twice() -> tuple[list[Case], list[Case]]:
+        keys = {tier: Secret.new() for tier in ("preview", "diagnostic", "original")}
+        keyed = replace(settings, protection="keyed")
+        first, second = ([_share(image, keyed, codec, keys, "0" * 32) for image in images()] for _ in range(2))
+        return first, second
+
+    @cache
+    def small() -> World:
+        keyed = replace(settings, protection="keyed")
+        number = _LEARNED_FROM + 2 * _IMAGES
+        cases = [share_case(phantom(seed, _SMALL), keyed, codec, name=f"{seed}") for seed in range(number)]
+        return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], _BUDGET)
+
+    def repeats() -> Finding:
+        world = World(codec, settings, [], twice()[0])
+        return judge_links(SharedAgain([case.view for case in twice()[1]]), world, [case.normal for case in world.test])
 
     found = {
-        "control: decoys louder than the truth": loud,
-        "control: a keystream used twice, one image known": lambda: keystream_finding(pairs(twice())),
-        "control: a keystream used twice, bytes that repeat": lambda: randomness_finding(twice()),
-        "control: parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()]),
+        "decoys louder than the truth": lambda: _loud_decoys(codec, settings, images()),
+        "a keystream used twice, one image known": lambda: keystream_finding(pairs(twice()[0])),
+        "a keystream used twice, bytes that repeat": lambda: randomness_finding(twice()[0]),
+        "a keystream used twice, images shared again": repeats,
+        "parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()[0]]),
+        "a thumbnail, linear regression": lambda: _thumbnail(Dense(), small()),
+        "a thumbnail, network": lambda: _thumbnail(Regressor(), small()),
+        "a label in one byte": lambda: _label(small()),
     }
-    return [(name, lambda name=name, make=make: replace(make(), attack=name)) for name, make in found.items()]  # type: ignore[misc]
+    named = ((f"control: {name}", make) for name, make in found.items())
+    return [(name, lambda name=name, make=make: replace(make(), attack=name)) for name, make in named]  # type: ignore[misc]
+
+
+def phantom(seed: int, side: int) -> Image:
+    """Nobody's image."""
+    return Image(draw_phantom(side, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png")
+
+
+def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:
+    sca = replace(settings, protection="sca")
+    plain = [share_case(image, sca, codec, name="control", judged=True) for image in images]
+    finding, _ = judge_images(Smallest(), World(codec, sca, plain, [_loud(case) for case in plain]))
+    return replace(finding, gains=finding.gains[2:])  # the support alone: any open code gives the image gains
+
+
+def _thumbnail(attack: ImageAttack, world: World) -> Finding:
+    """The published bytes begin with the image, small: where it is brighter than others are, and where not."""
+
+    def small(image: np.ndarray) -> np.ndarray:
+        side = len(image) // _THUMBNAIL
+        return image.reshape(_THUMBNAIL, side, _THUMBNAIL, side).mean(axis=(1, 3))
+
+    def planted(case: Case) -> Case:
+        brighter = small(case.normal - case.normal.mean()) > usual
+        return _with_bytes(case, 0, np.where(brighter, 255, 0).astype(np.uint8).ravel())
+
+    usual = small(world.mean_image - world.mean_image.mean())
+    leaky = replace(world, train=[planted(c) for c in world.train], test=[planted(c) for c in world.test])
+    attack.fit(leaky)
+    return judge_images(attack, leaky)[0]
+
+
+def _label(world: World) -> Finding:
+    """One byte of each bundle tells one of two labels; all cases are judged on but every other, which teaches."""
+    coin = np.random.default_rng(0).integers(2, size=len(world.train) + len(world.test))
+    cases = [
+        replace(_with_bytes(case, _LABEL_AT, np.array([255 * ill], np.uint8)), label="ill" if ill else "well")
+        for case, ill in zip([*world.train, *world.test], coin, strict=True)
+    ]
+    leaky = replace(world, train=cases[::2], test=cases[1::2])
+    reader = Reader("ill")
+    reader.fit(leaky)
+    return judge_labels(reader, leaky)
+
+
+def _with_bytes(case: Case, at: int, new: np.ndarray) -> Case:
+    data = case.view.data.copy()
+    data[at : at + len(new)] = new
+    return replace(case, view=replace(case.view, data=data))
 
 
 def _bare(case: Case) -> tuple[object, dict[str, int]]:
@@ -57,13 +133,9 @@ def _bare(case: Case) -> tuple[object, dict[str, int]]:
     return None, {"supports": sum(len(r[3]) for r in records), "values": sum(len(r[4]) for r in records)}
 
 
-def _fresh() -> dict[str, Secret]:
-    return {tier: Secret.new() for tier in ("preview", "diagnostic", "original")}
-
-
 def _share(image: Image, settings: Settings, codec: Codec, keys: dict[str, Secret], bundle_id: str) -> Case:
     data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name="control").data
-    return open_case(data, keys, codec, image, name="control", patient="", judged=True)
+    return open_case(data, keys, codec, image, name="control", patient="", judged=False)
 
 
 def _loud(case: Case) -> Case:

@@ -19,15 +19,25 @@ import numpy as np
 from scipy import stats
 
 from primis.errors import PrimisError
-from primis.evaluation.attacks.protocol import ImageAttack, LabelAttack, LinkAttack, SupportAttack, World
+from primis.evaluation.attacks.protocol import (
+    BesideAttack,
+    ImageAttack,
+    LabelAttack,
+    LinkAttack,
+    SupportAttack,
+    World,
+    preview_of,
+)
 from primis.evaluation.fidelity import best_fit, fidelity, psnr
 from primis.evaluation.statistics import Estimate, auc_of, fixed_points_p, matching_p, mean_of, own_over_others, share_of
 
 MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
 """What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
 
-DOUBT, LOOKS = 0.01, 64
+DOUBT, LOOKS = 0.01, 72
 """How often a release in which nothing is to be found may be blamed; no more gains than LOOKS share it (Bonferroni)."""
+
+_BESIDE = 24
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,26 @@ def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.nd
         gains.append(area)
         figures |= share
     return Finding(attack.name, "image", attack.source, attack.holds, tuple(gains), figures), shown
+
+
+def judge_beside(attack: BesideAttack, world: World) -> tuple[Finding, list[np.ndarray]]:
+    """An attacker who holds tier preview. The floor: the same attack, with another image's code beside the right preview."""
+    cases = world.test[:_BESIDE]
+    columns = []
+    for number, case in enumerate(cases):
+        world.report(f"{attack.name}: judged", number, len(cases))
+        preview = preview_of(world, case)
+        guesses = [best_fit(attack.guess_beside(world, other.view, preview), case.pixels) for other in cases]
+        columns.append((guesses[number], [psnr(case.pixels, guess, case.full) for guess in guesses]))
+    table = np.array([column for _, column in columns]).T  # (code, preview and image)
+    own, n = np.diag(table), len(table)
+    other = (table.sum(axis=0) - own) / max(n - 1, 1)
+    gain = Gain("PSNR over the same attack beside another image's code", "dB", 0.0, mean_of(own - other), matching_p(table))
+    shown = [fit for fit, _ in columns]
+    measures = [fidelity(case.pixels, fit, case.full) for case, fit in zip(cases, shown, strict=True)]
+    figures = {name: mean_of([getattr(m, name) for m in measures]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    figures |= {"floor: tier preview, another image's code": mean_of(other)}
+    return Finding(attack.name, "image", attack.source, attack.holds, (gain,), figures), shown
 
 
 def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Attackers who hold keys, but not this one; and what a key used twice would give them.
 
 strangers' keys     every sealed part of an image, with the secrets of other images                    opens none
-a lower tier's key  the parts of the higher tiers, with the secrets of tier preview                     opens none
+a lower tier's key  the parts of each higher tier, with the secrets of preview, and of diagnostic         opens none
 keystream moved     an image that the attacker knows gives its keystream (published xor plain), which is
                     then tried on another image. Finds keys and nonces that meet two messages.          opens none
 """
@@ -15,7 +15,7 @@ import numpy as np
 from primis.bundle.layout import TAG, Header, read_bundle
 from primis.errors import PrimisError
 from primis.evaluation.attacks.protocol import Case
-from primis.keys.seal import Secret, tile_secret, unseal
+from primis.keys.seal import TIERS, Secret, tile_secret, unseal
 from primis.sharing.image_bundle import plain_records
 
 _NEIGHBOURS = 2
@@ -28,18 +28,20 @@ def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
     for name, tier in _TIER_OF.items():
         if name in parts:
             yield name, tier, -1, parts[name]
-    size, tiles = header.fixed_sizes["index"] // (header.geometry.frames * header.records), header.geometry.tile_count
-    for number in range(header.records):  # of the first frame
-        tier = "preview" if number < tiles else "diagnostic"
-        yield "index", tier, number % tiles, parts["index"][number * size : (number + 1) * size]
+    geometry, tiles = header.geometry, header.geometry.tile_count
+    size = header.fixed_sizes["index"] // (geometry.frames * header.records)
+    for number in range(geometry.frames * header.records):
+        frame, record = divmod(number, header.records)
+        tier = "preview" if record < tiles else "diagnostic"
+        yield "index", tier, frame * tiles + record % tiles, parts["index"][number * size : (number + 1) * size]
 
 
-def opened(bundle: bytes, offered: dict[str, Secret], *, above: str | None = None) -> tuple[int, int]:
-    """(parts opened, parts tried) with any of the secrets offered. above: leave out what belongs to this tier."""
+def opened(bundle: bytes, offered: dict[str, Secret], *, but: Sequence[str] = ()) -> tuple[int, int]:
+    """(parts opened, parts tried) with any of the secrets offered. but: tiers whose parts are left out."""
     header, _ = read_bundle(bundle, "")
     hits, tried = 0, 0
     for name, tier, tile, sealed in sealed_parts(bundle):
-        if tier == above:
+        if tier in but:
             continue
         tried += 1
         keys = [tile_secret(s, tile) if tile >= 0 else s for s in offered.values()]
@@ -62,8 +64,9 @@ def strangers(cases: Sequence[Case]) -> tuple[int, int]:
 
 
 def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
-    """The parts of higher tiers with the secret of tier preview."""
-    found = [opened(case.view.bundle, {"preview": case.secrets["preview"]}, above="preview") for case in cases]
+    """The parts of higher tiers with the secrets of tier preview, and with those of tier diagnostic."""
+    held = [TIERS[:count] for count in range(1, len(TIERS))]
+    found = [opened(case.view.bundle, {t: case.secrets[t] for t in tiers}, but=tiers) for case in cases for tiers in held]
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 

@@ -34,8 +34,7 @@ class Reader(LabelAttack):
 
     @staticmethod
     def _features(world: World, view: View) -> np.ndarray:
-        planes = world.planes(view)
-        return _sums(planes) if world.open_code else planes.ravel()
+        return _sums(code_planes(view.public)) if world.open_code else world.bits(view)
 
     def ceiling(self, world: World) -> np.ndarray:
         """Scores of the judged cases by the same reader with the true codes, learned and read: (n,)."""
@@ -45,7 +44,8 @@ class Reader(LabelAttack):
 
 
 class PictureReader(Reader):
-    """The same from the image that another attack made of the code."""
+    """The same from the image that another attack made of the code; that one must have learned from other cases than
+    these readers do, or it knows them by heart."""
 
     def __init__(self, positive: str, guess: Callable[[View], np.ndarray], of: str) -> None:
         super().__init__(positive)

@@ -14,14 +14,16 @@ import numpy as np
 from primis.codes.sparse import top_s, top_s_of_maps
 from primis.evaluation.attacks.protocol import Case, Holds, LinkAttack, View, World
 
-_SHIFTS = (-8, 0, 8)
+_SHIFT = 5
+_SHIFTS = (-_SHIFT, 0, _SHIFT)
 _ATOMS = 64
 
 
 class Encoded(LinkAttack):
     """Encode each candidate as the owner would; the likeliest is the one whose entries the code has, with their signs.
 
-    shifts: candidates are tried at these displacements too, in pixels, for images that were not cropped alike.
+    shifts: candidates are tried at these displacements too, in pixels, for images that were not cropped alike; a real attacker
+    tries all of them, at a higher price, so the right one is among those tried.
     """
 
     name = "linkage: encode the candidates"
@@ -38,8 +40,7 @@ class Encoded(LinkAttack):
         for number, candidate in enumerate(candidates):
             world.report(self.name, number, len(candidates))
             for down, right in self._shifts:
-                moved = np.roll(candidate, (down, right), (0, 1))
-                signs = np.sign(_encode(world, moved)).ravel() * weight
+                signs = np.sign(_encode(world, moved(candidate, down, right))).ravel() * weight
                 most = max(float(np.abs(signs).sum()), 1e-9)  # what the candidate's own code would score
                 best[:, number] = np.maximum(best[:, number], public @ signs / most)
         return best
@@ -81,6 +82,12 @@ class SharedAgain(LinkAttack):
         return np.stack([(row == columns).mean(axis=1) for row in rows])
 
 
+def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The image moved by so many pixels: what leaves is lost, the border fills what opens."""
+    h, w = image.shape
+    return image[np.ix_(np.clip(np.arange(h) - down, 0, h - 1), np.clip(np.arange(w) - right, 0, w - 1))]
+
+
 def altered(kind: str, case: Case, rng: np.random.Generator) -> np.ndarray:
     """The image of a case as an attacker may have it, (H, W) in units of its range: plain, or altered on its way."""
     return ALTERATIONS[kind](case.normal, rng)
@@ -106,7 +113,7 @@ ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
     "as it is": lambda image, rng: image,
     "JPEG, quality 50": _jpeg,
     "noise, sd 5 % of the range": lambda image, rng: (image + rng.normal(0, 0.05, image.shape)).astype(np.float32),
-    "shifted by 8 pixels": lambda image, rng: np.roll(image, (8, 8), (0, 1)),
+    f"shifted by {_SHIFT} pixels": lambda image, rng: moved(image, _SHIFT, _SHIFT),
     "gamma 1.5": lambda image, rng: (np.clip(image + 0.5, 0, 1) ** 1.5 - 0.5).astype(np.float32),
     "halved and doubled in size": _resized,
 }

@@ -2,24 +2,39 @@
 
 Marker       planes (C,h,w) -> log odds that each entry is true (LM,h,w)                      learned support recovery
 Iterated     Marker, then decode, encode, and keep what agrees, a few times
-Regressor    planes (C,h,w) -> image (H,W), directly
+Regressor    planes (C,h,w) -> image (H,W), directly; of sealed bytes each bit may tell of any place
+Finer        Regressor for a holder of tier preview: (preview, planes) -> what the preview lacks
+Dense        all bits or entries -> image (8 x 8 means), by ridge regression: the best linear reading there is
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.evaluation.attacks.protocol import Holds, ImageAttack, SupportAttack, View, World
+from primis.evaluation.attacks.protocol import (
+    BesideAttack,
+    Holds,
+    ImageAttack,
+    SupportAttack,
+    View,
+    World,
+    code_planes,
+    preview_of,
+)
 from primis.evaluation.attacks.simple import prior_odds
 from primis.network.autoencoder import Residual
 
 Batch = tuple[Tensor, ...]
 _ROUNDS = 3
 _BLOCKS = 3
+_COARSE, _COARSE_ATOMS, _MEAN = 8, 16, 8
+_FEW, _MOST = 160, 400
+_SQUARED = "neg_mean_squared_error"
 _RATE = 2e-3
 
 
@@ -83,7 +98,8 @@ class Marker(SupportAttack):
     def fit(self, world: World) -> None:
         rng = seeded(world, self.name)
         self._prior = torch.from_numpy(prior_odds(world))
-        self._net = Grid(2 * world.channels if world.open_code else world.channels, world.budget.width, len(self._prior))
+        inputs = world.channels + (len(self._prior) if world.open_code else 0)
+        self._net = Grid(inputs, world.budget.width, len(self._prior))
 
         def batches() -> Batch:
             cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
@@ -111,7 +127,8 @@ class Marker(SupportAttack):
     @staticmethod
     def _read(world: World, views: list[View]) -> Tensor:
         planes = torch.from_numpy(np.stack([world.planes(view) for view in views]))
-        return torch.cat([planes, (planes != 0).float()], 1) if world.open_code else planes
+        there = np.stack([view.public != 0 for view in views])
+        return torch.cat([planes, torch.from_numpy(there).float()], 1) if world.open_code else planes
 
 
 class Iterated(Marker):
@@ -163,6 +180,24 @@ class Iterated(Marker):
         return score
 
 
+class Everywhere(nn.Module):
+    """(b, C, h, w) -> (b, out, h, w): all inputs to a few numbers, and from those a coarse picture; starts at zero."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int, out: int) -> None:
+        super().__init__()
+        self._grid, self._out = shape[1:], out
+        self._low = tuple(min(_COARSE, side) for side in self._grid)
+        self.enter = nn.Sequential(nn.Dropout(0.5), nn.Linear(int(np.prod(shape)), width))  # or it learns each bundle by heart
+        self.leave = nn.Linear(width, min(_COARSE_ATOMS, out) * int(np.prod(self._low)))
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = self.leave(nn.functional.leaky_relu(self.enter(x.flatten(1)), 0.1)).reshape(len(x), -1, *self._low)
+        grid = nn.functional.interpolate(low, self._grid, mode="bilinear")
+        return nn.functional.pad(grid, (0, 0, 0, 0, 0, self._out - grid.shape[1]))
+
+
 class Regressor(ImageAttack):
     """A network from the code straight to the image, without the decoder."""
 
@@ -174,34 +209,138 @@ class Regressor(ImageAttack):
 
         rng = seeded(world, self.name)
         stride = world.codec.preset.stride
-        self._net = Grid(world.channels, world.budget.width, stride**2)
+        self._net = self._network(world, stride**2)
         self._atoms = torch.from_numpy(dct_atoms(stride)).float()[:, None].to(device())
         self._prior = torch.from_numpy(world.mean_image).to(device())
         self._gain = nn.Parameter(torch.zeros(1, stride**2, 1, 1))
         self._net.register_parameter("gain", self._gain)
+        self._frequencies = world.open_code and world.codec.layout.means
 
-        def batches() -> Batch:
-            cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
-            x = torch.from_numpy(np.stack([world.planes(world.again(case)) for case in cases]))
-            return x, torch.from_numpy(np.stack([case.normal for case in cases]))
+        def losses(*batch: Tensor) -> Iterator[Tensor]:
+            *x, image = batch
+            yield nn.functional.mse_loss(self._image(*x), image)
 
-        def losses(x: Tensor, image: Tensor) -> Iterator[Tensor]:
-            yield nn.functional.mse_loss(self._image(x), image)
-
-        train([self._net], losses, batches, world, self.name)
+        train([self._net], losses, lambda: self._batch(world, rng), world, self.name)
 
     def guess(self, world: World, view: View) -> np.ndarray:
         with torch.inference_mode():
             found: np.ndarray = self._image(torch.from_numpy(world.planes(view))[None].to(device()))[0].cpu().numpy()
         return found
 
+    def _network(self, world: World, out: int) -> nn.Module:
+        """Of an open code what lies near tells; of sealed bytes each bit may tell of any place."""
+        if world.open_code:
+            return Grid(world.channels, world.budget.width, out)
+        return Everywhere((world.channels, *world.grid), world.budget.width, out)
+
+    def _batch(self, world: World, rng: np.random.Generator) -> Batch:
+        cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+        x = torch.from_numpy(np.stack([world.planes(world.again(case)) for case in cases]))
+        return x, torch.from_numpy(np.stack([case.normal for case in cases]))
+
     def _image(self, x: Tensor) -> Tensor:
         """(b, C, h, w) -> (b, H, W): DCT coefficients, then pixels, added to the prior."""
-        q = self._net(x)
-        if x.shape[1] == q.shape[1]:  # an open code of frequencies: a gain for each leads most of the way
-            q = q + self._gain * x
+        return self._prior + self._pixels(x, self._net(x))
+
+    def _pixels(self, x: Tensor, q: Tensor) -> Tensor:
+        if self._frequencies:  # a gain for each frequency leads most of the way
+            n = q.shape[1]
+            q = q + self._gain * torch.cat([x[:, n : n + 1], x[:, 1:n]], 1)
         pixels = nn.functional.conv_transpose2d(q, self._atoms, stride=self._atoms.shape[-1])[:, 0]
-        return self._prior + pixels[:, : self._prior.shape[0], : self._prior.shape[1]]
+        return pixels[:, : self._prior.shape[0], : self._prior.shape[1]]
+
+
+class Finer(Regressor, BesideAttack):
+    """What tier preview does not show, from the code: for an attacker who holds the secret of tier preview.
+
+    Learns what the preview itself tells of the rest, too; the judge gives it the code of another image beside the
+    preview of the right one, so that only what the code adds counts.
+    """
+
+    name = "network from code and tier preview to image"
+    holds = Holds.PREVIEW
+
+    def fit(self, world: World) -> None:
+        self._shown: dict[int, np.ndarray] = {}
+        self._opened = len(world.test[0].levels)
+        super().fit(replace(world, train=world.train[:_FEW]))
+
+    def guess_beside(self, world: World, view: View, preview: np.ndarray) -> np.ndarray:
+        x = np.concatenate([world.planes(view), code_planes(preview)])
+        with torch.inference_mode():
+            shown = torch.from_numpy(self._decoded(world, preview))[None].to(device())
+            found: np.ndarray = self._image(torch.from_numpy(x)[None].to(device()), shown)[0].cpu().numpy()
+        return found
+
+    def _network(self, world: World, out: int) -> nn.Module:
+        seen = Grid(self._opened + (world.channels if world.open_code else 0), world.budget.width, out)
+        if not world.open_code:
+            seen.add_module("everywhere", Everywhere((world.channels, *world.grid), world.budget.width, out))
+        return seen
+
+    def _batch(self, world: World, rng: np.random.Generator) -> Batch:
+        cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+        previews = [preview_of(world, case) for case in cases]
+        pairs = zip(cases, previews, strict=True)
+        x = np.stack([np.concatenate([world.planes(world.again(case)), code_planes(preview)]) for case, preview in pairs])
+        for case, preview in zip(cases, previews, strict=True):
+            if id(case) not in self._shown:
+                self._shown[id(case)] = self._decoded(world, preview)
+        arrays = (x, np.stack([self._shown[id(case)] for case in cases]), np.stack([case.normal for case in cases]))
+        return tuple(torch.from_numpy(array) for array in arrays)
+
+    def _image(self, x: Tensor, shown: Tensor | None = None) -> Tensor:
+        """What tier preview shows, and what the network adds."""
+        assert shown is not None
+        code, preview = x[:, : -self._opened], x[:, -self._opened :]
+        if (everywhere := getattr(self._net, "everywhere", None)) is None:
+            return shown + self._pixels(code, self._net(x))
+        return shown + self._pixels(code, self._net(preview) + everywhere(code))
+
+    @staticmethod
+    def _decoded(world: World, preview: np.ndarray) -> np.ndarray:
+        """What tier preview shows, (H, W) in units of the image's range."""
+        opened = 1 / world.codec.preset.code_maps
+        q = ((preview + world.codec.offset * np.sign(preview)) * world.step).astype(np.float32)
+        return world.codec.synthesise(q[None], world.step, world.mean_image.shape, opened)[..., 0]  # type: ignore[arg-type]
+
+
+class Dense(ImageAttack):
+    """Ridge regression from all that is published to the image in means of 8 x 8 pixels, its strength chosen by folds."""
+
+    name = "linear regression from everything"
+    holds = Holds.ENCODER
+
+    def fit(self, world: World) -> None:
+        from sklearn.kernel_ridge import KernelRidge
+        from sklearn.model_selection import GridSearchCV
+
+        cases = world.train[:_MOST]
+        world.report(self.name, 0, 1)
+        x = np.stack([self._read(world, case.view) for case in cases])
+        y = np.stack([_means(case.normal).ravel() for case in cases])
+        self._mean_x, self._mean_y = x.mean(axis=0), y.mean(axis=0)
+        self._x = x - self._mean_x
+        kernel = self._x @ self._x.T
+        strengths = float(np.trace(kernel)) / len(x) * np.logspace(-4, 3, 8)
+        folds = GridSearchCV(KernelRidge(kernel="precomputed"), {"alpha": strengths}, cv=min(5, len(x)), scoring=_SQUARED)
+        self._model = folds.fit(kernel, y - self._mean_y)
+
+    def guess(self, world: World, view: View) -> np.ndarray:
+        h, w = world.mean_image.shape
+        kernel = (self._read(world, view) - self._mean_x) @ self._x.T
+        low = (self._mean_y + self._model.predict(kernel[None])[0]).reshape(-1, -(-w // _MEAN))
+        return np.kron(low, np.ones((_MEAN, _MEAN)))[:h, :w]
+
+    @staticmethod
+    def _read(world: World, view: View) -> np.ndarray:
+        return code_planes(view.public).ravel() if world.open_code else world.bits(view)
+
+
+def _means(image: np.ndarray) -> np.ndarray:
+    """Means of 8 x 8 pixels, the border repeated."""
+    padded = np.pad(image, [(0, -side % _MEAN) for side in image.shape], mode="edge")
+    return padded.reshape(padded.shape[0] // _MEAN, _MEAN, -1, _MEAN).mean(axis=(1, 3))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

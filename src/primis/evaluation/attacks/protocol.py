@@ -24,6 +24,7 @@ import numpy as np
 from primis.bundle.layout import SECTIONS, Header, Settings, read_bundle
 from primis.codec import Codec
 from primis.codes.ambiguation import ambiguate
+from primis.codes.atoms import MEAN_BLOCK, restore_means
 from primis.codes.choice import entry_odds
 from primis.evaluation.fidelity import data_range
 from primis.imaging.image import Image
@@ -33,7 +34,7 @@ from primis.sharing.image_bundle import open_codes, read_public_code, share_imag
 WINDOW = 32
 """Positions of a side, at most, of the part of an image that is attacked: 512 pixels at stride 16."""
 
-_MOST_BYTES = 16384
+_MOST_BYTES, _RUN = 32768, 64
 
 
 class Holds(StrEnum):
@@ -44,7 +45,7 @@ class Holds(StrEnum):
     ENCODER = "bundles, decoder, encoder"
     PAIRS = "bundles, models, pairs from the owner"
     KEYS = "bundles, models, keys of other images"
-    PREVIEW = "bundles, models, the key of tier preview"
+    PREVIEW = "bundles, models, the keys of lower tiers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ class Case:
     """One image as the harness knows it.
 
     pixels, authorised: (H, W), the image and what the holder of its key restores (None where nobody is judged
-    by it); levels: Z, (LM, h, w); threshold: t; low, high: range of grey levels; full: full scale, for PSNR.
+    by it); levels: Z, (LM, h, w); threshold: t; low, high: range of grey levels; full: full scale, for PSNR;
+    others: the same image shared again, by an attacker who has the software.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Case:
     full: float
     view: View = field(repr=False)
     secrets: dict[str, Secret] = field(repr=False)
+    others: tuple[View, ...] = field(default=(), repr=False)
 
     @property
     def normal(self) -> np.ndarray:
@@ -113,12 +116,26 @@ def share_case(
     patient: str = "",
     label: str | None = None,
     judged: bool = False,
+    release: dict[str, Secret] | None = None,
+    likely: bool = True,
+    again: int = 0,
 ) -> Case:
-    """Share an image with fresh secrets, as its owner would, and keep the truth."""
+    """Share an image as its owner would, and keep the truth. release: the secrets of its release, fresh ones by default.
+    likely: as of World; again: how often it is shared once more besides, under secrets of its own."""
     bundle_id = secrets.token_hex(16)
-    keys = {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+    release = release or release_secrets(Secret.new(), "original")
+    keys = {tier: image_secret(secret, bundle_id) for tier, secret in release.items()}
     data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
-    return open_case(data, keys, codec, image, name=name, patient=patient or name, label=label, judged=judged)
+    case = open_case(data, keys, codec, image, name=name, patient=patient or name, label=label, judged=judged)
+    if not likely:
+        case = replace(case, view=replace(case.view, public=ambiguate(case.levels, decoys_of(case))))
+    more = (share_case(image, settings, codec, name=name, likely=likely).view for _ in range(again))
+    return replace(case, others=tuple(more))
+
+
+def decoys_of(case: Case) -> int:
+    """How many decoys the attacked part has."""
+    return int(np.count_nonzero(case.view.public) - np.count_nonzero(case.levels))
 
 
 def open_case(
@@ -148,14 +165,22 @@ def open_case(
 
 
 def middle(side: int) -> slice:
-    """The attacked positions of a side."""
-    start = max(0, (side - WINDOW) // 2)
+    """The attacked positions of a side: whole blocks of means, in the middle."""
+    start = max(0, (side - WINDOW) // 2) // MEAN_BLOCK * MEAN_BLOCK
     return slice(start, start + min(side, WINDOW))
 
 
 def published_bytes(header: Header, parts: dict[str, bytes]) -> np.ndarray:
-    """The sections of one image end to end, (n,) of uint8; of a long one its beginning."""
-    return np.concatenate([np.frombuffer(parts[name], np.uint8)[:_MOST_BYTES] for name in SECTIONS if name in parts])
+    """The sections of one image end to end, (n,) of uint8."""
+    return np.concatenate([np.frombuffer(parts[name], np.uint8) for name in SECTIONS if name in parts])
+
+
+def spread(data: np.ndarray, most: int = _MOST_BYTES) -> np.ndarray:
+    """At most so many bytes: of longer data short runs, evenly spread, so that each section has its share."""
+    if len(data) <= most:
+        return data
+    starts = np.linspace(0, len(data) - _RUN, most // _RUN).astype(np.int64)
+    return data[(starts[:, None] + np.arange(_RUN)).ravel()]
 
 
 @dataclass(eq=False)
@@ -172,6 +197,7 @@ class World:
     likely: bool = True
     report: Callable[[str, int, int], None] = lambda what, done, total: None
     _odds: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _turns: dict[int, int] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -188,20 +214,31 @@ class World:
         return np.random.default_rng([self.seed, *purpose.encode()])
 
     def planes(self, view: View) -> np.ndarray:
-        """What networks read, (C, h, w) float32: the open code, one channel an atom; else the bits of the bundle."""
+        """What networks read, (C, h, w) float32: the open code, one channel an atom, and what helps to read the first;
+        else the bits of the bundle."""
         if self.open_code:
-            return code_planes(view.public)
+            planes = code_planes(view.public)
+            return np.concatenate([planes, self._means(view.public)]) if self.codec.layout.means else planes
         h, w = self.grid
-        count = self._bits_per_position
-        bits = np.zeros(h * w * count, np.float32)
-        found = np.unpackbits(view.data)[: len(bits)].astype(np.float32) * 2 - 1
-        bits[: len(found)] = found
-        return bits.reshape(h * w, count).T.reshape(count, h, w)
+        bits = self.bits(view)
+        return np.pad(bits, (0, -len(bits) % (h * w))).reshape(h * w, -1).T.reshape(-1, h, w)
+
+    def bits(self, view: View) -> np.ndarray:
+        """The published bits, -1 or 1, as many of each bundle: (n,) float32."""
+        return np.unpackbits(spread(view.data[: self._least_bytes])).astype(np.float32) * 2 - 1
 
     @cached_property
-    def _bits_per_position(self) -> int:
-        h, w = self.grid
-        return max(1, -(-8 * min(len(self.test[0].view.data), _MOST_BYTES) // (h * w)))
+    def _least_bytes(self) -> int:
+        """What all bundles have: an owner's may have the file at its end."""
+        return min(len(view.data) for case in (*self.train, *self.test) for view in (case.view, *case.others))
+
+    @staticmethod
+    def _means(public: np.ndarray) -> np.ndarray:
+        """Atom 0 with its blocks turned back, and where in its block each position lies: (1 + 2 x 4, h, w)."""
+        plain = restore_means(public[0].astype(np.float32))
+        row, column = np.indices(plain.shape) % MEAN_BLOCK
+        where = [axis == k for axis in (row, column) for k in range(MEAN_BLOCK)]
+        return np.stack([np.sign(plain) * np.log2(1 + np.abs(plain)) / 2, *where]).astype(np.float32)
 
     @cached_property
     def channels(self) -> int:
@@ -209,11 +246,12 @@ class World:
         return len(self.planes(self.test[0].view))
 
     def again(self, case: Case) -> View:
-        """A training image shared once more by an attacker who holds the encoder: other decoys. At level `keyed` the
-        bundle as it is: new random bytes in place of random bytes teach nothing."""
+        """A training image shared once more by an attacker who holds the encoder: other decoys. At level `keyed` one of
+        its bundles after the other."""
         if not self.open_code:
-            return case.view
-        decoys = int(np.count_nonzero(case.view.public) - np.count_nonzero(case.levels))
+            turn = self._turns[id(case)] = self._turns.get(id(case), -1) + 1
+            return (case.view, *case.others)[turn % (1 + len(case.others))]
+        decoys = decoys_of(case)
         if not self.likely:
             return replace(case.view, public=ambiguate(case.levels, decoys))
         if id(case) not in self._odds:
@@ -276,6 +314,14 @@ class SupportAttack(ImageAttack):
         return world.decode(np.where(top(self.score(world, view), view.public, world), view.public, 0))
 
 
+class BesideAttack(Attack):
+    """Proposes an image, with the key of its tier preview at hand."""
+
+    @abstractmethod
+    def guess_beside(self, world: World, view: View, preview: np.ndarray) -> np.ndarray:
+        """(H, W) float, from the code of one image and the levels (LM, h, w) that tier preview opens, of the same or another."""
+
+
 class LinkAttack(Attack):
     """Proposes which candidate belongs to which view. matches: each candidate is given to one view only."""
 
@@ -294,6 +340,13 @@ class LabelAttack(Attack):
     @abstractmethod
     def score(self, world: World, view: View) -> float:
         """The higher, the likelier."""
+
+
+def preview_of(world: World, case: Case) -> np.ndarray:
+    """The levels of the true code that tier preview opens, zero elsewhere: (LM, h, w)."""
+    levels = case.levels.copy()
+    levels[world.codec.preset.atoms_per_map :] = 0
+    return levels
 
 
 def top(score: np.ndarray, public: np.ndarray, world: World) -> np.ndarray:

@@ -9,25 +9,23 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 
-from primis.bundle.layout import SECTIONS, read_bundle
+from primis.bundle.layout import Header
 from primis.evaluation.attacks.protocol import Case
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """sections: those whose length differs between images of one geometry and one choice of settings; classes: how
-    many such kinds of image there were with more than one; bits: what the lengths tell of which image it is, at most."""
+    """sections: those whose length differs between images of one geometry and one choice of settings; images: how many
+    there were that another could be compared with; bits: what the lengths tell of which image it is, at most."""
 
     sections: tuple[str, ...]
-    classes: int
     images: int
     bits: float
 
 
-def of_bundle(bundle: bytes) -> tuple[object, dict[str, int]]:
+def of_header(header: Header) -> tuple[object, dict[str, int]]:
     """(what anyone may know, bytes of each section)."""
-    header, parts = read_bundle(bundle, "")
-    return (header.geometry, header.settings), {name: len(parts.get(name, b"")) for name in SECTIONS}
+    return (header.geometry, header.settings), {section.name: section.bytes for section in header.sections}
 
 
 def lengths(images: Sequence[tuple[object, dict[str, int]]]) -> Lengths:
@@ -39,7 +37,7 @@ def lengths(images: Sequence[tuple[object, dict[str, int]]]) -> Lengths:
     differ = tuple(name for name in images[0][1] if any(len({row[name] for row in rows}) > 1 for rows in several))
     total = sum(len(rows) for rows in several)
     bits = sum(len(rows) / total * _entropy([tuple(row.values()) for row in rows]) for rows in several) if total else 0.0
-    return Lengths(differ, len(several), total, bits)
+    return Lengths(differ, total, bits)
 
 
 def _entropy(rows: list[tuple[int, ...]]) -> float:

@@ -1,31 +1,37 @@
 """Every attack on one world, in order, one finding each; what one learned serves the next.
 
-The floor of each attack is its own (`judge.py`), so every attack runs on every level; those that make no sense on one
-(an image shared twice needs open values to compare) find nothing there, which is the point.
+The floor of each attack is its own (`judge.py`), so an attack may run on any level; those that have nothing to read on one
+are left out there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
+from primis.bundle.layout import Header, read_bundle
 from primis.evaluation.attacks import keys, sizes
 from primis.evaluation.attacks.adversaries import FORMS, PAPERS, REFINED, Refined
 from primis.evaluation.attacks.generative import GenerativePrior
-from primis.evaluation.attacks.judge import Finding, Gain, counted, judge_images, judge_labels, judge_links, told_apart
+from primis.evaluation.attacks.judge import (
+    Finding,
+    Gain,
+    counted,
+    judge_beside,
+    judge_images,
+    judge_labels,
+    judge_links,
+    told_apart,
+)
 from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class
 from primis.evaluation.attacks.linkage import ALTERATIONS, Matched, SharedAgain, altered, attack_for, patient_likeness
-from primis.evaluation.attacks.networks import Iterated, Marker, Regressor
+from primis.evaluation.attacks.networks import Dense, Finer, Iterated, Marker, Regressor
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
 from primis.evaluation.attacks.simple import COUNTED, SIMPLE, Everything, Twice
+from primis.evaluation.part import Part, Parts
 from primis.evaluation.statistics import Estimate, grouping_p
-from primis.sharing.output import write_new
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +44,19 @@ class Result:
 
 Job = Callable[[], Result]
 
+_SHOWN = 6
 
-def jobs(world: World, seconds: Sequence[View] = ()) -> Iterator[tuple[str, Job]]:
-    """(name, job) of each attack. seconds: the judged images shared once more by their owner, where that was done."""
+
+def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] = ()) -> Iterator[tuple[str, Job]]:
+    """(name, job) of each attack. seconds: the judged images shared once more by their owner, where that was done; headers:
+    of all bundles whose lengths are compared, by default of the judged ones."""
     learned: dict[str, ImageAttack] = {}
-    for attack in (Everything(), *(kind() for kind in (*SIMPLE, *COUNTED)), Marker(), Regressor(), GenerativePrior()):
+    for attack in (Everything(), *(kind() for kind in (*SIMPLE, *COUNTED)), Dense(), Marker(), Regressor(), GenerativePrior()):
         yield attack.name, _image_job(attack, world, learned)
         if isinstance(attack, Marker) and world.open_code:
             yield REFINED, lambda: _judged(Refined(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
             yield Iterated.name, lambda: _judged(Iterated(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
+    yield Finer.name, lambda: _beside(Finer(), world)
     for form in FORMS:
         for kind in PAPERS:
             yield (attack := kind(form)).name, _image_job(attack, world, learned)
@@ -60,8 +70,9 @@ def jobs(world: World, seconds: Sequence[View] = ()) -> Iterator[tuple[str, Job]
         yield "same patient, two codes", lambda: Result(patients)
     if (positive := positive_class(world.train, world.test)) is not None:
         yield Reader(positive).name, lambda: Result(_read(Reader(positive), world))
-        yield f"{positive}, read from the picture", lambda: Result(_read_picture(positive, world, learned))
-    yield from jobs_without_pictures(world)
+        if positive_class(_halves(world.train)[1], world.test) == positive:
+            yield f"{positive}, read from the picture", lambda: Result(_read_picture(positive, world))
+    yield from jobs_without_pictures(world, headers)
 
 
 def _image_job(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) -> Job:
@@ -79,7 +90,13 @@ def _fitted(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) 
 
 def _judged(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) -> Result:
     finding, shown = judge_images(_fitted(attack, world, learned), world)
-    return Result(finding, shown[:6])
+    return Result(finding, shown[:_SHOWN])
+
+
+def _beside(attack: Finer, world: World) -> Result:
+    attack.fit(world)
+    finding, shown = judge_beside(attack, world)
+    return Result(finding, shown[:_SHOWN])
 
 
 def _candidates(kind: str, world: World) -> list[np.ndarray]:
@@ -108,17 +125,26 @@ def _read(reader: Reader, world: World) -> Finding:
     return judge_labels(reader, world, reader.ceiling(world))
 
 
-def _read_picture(positive: str, world: World, learned: dict[str, ImageAttack]) -> Finding:
-    painter = _fitted(Marker() if world.open_code else Regressor(), world, learned)
+def _read_picture(positive: str, world: World) -> Finding:
+    painter = Marker() if world.open_code else Regressor()
+    own, others = _halves(world.train)
+    painter.fit(replace(world, train=own))
     reader = PictureReader(positive, lambda view: painter.guess(world, view), painter.name)
-    reader.fit(world)
-    return judge_labels(reader, world)
+    reader.fit(replace(world, train=others))
+    return judge_labels(reader, world, reader.ceiling(world))
 
 
-def jobs_without_pictures(world: World) -> Iterator[tuple[str, Job]]:
-    """Those that need no more than two images: keys, lengths, bytes."""
+def _halves(cases: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Cases of every other patient, and the rest."""
+    first = set(list(dict.fromkeys(case.patient for case in cases))[::2])
+    return [case for case in cases if case.patient in first], [case for case in cases if case.patient not in first]
+
+
+def jobs_without_pictures(world: World, headers: Sequence[Header] = ()) -> Iterator[tuple[str, Job]]:
+    """Those that need no more than two images: keys, lengths, bytes. headers: as of `jobs`."""
     cases = world.test
-    yield "lengths", lambda: Result(lengths_finding([sizes.of_bundle(case.view.bundle) for case in cases]))
+    compared = headers or [read_bundle(case.view.bundle, case.name)[0] for case in cases]
+    yield "lengths", lambda: Result(lengths_finding([sizes.of_header(header) for header in compared]))
     if not world.open_code:
         yield "bytes that are not random", lambda: Result(randomness_finding(cases))
     yield "keys of other images", lambda: Result(
@@ -136,6 +162,8 @@ def lengths_finding(images: Sequence[tuple[object, dict[str, int]]]) -> Finding:
     count = len(found.sections)
     gain = Gain(what, "count", 0.0, Estimate(count, count, count, found.images), 0.0 if count else 1.0)
     said = f"lengths differ in {', '.join(found.sections)}: {found.bits:.1f} bits of which image it is" if count else ""
+    if not found.images:
+        said = "nothing to compare: no two images are alike in geometry and settings"
     return Finding("lengths", "count", "", Holds.CODES, (gain,), {}, said)
 
 
@@ -155,33 +183,19 @@ def keystream_finding(pairs: Sequence[tuple[Case, Case]]) -> Finding:
     return counted("keystream of a known image", Holds.PAIRS, "images opened", hits, len(pairs))
 
 
-class Store:
-    """Findings as they come, in a folder that belongs to one plan."""
+def kept(parts: Parts, named: Iterable[tuple[str, Job]]) -> Iterator[Result]:
+    """The result of each job, made now or before."""
+    for name, job in named:
+        yield result(parts, name, job)
 
-    def __init__(self, folder: Path | None, plan: dict[str, object]) -> None:
-        self._folder = folder
-        self._plan = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
 
-    def each(self, named: Iterable[tuple[str, Job]]) -> Iterator[Result]:
-        """The result of each job, made now or before."""
-        for name, job in named:
-            yield self.result(name, job)
+def result(parts: Parts, name: str, job: Job) -> Result:
+    """The result of one job, made now or before."""
 
-    def result(self, name: str, job: Job) -> Result:
-        """The result of one job."""
-        if self._folder is None:
-            return job()
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        path = self._folder / f"{self._plan}-{digest}.npz"
-        if path.exists():
-            with np.load(path) as data:
-                pictures = [data[key] for key in sorted(data.files) if key != "finding"]
-                return Result(Finding.from_dict(json.loads(str(data["finding"]))), pictures)
-        result = job()
-        out = io.BytesIO()
-        arrays = {f"picture{k}": picture.astype(np.float32) for k, picture in enumerate(result.pictures)}
-        np.savez_compressed(out, allow_pickle=False, finding=np.array(json.dumps(result.finding.as_dict())), **arrays)
-        write_new(path, out.getvalue(), 0o600)
-        return result
+    def make() -> Part:
+        made = job()
+        pictures = {f"picture{k}": picture.astype(np.float32) for k, picture in enumerate(made.pictures)}
+        return Part(made.finding.as_dict(), pictures)
+
+    part = parts.get(name, make)
+    return Result(Finding.from_dict(part.body), [part.arrays[key] for key in sorted(part.arrays)])

@@ -19,7 +19,7 @@ _SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Pictures of one image, each with its caption, (H, W) on the grey scale low..high."""
+    """Pictures of one image, each with its caption, (H, W) on the grey scale from low, black, to high, white."""
 
     cells: list[tuple[str, np.ndarray]]
     low: float
@@ -129,7 +129,7 @@ def _shown(gain: Gain) -> dict[str, Any]:
 def _png(picture: np.ndarray, row: Row) -> str:
     from PIL import Image as Pillow
 
-    grey = np.clip((picture.astype(np.float64) - row.low) * (255 / max(row.high - row.low, 1e-9)), 0, 255).astype(np.uint8)
+    grey = np.clip((picture.astype(np.float64) - row.low) * (255 / (row.high - row.low)), 0, 255).astype(np.uint8)
     small = Pillow.fromarray(grey)
     small.thumbnail((_SIDE, _SIDE), Pillow.Resampling.LANCZOS)
     out = io.BytesIO()
