@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from primis.datasets import collect
+from primis.datasets.files import collect
 from primis.errors import UnreadableImage
 from primis.imaging.files import read
 from primis.imaging.image import Image

@@ -17,7 +17,7 @@ import torch
 from common import machine, save
 from lightning.pytorch.callbacks import Callback
 
-from primis.datasets import Frames
+from primis.datasets.frames import Frames
 from primis.imaging.phantom import phantom_dicom
 from primis.network.presets import PRESETS
 from primis.training import RECIPES, train

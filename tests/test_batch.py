@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from primis import batch
-from primis.datasets import collect
+from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import parse_recipient, read_identities

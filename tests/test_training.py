@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from primis.codec import Codec
 from primis.codes.sparse import top_s, top_s_of_maps
-from primis.datasets import Frames, split_files
+from primis.datasets.files import split_files
+from primis.datasets.frames import Frames
 from primis.errors import ModelError, UsageError
 from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom, phantom_dicom

@@ -19,7 +19,7 @@ from typing import Any
 
 from primis.bundle.layout import Entry, Settings, read_header
 from primis.codec import Codec
-from primis.datasets import collect
+from primis.datasets.files import collect
 from primis.errors import (
     AccessError,
     BadBundle,

@@ -34,7 +34,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from primis.datasets import Frames, split_files
+from primis.datasets.files import split_files
+from primis.datasets.frames import Frames
 from primis.errors import ModelError, UsageError
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import as_network, build
