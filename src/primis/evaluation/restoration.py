@@ -45,7 +45,8 @@ def measure(
 ) -> Part:
     """All measures of all versions. total: how many images come; examples: how many are kept to show, evenly spread.
 
-    body: versions, groups, sparsities (of a version each), measures, units, n, r_squared (None where an image is flat).
+    body: versions, groups, sparsities (of a version each), measures, units, n, shown (which images are examples), r_squared
+    (None where images are flat).
     arrays: measures (versions, n, measures); histogram (versions, 256, 256), pixels by original and restored level;
     original_i (h, w), example_i (versions, h, w) uint8 and difference_i (versions, h, w), restored - original, in grey
     levels of 255. The original itself is not among the versions. Raises UsageError where there is nothing to measure.
@@ -53,7 +54,7 @@ def measure(
     chosen = [version for version in versions.list if version.through != ORIGINAL]
     pools = [_Pool() for _ in chosen]
     rows: list[list[list[float]]] = []
-    shown = {round(x) for x in np.linspace(0, total - 1, examples)} if total else set()
+    shown = sorted({round(x) for x in np.linspace(0, total - 1, examples)}) if total else []
     arrays: dict[str, np.ndarray] = {}
     for number, image in enumerate(images):
         restored = [versions.get(image.key, image.pixels, image.bit_depth, version) for version in chosen]
@@ -61,13 +62,14 @@ def measure(
         for pool, (out, _) in zip(pools, restored, strict=True):
             pool.add(image, out)
         if number in shown:
-            arrays |= _example(image, [out for out, _ in restored], len(arrays) // 3)
+            arrays |= _example(image, [out for out, _ in restored], shown.index(number))
         progress("fidelity", number + 1, total)
     if not rows or not chosen:
         raise UsageError("fidelity has nothing to measure, expected at least one image and one version")
     arrays["measures"] = np.array(rows).transpose(1, 0, 2)
     arrays["histogram"] = np.stack([pool.histogram for pool in pools])
-    return Part(_body(chosen, len(rows)) | {"r_squared": [pool.r_squared for pool in pools]}, arrays)
+    found = {"shown": [x for x in shown if x < len(rows)], "r_squared": [pool.r_squared for pool in pools]}
+    return Part(_body(chosen, len(rows)) | found, arrays)
 
 
 def _body(versions: Sequence[Version], n: int) -> dict[str, Any]:
