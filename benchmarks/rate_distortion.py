@@ -30,8 +30,8 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
-from primis.codes.coder import encode_code
 from primis.evaluation.fidelity import data_range, psnr
+from primis.evaluation.versions import code_bits, entries, nominal_sparsity
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
@@ -56,14 +56,14 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str,
     """Share and restore one image; what it costs and how near it comes. Bits per pixel."""
     bundle_id = secrets.token_hex(16)
     opened = {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
-    nominal = sparsity * (codec.preset.code_maps if codec.preset.per_position else 1)
+    nominal = nominal_sparsity(codec, sparsity)
     settings = Settings(nominal, "keyed", nominal, *ROOM[codec.preset.per_position])
     shared = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")
     header, parts = read_bundle(shared.data, "x")
     pixels = image.pixels.shape[0] * image.shape[1] * image.shape[2]
     restored, _ = decode_image(header, parts, opened, "diagnostic", lambda digest: codec)
     preview, _ = decode_image(header, parts, opened, "preview", lambda digest: codec)
-    row = quality(image.pixels[0], restored.pixels[0], scale) | _code_bits(image, nominal, codec, pixels)
+    row = quality(image.pixels[0], restored.pixels[0], scale) | _bits(image, sparsity, codec, pixels)
     row["psnr"] = psnr(image.pixels, restored.pixels, scale)
     row["psnr_preview"] = psnr(image.pixels, preview.pixels, scale)
     row["kept"] = shared.kept
@@ -73,20 +73,12 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str,
     return row
 
 
-def _code_bits(image: Image, nominal: float, codec: Codec, pixels: int) -> dict[str, float]:
+def _bits(image: Image, sparsity: float, codec: Codec, pixels: int) -> dict[str, float]:
     """Bits per pixel of the key and of the true values; whole planes at once."""
-    layout, tables = codec.layout, codec.checkpoint.tables
-    bits = {"key": 0, "values": 0}
-    for frame in image.pixels:
-        z, _ = codec.encode(frame)
-        code = codec.sparsify(z, round(nominal * z.shape[0] * z.shape[2] * z.shape[3]))
-        for plane in code.levels:
-            for atoms in layout.split():
-                support, values = encode_code(plane, atoms, layout, tables)
-                bits["key"] += 8 * len(support)
-                bits["values"] += 8 * len(values)
-    row = {name: count / pixels for name, count in bits.items()}
-    return row | {"bits": row["key"] + row["values"]}
+    coefficients = (codec.encode(frame)[0] for frame in image.pixels)
+    counted = [code_bits(codec.sparsify(z, entries(codec, z, sparsity)), codec) for z in coefficients]
+    key, values = (sum(column) / pixels for column in zip(*counted, strict=True))
+    return {"key": key, "values": values, "bits": key + values}
 
 
 RIVALS: dict[str, tuple[Callable, Callable, tuple[float, ...]]] = {

@@ -2,6 +2,7 @@
 
     PrimisError
     ├── UsageError                what was asked for makes no sense
+    │   └── TextureUnavailable        needs PyRadiomics, which is not installed
     ├── InputError                a file given to primis
     │   ├── UnreadableImage           cannot be decoded, or is not an image
     │   └── BadKey                    not a key of a kind that primis knows
@@ -32,6 +33,10 @@ class PrimisError(Exception):
 
 class UsageError(PrimisError):
     """What was asked for makes no sense."""
+
+
+class TextureUnavailable(UsageError):
+    """Texture was asked for where PyRadiomics is not installed; the rest of a report can be made without."""
 
 
 class InputError(PrimisError):

@@ -1,0 +1,155 @@
+"""Measures of versions against what a direct sum gives; pictures that hide no error; a report that draws them all."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from primis.codec import Codec, OnnxEngine
+from primis.errors import UsageError
+from primis.evaluation.fidelity import ssim
+from primis.evaluation.part import Part, Parts
+from primis.evaluation.report.document import Figure, Section, Table, Text
+from primis.evaluation.report.fidelity import section
+from primis.evaluation.restoration import MEASURES, Original, measure
+from primis.evaluation.versions import Versions, version_list
+from primis.imaging.phantom import draw_phantom
+from primis.network.checkpoint import read_checkpoint, shipped
+
+LISTED = version_list([4, 16], rivals=["JPEG 2000", "lossless"])
+
+
+@pytest.fixture(scope="module")
+def versions() -> Versions:
+    checkpoint = read_checkpoint(shipped())
+    return Versions(None, {"default": Codec(checkpoint, OnnxEngine(checkpoint, threads=1))}, LISTED)
+
+
+def grey(size: int, seed: int, bits: int = 8) -> Original:
+    pixels = draw_phantom(size, seed=seed)
+    return Original(f"chest {seed}", (pixels >> 4).astype(np.uint8) if bits == 8 else pixels, bits)
+
+
+@pytest.fixture(scope="module")
+def part(versions) -> Part:
+    images = [grey(128, 1), grey(128, 2), grey(160, 3, 12)]
+    return measure(iter(images), versions, len(images), examples=2)
+
+
+def of(part: Part, version: str, name: str) -> np.ndarray:
+    return part.arrays["measures"][part.body["versions"].index(version), :, list(MEASURES).index(name)]
+
+
+def test_measures_are_what_their_formulas_say(part, versions) -> None:
+    image = grey(128, 2)
+    out, bits = versions.get("x", image.pixels, 8, LISTED[1])
+    error = out.astype(float) - image.pixels
+    wanted = {
+        "mae": np.abs(error).mean(),
+        "me": error.mean(),
+        "me_paper": np.abs(error).mean(),
+        "rmse": (error**2).mean() ** 0.5,
+        "psnr": 10 * np.log10(255**2 / (error**2).mean()),
+        "ssim": ssim(image.pixels, out, 255),
+        "bits": bits,
+    }
+    assert {name: of(part, "S_x = 4", name)[1] for name in MEASURES} == pytest.approx(wanted)
+    assert wanted["me"] != pytest.approx(wanted["mae"])
+
+
+def test_twelve_bits_are_measured_in_grey_levels_of_255(part, versions) -> None:
+    image = grey(160, 3, 12)
+    out, _ = versions.get("x", image.pixels, 12, LISTED[1])
+    error = out.astype(float) - image.pixels
+    assert of(part, "S_x = 4", "mae")[2] == pytest.approx(np.abs(error).mean() * 255 / 4095)
+    assert of(part, "S_x = 4", "psnr")[2] == pytest.approx(10 * np.log10(4095**2 / (error**2).mean()))
+
+
+def test_more_entries_come_nearer_and_lossless_is_identical(part) -> None:
+    assert (of(part, "S_x = 16", "rmse") < of(part, "S_x = 4", "rmse")).all()
+    assert (of(part, "JPEG 2000 at the bits of S_x = 16", "bits") <= of(part, "S_x = 16", "bits")).all()
+    assert np.isinf(of(part, "lossless", "psnr")).all()
+    assert not of(part, "lossless", "mae").any()
+    assert part.body["r_squared"][-1] == pytest.approx(1, abs=1e-12)
+
+
+def test_histogram_and_r_squared_are_of_all_pixels(versions) -> None:
+    images = [grey(96, 4), grey(96, 5)]
+    part = measure(images, versions, 2, examples=0)
+    outs = [versions.get("x", image.pixels, 8, LISTED[1])[0] for image in images]
+    x, y = (np.concatenate([a.ravel() for a in some]) for some in ([i.pixels for i in images], outs))
+    wanted = np.histogram2d(x, y, bins=256, range=[[-0.5, 255.5]] * 2)[0]
+    assert np.array_equal(part.arrays["histogram"][0], wanted)
+    assert part.body["r_squared"][0] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2, rel=1e-9)
+
+
+def test_signed_samples_are_measured_in_their_own_range(versions) -> None:
+    pixels = (draw_phantom(96, seed=6).astype(np.int32) // 2 - 1024).astype(np.int16)
+    part = measure([Original("ct", pixels, 12)], versions, 1)
+    out, _ = versions.get("x", pixels, 12, LISTED[1])
+    error = np.abs(out.astype(float) - pixels)
+    assert of(part, "S_x = 4", "mae")[0] == pytest.approx(error.mean() * 255 / np.ptp(pixels.astype(int)))
+    assert (part.arrays["original_0"].min(), part.arrays["original_0"].max()) == (0, 255)
+    assert part.arrays["histogram"][0].sum() == pixels.size
+
+
+def test_examples_are_spread_over_all_images_and_small(versions) -> None:
+    images = [grey(64, seed) for seed in range(4)] + [grey(700, 9)]
+    part = measure(images, versions, 5, examples=2)
+    assert part.body["shown"] == [0, 4]
+    assert np.array_equal(part.arrays["original_0"], images[0].pixels)
+    assert part.arrays["original_1"].shape == (350, 350)
+    out, _ = versions.get("x", images[4].pixels, 8, LISTED[1])
+    error = np.abs(out.astype(float) - images[4].pixels)
+    assert np.abs(part.arrays["difference_1"][0]).max() == error.max()
+
+
+def test_nothing_to_measure_is_refused(versions) -> None:
+    with pytest.raises(UsageError, match="nothing to measure"):
+        measure([], versions, 0)
+
+
+def shown(found: Section) -> tuple[list[Table], list[Figure], str]:
+    tables = [block for block in found.blocks if isinstance(block, Table)]
+    figures = [block for block in found.blocks if isinstance(block, Figure)]
+    return tables, figures, " ".join(block.text for block in found.blocks if isinstance(block, Text))
+
+
+def test_the_section_has_every_table_and_figure(part, tmp_path) -> None:
+    parts = Parts(tmp_path, {})
+    parts.get("fidelity", lambda: part)
+    kept = parts.get("fidelity", lambda: pytest.fail("made again"))  # as a stopped run finds it
+    paper = {"S_x = 4": {"mae": "9.35 ± 8.19"}}
+    tables, figures, text = shown(section(kept, {"data": "phantoms"}, paper))
+    assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
+    table_1, beside = tables
+    mae = of(part, "S_x = 4", "mae")
+    column = table_1.columns.index("MAE")
+    assert [row[0] for row in table_1.rows] == ["S_x = 4", "", "", "S_x = 16", ""]
+    assert table_1.rows[0][column] == f"{mae.mean():.2f} ± {mae.std(ddof=1):.2f}"
+    assert table_1.rows[2][column] == "9.35 ± 8.19"
+    assert [row[0] for row in beside.rows] == [
+        "S_x = 4",
+        "JPEG 2000 at the bits of S_x = 4",
+        "S_x = 16",
+        "JPEG 2000 at the bits of S_x = 16",
+        "lossless",
+    ]
+    assert beside.rows[4][beside.columns.index("PSNR, dB")] == "∞"
+    gain = (of(part, "S_x = 4", "psnr") - of(part, "JPEG 2000 at the bits of S_x = 4", "psnr")).mean()
+    assert beside.rows[1][-1].startswith(f"{gain:+.2f} (")
+    assert "equals its mean absolute error" in text
+    assert len(figures) == 4  # examples of ours and of JPEG 2000, not of lossless; histograms; box plots
+    for figure in figures:
+        assert figure.facts == {"data": "phantoms"}
+        with Pillow.open(io.BytesIO(figure.png)) as picture:
+            assert picture.width >= 600
+            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 10
+
+
+def test_one_image_has_no_interval(versions) -> None:
+    tables, _, _ = shown(section(measure([grey(64, 1)], versions, 1), {}))
+    assert set(tables[0].rows[1][2:]) == {"–"}
