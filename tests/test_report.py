@@ -130,6 +130,14 @@ def test_the_pdf_holds_the_document(document: Document) -> None:
     assert b"(Texture)" in data and b"(Many)" in data
 
 
+def test_odd_documents_are_shown_all_the_same() -> None:
+    table = Table("Forty columns", tuple(f"column {n}" for n in range(40)), (tuple(f"{n}.123456 ± 0.1" for n in range(40)),) * 60)
+    words = Table("Words", ("a", "b"), (("word " * 400, "unbroken" * 60), ("", "肺")))
+    sections = Section("none", "Nothing", ()), Section("some", "Some", (Table("No rows", ("a", "b"), ()), table, words))
+    for document in (Document("Empty", {}, ()), Document("Odd " * 60, {"a": ""}, sections)):
+        assert render(document).startswith(b"%PDF") and not Reader(page(document)).open
+
+
 def test_every_sign_is_in_the_pdf(document: Document) -> None:
     streams = [_inflated(body) for body in re.findall(rb"stream\r?\n(.*?)endstream", render(document), re.S)]
     maps = [body for body in streams if b"begincmap" in body]

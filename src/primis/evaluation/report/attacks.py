@@ -124,7 +124,7 @@ def _table_4(mechanism: str, networks: Sequence[Finding], ceiling: Mapping[str, 
     if ceiling:
         rows.append(("ceiling: the key's holder", *(_cell(ceiling.get(name), d) for name, d in _DIGITS.items()), "–", "–"))
     title = f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, mean ± SD and interval"
-    head = ("attacker", *_HEADS, "floor: the same on another image's bundle, dB", "learned something")
+    head = ("attacker", *_HEADS, "PSNR on another image's bundle, dB", "learned something")
     return Table(title, head, tuple(rows), facts, _marked(networks, len(head) - 1))
 
 
@@ -132,14 +132,13 @@ def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) 
     """The attacks on an image that are not the paper's."""
     rows: list[tuple[str, ...]] = []
     for f in findings:
-        gain, own = (f.gains[i].estimate if i < len(f.gains) else None for i in (0, 1))
-        support = f.figures.get("support AUC")
+        gain, own, support = (f.gains[i].estimate if i < len(f.gains) else None for i in range(3))
         figures = (_cell(f.figures.get("psnr")), _cell(f.figures.get("ssim"), 3), _doubt(gain), _doubt(own), _doubt(support))
         rows.append((f.attack, f.holds, *figures, _said(f)))
-    title = f"Other attacks on the image, {mechanism}: mean ± SD and interval; value and interval"
+    title = f"Other attacks on the image, {mechanism}, with intervals"
     head = (
         "attack", "its attacker holds", "PSNR, dB", "SSIM", "gain over another image's bundle, dB",
-        "own image told from another's, AUC", "entries told from decoys, AUC", "learned something",
+        "own image told from another's, AUC", "true entries told from others, AUC", "learned something",
     )  # fmt: skip
     return Table(title, head, tuple(rows), facts, _marked(findings, len(head) - 1))
 

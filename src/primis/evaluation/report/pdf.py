@@ -42,8 +42,8 @@ _UPRIGHT, _SIDEWAYS = "upright", "sideways"
 _PAGES = {_UPRIGHT: A4, _SIDEWAYS: landscape(A4)}
 _TRIES = [(_UPRIGHT, size) for size in (7.6, 7.1, 6.6)] + [(_SIDEWAYS, size) for size in (7.6, 7.1, 6.6, 6.1, 5.6)]
 """How a page is turned and the type size of a table on it, in points; the first that it fits."""
-_PAD, _TEXT = 4.0, 80.0
-"""Points beside a cell; the width that a column of words asks for at least."""
+_PAD, _TEXT, _WORD = 4.0, 80.0, 220.0
+"""Points beside a cell; the width that a column of words asks for at least; the longest word that is not broken."""
 _INK, _SOFT, _LINE, _SHADE = (colors.HexColor(c) for c in ("#1c1e21", "#5b6066", "#d5d8dc", "#f5f6f8"))
 _PART, _PART_PAGE = colors.HexColor("#9a5b00"), colors.HexColor("#fdf3e3")
 
@@ -115,43 +115,61 @@ def _furniture(canvas: Any, paper: _Paper) -> None:
 
 def _section(section: Section) -> Iterator[tuple[str, list[Flowable]]]:
     """Flowables, and how their page is turned; the heading and texts stand with the table or figure that they precede."""
-    waiting: list[Flowable] = [CondPageBreak(75 * mm), _heading(section.title, section.name, 0)]
-    way = _UPRIGHT
+    waiting, way = [_heading(section.title, section.name, 0)], _UPRIGHT
+    room: list[Flowable] = [CondPageBreak(75 * mm)]
     for number, block in enumerate(section.blocks, 1):
         if isinstance(block, Text):
             waiting.append(_text(block))
         else:
-            way, flowables = _titled(block, f"{section.name}-{number}")
-            alone = len(flowables) == 1 and bool(waiting) and _tall(waiting + flowables, way) < 0.95 * _room(way)[1]
-            yield way, [KeepTogether(waiting + flowables)] if alone else waiting + flowables
-            waiting = []
-    yield way, waiting
+            way, parts, whole = _titled(block, f"{section.name}-{number}")
+            if whole and _tall(waiting + parts, way) < 0.95 * _room(way)[1]:
+                yield way, [*room, KeepTogether(waiting + parts)]
+            else:
+                yield way, room + waiting + ([KeepTogether(parts)] if whole else [CondPageBreak(60 * mm), *parts])
+            waiting, room = [], []
+    yield way, room + waiting
 
 
-def _titled(block: Table | Figure, key: str) -> tuple[str, list[Flowable]]:
-    """A table or a figure under its title and above its facts, in one piece where that leaves no large gap."""
+def _titled(block: Table | Figure, key: str) -> tuple[str, list[Flowable], bool]:
+    """A table or a figure under its title and above its facts; how its page is turned; whether to keep it in one piece, which
+    long tables would pay for with a large gap before them."""
     title = _heading(block.title, key, 1)
-    facts = [Paragraph(_marked(stated(block.facts)), _style("facts", 6.5, before=3, after=12, color=_SOFT))]
-    way, body = _table(block) if isinstance(block, Table) else (_UPRIGHT, _figure(block))
-    if isinstance(block, Table) and _tall([title, body, *facts], way) > 0.6 * _room(way)[1]:
-        return way, [CondPageBreak(60 * mm), title, body, *facts]
-    return way, [KeepTogether([title, body, *facts])]
+    facts = Paragraph(_marked(stated(block.facts)), _style("facts", 6.5, before=3, after=12, color=_SOFT))
+    if isinstance(block, Figure):
+        return _UPRIGHT, [title, _figure(block), facts], True
+    way, grids = _table(block)
+    return way, [title, *grids, facts], _tall([title, *grids, facts], way) <= 0.6 * _room(way)[1]
 
 
 def _tall(flowables: list[Flowable], way: str) -> float:
     """The height of it all on one long page."""
     width, height = _room(way)
-    parts = [part for whole in flowables for part in (whole._content if isinstance(whole, KeepTogether) else [whole])]
-    return sum(float(part.wrap(width, 100 * height)[1]) + part.getSpaceBefore() + part.getSpaceAfter() for part in parts)
+    heights = (part.wrap(width, 100 * height)[1] + part.getSpaceBefore() + part.getSpaceAfter() for part in flowables)
+    return float(sum(heights))
 
 
-def _table(table: Table) -> tuple[str, Flowable]:
-    """How its page is turned, and the table."""
+def _table(table: Table) -> tuple[str, list[Flowable]]:
+    """How its page is turned, and the table; in parts one below the other, each with the first column, if no page is as wide."""
     for way, size in _TRIES:
-        least, natural = _widths(table, size)
-        if sum(least) <= _room(way)[0]:
-            break
-    widths = _shared_out(least, natural, _room(way)[0])
+        if sum(_widths(table, size)[0]) <= _room(way)[0]:
+            return way, [_grid(table, way, size)]
+    if len(table.columns) <= 2:
+        return way, [_grid(table, way, size)]
+    middle = (len(table.columns) + 1) // 2
+    parts = [[0, *range(1, middle)], [0, *range(middle, len(table.columns))]]
+    return way, [grid for part in parts for grid in _table(_columns(table, part))[1]]
+
+
+def _columns(table: Table, kept: list[int]) -> Table:
+    """The table with some of its columns."""
+    rows = tuple(tuple(row[column] for column in kept) for row in table.rows)
+    bold = frozenset((row, new) for new, column in enumerate(kept) for row in range(len(rows)) if (row, column) in table.bold)
+    return Table(table.title, tuple(table.columns[column] for column in kept), rows, bold=bold)
+
+
+def _grid(table: Table, way: str, size: float) -> Flowable:
+    """The table, drawn."""
+    widths = _shared_out(*_widths(table, size), _room(way)[0])
     words = _style(f"words-{size}", size)
     heads = [_style(f"head-{size}-{right}", size, _BOLD, alignment=2 if right else 0) for right in (False, True)]
     head = [Paragraph(_marked(text), heads[right]) for text, right in zip(table.columns, table.numeric, strict=True)]
@@ -162,7 +180,10 @@ def _table(table: Table) -> tuple[str, Flowable]:
         ]
         for row, cells in enumerate(table.rows)
     ]
-    return way, LongTable([head, *body], widths, repeatRows=1, hAlign="LEFT", style=_rules(table, size))
+    grid = LongTable([head, *body], widths, repeatRows=1, hAlign="LEFT", spaceAfter=4, style=_rules(table, size))
+    grid.wrap(*_room(way))
+    grid.splitInRow = int(max(grid._rowHeights) > 0.8 * _room(way)[1])  # a row that no page holds
+    return grid
 
 
 def _rules(table: Table, size: float) -> list[tuple[Any, ...]]:
@@ -189,7 +210,7 @@ def _widths(table: Table, size: float) -> tuple[list[float], list[float]]:
         ]
         full = max((_wide(line, size, bold) for line, bold in lines), default=0.0)
         words = max((_wide(word, size, bold) for line, bold in lines for word in line.split()), default=0.0)
-        cell = full if right else min(full, max(words, _TEXT))
+        cell = full if right else min(full, max(min(words, _WORD), _TEXT))
         least.append(max(cell, *(_wide(word, size, True) for word in head.split()), 0.0) + 2 * _PAD + 0.5)
         natural.append(max(full, min(_wide(head, size, True), 1.5 * full)) + 2 * _PAD + 0.5)
     return least, [max(pair) for pair in zip(least, natural, strict=True)]
