@@ -71,8 +71,8 @@ class Report:
         lines = []
         for finding in (*self.controls, *self.findings):
             gain = max(finding.gains, key=lambda g: (g.found, -g.p))
-            shown = _shown(gain)
-            text = f"{shown['reached']} (chance {shown['chance']})"
+            what = shown(gain)
+            text = f"{what['reached']} (chance {what['chance']})"
             control = finding in self.controls
             said = ("found" if control else "LEARNED") if finding.broken else ("MISSED" if control else "nothing")
             lines.append(f"  {said:<8} {finding.attack:<52} {text}")
@@ -95,7 +95,7 @@ class Report:
         environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
         rows = [[(caption, _png(picture, row)) for caption, picture in row.cells] for row in self.rows]
         return environment.get_template("audit.html").render(
-            report=self, rows=rows, shown=_shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
+            report=self, rows=rows, shown=shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
         )
 
 
@@ -112,7 +112,7 @@ def _by_kind(findings: list[Finding]) -> list[tuple[str, list[Finding]]]:
     return [(question, group) for question, group in groups if group]
 
 
-def _shown(gain: Gain) -> dict[str, Any]:
+def shown(gain: Gain) -> dict[str, Any]:
     """A gain for people: what was reached, between what, and what nothing would give."""
     e = gain.estimate
     if gain.unit == "share":
