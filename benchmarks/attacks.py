@@ -3,10 +3,9 @@
     python benchmarks/attacks.py TABLE --mechanism keyed|sca|paper [--train N] [--test N] [--steps N]
 
 TABLE: CSV with columns split, file, label, patient; attackers own the training split and are judged on the test split.
-Mechanisms: level keyed and level sca with preset `default` (S_x = 8, S_n = 8), and level sca with preset `paper`
-(S_x = 16 of each code map, S_n = 48, decoys laid evenly, as the paper has it). Besides: membership in the training set of the
-weights, and the positive controls. All images belong to one release. A stopped run goes on where it was, if nothing
-was committed in between; results/attacks-MECHANISM.json, and a picture of what attackers saw.
+Mechanisms: see `evaluation/attacks/mechanism.py`. Besides: membership in the training set of the weights, and the positive
+controls. A stopped run goes on where it was, if nothing was committed in between; results/attacks-MECHANISM.json, and
+a picture of what attackers saw.
 """
 
 from __future__ import annotations
@@ -19,30 +18,21 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, machine, save
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 
-from primis.bundle.layout import Settings
 from primis.codec import Codec, OnnxEngine
-from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import Finding
+from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack, sights
 from primis.evaluation.attacks.membership import membership
-from primis.evaluation.attacks.protocol import FULL, Case, World, share_case
-from primis.evaluation.attacks.suite import Result, jobs, result
-from primis.evaluation.fidelity import best_fit, fidelity, psnr
+from primis.evaluation.attacks.protocol import FULL
+from primis.evaluation.attacks.suite import Result, result
 from primis.evaluation.part import Parts
-from primis.evaluation.statistics import mean_of
+from primis.evaluation.report.attacks import sheet
+from primis.evaluation.report.findings import Row
 from primis.imaging.files import read
 from primis.imaging.image import Image
-from primis.keys.seal import Secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
 
-MECHANISMS = {
-    "keyed": ("default", Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
-    "sca": ("default", Settings(8.0, "sca", 8.0, 4.0, 4.0)),
-    "paper": ("paper", Settings(192.0, "sca", 64.0, 8.0, 4.0)),
-}
-_CELL, _CAPTION = 220, 36
+_SHOWN, _BEST = 2, 4
 
 
 def rows_of(table: Path, split: str, most: int) -> list[dict[str, str]]:
@@ -52,23 +42,10 @@ def rows_of(table: Path, split: str, most: int) -> list[dict[str, str]]:
     return [rows[int(k)] for k in np.linspace(0, len(rows) - 1, min(most, len(rows))).round()]
 
 
-def cases(
-    table: Path, split: str, most: int, settings: Settings, codec: Codec, release: dict[str, Secret]
-) -> tuple[list[Case], list[Image]]:
-    """The rows, shared in one release, by attackers once more; and the images."""
-    made, images = [], []
-    again = int(split == "train" and settings.protection == "keyed")
-    for number, row in enumerate(rows := rows_of(table, split, most)):
-        if number % 20 == 0:
-            print(f"  shared {number} of {len(rows)} ({split})", flush=True)
-        image = read(table.parent / row["file"])[0]
-        case = share_case(
-            image, settings, codec, name=row["file"], patient=row["patient"], label=row["label"], judged=split == "test",
-            release=release, likely=not codec.preset.per_position, again=again,
-        )  # fmt: skip
-        made.append(case)
-        images.append(image)
-    return made, images
+def subjects(table: Path, split: str, most: int) -> list[Subject]:
+    """The rows, read."""
+    rows = rows_of(table, split, most)
+    return [Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], r["label"]) for r in rows]
 
 
 def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:
@@ -80,74 +57,49 @@ def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:
     )
 
 
-def picture(world: World, results: list[Result], path: Path) -> None:
-    """Two images: original, authorised, the best guesses, the floor."""
-    shown = sorted((r for r in results if r.pictures), key=lambda r: -r.finding.figures["psnr"].value)[:4]
-    rows = []
-    for number, case in enumerate(world.test[:2]):
-        assert case.authorised is not None
-        floor = best_fit(world.mean_image, case.pixels)
-        cells = [("original", case.pixels), ("authorised", case.authorised)]
-        cells += [(r.finding.attack, r.pictures[number]) for r in shown] + [("mean image, no code", floor)]
-        rows.append((case, cells))
-    sheet = Pillow.new("L", (len(rows[0][1]) * _CELL, len(rows) * (_CELL + _CAPTION)), 255)
-    draw = ImageDraw.Draw(sheet)
-    for down, (case, cells) in enumerate(rows):
-        for right, (name, pixels) in enumerate(cells):
-            x, y = right * _CELL, down * (_CELL + _CAPTION)
-            grey = np.clip((pixels.astype(float) - case.pixels.min()) * 255 / max(float(np.ptp(case.pixels)), 1), 0, 255)
-            small = Pillow.fromarray(grey.astype(np.uint8)).resize((_CELL - 6, _CELL - 6), Pillow.Resampling.LANCZOS)
-            sheet.paste(small, (x + 3, y + _CAPTION))
-            draw.text((x + 4, y + 2), name[:34], 0, ImageFont.load_default(12))
-            if name != "original":
-                draw.text((x + 4, y + 18), f"{psnr(case.pixels, pixels, case.full):.1f} dB", 80, ImageFont.load_default(12))
-    sheet.save(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("table", type=Path)
     parser.add_argument("--mechanism", choices=MECHANISMS, default="keyed")
-    parser.add_argument("--train", type=int, default=600)
+    parser.add_argument("--train", type=int, default=400)
     parser.add_argument("--test", type=int, default=130)
     parser.add_argument("--steps", type=int, default=FULL.steps)
     arguments = parser.parse_args()
-    preset, settings = MECHANISMS[arguments.mechanism]
-    checkpoint = read_checkpoint(shipped(preset))
+    mechanism = MECHANISMS[arguments.mechanism]
+    checkpoint = read_checkpoint(shipped(mechanism.preset))
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = replace(FULL, steps=arguments.steps)
-    secret, likely = release_secrets(Secret.new(), "original"), not codec.preset.per_position
-    train, members = cases(arguments.table, "train", arguments.train, settings, codec, secret)
-    test, others = cases(arguments.table, "test", arguments.test, settings, codec, secret)
-    again = [share_case(image, settings, codec, name="again", likely=likely).view for image in others]
-    world = World(codec, settings, train, test, budget, likely=likely)
-    plan = {"settings": repr(settings), "budget": repr(budget), "images": [len(train), len(test)], "machine": machine()}
+    train, test = (
+        subjects(arguments.table, split, most) for split, most in (("train", arguments.train), ("test", arguments.test))
+    )
+    plan = {"mechanism": repr(mechanism), "budget": repr(budget), "images": [len(train), len(test)], "machine": machine()}
     plan |= {"model": checkpoint.digest, "table": hashlib.sha256(arguments.table.read_bytes()).hexdigest()}
     parts = Parts(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
-    checks = [result(parts, name, lambda make=make: Result(make())).finding for name, make in controls(codec, settings)]
-    results = []
-    named = [*jobs(world, again)]
+    attacked = attack(mechanism, train, test, codec, budget, parts, shown)
+    results = attacked.results
     if not codec.preset.per_position:  # its score needs rates that preset `paper` cannot give
-        named.append(("membership", lambda: member(codec, members, others)))
-    for name, job in named:
-        results.append(result(parts, name, job))
-        finding = results[-1].finding
+        images = ([subject.image for subject in part] for part in (train, test))
+        results.append(result(parts, "membership", lambda: member(codec, *images)))
+    for finding in attacked.findings:
         gains = "; ".join(f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains)
         reached = f"{finding.figures['psnr'].value:.2f} dB, " if "psnr" in finding.figures else ""
-        print(f"{finding.attack}: {reached}{gains} {finding.note}", flush=True)
-    authorised = [fidelity(c.pixels, c.authorised, c.full) for c in test if c.authorised is not None]
-    ceiling = {name: mean_of([getattr(m, name) for m in authorised]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
-    picture(world, results, RESULTS / f"attacks-{arguments.mechanism}.png")
-    facts = {
-        "data": arguments.table.stem,
-        "train": len(train),
-        "test": len(test),
-        "mechanism": arguments.mechanism,
-        "preset": preset,
-    }
-    facts |= {"sparsity": settings.sparsity, "decoys": settings.decoys, "budget": vars(budget), "machine": machine()}
-    facts |= {"ceiling": {name: vars(e) for name, e in ceiling.items()}, "controls": [f.as_dict() for f in checks]}
-    print(save(f"attacks-{arguments.mechanism}", facts | {"findings": [r.finding.as_dict() for r in results]}))
+        print(f"{finding.attack}: {reached}{gains} {finding.note}")
+    rows = []
+    for number, case in enumerate(attacked.world.test[:_SHOWN]):
+        rows.append(Row(sights(attacked.world, results, number, _BEST), float(case.pixels.min()), float(case.pixels.max())))
+    (RESULTS / f"attacks-{arguments.mechanism}.png").write_bytes(sheet(rows))
+    s = mechanism.settings
+    facts = {"data": arguments.table.stem, "train": len(train), "test": len(test), "mechanism": arguments.mechanism}
+    facts |= {"preset": mechanism.preset, "sparsity": s.sparsity, "decoys": s.decoys, "budget": vars(budget)}
+    facts |= {"machine": machine(), "ceiling": {name: vars(e) for name, e in attacked.ceiling.items()}}
+    facts |= {"controls": [f.as_dict() for f in attacked.checks], "findings": [f.as_dict() for f in attacked.findings]}
+    print(save(f"attacks-{arguments.mechanism}", facts))
+
+
+def shown(what: str, done: int, total: int) -> None:
+    """A line for each thing that begins."""
+    if not done:
+        print(what, flush=True)
 
 
 if __name__ == "__main__":

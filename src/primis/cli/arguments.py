@@ -6,7 +6,7 @@ import datetime
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,11 @@ from primis.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
+
+Owner = Annotated[
+    Path | None,
+    typer.Option("--owner", metavar="FILE", help="Your own key file. [default: made at first use in the configuration folder]"),
+]
 
 
 def require_between(name: str, value: float, low: float, high: float) -> None:

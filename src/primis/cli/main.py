@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 from primis.cli.arguments import (
+    Owner,
     make_key,
     open_identities,
     open_signer,
@@ -22,6 +23,7 @@ from primis.cli.arguments import (
     require_between,
     show_size,
 )
+from primis.cli.measure import audit, evaluate
 from primis.errors import OutputError, PrimisError, UsageError
 
 app = typer.Typer(
@@ -42,10 +44,6 @@ _To = Annotated[
         help="Recipient: age1..., ssh-ed25519 / ssh-rsa, a key file (also PEM or X.509), or passphrase. "
         "May be repeated; LABEL=KEY names its grant.",
     ),
-]
-_Owner = Annotated[
-    Path | None,
-    typer.Option("--owner", metavar="FILE", help="Your own key file. [default: made at first use in the configuration folder]"),
 ]
 _Identity = Annotated[
     list[Path],
@@ -115,7 +113,7 @@ def share(
         Optional[float], typer.Option(help="Room for the file, bits per sample; unless told, what it takes uncompressed.")  # noqa: UP045
     ] = None,
     tier: _Tier = None,
-    owner: _Owner = None,
+    owner: Owner = None,
     model: _Model = None,
     verbose: _Verbose = False,
 ) -> None:
@@ -201,7 +199,7 @@ def grant(
     image: _Image = [],  # noqa: B006
     note: _Note = None,
     not_after: _NotAfter = None,
-    owner: _Owner = None,
+    owner: Owner = None,
 ) -> None:
     """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
     from primis.sharing import release as sharing
@@ -225,7 +223,7 @@ def grant(
 def rekey(
     release: Annotated[Path, typer.Argument(metavar="RELEASE")],
     without: Annotated[list[str], typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated.")] = [],  # noqa: B006
-    owner: _Owner = None,
+    owner: Owner = None,
 ) -> None:
     """Give a release new secrets, without encoding again; renew its grants."""
     from primis.cli.progress import bar
@@ -252,51 +250,8 @@ def inspect(
     typer.echo(inspect_path(path, open_identities(identity, False) if identity else [], as_json=json_))
 
 
-@app.command()
-def audit(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json.")],
-    originals: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where the release was shared from. [default: judged by the restored images]"),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="CSV with columns file, and label or patient: what an attacker may want to read."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Of training, for each attacker's network. [default: some minutes in all]")
-    ] = None,
-    model: Annotated[
-        list[Path], typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated.")
-    ] = [],  # noqa: B006
-    owner: _Owner = None,
-) -> None:
-    """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
-    from primis.cli.progress import audit_bar
-    from primis.evaluation.attacks.protocol import MINUTES
-    from primis.evaluation.audit import audit as attack
-    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
-    from primis.sharing.release import Release
-
-    if out.exists():
-        raise OutputError(f'"{out}" exists, expected a new folder')
-    if steps is not None:
-        require_between("steps", steps, 1, 10**6)
-    kept = out.with_name(out.name + PARTIAL)
-    budget = replace(MINUTES, steps=steps or MINUTES.steps)
-    with audit_bar() as progress:
-        report = attack(
-            Release(release), open_signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
-            folder=kept, progress=progress,
-        )  # fmt: skip
-    report.write(kept / "report")
-    finish_folder(kept / "report", out)
-    remove_folder(kept)
-    typer.echo(report.summary())
-    typer.echo(f'report: "{out / "index.html"}"')
-    if not report.passed:
-        raise typer.Exit(1)
+app.command()(audit)
+app.command()(evaluate)
 
 
 @app.command()
@@ -377,6 +332,7 @@ def main() -> None:
             "restore": "where it stopped",
             "train": "from its last checkpoint, if it had one",
             "audit": "after the last attack that was done",
+            "evaluate": "after the last part that was done",
         }
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         hint = f"the same command again goes on {goes_on[command]}" if command in goes_on else None

@@ -51,10 +51,10 @@ def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], No
 
 
 @contextmanager
-def audit_bar() -> Iterator[Callable[[str, int, int], None]]:
+def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
     """Shows what is being done and how far it is."""
     with bar() as progress:
-        task = progress.add_task("audit", total=None)
+        task = progress.add_task(verb, total=None)
         yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 

@@ -25,9 +25,9 @@ from primis.bundle.layout import Geometry, Header, Settings
 from primis.codec import Codec
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
+from primis.evaluation.attacks.mechanism import sights
 from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, View, World, middle, open_case, share_case
 from primis.evaluation.attacks.suite import Job, Result, jobs, jobs_without_pictures, kept
-from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts
 from primis.evaluation.report.findings import Report, Row
 from primis.imaging.files import read
@@ -41,7 +41,7 @@ from primis.sharing.release import Release, owner_secret
 LEAST_JUDGED = 8
 """Fewer images than this prove nothing: any order of so few is too likely."""
 _MOST_TRAINED, _MOST_JUDGED = 120, 40
-_SHOWN = 4
+_SHOWN, _BEST = 4, 2
 _SIGNS = 0.95
 """Part of the code's signs that the right original has; any other has about half."""
 
@@ -254,18 +254,10 @@ def _facts(release: Release, world: World, originals: Path | None, unknown: int,
 
 
 def _pictures(world: World, results: list[Result], dark: set[str]) -> list[Row]:
-    """For a few judged images: the image, what its recipient sees, the best attackers' guesses, and what needs no code.
-    dark: names of those whose low samples are bright."""
-    shown = [r for r in results if r.pictures]
-    shown.sort(key=lambda r: -r.finding.figures["psnr"].value)
-    best = [r for r in shown if r.finding.broken][:2] or shown[:2]
+    """A few judged images and what each party sees. dark: names of those whose low samples are bright."""
     rows = []
     for number, case in enumerate(world.test[:_SHOWN]):
-        assert case.authorised is not None
-        views = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in best)]
-        views.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
-        known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in views]
-        cells = [(f"{name}: {'the same' if np.isinf(db) else f'{db:.1f} dB'}", picture) for name, picture, db in known]
         low, high = float(case.pixels.min()), float(case.pixels.max())
-        rows.append(Row([("the image", case.pixels), *cells], *((high, low) if case.name in dark else (low, high))))
+        cells = sights(world, results, number, _BEST)
+        rows.append(Row(cells, *((high, low) if case.name in dark else (low, high))))
     return rows

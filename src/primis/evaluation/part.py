@@ -33,15 +33,20 @@ class Part:
 class Parts:
     """Parts in a folder that belongs to one plan: what was made for another plan is not taken for this one's."""
 
-    def __init__(self, folder: Path | None, plan: dict[str, Any]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, plan: dict[str, Any], *, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
+        self._told = plan
         self._plan = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+
+    def under(self, prefix: str) -> Parts:
+        """The same, with a prefix to each name."""
+        return Parts(self._folder, self._told, prefix=f"{self._prefix}{prefix}: ")
 
     def get(self, name: str, make: Callable[[], Part]) -> Part:
         """The part of that name, made now or before."""
         if self._folder is None:
             return make()
-        path = self._folder / f"{self._plan}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.npz"
+        path = self._folder / f"{self._plan}-{hashlib.sha256(f'{self._prefix}{name}'.encode()).hexdigest()[:12]}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as data:
                 arrays = {key[1:]: data[key] for key in data.files if key.startswith("_")}

@@ -22,7 +22,7 @@ from primis.evaluation.attacks.keys import pairs
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.networks import Dense, Regressor
-from primis.evaluation.attacks.protocol import Budget, Case, ImageAttack, World, open_case, share_case
+from primis.evaluation.attacks.protocol import Budget, Case, ImageAttack, View, World, open_case, share_case
 from primis.evaluation.attacks.simple import Smallest
 from primis.evaluation.attacks.suite import keystream_finding, lengths_finding, randomness_finding
 from primis.imaging.image import Image
@@ -33,8 +33,8 @@ from primis.sharing.image_bundle import plain_records, share_image
 _LOUDER = 1.1
 _IMAGES, _LEARNED_FROM = 8, 64
 _SMALL, _THUMBNAIL = 128, 16
-_LABEL_AT = 300
-_BUDGET = Budget(steps=300, batch=8, width=32)
+_BYTES, _LABEL_AT = 4096, 300
+_BUDGET = Budget(steps=120, batch=8, width=32)
 _BITS = (16.0, 16.0)
 """Room for supports and values that any phantom fits."""
 
@@ -56,9 +56,8 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Callable[[], F
 
     @cache
     def small() -> World:
+        cases = [_random(seed, codec) for seed in range(_LEARNED_FROM + 2 * _IMAGES)]
         keyed = replace(settings, protection="keyed")
-        number = _LEARNED_FROM + 2 * _IMAGES
-        cases = [share_case(phantom(seed, _SMALL), keyed, codec, name=f"{seed}") for seed in range(number)]
         return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], _BUDGET)
 
     def repeats() -> Finding:
@@ -82,6 +81,16 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Callable[[], F
 def phantom(seed: int, side: int) -> Image:
     """Nobody's image."""
     return Image(draw_phantom(side, seed=seed)[None, ..., None], 12, "MONOCHROME2", "png")
+
+
+def _random(seed: int, codec: Codec) -> Case:
+    """A phantom, and in place of its bundle random bytes: what level keyed claims to be, for something to be planted in."""
+    pixels = phantom(seed, _SMALL).pixels[0, ..., 0]
+    side = _SMALL // codec.preset.stride
+    nothing = np.zeros((codec.preset.atoms, side, side), np.int16)
+    view = View(nothing, np.random.default_rng(seed).integers(0, 256, _BYTES, np.uint8), b"")
+    low, high = int(pixels.min()), int(pixels.max())
+    return Case(f"{seed}", f"{seed}", None, pixels, None, nothing, 1.0, low, high, 4095.0, view, {})
 
 
 def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:

@@ -1,0 +1,109 @@
+"""The commands that measure: `primis audit` and `primis evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primis.cli.arguments import Owner, open_signer, require_between
+from primis.errors import OutputError, UsageError
+
+
+def audit(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json.")],
+    originals: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the release was shared from. [default: judged by the restored images]"),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV with columns file, and label or patient: what an attacker may want to read."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of training, for each attacker's network. [default: some minutes in all]")
+    ] = None,
+    model: Annotated[
+        list[Path], typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated.")
+    ] = [],  # noqa: B006
+    owner: Owner = None,
+) -> None:
+    """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
+    from primis.cli.progress import running_bar
+    from primis.evaluation.attacks.protocol import MINUTES
+    from primis.evaluation.audit import audit as attack
+    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
+    from primis.sharing.release import Release
+
+    if out.exists():
+        raise OutputError(f'"{out}" exists, expected a new folder')
+    if steps is not None:
+        require_between("steps", steps, 1, 10**6)
+    kept = out.with_name(out.name + PARTIAL)
+    budget = replace(MINUTES, steps=steps or MINUTES.steps)
+    with running_bar("audit") as progress:
+        report = attack(
+            Release(release), open_signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
+            folder=kept, progress=progress,
+        )  # fmt: skip
+    report.write(kept / "report")
+    finish_folder(kept / "report", out)
+    remove_folder(kept)
+    typer.echo(report.summary())
+    typer.echo(f'report: "{out / "index.html"}"')
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def evaluate(
+    part: Annotated[str, typer.Argument(metavar="PART", help="fidelity, classification, segmentation, texture, attacks or all.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, a table, or a folder of such folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: page, PDF, JSON and tables.")],
+    layout: Annotated[
+        str | None, typer.Option(help="What DATA is, where that is not plain: chestx-ray14, kermany, table, classes ...")
+    ] = None,
+    sparsity: Annotated[list[float], typer.Option(help="S_x; may be repeated. [default: 4, 8 and 16]")] = [],  # noqa: B006
+    mechanism: Annotated[
+        list[str], typer.Option(help="What is attacked: keyed, sca or paper; may be repeated. [default: keyed and sca]")
+    ] = [],  # noqa: B006
+    most: Annotated[int | None, typer.Option(help="Images of each corpus, at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and of everything that is drawn.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="The whole report on a few images, in minutes; proves nothing.")] = False,
+) -> None:
+    """Measure what the paper measures, on your images: every table and figure in one report."""
+    from primis.cli.progress import running_bar
+    from primis.evaluation.attacks.mechanism import MECHANISMS
+    from primis.evaluation.chapters import document
+    from primis.evaluation.report.write import write
+    from primis.evaluation.study import PARTS, Plan, Study
+    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
+
+    if part not in (*PARTS, "all"):
+        raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')
+    if unknown := [name for name in mechanism if name not in MECHANISMS]:
+        raise UsageError(f'--mechanism is "{unknown[0]}", expected {", ".join(MECHANISMS)}')
+    for value in sparsity:
+        require_between("sparsity", value, 0.5, 32)
+    if most is not None:
+        require_between("most", most, 20, 10**9)
+    require_between("seed", seed, 0, 1 << 32)
+    if out.exists():
+        raise OutputError(f'"{out}" exists, expected a new folder')
+    plan = Plan(seed=seed, most=most)
+    plan = replace(
+        plan, sparsities=tuple(sorted(set(sparsity))) or plan.sparsities, mechanisms=tuple(mechanism) or plan.mechanisms
+    )
+    kept = out.with_name(out.name + PARTIAL)
+    with running_bar("evaluate") as progress:
+        study = Study(data, plan.quick if quick else plan, kept, layout=layout, progress=progress)
+        pages, figures, csvs = document(study, PARTS if part == "all" else (part,))
+        progress("writing the report", 0, 1)
+        write(pages, kept / "report", figures, csvs)
+    finish_folder(kept / "report", out)
+    remove_folder(kept)
+    for reason in study.left_out.values():
+        typer.echo(f"left out: {reason}", err=True)
+    typer.echo(f'report: "{out / "index.html"}", "{out / "report.pdf"}"')

@@ -1,0 +1,120 @@
+"""A way of sharing, and what the whole suite makes of it on images of one shape: for benchmarks and reports.
+
+    keyed   preset default, S_x = 8, S_n = 8: what `share` does unless told otherwise
+    sca     the same, its code in the open among decoys that lie where entries are likely
+    paper   preset paper, S_x = 16 of each code map, S_n = 48: level sca with decoys laid evenly, as the paper has it
+
+All images belong to one release; attackers who hold the software share theirs once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from primis.bundle.layout import Settings
+from primis.codec import Codec
+from primis.evaluation.attacks.controls import controls
+from primis.evaluation.attacks.judge import Finding
+from primis.evaluation.attacks.protocol import Budget, Case, World, share_case
+from primis.evaluation.attacks.suite import Result, jobs, result
+from primis.evaluation.fidelity import best_fit, fidelity, psnr
+from primis.evaluation.part import Parts, Progress, silent
+from primis.evaluation.statistics import Estimate, mean_of
+from primis.imaging.image import Image
+from primis.keys.seal import Secret, release_secrets
+
+MEASURES = ("mae", "me", "rmse", "psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """name: for people; preset: whose code; likely: as of World."""
+
+    name: str
+    preset: str
+    settings: Settings
+    likely: bool = True
+
+
+MECHANISMS = {
+    "keyed": Mechanism("level keyed", "default", Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
+    "sca": Mechanism("level sca", "default", Settings(8.0, "sca", 8.0, 4.0, 4.0)),
+    "paper": Mechanism("the paper's mechanism, preset paper", "paper", Settings(192.0, "sca", 64.0, 8.0, 4.0), likely=False),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An image to share, and what is known of it."""
+
+    image: Image = field(repr=False)
+    name: str
+    patient: str = field(repr=False)
+    label: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """checks: what the controls found; ceiling: what the key's holder sees, by measure."""
+
+    world: World
+    checks: list[Finding]
+    results: list[Result]
+    ceiling: dict[str, Estimate]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Of each attack."""
+        return [result.finding for result in self.results]
+
+
+def attack(
+    mechanism: Mechanism, train: Sequence[Subject], test: Sequence[Subject], codec: Codec, budget: Budget, parts: Parts,
+    progress: Progress = silent,
+) -> Attacked:  # fmt: skip
+    """Share, then run every control and every attack; findings are kept as they come, so `parts` must belong to this plan."""
+    settings, release = mechanism.settings, release_secrets(Secret.new(), "original")
+    again = int(settings.protection == "keyed")
+
+    def share(subjects: Sequence[Subject], *, judged: bool) -> list[Case]:
+        cases = []
+        for number, s in enumerate(subjects):
+            progress(f"{mechanism.name}: sharing", number, len(subjects))
+            cases.append(share_case(
+                s.image, settings, codec, name=s.name, patient=s.patient, label=s.label, judged=judged, release=release,
+                likely=mechanism.likely, again=0 if judged else again,
+            ))  # fmt: skip
+        return cases
+
+    world = World(codec, settings, share(train, judged=False), share(test, judged=True), budget, likely=mechanism.likely)
+    world.report = lambda what, done, total: progress(f"{mechanism.name}: {what}", done, total)
+    seconds = [share_case(s.image, settings, codec, name=s.name, likely=mechanism.likely).view for s in test]
+    checks = []
+    for number, (name, control) in enumerate(named := controls(codec, settings)):
+        progress(f"{mechanism.name}: {name}", number, len(named))
+        checks.append(result(parts, name, lambda control=control: Result(control())).finding)  # type: ignore[misc]
+    results = [result(parts, name, job) for name, job in jobs(world, seconds)]
+    return Attacked(world, checks, results, authorised(world))
+
+
+def authorised(world: World) -> dict[str, Estimate]:
+    """What the key's holder sees of the judged images."""
+    found = [fidelity(case.pixels, case.authorised, case.full) for case in world.test if case.authorised is not None]
+    return {name: mean_of([getattr(f, name) for f in found]) for name in MEASURES}
+
+
+def sights(world: World, results: Sequence[Result], number: int, most: int) -> list[tuple[str, np.ndarray]]:
+    """(caption, picture) of one judged image: itself, what the key's holder sees, the best attackers' guesses (those that
+    learned something first), and what needs no code."""
+    case = world.test[number]
+    assert case.authorised is not None
+    drawn = sorted((r for r in results if r.pictures), key=lambda r: -r.finding.figures["psnr"].value)
+    best = [r for r in drawn if r.finding.broken][:most] or drawn[:most]
+    seen = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in best)]
+    seen.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
+    known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in seen]
+    told = [(f"{name}: {'the same' if db == float('inf') else f'{db:.1f} dB'}", picture) for name, picture, db in known]
+    return [("the image", case.pixels), *told]
