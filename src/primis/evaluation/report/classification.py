@@ -1,0 +1,185 @@
+"""Classification for readers: the paper's Table 2, Supplemental Tables 1 to 3, Fig. 7 and Supplemental Figs 2 to 9."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from primis.evaluation.classification import Cell, confounds, metrics
+from primis.evaluation.learning import ORIGINAL
+from primis.evaluation.part import Part
+from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.statistics import Estimate
+
+Paper = Mapping[str, Mapping[tuple[int, str, str], float]]
+"""The paper's own figures, by measure ("auc"), then by task, version trained on and version tested on."""
+
+Grid = dict[tuple[str, str], Cell]
+
+_TITLES = {
+    "auc": "AUC (the paper's Table 2)",
+    "accuracy": "Accuracy (the paper's Supplemental Table 1)",
+    "sensitivity": "Sensitivity (the paper's Supplemental Table 2)",
+    "specificity": "Specificity (the paper's Supplemental Table 3)",
+}
+_HOW = (
+    "Each network was trained on one version of the training images and tested on every version of the test images. Figures are "
+    "of the mean probability over seeds; intervals are at 95 %, by resampling patients within each class. Of two classes the "
+    "first named in a task is the positive one; of three, AUC, sensitivity and specificity are means over each against the "
+    "rest. An image is put in the class of the largest probability; the loss weighs all classes alike, so for two this is a "
+    "threshold of 0.5, which is not fitted to any version."
+)
+_WIDTH = 7.2  # inches that a page has room for
+_FONT = 6.5
+_ACROSS = 3
+_FALSE_ALARMS = np.linspace(0, 1, 201)
+
+
+def section(parts: Mapping[int, Part], facts: dict[str, str], paper: Paper | None = None) -> Section:
+    """All tables and figures of classification.cross_grid, of each task by its number."""
+    parts = dict(sorted(parts.items()))
+    grids = {number: metrics(part) for number, part in parts.items()}
+    told = facts | {f"task {number}": _told(part) for number, part in parts.items()}
+    cautions = [Text(caution, caution=True) for part in parts.values() if (caution := confounds(part))]
+    blocks: list[Block] = [Text(_HOW), *cautions, Text(_verdict(grids))]
+    blocks += [_table(title, measure, grids, told, (paper or {}).get(measure, {})) for measure, title in _TITLES.items()]
+    blocks += [_differences(grids, told, "difference"), _differences(grids, told, "from_originals")]
+    blocks.append(_figure_7(parts, grids, told))
+    for number, part in parts.items():
+        blocks.append(_pairs(number, part, grids[number], facts | {f"task {number}": _told(part)}))
+        blocks += [Text(caution, caution=True)] if (caution := confounds(part)) else []
+    return Section("classification", "Classification of restored images", tuple(blocks))
+
+
+def _told(part: Part) -> str:
+    """What a task is, and of how many."""
+    body = part.body
+    counts = "; ".join(
+        f"{split} {sum(counts.values())} ({', '.join(f'{name} {n}' for name, n in counts.items())})"
+        for split, counts in body["counts"].items()
+    )
+    learner = body["learner"]
+    return (
+        f"{body['title']}; {counts}; {body['patients']['test']} patients tested; {learner['network']} at {learner['side']} x "
+        f"{learner['side']}, {len(learner['seeds'])} seed(s)"
+    )
+
+
+def _verdict(grids: Mapping[int, Grid]) -> str:
+    """How many cells are as good as originals, counted in three ways."""
+    cells = [(grid, *pair) for grid in grids.values() for pair in grid if pair[1] != ORIGINAL]
+    within = sum(_holds(grid[t, v].auc, grid[t, ORIGINAL].auc) for grid, t, v in cells)
+    worse = sum(grid[t, v].difference.high < 0 for grid, t, v in cells)
+    own = [(grid, v) for grid in grids.values() for t, v in grid if t == v != ORIGINAL]
+    kept = sum(_holds(grid[v, v].auc, grid[ORIGINAL, ORIGINAL].auc) for grid, v in own)
+    return (
+        f"On restored images the AUC lies within or above the interval of the same networks on original images in {within} of "
+        f"{len(cells)} pairs; in {worse} the loss is clear of chance (the interval of the paired difference lies below 0; "
+        f"about one in forty would by chance). Trained and tested on the same restored version, it lies within or above the interval of "
+        f"originals throughout in {kept} of {len(own)}."
+    )
+
+
+def _holds(found: Estimate, reference: Estimate) -> bool:
+    """Within or above the interval."""
+    return found.value >= reference.low
+
+
+def _table(title: str, measure: str, grids: Mapping[int, Grid], facts: dict[str, str], paper: Mapping[Any, float]) -> Table:
+    rows = []
+    for t, v in next(iter(grids.values())):
+        rows.append((t, v, *(_with_interval(getattr(grid[t, v], measure)) for grid in grids.values())))
+        printed = [paper.get((number, t, v)) for number in grids]
+        if any(figure is not None for figure in printed):
+            rows.append(("", "the paper", *("–" if figure is None else _plain(figure) for figure in printed)))
+    return Table(title, _columns(grids), tuple(rows), facts)
+
+
+def _differences(grids: Mapping[int, Grid], facts: dict[str, str], which: str) -> Table:
+    """Bold where the loss is clear of chance."""
+    own = which == "difference"
+    pairs = [(t, v) for t, v in next(iter(grids.values())) if (v != ORIGINAL if own else (t, v) != (ORIGINAL, ORIGINAL))]
+    found = [[getattr(grid[pair], which) for grid in grids.values()] for pair in pairs]
+    rows = tuple((*pair, *(_with_interval(e, 3) for e in line)) for pair, line in zip(pairs, found, strict=True))
+    bold = frozenset((i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0)
+    reference = "the same networks on original images" if own else "networks trained and tested on originals"
+    return Table(f"Difference in AUC from {reference}, in pairs (bold: below 0)", _columns(grids), rows, facts, bold)
+
+
+def _columns(grids: Mapping[int, Grid]) -> tuple[str, ...]:
+    return "Trained on", "Tested on", *(f"Task {number}" for number in grids)
+
+
+def _figure_7(parts: Mapping[int, Part], grids: Mapping[int, Grid], facts: dict[str, str]) -> Figure:
+    panels = [(f"Task {n}: {part.body['title']}", part, ORIGINAL) for n, part in parts.items()]
+    alt = "; ".join(f"task {n}: {_aucs(grid, ORIGINAL)}" for n, grid in grids.items())
+    title = "Receiver operating characteristic of networks trained on original images (the paper's Fig. 7)"
+    return Figure(title, _roc_png(panels, [grids[n] for n in parts]), f"ROC curves. AUC by version tested on, {alt}.", facts)
+
+
+def _pairs(number: int, part: Part, grid: Grid, facts: dict[str, str]) -> Figure:
+    versions = part.body["versions"]
+    printed = f" (the paper's Supplemental Fig. {number + 1})" if number <= 8 else ""
+    title = f"Task {number}, {part.body['title']}: receiver operating characteristic by version trained on{printed}"
+    alt = "; ".join(f"trained on {version}: {_aucs(grid, version)}" for version in versions)
+    panels = [(f"Trained on {version}", part, version) for version in versions]
+    return Figure(title, _roc_png(panels, [grid] * len(panels)), f"ROC curves. AUC by version tested on, {alt}.", facts)
+
+
+def _aucs(grid: Grid, trained_on: str) -> str:
+    return ", ".join(f"{v} {_plain(cell.auc.value)}" for (t, v), cell in grid.items() if t == trained_on)
+
+
+def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> bytes:
+    """A panel for each (title, part, version trained on), a curve for each version tested on."""
+    from matplotlib.figure import Figure as Canvas
+
+    across = min(_ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    side = _WIDTH / _ACROSS
+    canvas = Canvas((side * across, (side + 0.15) * down), dpi=200, layout="constrained")
+    axes = canvas.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
+    for panel, (title, part, trained_on), grid in zip(axes, panels, grids, strict=False):
+        versions = part.body["versions"]
+        scores = part.arrays["scores"][versions.index(trained_on)].mean(1)  # (V, n, classes)
+        for number, (tested_on, p) in enumerate(zip(versions, scores, strict=True)):
+            label = f"{tested_on}: {_plain(grid[trained_on, tested_on].auc.value)}"
+            style = "--" if tested_on == ORIGINAL else "-"
+            panel.plot(_FALSE_ALARMS, curve(p, part.arrays["labels"]), style, color=f"C{number}", lw=0.9, label=label)
+        panel.plot([0, 1], [0, 1], ":", color="0.6", lw=0.7)
+        panel.set_title(title, fontsize=_FONT)
+        panel.set_aspect("equal")
+        panel.tick_params(labelsize=_FONT - 1)
+        panel.legend(fontsize=_FONT - 1.5, loc="lower right", title="tested on: AUC", title_fontsize=_FONT - 1.5)
+    for panel in axes[len(panels) :]:
+        panel.set_axis_off()
+    canvas.supxlabel("1 - specificity", fontsize=_FONT)
+    canvas.supylabel("sensitivity", fontsize=_FONT)
+    out = io.BytesIO()
+    canvas.savefig(out, format="png")
+    return out.getvalue()
+
+
+def curve(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Sensitivity at 201 even steps of 1 - specificity, 0 to 1; of three classes the mean of each against the rest."""
+    from sklearn.metrics import roc_curve
+
+    count = probabilities.shape[1]
+    curves = []
+    for c in range(count) if count > 2 else [1]:
+        false_alarms, hits, _ = roc_curve(labels == c, probabilities[:, c])
+        curves.append(np.interp(_FALSE_ALARMS, false_alarms, hits))
+    return np.vstack(curves).mean(0)
+
+
+def _with_interval(found: Estimate, digits: int = 2) -> str:
+    return f"{_plain(found.value, digits)} ({_plain(found.low, digits)} to {_plain(found.high, digits)})"
+
+
+def _plain(value: float, digits: int = 2) -> str:
+    """With a minus sign, and no minus nought."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
