@@ -291,8 +291,7 @@ def _segmentation(study: Study) -> Chapter:
     part = study.parts.get("segmentation", make)
     facts = study.facts(list({c.name: c for c, _ in samples}.values()), "test", part.body["counts"]["test"])
     cells = segmentation.metrics(part)
-    named = {"mean_distance": "mean_surface_distance", "sd_distance": "sd_surface_distance"}
-    beside = {pair: cell.measures | {short: cell.measures[name] for short, name in named.items()} for pair, cell in cells.items()}
+    beside = {pair: cell.measures for pair, cell in cells.items()}
     figures = {f"{a} -> {b}": cell for (a, b), cell in cells.items()} | part.body
     section = segmentation_report.section(part, facts)
     return Chapter((section,), figures, {"segmentation": _overlaps(part)}, {"segmentation": beside}, {"segmentation": facts})
@@ -353,7 +352,10 @@ def _texture(study: Study) -> Chapter:
 def _attacks(study: Study) -> Chapter:
     """Table 4 and Fig. 10, and the rest of the suite, for each mechanism, on images of one shape of the largest corpus."""
     corpus, train, test = _alike(study)
-    sections, figures, beside, under = [], {}, {}, {}
+    sections: list[Section] = []
+    figures: dict[str, Any] = {}
+    beside: dict[str, dict[str, Estimate]] = {}
+    under: dict[str, str] = {}
     for name in study.plan.mechanisms:
         mechanism = MECHANISMS[name]
         attacked = attack(

@@ -127,9 +127,10 @@ def applies(task: Task, examples: Examples) -> bool:
 
 def cross_grid(
     task: Task, examples: Examples, versions: Sequence[str], learner: Learner, progress: Progress = silent, *,
-    keep: Keep = make_anew,
+    tested: Sequence[str] | None = None, keep: Keep = make_anew,
 ) -> Part:  # fmt: skip
-    """A network for each version and seed, and what it says of the test images of each version.
+    """A network for each version and seed, and what it says of the test images of each of `tested`, by default the same;
+    of a version that is only tested, no other images are looked at.
 
     Arrays: scores (train version, test version, seed, test image, class), probabilities; labels (test image,); patients
     (test image,), numbered; by_corpus (test image, class): how common each class is among the training images of the
@@ -140,6 +141,7 @@ def cross_grid(
     """
     if lack := _lack(task, examples):
         raise UsageError(lack)
+    tested = list(tested or versions)
     classes = _classes(task, examples)
     rows = {split: np.flatnonzero((classes >= 0) & (np.array(examples.splits) == split)) for split in SPLITS}
     steps = learner.recipe.length(len(rows["train"]))
@@ -150,14 +152,14 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"task {task.number}, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(scores) * steps, total)
-            make = lambda: _train(task, examples, classes, rows, version, versions, learner, seed, report)  # noqa: B023, E731
+            make = lambda: _train(task, examples, classes, rows, version, tested, learner, seed, report)  # noqa: B023, E731
             part = keep(f"classification {what}", make)
             scores.append(part.arrays["scores"])
             best.append(part.body["best"])
-    shape = len(versions), len(learner.seeds), len(versions), len(rows["test"]), len(task.groups)
+    shape = len(versions), len(learner.seeds), len(tested), len(rows["test"]), len(task.groups)
     body = {
         "number": task.number, "title": task.title, "classes": list(task.classes), "versions": list(versions),
-        "learner": asdict(learner), "best": best, "counts": _counts(task, classes, rows),
+        "tested": tested, "learner": asdict(learner), "best": best, "counts": _counts(task, classes, rows),
         "patients": {split: len(set(_persons(examples, rows[split]))) for split in SPLITS},
         "origins": _origins(task, examples, classes),
     }  # fmt: skip
@@ -173,14 +175,14 @@ def cross_grid(
 def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     """What each network does on each version, by (version trained on, version tested on)."""
     scores, labels = part.arrays["scores"].astype(np.float64), part.arrays["labels"]
-    versions = part.body["versions"]
+    versions, tested = part.body["versions"], part.body["tested"]
     once = np.ones((1, len(labels)))
     mean = scores.mean(2)  # (T, V, n, c)
     value = _over(mean, lambda p: measures(once, p, labels)[0])  # (T, V, m)
     seeds = _over(scores, lambda p: measures(once, p, labels)[0])  # (T, V, seeds, m)
     blocks = [_over(mean, lambda p: measures(w, p, labels)) for w in resampled(labels, part.arrays["patients"])]  # noqa: B023
     draws = np.concatenate(blocks, axis=2)  # (T, V, r, m)
-    first = versions.index(ORIGINAL)
+    first, own = versions.index(ORIGINAL), tested.index(ORIGINAL)
     n = len(labels)
 
     def estimate(minuend: tuple[int, int], m: int, subtrahend: tuple[int, int] | None = None) -> Estimate:
@@ -191,9 +193,9 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
         (trained_on, tested_on): Cell(
             estimate((t, v), 0), estimate((t, v), 1), estimate((t, v), 2), estimate((t, v), 3),
             tuple(estimate((t, v), m) for m in range(4, value.shape[-1])),
-            estimate((t, v), 0, (t, first)), estimate((t, v), 0, (first, first)),
+            estimate((t, v), 0, (t, own)), estimate((t, v), 0, (first, own)),
         )
-        for t, trained_on in enumerate(versions) for v, tested_on in enumerate(versions)
+        for t, trained_on in enumerate(versions) for v, tested_on in enumerate(tested)
     }  # fmt: skip
 
 

@@ -140,9 +140,11 @@ def learner() -> Learner:
 
 
 def cross_grid(
-    examples: Examples, versions: Sequence[str], learner: Learner, progress: Progress = silent, *, keep: Keep = make_anew
-) -> Part:
-    """A U-Net for each version and seed, and how its masks agree with the true ones, on the test images of each version.
+    examples: Examples, versions: Sequence[str], learner: Learner, progress: Progress = silent, *,
+    tested: Sequence[str] | None = None, keep: Keep = make_anew,
+) -> Part:  # fmt: skip
+    """A U-Net for each version and seed, and how its masks agree with the true ones, on the test images of each of `tested`,
+    by default the same.
 
     Arrays: measures (train version, test version, seed, test image, measure), named by MEASURES; patients (test image,),
     numbered; for each image shown, `picture i` (H, W), `truth i` (H, W) and `masks i` (train version, test version, H, W)
@@ -150,6 +152,7 @@ def cross_grid(
 
     keep: where each single training is put; it must belong to these examples and this learner.
     """
+    tested = list(tested or versions)
     steps = learner.recipe.length(len(examples.of("train")))
     total = len(versions) * len(learner.seeds) * steps
     parts: list[Part] = []
@@ -157,7 +160,7 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"segmentation, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(parts) * steps, total)
-            parts.append(keep(what, lambda: _train(examples, version, versions, learner, seed, report)))  # noqa: B023
+            parts.append(keep(what, lambda: _train(examples, version, tested, learner, seed, report)))  # noqa: B023
     test = examples.of("test")
     seeds = len(learner.seeds)
     measured = np.stack([part.arrays["measures"] for part in parts])
@@ -170,7 +173,8 @@ def cross_grid(
         arrays[f"truth {i}"] = examples.masks[row]
         arrays[f"masks {i}"] = np.stack([part.arrays[f"masks {i}"] for part in parts[::seeds]])
     body = {
-        "versions": list(versions), "learner": asdict(learner), "unit": examples.unit, "measures": list(MEASURES),
+        "versions": list(versions), "tested": tested, "learner": asdict(learner), "unit": examples.unit,
+        "measures": list(MEASURES),
         "best": [part.body["best"] for part in parts], "empty": sum(part.body["empty"] for part in parts),
         "counts": {split: len(examples.of(split)) for split in SPLITS},
         "patients": {split: len({examples.patients[row] for row in examples.of(split)}) for split in SPLITS},
@@ -181,9 +185,9 @@ def cross_grid(
 
 def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     """How each network does on each version, by (version trained on, version tested on)."""
-    versions, patients = part.body["versions"], part.arrays["patients"]
+    versions, tested, patients = part.body["versions"], part.body["tested"], part.arrays["patients"]
     values = part.arrays["measures"].mean(2)  # (T, V, n, m)
-    first = versions.index(ORIGINAL)
+    first, own = versions.index(ORIGINAL), tested.index(ORIGINAL)
     weights = np.concatenate(list(resampled(np.zeros(len(patients)), patients)))
     weights /= weights.sum(1, keepdims=True)
 
@@ -194,9 +198,9 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     return {
         (trained_on, tested_on): Cell(
             {name: estimate(values[t, v, :, m]) for m, name in enumerate(MEASURES)},
-            estimate(dice[t, v] - dice[t, first]), estimate(dice[t, v] - dice[first, first]),
+            estimate(dice[t, v] - dice[t, own]), estimate(dice[t, v] - dice[first, own]),
         )
-        for t, trained_on in enumerate(versions) for v, tested_on in enumerate(versions)
+        for t, trained_on in enumerate(versions) for v, tested_on in enumerate(tested)
     }  # fmt: skip
 
 

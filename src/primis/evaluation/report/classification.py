@@ -70,7 +70,8 @@ def _told(part: Part) -> str:
 
 def _verdict(grids: Mapping[int, Grid]) -> str:
     """How many cells are as good as originals, counted in three ways."""
-    cells = [(grid, *pair) for grid in grids.values() for pair in grid if pair[1] != ORIGINAL]
+    trained = {t for grid in grids.values() for t, _ in grid}
+    cells = [(grid, *pair) for grid in grids.values() for pair in grid if pair[1] != ORIGINAL and pair[1] in trained]
     within = sum(_holds(grid[t, v].auc, grid[t, ORIGINAL].auc) for grid, t, v in cells)
     worse = sum(grid[t, v].difference.high < 0 for grid, t, v in cells)
     own = [(grid, v) for grid in grids.values() for t, v in grid if t == v != ORIGINAL]
@@ -78,8 +79,8 @@ def _verdict(grids: Mapping[int, Grid]) -> str:
     return (
         f"On restored images the AUC lies within or above the interval of the same networks on original images in {within} of "
         f"{len(cells)} pairs; in {worse} the loss is clear of chance (the interval of the paired difference lies below 0; "
-        f"about one in forty would by chance). Trained and tested on the same restored version, it lies within or above the interval of "
-        f"originals throughout in {kept} of {len(own)}."
+        f"about one in forty would by chance). Trained and tested on the same restored version, it lies within or above the "
+        f"interval of originals throughout in {kept} of {len(own)}."
     )
 
 
@@ -143,9 +144,8 @@ def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> 
     canvas = Canvas((side * across, (side + 0.15) * down), dpi=200, layout="constrained")
     axes = canvas.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for panel, (title, part, trained_on), grid in zip(axes, panels, grids, strict=False):
-        versions = part.body["versions"]
-        scores = part.arrays["scores"][versions.index(trained_on)].mean(1)  # (V, n, classes)
-        for number, (tested_on, p) in enumerate(zip(versions, scores, strict=True)):
+        scores = part.arrays["scores"][part.body["versions"].index(trained_on)].mean(1)  # (V, n, classes)
+        for number, (tested_on, p) in enumerate(zip(part.body["tested"], scores, strict=True)):
             label = f"{tested_on}: {_plain(grid[trained_on, tested_on].auc.value)}"
             style = "--" if tested_on == ORIGINAL else "-"
             panel.plot(_FALSE_ALARMS, curve(p, part.arrays["labels"]), style, color=f"C{number}", lw=0.9, label=label)

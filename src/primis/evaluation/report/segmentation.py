@@ -81,7 +81,8 @@ def _facts(part: Part) -> dict[str, str]:
 
 
 def _verdict(grid: Grid) -> str:
-    cells = {pair: cell for pair, cell in grid.items() if pair[1] != ORIGINAL}
+    trained = {t for t, _ in grid}
+    cells = {pair: cell for pair, cell in grid.items() if pair[1] != ORIGINAL and pair[1] in trained}
     worse = sum(cell.difference.high < 0 for cell in cells.values())
     worst, cell = min(
         cells.items(), key=lambda item: item[1].difference.value, default=((ORIGINAL,) * 2, grid[ORIGINAL, ORIGINAL])
@@ -133,8 +134,8 @@ def _differences(grid: Grid, facts: dict[str, str]) -> Table:
 
 
 def _overlays(part: Part, facts: dict[str, str]) -> Figure:
-    versions, shown = part.body["versions"], part.body["shown"]
-    colours = ", ".join(f"{_COLOURS[i % len(_COLOURS)]}: {version}" for i, version in enumerate(versions))
+    shown = part.body["shown"]
+    colours = ", ".join(f"{_COLOURS[i % len(_COLOURS)]}: {version}" for i, version in enumerate(part.body["tested"]))
     title = f"Contours by version, over the original image; {_TRUTH}: true, {colours} (the paper's Fig. 9)"
     alt = f"Original images {', '.join(shown)} with the true contour and those predicted; a column for each version trained on."
     return Figure(title, _overlay_png(part), alt, facts)
@@ -150,7 +151,7 @@ def _overlay_png(part: Part) -> bytes:
     for i, row in enumerate(canvas.subplots(len(shown), len(versions), squeeze=False)):
         for t, panel in enumerate(row):
             panel.imshow(part.arrays[f"picture {i}"], cmap="gray")
-            for v in range(len(versions)):
+            for v in range(len(part.body["tested"])):
                 _contour(panel, part.arrays[f"masks {i}"][t, v], _COLOURS[v % len(_COLOURS)])
             _contour(panel, part.arrays[f"truth {i}"], _TRUTH)
             panel.set_axis_off()
