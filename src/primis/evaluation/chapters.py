@@ -25,6 +25,7 @@ from primis.evaluation.report import segmentation as segmentation_report
 from primis.evaluation.report import texture as texture_report
 from primis.evaluation.report.document import Block, Document, Section, Table, Text
 from primis.evaluation.report.findings import Row
+from primis.evaluation.report.numbers import with_sd
 from primis.evaluation.report.write import Csv
 from primis.evaluation.statistics import Estimate, mean_of
 from primis.evaluation.study import PARTS, RIVALS, SPLITS, Study, labelled, spread
@@ -112,7 +113,7 @@ def _fidelity(study: Study) -> Chapter:
             title = f"{corpus.name}, preset {preset}"
             part, known = _restored(study, corpus, chosen, study.versions((preset,), rivals), f"fidelity, {title}")
             under = study.facts([corpus], "test", part.body["n"])
-            section = fidelity_report.section(part, under)
+            section = fidelity_report.section(part, under, _printed() if preset == "paper" else None)
             sections.append(replace(section, name=f"fidelity-{len(sections) + 1}", title=f"Fidelity of restored images: {title}"))
             measures, squares = _by_version(part), dict(zip(part.body["versions"], part.body["r_squared"], strict=True))
             figures[title] = {"n": part.body["n"], "r_squared": squares, "measures": measures}
@@ -147,6 +148,12 @@ def _by_version(part: Part) -> dict[str, dict[str, Estimate]]:
         columns = {name: rows[np.isfinite(rows[:, m]), m] for m, name in enumerate(part.body["measures"])}
         found[version] = {name: mean_of(values) for name, values in columns.items() if len(values)}
     return found
+
+
+def _printed() -> dict[str, dict[str, str]]:
+    """The paper's Table 1, for preset `paper`, whose S_x counts as the paper's does."""
+    fidelity = paper_report.paper().fidelity
+    return {f"preset paper, {v}": {m: with_sd(p.mean, p.sd) for m, p in row.items()} for v, row in fidelity.items()}
 
 
 def _per_image(part: Part, names: Sequence[str]) -> Csv:
@@ -291,10 +298,13 @@ def _segmentation(study: Study) -> Chapter:
     part = study.parts.get("segmentation", make)
     facts = study.facts(list({c.name: c for c, _ in samples}.values()), "test", part.body["counts"]["test"])
     cells = segmentation.metrics(part)
-    beside = {pair: cell.measures for pair, cell in cells.items()}
+    said = {"here": "false positive is the part of the marked that is wrong, as the paper's must be, going by its Dice"}
+    beside = {pair: cell.measures | {"false_positive": cell.measures["false_discovery"]} for pair, cell in cells.items()}
     figures = {f"{a} -> {b}": cell for (a, b), cell in cells.items()} | part.body
     section = segmentation_report.section(part, facts)
-    return Chapter((section,), figures, {"segmentation": _overlaps(part)}, {"segmentation": beside}, {"segmentation": facts})
+    return Chapter(
+        (section,), figures, {"segmentation": _overlaps(part)}, {"segmentation": beside}, {"segmentation": facts | said}
+    )
 
 
 def _shown(grey: Grey) -> np.ndarray:

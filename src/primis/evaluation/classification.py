@@ -26,6 +26,7 @@ from primis.evaluation.learning import (
     infer,
     make_anew,
     middle,
+    redrawn,
     resampled,
     standardised,
     stepwise,
@@ -103,7 +104,8 @@ class Cell:
 
     auc, sensitivity and specificity of three classes are means over one class against the rest; by_class: their AUCs.
     difference: in AUC from the same networks on original images; from_originals: from networks that were trained and
-    tested on originals. Intervals are by resampling patients within each class, in pairs for differences.
+    tested on originals. Intervals are by resampling patients within each class, in pairs for differences; for
+    from_originals, where the networks differ too, seeds are drawn anew as well.
     """
 
     auc: Estimate
@@ -180,20 +182,21 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     mean = scores.mean(2)  # (T, V, n, c)
     value = _over(mean, lambda p: measures(once, p, labels)[0])  # (T, V, m)
     seeds = _over(scores, lambda p: measures(once, p, labels)[0])  # (T, V, seeds, m)
-    blocks = [_over(mean, lambda p: measures(w, p, labels)) for w in resampled(labels, part.arrays["patients"])]  # noqa: B023
-    draws = np.concatenate(blocks, axis=2)  # (T, V, r, m)
+    draws, retrained = _draws(scores, labels, part.arrays["patients"])  # (T, V, r, m), (T, V, r)
     first, own = versions.index(ORIGINAL), tested.index(ORIGINAL)
-    n = len(labels)
 
-    def estimate(minuend: tuple[int, int], m: int, subtrahend: tuple[int, int] | None = None) -> Estimate:
-        v, d, s = (x[minuend][..., m] - (x[subtrahend][..., m] if subtrahend else 0) for x in (value, draws, seeds))
-        return Estimate(float(v), *middle(d), n, float(s.std(ddof=1)) if len(s) > 1 else None)
+    def estimate(cell: tuple[int, int], m: int) -> Estimate:
+        return _estimate(value[cell][m], draws[cell][:, m], seeds[cell][:, m], len(labels))
+
+    def loss(cell: tuple[int, int], other: tuple[int, int], auc: np.ndarray) -> Estimate:
+        aucs = seeds[cell][:, 0] - seeds[other][:, 0]
+        return _estimate(value[cell][0] - value[other][0], auc[cell] - auc[other], aucs, len(labels))
 
     return {
         (trained_on, tested_on): Cell(
             estimate((t, v), 0), estimate((t, v), 1), estimate((t, v), 2), estimate((t, v), 3),
             tuple(estimate((t, v), m) for m in range(4, value.shape[-1])),
-            estimate((t, v), 0, (t, own)), estimate((t, v), 0, (first, own)),
+            loss((t, v), (t, own), draws[..., 0]), loss((t, v), (first, own), retrained),
         )
         for t, trained_on in enumerate(versions) for v, tested_on in enumerate(tested)
     }  # fmt: skip
@@ -320,6 +323,20 @@ def _by_corpus(task: Task, examples: Examples, classes: np.ndarray, rows: Mappin
         seen = classes[rows["train"]][origins[rows["train"]] == origin]
         shares[origin] = np.bincount(seen, minlength=count) / len(seen) if len(seen) else np.full(count, 1 / count)
     return np.stack([shares[origin] for origin in origins[rows["test"]]])
+
+
+def _draws(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Measures of resampled images, and AUCs where the seeds are drawn anew as well."""
+    rng = np.random.default_rng(0)
+    draws, retrained = [], []
+    for weights in resampled(labels, patients):
+        draws.append(_over(scores.mean(2), lambda p: measures(weights, p, labels)))  # noqa: B023
+        retrained.append(_over(redrawn(scores, rng), lambda p: measures(weights, p, labels)[:, 0]))  # noqa: B023
+    return np.concatenate(draws, 2), np.concatenate(retrained, 2)
+
+
+def _estimate(value: float, draws: np.ndarray, seeds: np.ndarray, n: int) -> Estimate:
+    return Estimate(float(value), *middle(draws), n, float(seeds.std(ddof=1)) if len(seeds) > 1 else None)
 
 
 def _over(scores: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -26,7 +26,7 @@ ORIGINAL = "original"
 SPLITS = ("train", "val", "test")
 
 _RESAMPLES = 2000
-_BLOCK = 200
+_BLOCK = 40
 _LEVEL = 0.95
 _CLIP = 1.0
 _SETTLED = 2 / 3
@@ -193,6 +193,12 @@ def resampled(strata: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Ite
         for group in groups:
             drawn[:, group] = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), _BLOCK)
         yield drawn[:, cluster]
+
+
+def redrawn(figures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(T, V, ...) of (T, V, seeds, ...): the mean over seeds drawn with replacement, for each version trained on by itself."""
+    picks = rng.integers(figures.shape[2], size=(len(figures), figures.shape[2]))
+    return np.stack([figure[:, pick].mean(1) for figure, pick in zip(figures, picks, strict=True)])
 
 
 def middle(draws: np.ndarray) -> tuple[float, float]:

@@ -7,6 +7,7 @@ images is known, else in pixels of the image.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import cast
@@ -27,6 +28,7 @@ from primis.evaluation.learning import (
     infer,
     make_anew,
     middle,
+    redrawn,
     resampled,
     squared,
     standardised,
@@ -40,7 +42,7 @@ _SHOWN = 4
 
 SMALL = Learner("small", 128, Recipe(epochs=16, steps=850, batch=8, rate=4e-3), (0, 1))
 FULL = Learner("unet", 256, Recipe(epochs=60, steps=10_000, batch=16, rate=2e-3), (0, 1))
-QUICK = Learner("small", 48, Recipe(epochs=6, steps=60, batch=8, rate=1e-2), (0,))
+QUICK = Learner("small", 48, Recipe(epochs=20, steps=60, batch=8, rate=1e-2), (0,))
 
 _NETWORKS: dict[str, tuple[int, ...]] = {"small": (8, 16, 32, 64, 128), "unet": (32, 64, 128, 256, 512)}
 """Channels of each level."""
@@ -127,7 +129,8 @@ class Examples:
 class Cell:
     """What networks trained on one version do on another. measures: by name, means over test images (of the mean over
     seeds), sd over images. difference: in Dice, from the same networks on original images; from_originals: from networks
-    trained and tested on originals. Intervals are by resampling patients, in pairs for differences."""
+    trained and tested on originals. Intervals are by resampling patients, in pairs for differences; for from_originals, where
+    the networks differ too, seeds are drawn anew as well."""
 
     measures: dict[str, Estimate]
     difference: Estimate
@@ -187,18 +190,22 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     """How each network does on each version, by (version trained on, version tested on)."""
     versions, tested, patients = part.body["versions"], part.body["tested"], part.arrays["patients"]
     values = part.arrays["measures"].mean(2)  # (T, V, n, m)
-    first, own = versions.index(ORIGINAL), tested.index(ORIGINAL)
-    weights = np.concatenate(list(resampled(np.zeros(len(patients)), patients)))
-    weights /= weights.sum(1, keepdims=True)
+    dice = part.arrays["measures"][..., MEASURES.index("dice")]  # (T, V, seeds, n)
+    rng = np.random.default_rng(0)
+    blocks = [w / w.sum(1, keepdims=True) for w in resampled(np.zeros(len(patients)), patients)]
+    weights = np.concatenate(blocks)  # (r, n)
+    retrained = np.concatenate([redrawn(dice, rng) @ w.T for w in blocks], 2)  # (T, V, r)
+    mean, first, own = dice.mean(2), versions.index(ORIGINAL), tested.index(ORIGINAL)
 
-    def estimate(x: np.ndarray) -> Estimate:
-        return Estimate(float(x.mean()), *middle(weights @ x), len(x), float(x.std(ddof=1)) if len(x) > 1 else None)
+    def estimate(x: np.ndarray, draws: np.ndarray | None = None) -> Estimate:
+        bounds = middle(weights @ x if draws is None else draws)
+        return Estimate(float(x.mean()), *bounds, len(x), float(x.std(ddof=1)) if len(x) > 1 else None)
 
-    dice = values[..., MEASURES.index("dice")]
     return {
         (trained_on, tested_on): Cell(
             {name: estimate(values[t, v, :, m]) for m, name in enumerate(MEASURES)},
-            estimate(dice[t, v] - dice[t, own]), estimate(dice[t, v] - dice[first, own]),
+            estimate(mean[t, v] - mean[t, own]),
+            estimate(mean[t, v] - mean[first, own], retrained[t, v] - retrained[first, own]),
         )
         for t, trained_on in enumerate(versions) for v, tested_on in enumerate(tested)
     }  # fmt: skip
@@ -225,7 +232,9 @@ def _distances(truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float
         far = float(np.hypot(*(np.array(truth.shape) * spacing))) if truth.any() or guess.any() else 0.0
         return far, 0.0, far, far
     masks = torch.from_numpy(guess), torch.from_numpy(truth)
-    _, sides, _ = get_edge_surface_distance(*masks, spacing=list(spacing), symmetric=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.6 warns of what it does itself
+        _, sides, _ = get_edge_surface_distance(*masks, spacing=list(spacing), symmetric=True)
     pooled = torch.cat(sides).double()
     far_95 = max(float(torch.quantile(side.double(), 0.95)) for side in sides)
     return float(pooled.mean()), float(pooled.std(correction=0)), float(pooled.max()), far_95

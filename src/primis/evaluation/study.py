@@ -31,7 +31,8 @@ PARTS = ("fidelity", "classification", "segmentation", "texture", "attacks")
 SPLITS = ("train", "val", "test")
 RIVALS = ("JPEG 2000", LOSSLESS)
 
-_QUICK_IMAGES, _QUICK_ATTACK = 60, (12, 10)
+_LEAST = 4
+_QUICK_IMAGES, _QUICK_ATTACK = 40, (12, 10)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Plan:
         """All of it on a few images, in minutes: every part runs, nothing is learned well."""
         owned, judged = _QUICK_ATTACK
         most = min(self.most or _QUICK_IMAGES, _QUICK_IMAGES)
-        return replace(self, most=most, slow=4, classifier=classification.QUICK, segmenter=segmentation.QUICK, budget=QUICK,
+        return replace(self, most=most, slow=2, classifier=classification.QUICK, segmenter=segmentation.QUICK, budget=QUICK,
                        owned=owned, judged=judged)  # fmt: skip
 
 
@@ -158,14 +159,14 @@ def labelled(corpora: Sequence[Corpus], groups: Sequence[Sequence[str]]) -> list
 
 
 def _thinned(corpus: Corpus, most: int | None) -> Corpus:
-    """At most so many images, the same share of each split and, within it, of each label."""
+    """About so many images: the same share of each split and, within it, of each label, but a few of each at least."""
     if most is None or len(corpus.samples) <= most:
         return corpus
     share = most / len(corpus.samples)
     groups: dict[tuple[str | None, str | None], list[Sample]] = {}
     for sample in corpus.samples:
         groups.setdefault((sample.split, sample.label), []).append(sample)
-    kept = {s.name for group in groups.values() for s in spread(group, max(1, round(share * len(group))))}
+    kept = {s.name for group in groups.values() for s in spread(group, max(_LEAST, round(share * len(group))))}
     return replace(corpus, samples=tuple(s for s in corpus.samples if s.name in kept))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -27,10 +26,11 @@ _TITLES = {
 }
 _HOW = (
     "Each network was trained on one version of the training images and tested on every version of the test images. Figures are "
-    "of the mean probability over seeds; intervals are at 95 %, by resampling patients within each class. Of two classes the "
-    "first named in a task is the positive one; of three, AUC, sensitivity and specificity are means over each against the "
-    "rest. An image is put in the class of the largest probability; the loss weighs all classes alike, so for two this is a "
-    "threshold of 0.5, which is not fitted to any version."
+    "of the mean probability over seeds; intervals are at 95 %, by resampling the patients tested within each class (where all "
+    "are told apart this finds no doubt, though so few images leave some), and the seeds as well where networks are compared "
+    "that were trained apart. Of two classes the first named in a task is the positive one; of three, AUC, sensitivity and "
+    "specificity are means over each against the rest. An image is put in the class of the largest probability; the loss weighs "
+    "all classes alike, so for two this is a threshold of 0.5, which is not fitted to any version."
 )
 _WIDTH = 7.2  # inches that a page has room for
 _FONT = 6.5
@@ -42,30 +42,54 @@ def section(parts: Mapping[int, Part], facts: dict[str, str], paper: Paper | Non
     """All tables and figures of classification.cross_grid, of each task by its number."""
     parts = dict(sorted(parts.items()))
     grids = {number: metrics(part) for number, part in parts.items()}
-    told = facts | {f"task {number}": _told(part) for number, part in parts.items()}
-    cautions = [Text(caution, caution=True) for part in parts.values() if (caution := confounds(part))]
-    blocks: list[Block] = [Text(_HOW), *cautions, Text(_verdict(grids))]
-    blocks += [_table(title, measure, grids, told, (paper or {}).get(measure, {})) for measure, title in _TITLES.items()]
-    blocks += [_differences(grids, told, "difference"), _differences(grids, told, "from_originals")]
-    blocks.append(_figure_7(parts, grids, told))
+    cautions = {number: caution for number, part in parts.items() if (caution := confounds(part))}
+    heads = {number: f"Task {number}, confounded" if number in cautions else f"Task {number}" for number in parts}
+    told = facts | _facts(parts, cautions)
+    blocks: list[Block] = [Text(_HOW), *(Text(caution, caution=True) for caution in cautions.values()), Text(_verdict(grids))]
+    blocks.append(_tasks(parts, cautions, facts))
+    blocks += [_table(title, measure, heads, grids, told, (paper or {}).get(measure, {})) for measure, title in _TITLES.items()]
+    blocks += [_differences(heads, grids, told, "difference"), _differences(heads, grids, told, "from_originals")]
+    blocks.append(_figure_7(heads, parts, grids, told))
     for number, part in parts.items():
-        blocks.append(_pairs(number, part, grids[number], facts | {f"task {number}": _told(part)}))
-        blocks += [Text(caution, caution=True)] if (caution := confounds(part)) else []
+        blocks.append(_pairs(number, part, grids[number], facts | _facts({number: part}, cautions)))
+        blocks += [Text(cautions[number], caution=True)] if number in cautions else []
     return Section("classification", "Classification of restored images", tuple(blocks))
 
 
-def _told(part: Part) -> str:
-    """What a task is, and of how many."""
-    body = part.body
-    counts = "; ".join(
-        f"{split} {sum(counts.values())} ({', '.join(f'{name} {n}' for name, n in counts.items())})"
-        for split, counts in body["counts"].items()
+def _facts(parts: Mapping[int, Part], cautions: Mapping[int, str]) -> dict[str, str]:
+    """What belongs under every table and figure, in short; the rest is in the table of tasks."""
+    of = {number: f"{number}: {sum(part.body['counts']['test'].values())}" for number, part in parts.items()}
+    facts = {
+        "tasks": "; ".join(f"{number}: {part.body['title']}" for number, part in parts.items()),
+        "n tested": "; ".join(of.values()),
+        "network": "; ".join(dict.fromkeys(_network(part) for part in parts.values())),
+    }
+    if confounded := [str(number) for number in parts if number in cautions]:
+        facts["confounded"] = f"{', '.join(confounded)}: the corpus alone tells the classes apart; see the caution"
+    return facts
+
+
+def _network(part: Part) -> str:
+    learner = part.body["learner"]
+    return f"{learner['network']} at {learner['side']} x {learner['side']}, seeds {', '.join(map(str, learner['seeds']))}"
+
+
+def _tasks(parts: Mapping[int, Part], cautions: Mapping[int, str], facts: dict[str, str]) -> Table:
+    columns = (
+        "Task",
+        "Classes",
+        "Training images",
+        "Validation images",
+        "Test images",
+        "Patients tested",
+        "Corpus tells the class",
     )
-    learner = body["learner"]
-    return (
-        f"{body['title']}; {counts}; {body['patients']['test']} patients tested; {learner['network']} at {learner['side']} x "
-        f"{learner['side']}, {len(learner['seeds'])} seed(s)"
-    )
+    rows = []
+    for number, part in parts.items():
+        counts = (", ".join(f"{name} {n}" for name, n in of.items()) for of in part.body["counts"].values())
+        patients = str(part.body["patients"]["test"])
+        rows.append((str(number), part.body["title"], *counts, patients, "yes" if number in cautions else "no"))
+    return Table("Classification tasks", columns, tuple(rows), facts)
 
 
 def _verdict(grids: Mapping[int, Grid]) -> str:
@@ -89,17 +113,20 @@ def _holds(found: Estimate, reference: Estimate) -> bool:
     return found.value >= reference.low
 
 
-def _table(title: str, measure: str, grids: Mapping[int, Grid], facts: dict[str, str], paper: Mapping[Any, float]) -> Table:
+def _table(
+    title: str, measure: str, heads: Mapping[int, str], grids: Mapping[int, Grid], facts: dict[str, str],
+    paper: Mapping[tuple[int, str, str], float],
+) -> Table:  # fmt: skip
     rows = []
     for t, v in next(iter(grids.values())):
         rows.append((t, v, *(_with_interval(getattr(grid[t, v], measure)) for grid in grids.values())))
         printed = [paper.get((number, t, v)) for number in grids]
         if any(figure is not None for figure in printed):
             rows.append(("", "the paper", *("–" if figure is None else _plain(figure) for figure in printed)))
-    return Table(title, _columns(grids), tuple(rows), facts)
+    return Table(title, _columns(heads), tuple(rows), facts)
 
 
-def _differences(grids: Mapping[int, Grid], facts: dict[str, str], which: str) -> Table:
+def _differences(heads: Mapping[int, str], grids: Mapping[int, Grid], facts: dict[str, str], which: str) -> Table:
     """Bold where the loss is clear of chance."""
     own = which == "difference"
     pairs = [(t, v) for t, v in next(iter(grids.values())) if (v != ORIGINAL if own else (t, v) != (ORIGINAL, ORIGINAL))]
@@ -107,15 +134,15 @@ def _differences(grids: Mapping[int, Grid], facts: dict[str, str], which: str) -
     rows = tuple((*pair, *(_with_interval(e, 3) for e in line)) for pair, line in zip(pairs, found, strict=True))
     bold = frozenset((i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0)
     reference = "the same networks on original images" if own else "networks trained and tested on originals"
-    return Table(f"Difference in AUC from {reference}, in pairs (bold: below 0)", _columns(grids), rows, facts, bold)
+    return Table(f"Difference in AUC from {reference}, in pairs (bold: below 0)", _columns(heads), rows, facts, bold)
 
 
-def _columns(grids: Mapping[int, Grid]) -> tuple[str, ...]:
-    return "Trained on", "Tested on", *(f"Task {number}" for number in grids)
+def _columns(heads: Mapping[int, str]) -> tuple[str, ...]:
+    return "Trained on", "Tested on", *heads.values()
 
 
-def _figure_7(parts: Mapping[int, Part], grids: Mapping[int, Grid], facts: dict[str, str]) -> Figure:
-    panels = [(f"Task {n}: {part.body['title']}", part, ORIGINAL) for n, part in parts.items()]
+def _figure_7(heads: Mapping[int, str], parts: Mapping[int, Part], grids: Mapping[int, Grid], facts: dict[str, str]) -> Figure:
+    panels = [(f"{heads[n]}:\n{part.body['title']}", part, ORIGINAL) for n, part in parts.items()]
     alt = "; ".join(f"task {n}: {_aucs(grid, ORIGINAL)}" for n, grid in grids.items())
     title = "Receiver operating characteristic of networks trained on original images (the paper's Fig. 7)"
     return Figure(title, _roc_png(panels, [grids[n] for n in parts]), f"ROC curves. AUC by version tested on, {alt}.", facts)
@@ -141,14 +168,15 @@ def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> 
     across = min(_ACROSS, len(panels))
     down = -(-len(panels) // across)
     side = _WIDTH / _ACROSS
-    canvas = Canvas((side * across, (side + 0.15) * down), dpi=200, layout="constrained")
+    canvas = Canvas((side * across, (side + 0.2) * down + 0.3), dpi=200, layout="constrained")
     axes = canvas.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for panel, (title, part, trained_on), grid in zip(axes, panels, grids, strict=False):
         scores = part.arrays["scores"][part.body["versions"].index(trained_on)].mean(1)  # (V, n, classes)
         for number, (tested_on, p) in enumerate(zip(part.body["tested"], scores, strict=True)):
             label = f"{tested_on}: {_plain(grid[trained_on, tested_on].auc.value)}"
-            style = "--" if tested_on == ORIGINAL else "-"
-            panel.plot(_FALSE_ALARMS, curve(p, part.arrays["labels"]), style, color=f"C{number}", lw=0.9, label=label)
+            style, order = ("--", 3) if tested_on == ORIGINAL else ("-", 2)  # dashes on top, so that both are seen
+            drawn = curve(p, part.arrays["labels"])
+            panel.plot(_FALSE_ALARMS, drawn, style, color=f"C{number}", lw=0.9, label=label, zorder=order)
         panel.plot([0, 1], [0, 1], ":", color="0.6", lw=0.7)
         panel.set_title(title, fontsize=_FONT)
         panel.set_aspect("equal")

@@ -47,7 +47,8 @@ _HOW = (
     "discovery: wrong part of what was marked, which is what the paper's false positives must be, going by its Dice. Surface "
     "distances are from each contour pixel of either mask to the nearest of the other's. The network's probabilities are "
     "interpolated to the image's own size and cut at 0.5 there; distances are in {unit}. {empty}Mean and SD are over test "
-    "images, each the mean over seeds; intervals are at 95 %, by resampling patients."
+    "images, each the mean over seeds; intervals are at 95 %, by resampling patients, and the seeds as well where "
+    "networks are compared that were trained apart."
 )
 _EMPTY = "{n} predicted masks were empty: Dice 0, distances the diagonal of the image. "
 _UNITS = {"mm": "mm", "px": "pixels of the image, whose spacing is not known"}
@@ -135,28 +136,35 @@ def _differences(grid: Grid, facts: dict[str, str]) -> Table:
 
 def _overlays(part: Part, facts: dict[str, str]) -> Figure:
     shown = part.body["shown"]
-    colours = ", ".join(f"{_COLOURS[i % len(_COLOURS)]}: {version}" for i, version in enumerate(part.body["tested"]))
+    colours = ", ".join(f"{_COLOURS[i % len(_COLOURS)]}: {version}" for i, version in enumerate(part.body["versions"]))
     title = f"Contours by version, over the original image; {_TRUTH}: true, {colours} (the paper's Fig. 9)"
     alt = f"Original images {', '.join(shown)} with the true contour and those predicted; a column for each version trained on."
     return Figure(title, _overlay_png(part), alt, facts)
 
 
 def _overlay_png(part: Part) -> bytes:
-    """A row for each image, a column for each version trained on, a contour for each version tested on."""
+    """A row for each image, a column for each version trained on, a contour for each of the same versions tested on."""
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.lines import Line2D
 
-    versions, shown = part.body["versions"], part.body["shown"]
+    versions, count = part.body["versions"], len(part.body["shown"])
     side = _WIDTH / max(3, len(versions))
-    canvas = Canvas((side * len(versions), side * len(shown) + 0.3), dpi=200, layout="constrained")
-    for i, row in enumerate(canvas.subplots(len(shown), len(versions), squeeze=False)):
+    heights = [np.divide(*part.arrays[f"picture {i}"].shape) for i in range(count)]
+    canvas = Canvas((side * len(versions), side * sum(heights) + 0.6), dpi=200, layout="constrained")
+    panels = canvas.subplots(count, len(versions), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for i, row in enumerate(panels):
         for t, panel in enumerate(row):
             panel.imshow(part.arrays[f"picture {i}"], cmap="gray")
-            for v in range(len(part.body["tested"])):
-                _contour(panel, part.arrays[f"masks {i}"][t, v], _COLOURS[v % len(_COLOURS)])
+            for v, version in enumerate(versions):
+                mask = part.arrays[f"masks {i}"][t, part.body["tested"].index(version)]
+                _contour(panel, mask, _COLOURS[v % len(_COLOURS)])
             _contour(panel, part.arrays[f"truth {i}"], _TRUTH)
             panel.set_axis_off()
             if i == 0:
                 panel.set_title(f"trained on {versions[t]}", fontsize=_FONT)
+    named = [("true", _TRUTH), *((f"tested on {v}", _COLOURS[i % len(_COLOURS)]) for i, v in enumerate(versions))]
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in named]
+    canvas.legend(handles=lines, loc="outside lower center", ncols=3, fontsize=_FONT, facecolor="0.4", labelcolor="white")
     out = io.BytesIO()
     canvas.savefig(out, format="png")
     return out.getvalue()
