@@ -20,6 +20,7 @@ from primis.evaluation.attacks.protocol import (
     BesideAttack,
     Holds,
     ImageAttack,
+    Preview,
     SupportAttack,
     View,
     World,
@@ -74,11 +75,15 @@ def seeded(world: World, name: str) -> np.random.Generator:
 
 
 class Grid(nn.Module):
-    """(b, C, h, w) -> (b, out, h, w): each channel at unit scale, 1 x 1, residual blocks, 1 x 1 that starts at zero."""
+    """(b, C, h, w) -> (b, out, h, w): each channel at unit scale, 1 x 1, residual blocks, 1 x 1 that starts at zero.
 
-    def __init__(self, channels: int, width: int, out: int) -> None:
+    scaled: False where channels are nearly always zero, so that few images do not tell their scale.
+    """
+
+    def __init__(self, channels: int, width: int, out: int, *, scaled: bool = True) -> None:
         super().__init__()
-        self.enter = nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, width, 1))
+        norm = nn.BatchNorm2d(channels, affine=False) if scaled else nn.Identity()
+        self.enter = nn.Sequential(norm, nn.Conv2d(channels, width, 1))
         self.blocks = nn.Sequential(*[Residual(width) for _ in range(_BLOCKS)])
         self.leave = nn.Conv2d(width, out, 1)
         nn.init.zeros_(self.leave.weight)
@@ -265,15 +270,16 @@ class Finer(Regressor, BesideAttack):
         self._opened = len(world.test[0].levels)
         super().fit(replace(world, train=world.train[:_FEW]))
 
-    def guess_beside(self, world: World, view: View, preview: np.ndarray) -> np.ndarray:
-        x = np.concatenate([world.planes(view), code_planes(preview)])
+    def guess_beside(self, world: World, view: View, preview: Preview) -> np.ndarray:
+        x = np.concatenate([world.planes(view), code_planes(preview.levels)])
+        known = (x, self._decoded(world, preview), np.float32(preview.threshold))
         with torch.inference_mode():
-            shown = torch.from_numpy(self._decoded(world, preview))[None].to(device())
-            found: np.ndarray = self._image(torch.from_numpy(x)[None].to(device()), shown)[0].cpu().numpy()
+            batch = (torch.from_numpy(np.asarray(part)[None]).to(device()) for part in known)
+            found: np.ndarray = self._image(*batch)[0].cpu().numpy()
         return found
 
     def _network(self, world: World, out: int) -> nn.Module:
-        seen = Grid(self._opened + (world.channels if world.open_code else 0), world.budget.width, out)
+        seen = Grid(self._opened + (world.channels if world.open_code else 0), world.budget.width, out, scaled=False)
         if not world.open_code:
             seen.add_module("everywhere", Everywhere((world.channels, *world.grid), world.budget.width, out))
         return seen
@@ -282,27 +288,29 @@ class Finer(Regressor, BesideAttack):
         cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
         previews = [preview_of(world, case) for case in cases]
         pairs = zip(cases, previews, strict=True)
-        x = np.stack([np.concatenate([world.planes(world.again(case)), code_planes(preview)]) for case, preview in pairs])
+        x = np.stack([np.concatenate([world.planes(world.again(case)), code_planes(preview.levels)]) for case, preview in pairs])
         for case, preview in zip(cases, previews, strict=True):
             if id(case) not in self._shown:
                 self._shown[id(case)] = self._decoded(world, preview)
-        arrays = (x, np.stack([self._shown[id(case)] for case in cases]), np.stack([case.normal for case in cases]))
-        return tuple(torch.from_numpy(array) for array in arrays)
+        shown = np.stack([self._shown[id(case)] for case in cases])
+        steps = np.array([case.threshold for case in cases], np.float32)
+        return tuple(torch.from_numpy(array) for array in (x, shown, steps, np.stack([case.normal for case in cases])))
 
-    def _image(self, x: Tensor, shown: Tensor | None = None) -> Tensor:
-        """What tier preview shows, and what the network adds."""
-        assert shown is not None
+    def _image(self, x: Tensor, shown: Tensor | None = None, step: Tensor | None = None) -> Tensor:
+        """What tier preview shows, and what the network adds, in steps of t."""
+        assert shown is not None and step is not None
         code, preview = x[:, : -self._opened], x[:, -self._opened :]
-        if (everywhere := getattr(self._net, "everywhere", None)) is None:
-            return shown + self._pixels(code, self._net(x))
-        return shown + self._pixels(code, self._net(preview) + everywhere(code))
+        everywhere = getattr(self._net, "everywhere", None)
+        q = self._net(x) if everywhere is None else self._net(preview) + everywhere(code)
+        return shown + step[:, None, None] * self._pixels(code, q)
 
     @staticmethod
-    def _decoded(world: World, preview: np.ndarray) -> np.ndarray:
+    def _decoded(world: World, preview: Preview) -> np.ndarray:
         """What tier preview shows, (H, W) in units of the image's range."""
         opened = 1 / world.codec.preset.code_maps
-        q = ((preview + world.codec.offset * np.sign(preview)) * world.step).astype(np.float32)
-        return world.codec.synthesise(q[None], world.step, world.mean_image.shape, opened)[..., 0]  # type: ignore[arg-type]
+        levels, t = preview
+        q = ((levels + world.codec.offset * np.sign(levels)) * t).astype(np.float32)
+        return world.codec.synthesise(q[None], t, world.mean_image.shape, opened)[..., 0]  # type: ignore[arg-type]
 
 
 class Dense(ImageAttack):

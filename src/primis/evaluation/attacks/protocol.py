@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,6 +87,13 @@ class Case:
         """The image in units of its range, zero in the middle: (H, W) float32."""
         centre, width = (self.low + self.high) / 2, max(self.high - self.low, 1)
         return ((self.pixels.astype(np.float32) - centre) / width).astype(np.float32)
+
+
+class Preview(NamedTuple):
+    """levels: of the true code as far as tier preview opens it, zero elsewhere, (LM, h, w); threshold: t."""
+
+    levels: np.ndarray
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -318,8 +326,8 @@ class BesideAttack(Attack):
     """Proposes an image, with the key of its tier preview at hand."""
 
     @abstractmethod
-    def guess_beside(self, world: World, view: View, preview: np.ndarray) -> np.ndarray:
-        """(H, W) float, from the code of one image and the levels (LM, h, w) that tier preview opens, of the same or another."""
+    def guess_beside(self, world: World, view: View, preview: Preview) -> np.ndarray:
+        """(H, W) float, from the code of one image and what tier preview opens, of the same or another."""
 
 
 class LinkAttack(Attack):
@@ -342,11 +350,11 @@ class LabelAttack(Attack):
         """The higher, the likelier."""
 
 
-def preview_of(world: World, case: Case) -> np.ndarray:
-    """The levels of the true code that tier preview opens, zero elsewhere: (LM, h, w)."""
+def preview_of(world: World, case: Case) -> Preview:
+    """What the holder of tier preview has of an image."""
     levels = case.levels.copy()
     levels[world.codec.preset.atoms_per_map :] = 0
-    return levels
+    return Preview(levels, case.threshold)
 
 
 def top(score: np.ndarray, public: np.ndarray, world: World) -> np.ndarray:
