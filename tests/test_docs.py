@@ -25,7 +25,7 @@ def commands(page: str) -> list[str]:
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     (tmp_path / "xrays").mkdir()
-    for seed in range(2):
+    for seed in range(6):
         (tmp_path / "xrays" / f"{seed}.dcm").write_bytes(phantom_dicom(160, seed=seed))
     return tmp_path
 

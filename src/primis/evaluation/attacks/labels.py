@@ -71,12 +71,17 @@ def positive_class(train: Sequence[Case], test: Sequence[Case]) -> str | None:
     """What a reader is trained to tell: the rarer of two labels, the most frequent of more; None unless both sides of it are
     seen often enough in both parts."""
     labels = [case.label for case in train if case.label]
-    found = sorted(set(labels), key=labels.count)
+    found = sorted(set(labels), key=lambda label: (labels.count(label), label))
     if len(found) < 2:
         return None
     positive = found[0] if len(found) == 2 else found[-1]
-    parts = [[case.label == positive for case in part if case.label] for part in (train, test)]
-    return positive if all(_LEAST <= sum(part) <= len(part) - _LEAST for part in parts) else None
+    return positive if tells(train, positive) and tells(test, positive) else None
+
+
+def tells(cases: Sequence[Case], positive: str) -> bool:
+    """Whether there are some of this label, and some of others."""
+    known = [case.label == positive for case in cases if case.label]
+    return _LEAST <= sum(known) <= len(known) - _LEAST
 
 
 def _sums(planes: np.ndarray) -> np.ndarray:

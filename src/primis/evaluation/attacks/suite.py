@@ -25,7 +25,7 @@ from primis.evaluation.attacks.judge import (
     judge_links,
     told_apart,
 )
-from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class
+from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class, tells
 from primis.evaluation.attacks.linkage import ALTERATIONS, Matched, SharedAgain, altered, attack_for, patient_likeness
 from primis.evaluation.attacks.networks import Dense, Finer, Iterated, Marker, Regressor
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
@@ -70,7 +70,7 @@ def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] =
         yield "same patient, two codes", lambda: Result(patients)
     if (positive := positive_class(world.train, world.test)) is not None:
         yield Reader(positive).name, lambda: Result(_read(Reader(positive), world))
-        if positive_class(_halves(world.train)[1], world.test) == positive:
+        if tells(_halves(world.train)[1], positive):
             yield f"{positive}, read from the picture", lambda: Result(_read_picture(positive, world))
     yield from jobs_without_pictures(world, headers)
 
