@@ -216,3 +216,26 @@ def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None
             str(tmp_path / "k"),
         ]
         assert CliRunner().invoke(main.app, words).exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("evaluate", "everything", ".", "-o", "out"), 'part "everything" is unknown, expected fidelity'),
+        (("evaluate", "all", "nowhere", "-o", "out"), 'data "nowhere" does not exist'),
+        (("evaluate", "all", ".", "-o", "out", "--mechanism", "rot13"), '--mechanism is "rot13", expected keyed'),
+        (("evaluate", "fidelity", ".", "-o", "out", "--sparsity", "99"), '--sparsity is "99", expected 0.5 to 32'),
+        (("evaluate", "fidelity", ".", "-o", "out", "--most", "3"), '--most is "3", expected 20'),
+        (("evaluate", "fidelity", ".", "-o", "out", "--layout", "mine"), 'layout "mine" is unknown, expected table'),
+        (("evaluate", "fidelity", "chest.dcm", "-o", "out"), 'data "chest.dcm" is a file, expected a folder'),
+        (("evaluate", "fidelity", ".", "-o", "."), '"." exists, expected a new folder'),
+    ],
+)
+def test_evaluate_says_what_is_wrong(run, tmp_path, words, said) -> None:
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    done = run(*words, status=1 if "exists" in said else 2)
+    first, *rest = done.stderr.splitlines()
+    assert said in first
+    assert all(line.startswith("hint:") for line in rest)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial" / "report").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from primis.evaluation.attacks.judge import MARGINS, Finding
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.report.drawing import png
 from primis.evaluation.report.findings import Row, shown
 from primis.evaluation.report.numbers import interval, plain, with_sd
 from primis.evaluation.statistics import Estimate
@@ -67,9 +67,7 @@ def sheet(rows: Sequence[Row]) -> bytes:
         for axes, (caption, picture) in zip(line, cells, strict=False):
             axes.imshow(np.asarray(picture, np.float32), cmap="gray", vmin=row.low, vmax=max(row.high, row.low + 1e-9))
             axes.set_title(textwrap.fill(caption, 120 // across), fontsize=5.5, pad=3)
-    out = io.BytesIO()
-    canvas.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return png(canvas)
 
 
 def _parts(count: int) -> list[np.ndarray]:

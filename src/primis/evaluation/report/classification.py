@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,8 @@ from primis.evaluation.classification import Cell, confounds, metrics
 from primis.evaluation.learning import ORIGINAL
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.report.drawing import png
+from primis.evaluation.report.numbers import plain
 from primis.evaluation.statistics import Estimate
 
 Paper = Mapping[str, Mapping[tuple[int, str, str], float]]
@@ -122,7 +123,7 @@ def _table(
         rows.append((t, v, *(_with_interval(getattr(grid[t, v], measure)) for grid in grids.values())))
         printed = [paper.get((number, t, v)) for number in grids]
         if any(figure is not None for figure in printed):
-            rows.append(("", "the paper", *("–" if figure is None else _plain(figure) for figure in printed)))
+            rows.append(("", "the paper", *("–" if figure is None else plain(figure) for figure in printed)))
     return Table(title, _columns(heads), tuple(rows), facts)
 
 
@@ -158,7 +159,7 @@ def _pairs(number: int, part: Part, grid: Grid, facts: dict[str, str]) -> Figure
 
 
 def _aucs(grid: Grid, trained_on: str) -> str:
-    return ", ".join(f"{v} {_plain(cell.auc.value)}" for (t, v), cell in grid.items() if t == trained_on)
+    return ", ".join(f"{v} {plain(cell.auc.value)}" for (t, v), cell in grid.items() if t == trained_on)
 
 
 def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> bytes:
@@ -173,7 +174,7 @@ def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> 
     for panel, (title, part, trained_on), grid in zip(axes, panels, grids, strict=False):
         scores = part.arrays["scores"][part.body["versions"].index(trained_on)].mean(1)  # (V, n, classes)
         for number, (tested_on, p) in enumerate(zip(part.body["tested"], scores, strict=True)):
-            label = f"{tested_on}: {_plain(grid[trained_on, tested_on].auc.value)}"
+            label = f"{tested_on}: {plain(grid[trained_on, tested_on].auc.value)}"
             style, order = ("--", 3) if tested_on == ORIGINAL else ("-", 2)  # dashes on top, so that both are seen
             drawn = curve(p, part.arrays["labels"])
             panel.plot(_FALSE_ALARMS, drawn, style, color=f"C{number}", lw=0.9, label=label, zorder=order)
@@ -186,9 +187,7 @@ def _roc_png(panels: Sequence[tuple[str, Part, str]], grids: Sequence[Grid]) -> 
         panel.set_axis_off()
     canvas.supxlabel("1 - specificity", fontsize=_FONT)
     canvas.supylabel("sensitivity", fontsize=_FONT)
-    out = io.BytesIO()
-    canvas.savefig(out, format="png")
-    return out.getvalue()
+    return png(canvas)
 
 
 def curve(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -204,10 +203,4 @@ def curve(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _with_interval(found: Estimate, digits: int = 2) -> str:
-    return f"{_plain(found.value, digits)} ({_plain(found.low, digits)} to {_plain(found.high, digits)})"
-
-
-def _plain(value: float, digits: int = 2) -> str:
-    """With a minus sign, and no minus nought."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    return f"{plain(found.value, digits)} ({plain(found.low, digits)} to {plain(found.high, digits)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.report.drawing import png, typeset
 from primis.evaluation.restoration import LEVELS, MEASURES
 from primis.evaluation.statistics import Estimate, mean_of
 
@@ -156,7 +156,7 @@ def _examples(part: Part, group: str, members: list[int], limit: float, facts: d
     for n, original in enumerate(originals):
         _picture(axes[2 * n, 0], original, "original" if n == 0 else "")
         for column, number in enumerate(members, 1):
-            name = _typeset(part.body["versions"][number]) if n == 0 else ""
+            name = typeset(part.body["versions"][number]) if n == 0 else ""
             _picture(axes[2 * n, column], part.arrays[f"example_{n}"][number], name)
             colours = axes[2 * n + 1, column].imshow(
                 part.arrays[f"difference_{n}"][number], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
@@ -174,7 +174,7 @@ def _examples(part: Part, group: str, members: list[int], limit: float, facts: d
         f"{count} images, spread evenly over the split, not chosen by eye: originals, versions of {group}, and the "
         f"differences, blue where darker and red where brighter; colours end at ±{limit:g} grey levels in all figures."
     )
-    return Figure(title, _png(canvas), alt, facts)
+    return Figure(title, png(canvas), alt, facts)
 
 
 def _picture(ax: Any, levels: np.ndarray, name: str) -> None:
@@ -196,7 +196,7 @@ def _histograms(part: Part, facts: dict[str, str]) -> Figure:
     mesh: Any = None
     for ax, name, count, r in zip(axes.ravel(), names, counts, squares, strict=False):
         mesh = ax.imshow(np.ma.masked_equal(count.T, 0), origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
-        ax.set_title(_typeset(name), fontsize=_FONT)
+        ax.set_title(typeset(name), fontsize=_FONT)
         ax.text(0.04, 0.96, f"$R^2$ = {_r_squared(r)}", transform=ax.transAxes, va="top", fontsize=_FONT)
     for ax in axes.ravel():
         ax.set_visible(ax.has_data())
@@ -209,7 +209,7 @@ def _histograms(part: Part, facts: dict[str, str]) -> Figure:
     bar.ax.tick_params(labelsize=_FONT)
     said = "; ".join(f"{name}: {_r_squared(r)}" for name, r in zip(names, squares, strict=True))
     title = "Joint histograms of original and restored pixels, with the squared correlation R² (the paper's Fig. 6)"
-    return Figure(title, _png(canvas), f"How often a level of the original became which; logarithmic colours. R²: {said}.", facts)
+    return Figure(title, png(canvas), f"How often a level of the original became which; logarithmic colours. R²: {said}.", facts)
 
 
 def _r_squared(value: float | None) -> str:
@@ -235,21 +235,11 @@ def _boxes(part: Part, facts: dict[str, str]) -> Figure:
             box.set(facecolor=colour, alpha=0.6)
         name, unit, _ = MEASURES[measure]
         ax.set_xlabel(name + (f", {unit}" if unit and unit not in name and measure != "bits" else ""), fontsize=_FONT)
-        ax.set_yticks(range(1, len(names) + 1), [_typeset(name) for name in names])
+        ax.set_yticks(range(1, len(names) + 1), [typeset(name) for name in names])
         ax.tick_params(labelsize=_FONT - 0.5)
         ax.grid(axis="x", alpha=0.3)
     axes[0, 0].invert_yaxis()
     title = "Measures of fidelity over images (the paper's Supplemental Fig. 1)"
     alt = ("Box plots: quartiles and median; whiskers to the last value within 1.5 interquartile ranges; beyond, outliers. "
            "Identical images have no PSNR to draw.")  # fmt: skip
-    return Figure(title, _png(canvas), alt, facts)
-
-
-def _typeset(name: str) -> str:
-    return name.replace("S_x", "$S_x$").replace(" at the bits of ", "\nat the bits of ")
-
-
-def _png(canvas: Any) -> bytes:
-    out = io.BytesIO()
-    canvas.savefig(out, format="png", dpi=200)
-    return out.getvalue()
+    return Figure(title, png(canvas), alt, facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -11,6 +10,8 @@ import numpy as np
 from primis.evaluation.learning import ORIGINAL
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.report.drawing import png
+from primis.evaluation.report.numbers import plain
 from primis.evaluation.segmentation import MEASURES, Cell, metrics
 from primis.evaluation.statistics import Estimate
 
@@ -92,7 +93,7 @@ def _verdict(grid: Grid) -> str:
     return (
         f"On restored images the mean Dice lies within or above the interval of the same networks on original images in {within} "
         f"of {len(cells)} pairs; in {worse} the loss is clear of chance (the interval of the paired difference lies below 0). "
-        f"The largest loss is {_plain(-cell.difference.value, 4)}, trained on {worst[0]} and tested on {worst[1]}."
+        f"The largest loss is {plain(-cell.difference.value, 4)}, trained on {worst[0]} and tested on {worst[1]}."
     )
 
 
@@ -113,8 +114,8 @@ def _table(title: str, part: Part, grid: Grid, facts: dict[str, str], paper: Pap
 def _shown(measure: str, mean: float, found: Estimate | Printed, spread: bool, digits: int | None = None) -> str:
     digits = digits or _DIGITS.get(measure, 2)
     if not spread:
-        return f"{_plain(found.low, digits)} to {_plain(found.high, digits)}"
-    return _plain(mean, digits) + (f" ± {_plain(found.sd, digits)}" if found.sd is not None else "")
+        return f"{plain(found.low, digits)} to {plain(found.high, digits)}"
+    return plain(mean, digits) + (f" ± {plain(found.sd, digits)}" if found.sd is not None else "")
 
 
 def _differences(grid: Grid, facts: dict[str, str]) -> Table:
@@ -165,9 +166,7 @@ def _overlay_png(part: Part) -> bytes:
     named = [("true", _TRUTH), *((f"tested on {v}", _COLOURS[i % len(_COLOURS)]) for i, v in enumerate(versions))]
     lines = [Line2D([], [], color=colour, label=name) for name, colour in named]
     canvas.legend(handles=lines, loc="outside lower center", ncols=3, fontsize=_FONT, facecolor="0.4", labelcolor="white")
-    out = io.BytesIO()
-    canvas.savefig(out, format="png")
-    return out.getvalue()
+    return png(canvas)
 
 
 def _contour(panel: object, mask: np.ndarray, colour: str) -> None:
@@ -176,10 +175,4 @@ def _contour(panel: object, mask: np.ndarray, colour: str) -> None:
 
 
 def _with_interval(found: Estimate) -> str:
-    return f"{_plain(found.value, 4)} ({_plain(found.low, 4)} to {_plain(found.high, 4)})"
-
-
-def _plain(value: float, digits: int = 2) -> str:
-    """With a minus sign, and no minus nought."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    return f"{plain(found.value, 4)} ({plain(found.low, 4)} to {plain(found.high, 4)})"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
+from primis.evaluation.report.drawing import png, typeset
 from primis.evaluation.texture import CLASSES, FAMILIES, count_classes
 
 _SMALL = 10.0
@@ -125,7 +125,7 @@ def _heat_maps(part: Part, facts: dict[str, str]) -> Figure:
         )
         ax.set_facecolor("0.7")  # where it is undefined
         ax.set_title(title, fontsize=_FONT + 2)
-        ax.set_xticks(range(len(part.body["versions"])), [_typeset(v) for v in part.body["versions"]], rotation=90)
+        ax.set_xticks(range(len(part.body["versions"])), [typeset(v) for v in part.body["versions"]], rotation=90)
         ax.set_yticks(range(len(features)), [_label(feature) for feature in features])
         ax.tick_params(labelsize=_FONT, length=1.5)
         for border in borders:
@@ -137,20 +137,10 @@ def _heat_maps(part: Part, facts: dict[str, str]) -> Figure:
     alt = ("Heat maps, a row for each feature and a column for each version: ICC from dark (0 or less) to bright (1), RE from "
            "blue (-50 % or less) to red (50 % or more), ARE from bright (0) to dark (50 % or more). Lines part the families; "
            "grey is undefined.")  # fmt: skip
-    return Figure(title, _png(canvas), alt, facts)
+    return Figure(title, png(canvas), alt, facts)
 
 
 def _label(feature: str) -> str:
     """As people read it: GLCM JointEnergy."""
     family, name = feature.split("_", 1)
     return f"{FAMILIES[family]} {name}"
-
-
-def _typeset(name: str) -> str:
-    return name.replace("S_x", "$S_x$")
-
-
-def _png(canvas: Any) -> bytes:
-    out = io.BytesIO()
-    canvas.savefig(out, format="png", dpi=200)
-    return out.getvalue()
