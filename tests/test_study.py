@@ -23,7 +23,9 @@ from primis.imaging.phantom import draw_phantom
 
 SIDE = 96
 COUNTS = {"train": 10, "val": 4, "test": 6}
-PLAN = replace(Plan(mechanisms=("keyed",), sparsities=(8.0, 16.0)).quick, slow=1)
+PLAN = replace(Plan(mechanisms=("keyed",), sparsities=(8.0, 16.0), presets=("default", "paper")).quick, slow=1)
+
+_OTHERS = ("preset paper, ", "JPEG 2000 at the bits of ")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,7 @@ def test_every_part_is_in_the_report(whole: tuple[Study, Path, list[str]]) -> No
     assert "Left out:" not in page
     assert figures["fidelity"]["phantoms, preset default"]["n"] == 2 * COUNTS["test"]
     assert figures["classification"]["task 9"]["original -> original"]["auc"]["value"] > 0.5
+    assert figures["classification"]["task 9"]["tested"][-4:] == [f"{name}S_x = {s}" for name in _OTHERS for s in (8, 16)]
     assert figures["segmentation"]["counts"] == {part: 2 * n for part, n in COUNTS.items()}
     assert len(figures["texture"]["features"]) == 93
     assert {f["attack"] for f in figures["attacks"]["keyed"]["findings"]} >= {"U-Net on the decoded public image", "lengths"}

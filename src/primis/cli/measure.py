@@ -69,6 +69,9 @@ def evaluate(
     mechanism: Annotated[
         list[str], typer.Option(help="What is attacked: keyed, sca or paper; may be repeated. [default: keyed and sca]")
     ] = [],  # noqa: B006
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Test networks and texture on images of preset paper too; seconds for each.")
+    ] = False,
     most: Annotated[int | None, typer.Option(help="Images of each corpus, at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split and of everything that is drawn.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="The whole report on a few images, in minutes; proves nothing.")] = False,
@@ -92,7 +95,7 @@ def evaluate(
     require_between("seed", seed, 0, 1 << 32)
     if out.exists():
         raise OutputError(f'"{out}" exists, expected a new folder')
-    plan = Plan(seed=seed, most=most)
+    plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
     plan = replace(
         plan, sparsities=tuple(sorted(set(sparsity))) or plan.sparsities, mechanisms=tuple(mechanism) or plan.mechanisms
     )

@@ -169,7 +169,7 @@ def _per_image(part: Part, names: Sequence[str]) -> Csv:
 def _classification(study: Study) -> Chapter:
     """Table 2, Supp. Tables 1-3, Fig. 7, Supp. Figs. 2-9: networks trained on originals and at each S_x, tested on these and
     on other codecs' images at the same bits."""
-    versions = study.versions(("default",), RIVALS[:1])
+    versions = study.versions(study.plan.presets, RIVALS[:1])
     trained, tested = _trained_and_tested(versions)
     made: dict[int, Part] = {}
     known: dict[tuple[str, ...], _Material] = {}
@@ -196,8 +196,8 @@ def _classification(study: Study) -> Chapter:
     if not made:
         raise UsageError("no task of the paper has a few images of each class in each split")
     every = {name for facts in under.values() for name in facts["data"].split(", ")}
-    counts = "; ".join(f"task {n}: {facts['n']} of {facts['data']}" for n, facts in under.items())
-    facts = study.facts([c for c in study.corpora if c.name in every], "test", 0) | {"n": counts}
+    taken = "; ".join(f"{n} from {facts['data']}" for n, facts in under.items())
+    facts = study.facts([c for c in study.corpora if c.name in every], "test", 0) | {"data": f"task {taken}", "n": "by task"}
     section = classification_report.section(made, facts)
     cells = {number: classification.metrics(part) for number, part in made.items()}
     wanted = ("auc", "accuracy", "sensitivity", "specificity")
@@ -207,8 +207,8 @@ def _classification(study: Study) -> Chapter:
 
 
 def _trained_and_tested(versions: Versions) -> tuple[list[str], list[str]]:
-    """Names of what networks are trained on (S_x rising, then originals), and of all that they are tested on."""
-    own = [v.name for v in versions.list if v.preset and v.through == "primis"]
+    """Names of what networks are trained on (preset default, S_x rising, then originals), and of all that they are tested on."""
+    own = [v.name for v in versions.list if v.group == "preset default"]
     others = [v.name for v in versions.list if v.name not in own and v.name not in (ORIGINAL, LOSSLESS)]
     return [*own, ORIGINAL], [*own, ORIGINAL, *others]
 
@@ -276,7 +276,7 @@ def _segmentation(study: Study) -> Chapter:
     samples = [(corpus, s) for corpus in study.corpora for s in corpus.samples if s.masks]
     if any(not any(s.split == part for _, s in samples) for part in SPLITS):
         raise UsageError("segmentation needs images with masks in each split")
-    versions = study.versions(("default",), RIVALS[:1])
+    versions = study.versions(study.plan.presets, RIVALS[:1])
     trained, tested = _trained_and_tested(versions)
 
     def make() -> Part:
@@ -330,7 +330,7 @@ def _texture(study: Study) -> Chapter:
     """Fig. 8, on the test images that have a mask."""
     corpora = [c for c in study.corpora if any(s.masks and s.split == "test" for s in c.samples)]
     samples = [(corpus, s) for corpus in corpora for s in corpus.samples if s.masks and s.split == "test"]
-    versions = study.versions(("default",), RIVALS[:1])
+    versions = study.versions(study.plan.presets, RIVALS[:1])
     texture.features(np.arange(4096, dtype=np.uint16).reshape(64, 64), np.ones((64, 64), np.uint8))  # is it there at all?
 
     def images() -> Iterator[texture.Masked]:

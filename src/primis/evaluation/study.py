@@ -37,11 +37,12 @@ _QUICK_IMAGES, _QUICK_ATTACK = 40, (12, 10)
 
 @dataclass(frozen=True)
 class Plan:
-    """sparsities: S_x; most: images of a corpus, at most, evenly spread over each split; slow: images that preset `paper`
-    restores, which takes seconds for each; mechanisms: which are attacked; owned, judged: images that attackers own and are
-    judged on."""
+    """sparsities: S_x; presets: whose images networks are tested on, trained on those of the first; most: images of a corpus, at
+    most, evenly spread over each split; slow: images that preset `paper` restores for its row of Table 1, which takes seconds
+    for each; mechanisms: which are attacked; owned, judged: images that attackers own and are judged on."""
 
     sparsities: tuple[float, ...] = (4.0, 8.0, 16.0)
+    presets: tuple[str, ...] = ("default",)
     seed: int = 0
     most: int | None = None
     slow: int = 30
