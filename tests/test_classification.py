@@ -114,7 +114,7 @@ def test_many_images_of_few_patients_leave_more_doubt() -> None:
     labels = np.repeat([0, 1], 60)
     score = np.repeat(rng.normal(size=12), 10) + 0.8 * labels + 0.01 * rng.normal(size=120)
     scores = np.stack([1 / (1 + np.exp(score)), 1 / (1 + np.exp(-score))], 1)[None, None, None]
-    body = {"versions": ["original"]}
+    body = {"versions": ["original"], "tested": ["original"]}
     few = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120) // 10}))
     many = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120)}))
     width = lambda cells: cells["original", "original"].auc.high - cells["original", "original"].auc.low  # noqa: E731

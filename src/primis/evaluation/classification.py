@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -174,6 +175,7 @@ def cross_grid(
     return Part(body, arrays)
 
 
+@lru_cache(maxsize=16)
 def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     """What each network does on each version, by (version trained on, version tested on)."""
     scores, labels = part.arrays["scores"].astype(np.float64), part.arrays["labels"]

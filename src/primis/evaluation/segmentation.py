@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -186,6 +187,7 @@ def cross_grid(
     return Part(body, arrays)
 
 
+@lru_cache(maxsize=16)
 def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     """How each network does on each version, by (version trained on, version tested on)."""
     versions, tested, patients = part.body["versions"], part.body["tested"], part.arrays["patients"]
