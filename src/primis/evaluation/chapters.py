@@ -15,7 +15,7 @@ from primis.errors import TextureUnavailable, UnreadableImage, UsageError
 from primis.evaluation import classification, restoration, segmentation, texture
 from primis.evaluation.attacks.mechanism import MECHANISMS, Attacked, Subject, attack, sights
 from primis.evaluation.fidelity import data_range
-from primis.evaluation.learning import squared
+from primis.evaluation.learning import SPLITS, squared
 from primis.evaluation.part import Part
 from primis.evaluation.report import attacks as attacks_report
 from primis.evaluation.report import classification as classification_report
@@ -28,7 +28,7 @@ from primis.evaluation.report.findings import Row
 from primis.evaluation.report.numbers import with_sd
 from primis.evaluation.report.write import Csv
 from primis.evaluation.statistics import Estimate, mean_of
-from primis.evaluation.study import PARTS, RIVALS, SPLITS, Study, labelled, spread
+from primis.evaluation.study import PARTS, RIVALS, Study, labelled, spread
 from primis.evaluation.versions import LOSSLESS, ORIGINAL, Versions
 from primis.imaging.files import read
 
@@ -331,7 +331,7 @@ def _texture(study: Study) -> Chapter:
     corpora = [c for c in study.corpora if any(s.masks and s.split == "test" for s in c.samples)]
     samples = [(corpus, s) for corpus in corpora for s in corpus.samples if s.masks and s.split == "test"]
     versions = study.versions(study.plan.presets, RIVALS[:1])
-    texture.features(np.arange(4096, dtype=np.uint16).reshape(64, 64), np.ones((64, 64), np.uint8))  # is it there at all?
+    texture.require_pyradiomics()
 
     def images() -> Iterator[texture.Masked]:
         for corpus, sample in samples:

@@ -18,14 +18,11 @@ from torch.nn import functional
 
 from primis.errors import UsageError
 from primis.evaluation.learning import (
-    ORIGINAL,
     SPLITS,
-    Keep,
     Learner,
     Pairs,
     Recipe,
     infer,
-    make_anew,
     middle,
     redrawn,
     resampled,
@@ -33,8 +30,9 @@ from primis.evaluation.learning import (
     stepwise,
     trained,
 )
-from primis.evaluation.part import Part, Progress, silent
+from primis.evaluation.part import Keep, Part, Progress, make_anew, silent
 from primis.evaluation.statistics import Estimate
+from primis.evaluation.versions import ORIGINAL
 
 _LEAST = 4
 _CHANCE = 0.5

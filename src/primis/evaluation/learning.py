@@ -15,13 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from primis.evaluation.part import Part, Progress
-
-Keep = Callable[[str, Callable[[], Part]], Part]
-"""The part of that name, made now or before: `Parts.get`."""
-
-ORIGINAL = "original"
-"""The version that all others are compared with."""
+from primis.evaluation.part import Progress
 
 SPLITS = ("train", "val", "test")
 
@@ -31,11 +25,6 @@ _LEVEL = 0.95
 _CLIP = 1.0
 _SETTLED = 2 / 3
 """Only the last third of a training is chosen from: before, at a high rate, the loss on a few dozen images is low by chance."""
-
-
-def make_anew(name: str, make: Callable[[], Part]) -> Part:
-    """Nothing is kept."""
-    return make()
 
 
 def device() -> torch.device:

@@ -30,6 +30,15 @@ class Part:
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
+Keep = Callable[[str, Callable[[], Part]], Part]
+"""The part of that name, made now or before: `Parts.get`."""
+
+
+def make_anew(name: str, make: Callable[[], Part]) -> Part:
+    """Nothing is kept."""
+    return make()
+
+
 class Parts:
     """Parts in a folder that belongs to one plan: what was made for another plan is not taken for this one's."""
 

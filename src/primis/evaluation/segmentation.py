@@ -20,14 +20,11 @@ from torch.nn import functional
 
 from primis.errors import UsageError
 from primis.evaluation.learning import (
-    ORIGINAL,
     SPLITS,
-    Keep,
     Learner,
     Pairs,
     Recipe,
     infer,
-    make_anew,
     middle,
     redrawn,
     resampled,
@@ -36,8 +33,9 @@ from primis.evaluation.learning import (
     stepwise,
     trained,
 )
-from primis.evaluation.part import Part, Progress, silent
+from primis.evaluation.part import Keep, Part, Progress, make_anew, silent
 from primis.evaluation.statistics import Estimate
+from primis.evaluation.versions import ORIGINAL
 
 _SHOWN = 4
 

@@ -22,13 +22,12 @@ from primis.datasets.sample import Grey, Sample, read_grey
 from primis.errors import UnreadableImage
 from primis.evaluation import classification, segmentation
 from primis.evaluation.attacks.protocol import MINUTES, QUICK, Budget
-from primis.evaluation.learning import Learner
+from primis.evaluation.learning import SPLITS, Learner
 from primis.evaluation.part import Parts, Progress, silent
 from primis.evaluation.versions import LOSSLESS, Versions, version_list
 from primis.network.checkpoint import read_checkpoint, shipped
 
 PARTS = ("fidelity", "classification", "segmentation", "texture", "attacks")
-SPLITS = ("train", "val", "test")
 RIVALS = ("JPEG 2000", LOSSLESS)
 
 _LEAST = 4

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from primis.errors import InputError, TextureUnavailable, UsageError
-from primis.evaluation.part import Part, Progress, silent
+from primis.evaluation.part import Keep, Part, Progress, make_anew, silent
 from primis.evaluation.versions import ORIGINAL, Versions
 
 FAMILIES = {"firstorder": "first order", "glcm": "GLCM", "glszm": "GLSZM", "ngtdm": "NGTDM", "glrlm": "GLRLM", "gldm": "GLDM"}
@@ -44,14 +44,6 @@ class Masked(NamedTuple):
     spacing_mm: tuple[float, float] | None = None
 
 
-Keep = Callable[[str, Callable[[], Part]], Part]
-"""As Parts.get: gives the part of a name, made now or before."""
-
-
-def _make_anew(name: str, make: Callable[[], Part]) -> Part:
-    return make()
-
-
 def features(pixels: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float] | None = None) -> dict[str, float]:
     """The 93 features by name, "glcm_Contrast"; nan where PyRadiomics gives none.
 
@@ -74,6 +66,11 @@ def features(pixels: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, floa
     return {name.removeprefix("original_"): float(value) for name, value in found.items() if name.startswith("original_")}
 
 
+def require_pyradiomics() -> None:
+    """Raises TextureUnavailable where it is not installed."""
+    _extractor(False)
+
+
 @cache
 def _extractor(resample: bool) -> Any:
     try:
@@ -92,7 +89,7 @@ def _extractor(resample: bool) -> Any:
 
 
 def measure(
-    images: Iterable[Masked], versions: Versions, total: int, *, keep: Keep = _make_anew, progress: Progress = silent
+    images: Iterable[Masked], versions: Versions, total: int, *, keep: Keep = make_anew, progress: Progress = silent
 ) -> Part:
     """Features of all versions, their errors and their agreement with the original. total: how many images come.
 

@@ -24,6 +24,8 @@ from primis.errors import InputError, UsageError
 from primis.sharing.output import write_new
 
 ORIGINAL = "original"
+"""The version that all others are compared with."""
+
 LOSSLESS = "lossless"
 _OURS = "primis"
 _CACHE = 1

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.evaluation.attacks.networks import Batch, Marker, device, seeded, train
+from primis.evaluation.attacks.networks import Batch, Marker, seeded, train
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
+from primis.evaluation.learning import device
 
 FORMS = ("image", "code")
 REFINED = "support network, then U-Net"

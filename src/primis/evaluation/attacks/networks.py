@@ -28,6 +28,7 @@ from primis.evaluation.attacks.protocol import (
     preview_of,
 )
 from primis.evaluation.attacks.simple import prior_odds
+from primis.evaluation.learning import device
 from primis.network.autoencoder import Residual
 
 Batch = tuple[Tensor, ...]
@@ -37,11 +38,6 @@ _COARSE, _COARSE_ATOMS, _MEAN = 8, 16, 8
 _FEW, _MOST = 160, 400
 _SQUARED = "neg_mean_squared_error"
 _RATE = 2e-3
-
-
-def device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train(

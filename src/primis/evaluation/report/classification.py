@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from primis.evaluation.classification import Cell, confounds, metrics
-from primis.evaluation.learning import ORIGINAL
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
 from primis.evaluation.report.drawing import png
-from primis.evaluation.report.numbers import plain
+from primis.evaluation.report.numbers import plain, with_interval
 from primis.evaluation.statistics import Estimate
+from primis.evaluation.versions import ORIGINAL
 
 Paper = Mapping[str, Mapping[tuple[int, str, str], float]]
 """The paper's own figures, by measure ("auc"), then by task, version trained on and version tested on."""
@@ -120,7 +120,7 @@ def _table(
 ) -> Table:  # fmt: skip
     rows = []
     for t, v in next(iter(grids.values())):
-        rows.append((t, v, *(_with_interval(getattr(grid[t, v], measure)) for grid in grids.values())))
+        rows.append((t, v, *(with_interval(getattr(grid[t, v], measure)) for grid in grids.values())))
         printed = [paper.get((number, t, v)) for number in grids]
         if any(figure is not None for figure in printed):
             rows.append(("", "the paper", *("–" if figure is None else plain(figure) for figure in printed)))
@@ -132,7 +132,7 @@ def _differences(heads: Mapping[int, str], grids: Mapping[int, Grid], facts: dic
     own = which == "difference"
     pairs = [(t, v) for t, v in next(iter(grids.values())) if (v != ORIGINAL if own else (t, v) != (ORIGINAL, ORIGINAL))]
     found = [[getattr(grid[pair], which) for grid in grids.values()] for pair in pairs]
-    rows = tuple((*pair, *(_with_interval(e, 3) for e in line)) for pair, line in zip(pairs, found, strict=True))
+    rows = tuple((*pair, *(with_interval(e, 3) for e in line)) for pair, line in zip(pairs, found, strict=True))
     bold = frozenset((i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0)
     reference = "the same networks on original images" if own else "networks trained and tested on originals"
     return Table(f"Difference in AUC from {reference}, in pairs (bold: below 0)", _columns(heads), rows, facts, bold)
@@ -200,7 +200,3 @@ def curve(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         false_alarms, hits, _ = roc_curve(labels == c, probabilities[:, c])
         curves.append(np.interp(_FALSE_ALARMS, false_alarms, hits))
     return np.vstack(curves).mean(0)
-
-
-def _with_interval(found: Estimate, digits: int = 2) -> str:
-    return f"{plain(found.value, digits)} ({plain(found.low, digits)} to {plain(found.high, digits)})"

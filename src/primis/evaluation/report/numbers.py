@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from primis.evaluation.statistics import Estimate
+
 
 def plain(value: float, digits: int = 2) -> str:
     """-0.004 -> 0.00."""
@@ -18,6 +20,11 @@ def signed(value: float, digits: int = 2) -> str:
 def with_sd(value: float, sd: float | None, digits: int = 2) -> str:
     """mean ± SD; without one, the mean."""
     return plain(value, digits) if sd is None else f"{plain(value, digits)} ± {plain(sd, digits)}"
+
+
+def with_interval(found: Estimate, digits: int = 2) -> str:
+    """value (low to high)."""
+    return f"{plain(found.value, digits)} ({interval(found.low, found.high, digits)})"
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:

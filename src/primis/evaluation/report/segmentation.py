@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from primis.evaluation.learning import ORIGINAL
 from primis.evaluation.part import Part
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
 from primis.evaluation.report.drawing import png
-from primis.evaluation.report.numbers import plain
+from primis.evaluation.report.numbers import interval, plain, with_interval
 from primis.evaluation.segmentation import MEASURES, Cell, metrics
 from primis.evaluation.statistics import Estimate
+from primis.evaluation.versions import ORIGINAL
 
 Grid = dict[tuple[str, str], Cell]
 
@@ -114,7 +114,7 @@ def _table(title: str, part: Part, grid: Grid, facts: dict[str, str], paper: Pap
 def _shown(measure: str, mean: float, found: Estimate | Printed, spread: bool, digits: int | None = None) -> str:
     digits = digits or _DIGITS.get(measure, 2)
     if not spread:
-        return f"{plain(found.low, digits)} to {plain(found.high, digits)}"
+        return interval(found.low, found.high, digits)
     return plain(mean, digits) + (f" ± {plain(found.sd, digits)}" if found.sd is not None else "")
 
 
@@ -122,7 +122,7 @@ def _differences(grid: Grid, facts: dict[str, str]) -> Table:
     """Bold where the loss is clear of chance."""
     found = [(cell.difference, cell.from_originals) for cell in grid.values()]
     rows = tuple(
-        (*pair, "–" if pair[1] == ORIGINAL else _with_interval(own), "–" if set(pair) == {ORIGINAL} else _with_interval(all_))
+        (*pair, "–" if pair[1] == ORIGINAL else with_interval(own, 4), "–" if set(pair) == {ORIGINAL} else with_interval(all_, 4))
         for pair, (own, all_) in zip(grid, found, strict=True)
     )
     bold = frozenset((i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0)
@@ -172,7 +172,3 @@ def _overlay_png(part: Part) -> bytes:
 def _contour(panel: object, mask: np.ndarray, colour: str) -> None:
     if mask.any() and not mask.all():
         panel.contour(mask, [0.5], colors=[colour], linewidths=0.6)  # type: ignore[attr-defined]
-
-
-def _with_interval(found: Estimate) -> str:
-    return f"{plain(found.value, 4)} ({plain(found.low, 4)} to {plain(found.high, 4)})"
