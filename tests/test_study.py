@@ -151,6 +151,20 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(data: Pa
     _, figures, _ = document(study, ("fidelity",))
     assert list(study.left_out) == ["phantoms/30.png"]
     assert figures["fidelity"]["phantoms, preset default"]["n"] == 2 * COUNTS["test"] - 1
+    again = Study(folder, PLAN, tmp_path / "kept")
+    document(again, ("fidelity",))
+    assert again.left_out == study.left_out  # also when nothing is measured anew
+
+
+def test_an_image_whose_mask_cannot_be_read_is_named_and_the_rest_is_outlined(data: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(data, tmp_path / "some")
+    (folder / "31.mask.png").write_bytes(b"no mask")
+    study = Study(folder, replace(PLAN, presets=("default",)), tmp_path / "kept")
+    _, figures, csvs = document(study, ("segmentation",))
+    assert list(study.left_out) == ["phantoms/31.png"]
+    assert figures["segmentation"]["counts"]["test"] == 2 * COUNTS["test"] - 1
+    assert {row[2] for row in csvs["segmentation"][1]} == set(figures["segmentation"]["names"])
+    assert "phantoms/31.png" not in figures["segmentation"]["names"]
 
 
 def corpus(name: str, *labels: str, adult: bool | None = None) -> Corpus:

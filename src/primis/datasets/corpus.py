@@ -7,9 +7,7 @@ for corpus in open_corpora(Path("data")):
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +19,9 @@ from primis.datasets.files import collect
 from primis.datasets.readers import read_layout
 from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.datasets.tables import REQUIRED, Reading, header_of, part_of, read_table
-from primis.errors import OutputError, UsageError
+from primis.errors import UsageError
 
-__all__ = ["SHARES", "Corpus", "Grey", "Sample", "open_corpora", "read_grey", "read_mask", "split", "write_splits"]
+__all__ = ["SHARES", "Corpus", "Grey", "Sample", "open_corpora", "read_grey", "read_mask", "split", "splits_of"]
 
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 """Of the images, where a corpus has no split of its own."""
@@ -99,23 +97,10 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
     )
 
 
-def write_splits(corpora: Iterable[Corpus], path: Path) -> None:
-    """A table of corpus, file, patient, label and split of every sample. It names patients as the corpora do.
-
-    Raises OutputError.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["corpus", "file", "patient", "label", "split"])
-    for corpus in corpora:
-        table.writerows([corpus.name, s.name, s.patient, s.label or "", s.split or ""] for s in corpus.samples)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text.getvalue(), "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f'"{path}" cannot be written: {error.strerror or error}') from None
+def splits_of(corpora: Iterable[Corpus]) -> tuple[tuple[str, ...], list[Sequence[str]]]:
+    """(columns, rows): corpus, file, patient, label and split of every sample. It names patients as the corpora do."""
+    rows: list[Sequence[str]] = [(c.name, s.name, s.patient, s.label or "", s.split or "") for c in corpora for s in c.samples]
+    return ("corpus", "file", "patient", "label", "split"), rows
 
 
 def _deal(samples: Sequence[Sample], parts: Sequence[str], seed: int) -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from primis.datasets.corpus import Corpus, read_mask
-from primis.datasets.sample import Grey, Sample
-from primis.errors import TextureUnavailable, UnreadableImage, UsageError
+from primis.datasets.corpus import Corpus, splits_of
+from primis.datasets.sample import Grey, Sample, read_grey, read_mask
+from primis.errors import TextureUnavailable, UsageError
 from primis.evaluation import classification, restoration, segmentation, texture
 from primis.evaluation.attacks.mechanism import MECHANISMS, Attacked, Subject, attack, sights
 from primis.evaluation.fidelity import data_range
@@ -66,9 +66,7 @@ def document(study: Study, parts: Sequence[str] = PARTS) -> tuple[Document, dict
     sections.append(paper_report.section(paper_report.Ours(**beside, facts=facts)))
     figures: dict[str, Any] = {"facts": study.about} | {part: chapter.figures for part, chapter in made.items()}
     csvs = {key: value for chapter in made.values() for key, value in chapter.csvs.items()}
-    csvs["splits"] = (("corpus", "file", "patient", "label", "split"), [
-        (corpus.name, s.name, s.patient, s.label or "", s.split or "") for corpus in study.corpora for s in corpus.samples
-    ])  # fmt: skip
+    csvs["splits"] = splits_of(study.corpora)
     return Document("primis: every table and figure", study.about, tuple(sections)), figures, csvs
 
 
@@ -129,7 +127,7 @@ def _restored(study: Study, corpus: Corpus, samples: Sequence[Sample], versions:
     names: list[str] = []
 
     def images() -> Iterator[restoration.Original]:
-        for sample, grey in study.read(corpus, samples, what):
+        for _, sample, grey in study.read([(corpus, s) for s in samples], what, read_grey):
             names.append(sample.name)
             yield restoration.Original(sample.name, grey.pixels, grey.bit_depth)
 
@@ -137,7 +135,7 @@ def _restored(study: Study, corpus: Corpus, samples: Sequence[Sample], versions:
         part = restoration.measure(images(), versions, len(samples), progress=study.telling(what))
         return Part(part.body | {"names": names}, part.arrays)
 
-    part = study.parts.get(what, make)
+    part = study.part(what, make)
     return part, part.body["names"]
 
 
@@ -176,10 +174,7 @@ def _classification(study: Study) -> Chapter:
     under: dict[int, dict[str, str]] = {}
     for task in classification.TASKS:
         corpora = labelled(study.corpora, task.groups)
-        chosen = {
-            corpus.name: [s for s in corpus.samples if any(s.label in group for group in task.groups)] for corpus in corpora
-        }
-        samples = [(corpus, sample) for corpus in corpora for sample in chosen[corpus.name]]
+        samples = [(c, s) for c in corpora for s in c.samples if any(s.label in group for group in task.groups)]
         if not classification.applies(task, _examples(samples, {ORIGINAL: np.zeros((len(samples), 1, 1))})):
             continue
         material = known.setdefault(tuple(corpus.name for corpus in corpora), _Material(study, versions, trained))
@@ -187,11 +182,12 @@ def _classification(study: Study) -> Chapter:
         def make(task: classification.Task = task, material: _Material = material, samples: Any = samples) -> Part:
             readable, images = material.of(samples, study.plan.classifier.side)
             report = study.telling(f"classification, task {task.number}")
-            return classification.cross_grid(
+            part = classification.cross_grid(
                 task, _examples(readable, images), trained, study.plan.classifier, report, tested=tested, keep=study.parts.get
             )
+            return Part(part.body | {"names": _tested(readable)}, part.arrays)
 
-        part = made[task.number] = study.parts.get(f"task {task.number}", make)
+        part = made[task.number] = study.part(f"task {task.number}", make)
         under[task.number] = study.facts(corpora, "test", len(part.arrays["labels"]))
     if not made:
         raise UsageError("no task of the paper has a few images of each class in each split")
@@ -237,7 +233,7 @@ class _Material:
         return readable, {v.name: np.stack([row.get(v.name, blank) for row in rows]) for v in self._versions.list}
 
     def _small(self, corpus: Corpus, sample: Sample, side: int) -> dict[str, np.ndarray] | None:
-        for _, grey in self._study.read(corpus, [sample], "versions of images"):
+        for _, _, grey in self._study.read([(corpus, sample)], "versions of images", read_grey):
             wanted = [v for v in self._versions.list if sample.split == "test" or v.name in self._trained]
             return {
                 v.name: _at_side(grey, self._versions.get(sample.name, grey.pixels, grey.bit_depth, v)[0], side) for v in wanted
@@ -265,9 +261,11 @@ def _scores(parts: Mapping[int, Part]) -> Csv:
     for number, part in parts.items():
         for t, trained in enumerate(part.body["versions"]):
             for v, tested in enumerate(part.body["tested"]):
-                for i, scores in enumerate(part.arrays["scores"][t, v].mean(0)):
-                    truth = part.body["classes"][int(part.arrays["labels"][i])]
-                    rows += [(number, trained, tested, i, truth, c, p) for c, p in zip(part.body["classes"], scores, strict=True)]
+                for name, label, scores in zip(
+                    part.body["names"], part.arrays["labels"], part.arrays["scores"][t, v].mean(0), strict=True
+                ):
+                    told = (number, trained, tested, name, part.body["classes"][int(label)])
+                    rows += [(*told, c, p) for c, p in zip(part.body["classes"], scores, strict=True)]
     return ("task", "trained on", "tested on", "image", "truth", "class", "probability"), rows
 
 
@@ -280,22 +278,21 @@ def _segmentation(study: Study) -> Chapter:
     trained, tested = _trained_and_tested(versions)
 
     def make() -> Part:
-        readable, images = _Material(study, versions, trained).of(samples, study.plan.segmenter.side)
-        masks, spacings, pictures = [], [], {}
-        for corpus, sample in readable:
-            for _, grey in study.read(corpus, [sample], "masks"):
-                masks.append(read_mask(sample, (grey.pixels.shape[0], grey.pixels.shape[1])))
-                spacings.append(grey.spacing_mm)
-                if sample.split == "test":
-                    pictures[sample.name] = _shown(grey)
+        masked = {(c.name, s.name): (grey, mask) for c, s, (grey, mask) in study.read(samples, "masks", _masked)}
+        known = [(c, s) for c, s in samples if (c.name, s.name) in masked]
+        readable, images = _Material(study, versions, trained).of(known, study.plan.segmenter.side)
+        greys, masks = zip(*(masked[c.name, s.name] for c, s in readable), strict=True)
+        shown = zip(readable, greys, strict=True)
+        pictures = {s.name: _shown(grey) for (_, s), grey in shown if s.split == "test"}
         examples = segmentation.Examples(
             images, masks, tuple(s.name for _, s in readable), tuple(s.split or "" for _, s in readable),
-            tuple(f"{c.name} {s.patient}" for c, s in readable), tuple(spacings), pictures,
+            tuple(f"{c.name} {s.patient}" for c, s in readable), tuple(grey.spacing_mm for grey in greys), pictures,
         )  # fmt: skip
         report = study.telling("segmentation")
-        return segmentation.cross_grid(examples, trained, study.plan.segmenter, report, tested=tested, keep=study.parts.get)
+        part = segmentation.cross_grid(examples, trained, study.plan.segmenter, report, tested=tested, keep=study.parts.get)
+        return Part(part.body | {"names": _tested(readable)}, part.arrays)
 
-    part = study.parts.get("segmentation", make)
+    part = study.part("segmentation", make)
     facts = study.facts(list({c.name: c for c, _ in samples}.values()), "test", part.body["counts"]["test"])
     cells = segmentation.metrics(part)
     said = {"here": "false positive is the part of the marked that is wrong, as the paper's must be, going by its Dice"}
@@ -305,6 +302,17 @@ def _segmentation(study: Study) -> Chapter:
     return Chapter(
         (section,), figures, {"segmentation": _overlaps(part)}, {"segmentation": beside}, {"segmentation": facts | said}
     )
+
+
+def _masked(sample: Sample) -> tuple[Grey, np.ndarray]:
+    """An image and its mask, (H, W) of bool."""
+    grey = read_grey(sample)
+    return grey, read_mask(sample, (grey.pixels.shape[0], grey.pixels.shape[1]))
+
+
+def _tested(samples: Sequence[tuple[Corpus, Sample]]) -> list[str]:
+    """Names of the test images, in order."""
+    return [f"{corpus.name}/{s.name}" for corpus, s in samples if s.split == "test"]
 
 
 def _shown(grey: Grey) -> np.ndarray:
@@ -318,10 +326,10 @@ def _overlaps(part: Part) -> Csv:
     """Of each test image, means over seeds."""
     values = part.arrays["measures"].mean(2)
     rows = [
-        (trained, tested, i, *values[t, v, i])
+        (trained, tested, name, *values[t, v, i])
         for t, trained in enumerate(part.body["versions"])
         for v, tested in enumerate(part.body["tested"])
-        for i in range(values.shape[2])
+        for i, name in enumerate(part.body["names"])
     ]
     return ("trained on", "tested on", "image", *part.body["measures"]), rows
 
@@ -334,16 +342,10 @@ def _texture(study: Study) -> Chapter:
     texture.require_pyradiomics()
 
     def images() -> Iterator[texture.Masked]:
-        for corpus, sample in samples:
-            for _, grey in study.read(corpus, [sample], "texture"):
-                try:
-                    mask = read_mask(sample, (grey.pixels.shape[0], grey.pixels.shape[1]))
-                except UnreadableImage as error:
-                    study.left_out[f"{corpus.name}/{sample.name} mask"] = str(error)
-                    continue
-                yield texture.Masked(f"{corpus.name}/{sample.name}", grey.pixels, grey.bit_depth, mask, grey.spacing_mm)
+        for corpus, sample, (grey, mask) in study.read(samples, "texture", _masked):
+            yield texture.Masked(f"{corpus.name}/{sample.name}", grey.pixels, grey.bit_depth, mask, grey.spacing_mm)
 
-    part = study.parts.get(
+    part = study.part(
         "texture",
         lambda: texture.measure(images(), versions, len(samples), keep=study.parts.get, progress=study.telling("texture")),
     )
@@ -399,9 +401,8 @@ def _alike(study: Study) -> tuple[Corpus, list[Subject], list[Subject]]:
     for corpus in study.largest_first:
         found: dict[str, list[Subject]] = {"train": [], "test": []}
         for part, most in (("train", study.plan.owned), ("test", study.plan.judged)):
-            samples = spread([s for s in corpus.samples if s.split == part], most)
-            for sample, _ in study.read(corpus, samples, "attacks: reading"):
-                image = read(sample.file)[0]
+            samples = spread([(corpus, s) for s in corpus.samples if s.split == part], most)
+            for _, sample, image in study.read(samples, "attacks: reading", lambda sample: read(sample.file)[0]):
                 if image.shape[3] == 1 and np.ptp(image.pixels):
                     found[part].append(Subject(image, sample.name, f"{corpus.name} {sample.patient}", sample.label))
         shapes = Counter(s.image.shape for s in found["test"])

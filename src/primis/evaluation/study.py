@@ -5,6 +5,7 @@ Versions are made as they are asked for, and kept; so are parts, each as it is d
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,24 +13,25 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from primis.codec import Codec
 from primis.datasets.corpus import Corpus, open_corpora, split
-from primis.datasets.sample import Grey, Sample, read_grey
+from primis.datasets.sample import Sample
 from primis.errors import UnreadableImage
 from primis.evaluation import classification, segmentation
 from primis.evaluation.attacks.protocol import MINUTES, QUICK, Budget
 from primis.evaluation.learning import SPLITS, Learner
-from primis.evaluation.part import Parts, Progress, silent
+from primis.evaluation.part import Part, Parts, Progress, silent
 from primis.evaluation.versions import LOSSLESS, Versions, version_list
 from primis.network.checkpoint import read_checkpoint, shipped
 
 PARTS = ("fidelity", "classification", "segmentation", "texture", "attacks")
 RIVALS = ("JPEG 2000", LOSSLESS)
 
+T = TypeVar("T")
 _LEAST = 4
 _QUICK_IMAGES, _QUICK_ATTACK = 40, (12, 10)
 
@@ -69,13 +71,27 @@ class Study:
         self.corpora = [_thinned(split(corpus, plan.seed), plan.most) for corpus in open_corpora(data, layout=layout)]
         self.plan, self.progress, self._kept = plan, progress, kept
         self.left_out: dict[str, str] = {}
-        told: dict[str, Any] = {"plan": repr(plan), "models": [shipped(p).name for p in ("default", "paper")], "of": software()}
+        models = [hashlib.sha256(shipped(preset).read_bytes()).hexdigest() for preset in ("default", "paper")]
+        told: dict[str, Any] = {"plan": repr(plan), "models": models, "of": software()}
         told["images"] = [
             [c.name, s.name, s.patient, s.label, s.split, s.file.stat().st_size, s.file.stat().st_mtime_ns]
             for c in self.corpora
             for s in c.samples
         ]
         self.parts = Parts(kept / "parts", told)
+
+    def part(self, name: str, make: Callable[[], Part]) -> Part:
+        """A part, made now or before, and with it the names of the images that it had to leave out."""
+
+        def made() -> Part:
+            before = set(self.left_out)
+            part = make()
+            new = {key: reason for key, reason in self.left_out.items() if key not in before}
+            return Part(part.body | {"unreadable": new}, part.arrays)
+
+        part = self.parts.get(name, made)
+        self.left_out |= part.body["unreadable"]
+        return part
 
     @property
     def largest_first(self) -> list[Corpus]:
@@ -92,14 +108,18 @@ class Study:
         chosen = version_list(self.plan.sparsities, presets, rivals)
         return Versions(self._kept / "versions", {preset: self.codec(preset) for preset in presets}, chosen)
 
-    def read(self, corpus: Corpus, samples: Sequence[Sample], what: str) -> Iterator[tuple[Sample, Grey]]:
-        """Images that can be read; others are named in `left_out`."""
-        for number, sample in enumerate(samples):
+    def read(
+        self, samples: Sequence[tuple[Corpus, Sample]], what: str, how: Callable[[Sample], T]
+    ) -> Iterator[tuple[Corpus, Sample, T]]:
+        """What can be read; others are named in `left_out`."""
+        for number, (corpus, sample) in enumerate(samples):
             self.progress(what, number, len(samples))
             try:
-                yield sample, read_grey(sample)
+                found = how(sample)
             except UnreadableImage as error:
                 self.left_out[f"{corpus.name}/{sample.name}"] = str(error)
+            else:
+                yield corpus, sample, found
 
     def telling(self, what: str) -> Progress:
         """Progress under a name of our own."""
