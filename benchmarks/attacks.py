@@ -21,13 +21,12 @@ from common import RESULTS, machine, save
 
 from primis.codec import Codec, OnnxEngine
 from primis.evaluation.attacks.judge import Finding
-from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack, sights
+from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack
 from primis.evaluation.attacks.membership import membership
 from primis.evaluation.attacks.protocol import FULL
 from primis.evaluation.attacks.suite import Result, result
 from primis.evaluation.part import Parts
-from primis.evaluation.report.attacks import sheet
-from primis.evaluation.report.findings import Row
+from primis.evaluation.report.attacks import rows_of, sheet
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.network.checkpoint import read_checkpoint, shipped
@@ -35,7 +34,7 @@ from primis.network.checkpoint import read_checkpoint, shipped
 _SHOWN, _BEST = 2, 4
 
 
-def rows_of(table: Path, split: str, most: int) -> list[dict[str, str]]:
+def picked(table: Path, split: str, most: int) -> list[dict[str, str]]:
     """Evenly spread rows of a split."""
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
@@ -44,7 +43,7 @@ def rows_of(table: Path, split: str, most: int) -> list[dict[str, str]]:
 
 def subjects(table: Path, split: str, most: int) -> list[Subject]:
     """The rows, read."""
-    rows = rows_of(table, split, most)
+    rows = picked(table, split, most)
     return [Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], r["label"]) for r in rows]
 
 
@@ -84,9 +83,7 @@ def main() -> None:
         gains = "; ".join(f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains)
         reached = f"{finding.figures['psnr'].value:.2f} dB, " if "psnr" in finding.figures else ""
         print(f"{finding.attack}: {reached}{gains} {finding.note}")
-    rows = []
-    for number, case in enumerate(attacked.world.test[:_SHOWN]):
-        rows.append(Row(sights(attacked.world, results, number, _BEST), float(case.pixels.min()), float(case.pixels.max())))
+    rows = rows_of(attacked.world, results, shown=_SHOWN, best=_BEST)
     (RESULTS / f"attacks-{arguments.mechanism}.png").write_bytes(sheet(rows))
     s = mechanism.settings
     facts = {"data": arguments.table.stem, "train": len(train), "test": len(test), "mechanism": arguments.mechanism}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from attacks import rows_of
+from attacks import picked
 from common import RESULTS, machine, save
 
 from primis.bundle.layout import Settings
@@ -130,7 +130,7 @@ def main() -> None:
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = Budget(arguments.steps, 4, 64)
     images = {
-        split: [(row["file"], read(arguments.table.parent / row["file"])[0]) for row in rows_of(arguments.table, split, most)]
+        split: [(row["file"], read(arguments.table.parent / row["file"])[0]) for row in picked(arguments.table, split, most)]
         for split, most in (("train", arguments.train), ("test", arguments.test))
     }
     points = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import re
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from primis.errors import OutputError
 from primis.evaluation.attacks.judge import Finding, Gain
@@ -352,3 +354,16 @@ def test_a_sheet_is_the_same_each_time_and_wraps() -> None:
     assert attacks.sheet([phantom_row(3)]) == attacks.sheet([phantom_row(3)])
     one, two = (Image.open(io.BytesIO(attacks.sheet([phantom_row(n)]))) for n in (7, 8))
     assert two.width == one.width and two.height > 2 * one.height
+
+
+def test_a_sheet_shows_monochrome1_as_people_look_at_it() -> None:
+    ramp = np.tile(np.arange(64.0), (64, 1))
+
+    def drawn(low: float, high: float) -> np.ndarray:
+        with Pillow.open(io.BytesIO(attacks.sheet([Row([("x", ramp)], low, high)]))) as picture:
+            return np.asarray(picture.convert("L"), int)
+
+    plain, dark = drawn(0, 63), drawn(63, 0)
+    line = plain.shape[0] // 2, slice(plain.shape[1] // 4, 3 * plain.shape[1] // 4)
+    assert np.ptp(plain[line]) > 60
+    assert np.abs(plain[line] + dark[line] - 255).max() <= 2

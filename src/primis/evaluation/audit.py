@@ -14,22 +14,22 @@ import datetime
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from primis.bundle.layout import Geometry, Header, Settings
+from primis.bundle.layout import Geometry, Header
 from primis.codec import Codec
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.mechanism import sights
 from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, View, World, middle, open_case, share_case
-from primis.evaluation.attacks.suite import Job, Result, jobs, jobs_without_pictures, kept
+from primis.evaluation.attacks.suite import jobs, jobs_without_pictures, kept
 from primis.evaluation.part import Parts
-from primis.evaluation.report.findings import Report, Row
+from primis.evaluation.report.attacks import rows_of
+from primis.evaluation.report.findings import Report
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.keys.identity import Signer
@@ -96,13 +96,13 @@ def audit(
         "split": [len(train), people],
     }
     parts = Parts(folder, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
-    checks = [result.finding for result in kept(parts, _checks(codec, settings))]
+    checks = [result.finding for result in kept(parts, controls(codec, settings))]
     again = [share(case) for case in test] if enough else []
     known = [*headers.values()]
     results = list(kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known)))
     facts = _facts(release, world, originals, unknown, enough=enough)
     dark = {case.name for case in test if images[case.name].photometric == "MONOCHROME1"}
-    rows = _pictures(world, results, dark) if enough else []
+    rows = rows_of(world, results, dark, shown=_SHOWN, best=_BEST) if enough else []
     return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=settings.protection == "sca")
 
 
@@ -222,12 +222,6 @@ def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
     return [case for case in cases if case.name not in names], judged
 
 
-def _checks(codec: Codec, settings: Settings) -> Iterator[tuple[str, Job]]:
-    """The positive controls."""
-    for name, control in controls(codec, settings):
-        yield name, lambda control=control: Result(control())  # type: ignore[misc]
-
-
 def _facts(release: Release, world: World, originals: Path | None, unknown: int, *, enough: bool) -> dict[str, str]:
     s, manifest = world.settings, release.manifest
     apart = f"patients apart, but {unknown} files of unknown patients count as one each" if unknown else "patients apart"
@@ -251,13 +245,3 @@ def _facts(release: Release, world: World, originals: Path | None, unknown: int,
             f"{LEAST_JUDGED} to be judged on"
         )
     return facts
-
-
-def _pictures(world: World, results: list[Result], dark: set[str]) -> list[Row]:
-    """A few judged images and what each party sees. dark: names of those whose low samples are bright."""
-    rows = []
-    for number, case in enumerate(world.test[:_SHOWN]):
-        low, high = float(case.pixels.min()), float(case.pixels.max())
-        cells = sights(world, results, number, _BEST)
-        rows.append(Row(cells, *((high, low) if case.name in dark else (low, high))))
-    return rows

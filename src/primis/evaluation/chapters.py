@@ -13,7 +13,7 @@ from primis.datasets.corpus import Corpus, splits_of
 from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.errors import TextureUnavailable, UsageError
 from primis.evaluation import classification, restoration, segmentation, texture
-from primis.evaluation.attacks.mechanism import MECHANISMS, Attacked, Subject, attack, sights
+from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack
 from primis.evaluation.fidelity import data_range
 from primis.evaluation.learning import SPLITS, squared
 from primis.evaluation.part import Part
@@ -24,7 +24,6 @@ from primis.evaluation.report import paper as paper_report
 from primis.evaluation.report import segmentation as segmentation_report
 from primis.evaluation.report import texture as texture_report
 from primis.evaluation.report.document import Block, Document, Section, Table, Text
-from primis.evaluation.report.findings import Row
 from primis.evaluation.report.numbers import with_sd
 from primis.evaluation.report.write import Csv
 from primis.evaluation.statistics import Estimate, mean_of
@@ -364,6 +363,7 @@ def _texture(study: Study) -> Chapter:
 def _attacks(study: Study) -> Chapter:
     """Table 4 and Fig. 10, and the rest of the suite, for each mechanism, on images of one shape of the largest corpus."""
     corpus, train, test = _alike(study)
+    dark = {subject.name for subject in test if subject.image.photometric == "MONOCHROME1"}
     sections: list[Section] = []
     figures: dict[str, Any] = {}
     beside: dict[str, dict[str, Estimate]] = {}
@@ -377,8 +377,9 @@ def _attacks(study: Study) -> Chapter:
             "attackers own": f"{len(train)} images of split train",
             "budget": f"{study.plan.budget.steps} steps of {study.plan.budget.batch} images for each network",
         })  # fmt: skip
+        rows = attacks_report.rows_of(attacked.world, attacked.results, dark, shown=_SHOWN, best=_BEST)
         section = attacks_report.section(
-            mechanism.name, attacked.findings, attacked.ceiling, _rows(attacked), controls=attacked.checks, facts=facts
+            mechanism.name, attacked.findings, attacked.ceiling, rows, controls=attacked.checks, facts=facts
         )
         sections.append(section)
         figures[name] = {"ceiling": attacked.ceiling, "controls": [f.as_dict() for f in attacked.checks]}
@@ -386,14 +387,6 @@ def _attacks(study: Study) -> Chapter:
         if not beside or name == "paper":
             beside, under = attacks_report.by_network(attacked.findings), facts | {"mechanism here": mechanism.name}
     return Chapter(tuple(sections), figures, {}, {"attacks": beside}, {"attacks": under})
-
-
-def _rows(attacked: Attacked) -> list[Row]:
-    cases = attacked.world.test[:_SHOWN]
-    return [
-        Row(sights(attacked.world, attacked.results, k, _BEST), float(case.pixels.min()), float(case.pixels.max()))
-        for k, case in enumerate(cases)
-    ]
 
 
 def _alike(study: Study) -> tuple[Corpus, list[Subject], list[Subject]]:

@@ -9,7 +9,7 @@ a label byte            one byte that tells a label: who learns labels from byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -24,7 +24,7 @@ from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.networks import Dense, Regressor
 from primis.evaluation.attacks.protocol import Budget, Case, ImageAttack, View, World, open_case, share_case
 from primis.evaluation.attacks.simple import Smallest
-from primis.evaluation.attacks.suite import keystream_finding, lengths_finding, randomness_finding
+from primis.evaluation.attacks.suite import Job, Result, keystream_finding, lengths_finding, randomness_finding
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret
@@ -39,7 +39,7 @@ _BITS = (16.0, 16.0)
 """Room for supports and values that any phantom fits."""
 
 
-def controls(codec: Codec, settings: Settings) -> list[tuple[str, Callable[[], Finding]]]:
+def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
     """(name, control), all of which must be found broken; on phantoms."""
     settings = replace(settings, support_bits=_BITS[0], value_bits=_BITS[1])
 
@@ -75,7 +75,7 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Callable[[], F
         "a label in one byte": lambda: _label(small()),
     }
     named = ((f"control: {name}", make) for name, make in found.items())
-    return [(name, lambda name=name, make=make: replace(make(), attack=name)) for name, make in named]  # type: ignore[misc]
+    return [(name, lambda name=name, make=make: Result(replace(make(), attack=name))) for name, make in named]  # type: ignore[misc]
 
 
 def phantom(seed: int, side: int) -> Image:

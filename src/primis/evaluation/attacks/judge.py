@@ -21,6 +21,7 @@ from scipy import stats
 from primis.errors import PrimisError
 from primis.evaluation.attacks.protocol import (
     BesideAttack,
+    Case,
     ImageAttack,
     LabelAttack,
     LinkAttack,
@@ -96,8 +97,7 @@ def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.nd
     other = (table.sum(axis=0) - own) / max(n - 1, 1)
     flat = np.array([psnr(c.pixels, best_fit(world.mean_image, c.pixels), c.full) for c in world.test])
     best = flat if flat.mean() >= other.mean() else other
-    measures = [fidelity(case.pixels, fit, case.full) for case, fit in zip(world.test, shown, strict=True)]
-    figures = {name: mean_of([getattr(m, name) for m in measures]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    figures = mean_fidelity(world.test, shown)
     figures |= {
         "floor: mean image": mean_of(flat),
         "floor: another image's code": mean_of(other),
@@ -127,10 +127,15 @@ def judge_beside(attack: BesideAttack, world: World) -> tuple[Finding, list[np.n
     other = (table.sum(axis=0) - own) / max(n - 1, 1)
     gain = Gain("PSNR over the same attack beside another image's code", "dB", 0.0, mean_of(own - other), matching_p(table))
     shown = [fit for fit, _ in columns]
-    measures = [fidelity(case.pixels, fit, case.full) for case, fit in zip(cases, shown, strict=True)]
-    figures = {name: mean_of([getattr(m, name) for m in measures]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    figures = mean_fidelity(cases, shown)
     figures |= {"floor: tier preview, another image's code": mean_of(other)}
     return Finding(attack.name, "image", attack.source, attack.holds, (gain,), figures), shown
+
+
+def mean_fidelity(cases: Sequence[Case], pictures: Sequence[np.ndarray]) -> dict[str, Estimate]:
+    """The paper's measures of Table 4: means over cases of how near each picture (H, W) is to its image."""
+    found = [fidelity(case.pixels, picture, case.full) for case, picture in zip(cases, pictures, strict=True)]
+    return {name: mean_of([getattr(f, name) for f in found]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
 
 
 def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:

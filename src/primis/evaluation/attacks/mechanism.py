@@ -17,16 +17,14 @@ import numpy as np
 from primis.bundle.layout import Settings
 from primis.codec import Codec
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.judge import Finding
+from primis.evaluation.attacks.judge import Finding, mean_fidelity
 from primis.evaluation.attacks.protocol import Budget, Case, World, share_case
 from primis.evaluation.attacks.suite import Result, jobs, result
-from primis.evaluation.fidelity import best_fit, fidelity, psnr
+from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts, Progress, silent
-from primis.evaluation.statistics import Estimate, mean_of
+from primis.evaluation.statistics import Estimate
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
-
-MEASURES = ("mae", "me", "rmse", "psnr", "ssim")
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,10 @@ def attack(
     checks = []
     for number, (name, control) in enumerate(named := controls(codec, settings)):
         progress(f"{mechanism.name}: {name}", number, len(named))
-        checks.append(result(parts, name, lambda control=control: Result(control())).finding)  # type: ignore[misc]
+        checks.append(result(parts, name, control).finding)
     results = [result(parts, name, job) for name, job in jobs(world, seconds)]
-    return Attacked(world, checks, results, authorised(world))
-
-
-def authorised(world: World) -> dict[str, Estimate]:
-    """What the key's holder sees of the judged images."""
-    found = [fidelity(case.pixels, case.authorised, case.full) for case in world.test if case.authorised is not None]
-    return {name: mean_of([getattr(f, name) for f in found]) for name in MEASURES}
+    seen = [case.authorised for case in world.test if case.authorised is not None]
+    return Attacked(world, checks, results, mean_fidelity(world.test, seen))
 
 
 def sights(world: World, results: Sequence[Result], number: int, most: int) -> list[tuple[str, np.ndarray]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from primis.evaluation.attacks.judge import MARGINS, Finding
+from primis.evaluation.attacks.mechanism import sights
+from primis.evaluation.attacks.protocol import World
+from primis.evaluation.attacks.suite import Result
 from primis.evaluation.report.document import Block, Figure, Section, Table, Text
 from primis.evaluation.report.drawing import png
 from primis.evaluation.report.findings import Row, shown
@@ -54,6 +57,16 @@ def by_network(findings: Sequence[Finding], form: str = "on the decoded public i
     }
 
 
+def rows_of(world: World, results: Sequence[Result], dark: Collection[str] = (), *, shown: int, best: int) -> list[Row]:
+    """The first judged images and what each party sees of them. dark: names of those whose low samples are bright; best: how
+    many attackers."""
+    rows = []
+    for number, case in enumerate(world.test[:shown]):
+        ends = float(case.pixels.min()), float(case.pixels.max())
+        rows.append(Row(sights(world, results, number, best), *(ends[::-1] if case.name in dark else ends)))
+    return rows
+
+
 def sheet(rows: Sequence[Row]) -> bytes:
     """Pictures with their captions, a row for each image, as PNG."""
     from matplotlib.figure import Figure as Canvas
@@ -65,7 +78,8 @@ def sheet(rows: Sequence[Row]) -> bytes:
         for axes in line:
             axes.set_axis_off()
         for axes, (caption, picture) in zip(line, cells, strict=False):
-            axes.imshow(np.asarray(picture, np.float32), cmap="gray", vmin=row.low, vmax=max(row.high, row.low + 1e-9))
+            ends, colours = sorted((row.low, row.high)), "gray" if row.low <= row.high else "gray_r"
+            axes.imshow(np.asarray(picture, np.float32), cmap=colours, vmin=ends[0], vmax=max(ends[1], ends[0] + 1e-9))
             axes.set_title(textwrap.fill(caption, 120 // across), fontsize=5.5, pad=3)
     return png(canvas)
 
