@@ -18,7 +18,8 @@ from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import LOOKS, Finding, counted, judge_images, judge_labels, judge_links
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
-from primis.evaluation.attacks.protocol import QUICK, Case, ImageAttack, View, World, share_case
+from primis.evaluation.attacks.mechanism import sights
+from primis.evaluation.attacks.protocol import QUICK, Case, Holds, ImageAttack, View, World, share_case
 from primis.evaluation.attacks.simple import Everything, Twice
 from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.audit import audit
@@ -80,6 +81,15 @@ def test_level_keyed_gives_nothing_away_to_any_attack(keyed: World, trained: Cod
     assert not found or not found & broken_of(world_of(KEYED, trained))  # chance, once in a hundred runs, does not come twice
     for name in ("keys of other images", "key of a lower tier", "keystream of a known image", "lengths"):
         assert not results[name].finding.broken, name
+
+
+def test_what_a_key_shows_is_not_shown_as_an_attackers_find(keyed: World) -> None:
+    guess = keyed.test[0].pixels
+    found = {"psnr": mean_of([60.0, 61.0])}
+    holders = [Result(Finding(h, "image", "", h, (), found), [guess]) for h in (Holds.PREVIEW, Holds.ENCODER)]
+    captions = [caption for caption, _ in sights(keyed, holders, 0, 2)]
+    assert any(caption.startswith(Holds.ENCODER) for caption in captions)
+    assert not any(caption.startswith(Holds.PREVIEW) for caption in captions)
 
 
 @pytest.mark.parametrize("keystream", [bytes, lambda n: bytes(7 * k % 256 for k in range(n))], ids=["none", "one"])

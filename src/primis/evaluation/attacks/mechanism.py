@@ -18,7 +18,7 @@ from primis.bundle.layout import Settings
 from primis.codec import Codec
 from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import Finding, mean_fidelity
-from primis.evaluation.attacks.protocol import Budget, Case, World, share_case
+from primis.evaluation.attacks.protocol import Budget, Case, Holds, World, share_case
 from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts, Progress, silent
@@ -100,11 +100,12 @@ def attack(
 
 
 def sights(world: World, results: Sequence[Result], number: int, most: int) -> list[tuple[str, np.ndarray]]:
-    """(caption, picture) of one judged image: itself, what the key's holder sees, the best attackers' guesses (those that
-    learned something first), and what needs no code."""
+    """(caption, picture) of one judged image: itself, what the key's holder sees, the best guesses of attackers without
+    its keys (those that learned something first), and what needs no code."""
     case = world.test[number]
     assert case.authorised is not None
-    drawn = sorted((r for r in results if r.pictures), key=lambda r: -r.finding.figures["psnr"].value)
+    keyless = (r for r in results if r.pictures and r.finding.holds != Holds.PREVIEW)  # a preview is no find of its holder's
+    drawn = sorted(keyless, key=lambda r: -r.finding.figures["psnr"].value)
     best = [r for r in drawn if r.finding.broken][:most] or drawn[:most]
     seen = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in best)]
     seen.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
