@@ -3,7 +3,8 @@
 loud decoys             drawn above the largest true value, as in the paper's published code: a threshold tells them
 a keystream used twice  all images shared under the same secrets and id: a known image opens the others, and bytes repeat
 open lengths            the parts as long as they come, without room to spare: sizes tell
-a thumbnail             16 x 16 pixels of the image, black or white, as bytes: who learns pictures from bytes must see it
+a thumbnail             16 x 16 pixels of the image, black or white, as bytes: who learns pictures from bytes must see it;
+                        for networks that look near each place only, each pixel among the bytes that they read there
 a label byte            one byte that tells a label: who learns labels from bytes must find it
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
+from primis.evaluation.attacks.adversaries import GanAttack, Translator, UNetAttack, VNetAttack
 from primis.evaluation.attacks.judge import Finding, judge_images, judge_labels, judge_links
 from primis.evaluation.attacks.keys import pairs
 from primis.evaluation.attacks.labels import Reader
@@ -35,6 +37,8 @@ _IMAGES, _LEARNED_FROM = 8, 64
 _SMALL, _THUMBNAIL = 128, 16
 _BYTES, _LABEL_AT = 4096, 300
 _BUDGET = Budget(steps=120, batch=8, width=32)
+_NEAR = replace(_BUDGET, steps=50)
+"""Enough where each pixel lies at its own place."""
 _BITS = (16.0, 16.0)
 """Room for supports and values that any phantom fits."""
 
@@ -64,6 +68,9 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
         world = World(codec, settings, [], twice()[0])
         return judge_links(SharedAgain([case.view for case in twice()[1]]), world, [case.normal for case in world.test])
 
+    def near(attack: Translator) -> Finding:
+        return _thumbnail(attack, replace(small(), budget=_NEAR), near=True)
+
     found = {
         "decoys louder than the truth": lambda: _loud_decoys(codec, settings, images()),
         "a keystream used twice, one image known": lambda: keystream_finding(pairs(twice()[0])),
@@ -72,6 +79,9 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
         "parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()[0]]),
         "a thumbnail, linear regression": lambda: _thumbnail(Dense(), small()),
         "a thumbnail, network": lambda: _thumbnail(Regressor(), small()),
+        "a thumbnail, U-Net": lambda: near(UNetAttack("code")),
+        "a thumbnail, V-Net": lambda: near(VNetAttack("code")),
+        "a thumbnail, GAN": lambda: near(GanAttack("code")),  # CycleGAN, which has no pairs, does not find it
         "a label in one byte": lambda: _label(small()),
     }
     named = ((f"control: {name}", make) for name, make in found.items())
@@ -100,8 +110,9 @@ def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> F
     return replace(finding, gains=finding.gains[2:])  # the support alone: any open code gives the image gains
 
 
-def _thumbnail(attack: ImageAttack, world: World) -> Finding:
-    """The published bytes begin with the image, small: where it is brighter than others are, and where not."""
+def _thumbnail(attack: ImageAttack, world: World, *, near: bool = False) -> Finding:
+    """The published bytes begin with the image, small: where it is brighter than others are, and where not. near: each
+    pixel lies among the bytes that `World.planes` shows at its place."""
 
     def small(image: np.ndarray) -> np.ndarray:
         side = len(image) // _THUMBNAIL
@@ -109,8 +120,9 @@ def _thumbnail(attack: ImageAttack, world: World) -> Finding:
 
     def planted(case: Case) -> Case:
         brighter = small(case.normal - case.normal.mean()) > usual
-        return _with_bytes(case, 0, np.where(brighter, 255, 0).astype(np.uint8).ravel())
+        return _with_bytes(case, places, np.where(brighter, 255, 0).astype(np.uint8))
 
+    places = _nearby(world.grid) if near else np.arange(_THUMBNAIL**2).reshape(_THUMBNAIL, _THUMBNAIL)
     usual = small(world.mean_image - world.mean_image.mean())
     leaky = replace(world, train=[planted(c) for c in world.train], test=[planted(c) for c in world.test])
     attack.fit(leaky)
@@ -121,7 +133,7 @@ def _label(world: World) -> Finding:
     """One byte of each bundle tells one of two labels; all cases are judged on but every other, which teaches."""
     coin = np.random.default_rng(0).integers(2, size=len(world.train) + len(world.test))
     cases = [
-        replace(_with_bytes(case, _LABEL_AT, np.array([255 * ill], np.uint8)), label="ill" if ill else "well")
+        replace(_with_bytes(case, np.array([_LABEL_AT]), np.array([255 * ill], np.uint8)), label="ill" if ill else "well")
         for case, ill in zip([*world.train, *world.test], coin, strict=True)
     ]
     leaky = replace(world, train=cases[::2], test=cases[1::2])
@@ -130,9 +142,18 @@ def _label(world: World) -> Finding:
     return judge_labels(reader, leaky)
 
 
-def _with_bytes(case: Case, at: int, new: np.ndarray) -> Case:
+def _nearby(grid: tuple[int, int]) -> np.ndarray:
+    """Of each pixel of a thumbnail the byte that holds it, (16, 16): bytes are dealt to places in order, as many to each."""
+    h, w = grid
+    row, column = np.indices((_THUMBNAIL, _THUMBNAIL))
+    a_place = max(1, _THUMBNAIL // h), max(1, _THUMBNAIL // w)
+    place = row * h // _THUMBNAIL * w + column * w // _THUMBNAIL
+    return place * (_BYTES // (h * w)) + row % a_place[0] * a_place[1] + column % a_place[1]
+
+
+def _with_bytes(case: Case, places: np.ndarray, new: np.ndarray) -> Case:
     data = case.view.data.copy()
-    data[at : at + len(new)] = new
+    data[places] = new
     return replace(case, view=replace(case.view, data=data))
 
 
