@@ -4,13 +4,14 @@
 
 For S_x and S_n on a grid, decoys laid evenly (as in the paper) and, for preset `default`, where entries are likely (as `share`
 does): bits of the key for those who have the public code, the share of the support that a network finds, and the image
-that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff-PRESET.json; a
-plot for preset `default`.
+that the stolen decoder makes of it, against the authorised image and the mean image. results/tradeoff-PRESET.json, and
+a plot of both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +32,15 @@ from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.network.checkpoint import read_checkpoint, shipped
 
-GRIDS = {"default": ((4, 8, 16), (1, 4, 16), (False, True)), "paper": ((32, 64), (1, 4), (False,))}
-"""Preset: S_x per position (of preset `paper` over its four code maps), S_n / S_x (16 at S_x = 16 fills every entry), and
-whether decoys lie where entries are likely."""
+GRIDS = {"default": ((4, 8, 16), (1, 4, 16), (False, True)), "paper": ((16, 32, 64), (1, 4), (False,))}
+"""Preset: S_x per position (of preset `paper` summed over its four code maps: 4, 8 and 16 of each), S_n / S_x (16 at
+S_x = 16 fills every entry), and whether decoys lie where entries are likely."""
+WAYS = (
+    ("default", False, "#b3261e", "decoys laid evenly"),
+    ("default", True, "#1a56b0", "decoys where entries are likely"),
+    ("paper", False, "#7a6a00", "preset paper, evenly"),
+)
+"""Of each line: preset, whether decoys lie where entries are likely, colour, name."""
 
 
 def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
@@ -88,32 +95,30 @@ def point(train: list[Case], test: list[Case], settings: Settings, codec: Codec,
     }  # fmt: skip
 
 
-def plot(points: list[dict], path: Path) -> None:
-    """Share of the support recovered over bits of key for each entry."""
+def plot(path: Path) -> None:
+    """What is found over what the key costs, of each preset that was measured; one line for each S_x, S_n / S_x at its points."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    for likely, colour, name in ((False, "#b3261e", "decoys laid evenly"), (True, "#1a56b0", "decoys where entries are likely")):
-        own = [p for p in points if p["likely"] == likely]
-        for sparsity, marker in zip(GRIDS["default"][0], "os^", strict=True):
-            part = [p for p in own if p["sparsity"] == sparsity]
-            label = f"{name}, S_x = {sparsity}"
-            axes[0].plot(
-                [p["bits_per_entry"] for p in part],
-                [p["recovered"]["value"] for p in part],
-                f"{marker}-",
-                color=colour,
-                label=label,
-            )
-            axes[1].plot(
-                [p["key"] for p in part], [p["authorised"] - p["psnr"]["value"] for p in part], f"{marker}-", color=colour
-            )
-    axes[0].set(xlabel="key, bits for each true entry", ylabel="share of the support that a network finds", ylim=(0, 1))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    for preset, likely, colour, name in WAYS:
+        measured = RESULTS / f"tradeoff-{preset}.json"
+        points = json.loads(measured.read_text())["points"] if measured.exists() else []
+        for sparsity, marker in zip(GRIDS[preset][0], "os^", strict=False):
+            part = [p for p in points if (p["sparsity"], p["likely"]) == (sparsity, likely)]
+            found = [p["recovered"]["value"] for p in part]
+            below = [p["authorised"] - p["psnr"]["value"] for p in part]
+            for axis, key, height in ((axes[0], "bits_per_entry", found), (axes[1], "key", below)):
+                across = [p[key] for p in part]
+                axis.plot(across, height, f"{marker}-", color=colour, label=f"{name}, S_x = {sparsity}")
+                for p, x, y in zip(part, across, height, strict=True):
+                    ratio = f"{p['decoys'] / p['sparsity']:g}"
+                    axis.annotate(ratio, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=colour)
+    axes[0].set(xlabel="key, bits for each true entry", ylabel="share of the support that a network finds", ylim=(0, 1.05))
     axes[1].set(xlabel="key, bits per pixel", ylabel="dB below the authorised image", ylim=(0, None))
-    axes[0].legend(fontsize=7)
+    axes[0].legend(fontsize=7, loc="lower left")
     figure.savefig(path, dpi=110)
 
 
@@ -156,9 +161,8 @@ def main() -> None:
         "test": len(images["test"]),
         "budget": vars(budget),
     }
-    if arguments.preset == "default":
-        plot(points, RESULTS / "tradeoff.png")
     print(save(f"tradeoff-{arguments.preset}", facts | {"points": points, "machine": machine()}))
+    plot(RESULTS / "tradeoff.png")
 
 
 if __name__ == "__main__":
