@@ -5,7 +5,7 @@
 
 What hides is which entries are true; everything about the decoys is therefore drawn to look like the
 true ones: how many fall on an atom follows how many true entries it has, their values are drawn
-from the true values of the same atom, and where they lie follows how likely an entry is there, given the
+near the true values of the same atom, and where they lie follows how likely an entry is there, given the
 true ones (`odds`, from the coder's model). How little that hides from an attacker who has the encoder is
 measured (docs/evaluation.md); it is never called safe.
 """
@@ -16,6 +16,10 @@ import secrets
 from collections.abc import Callable
 
 import numpy as np
+
+from primis.codes.sparse import LEVEL_LIMIT
+
+_RARE, _STEPS = 4, 1 << 16
 
 Draw = Callable[[int], bytes]
 """n -> n random bytes. `secrets.token_bytes` everywhere but in test vectors."""
@@ -40,7 +44,7 @@ def ambiguate(levels: np.ndarray, decoys: int, *, odds: np.ndarray | None = None
         count = int(shares[atom])
         chosen = free[choose(len(free), count, draw) if likely is None else choose_likely(likely[atom, free], count, draw)]
         values = _values_like(flat, int(atom))
-        public[atom, chosen] = values[_below(len(values), len(chosen), draw)]
+        public[atom, chosen] = _near(values[_below(len(values), len(chosen), draw)], draw)
     shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])
     return np.moveaxis(public.reshape(shape), 0, -3)
 
@@ -108,6 +112,14 @@ def _values_like(flat: np.ndarray, atom: int) -> np.ndarray:
         if reach > len(flat):
             return np.array([-1, 1], flat.dtype)
         reach = 2 * reach + 1
+
+
+def _near(values: np.ndarray, draw: Draw) -> np.ndarray:
+    """Small values as they are, others moved by up to half an octave: one that stood alone in its atom would be known as true."""
+    move = _below(_STEPS, len(values), draw) / _STEPS - 0.5
+    size = np.abs(values.astype(np.float64))
+    moved = np.rint(size * np.exp2(np.where(size < _RARE, 0.0, move)))
+    return (np.sign(values) * np.minimum(moved, LEVEL_LIMIT)).astype(values.dtype)
 
 
 def _below(limit: int, n: int, draw: Draw) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Figures with the doubt that belongs to them: means, proportions and areas under the ROC curve.
 
-Every interval is two-sided, at 95 %. A p-value is one-sided: the chance of as high a figure where nothing is to be found.
+Every interval is two-sided, at 95 %. A p-value is the chance of a figure as far from none, either way, where nothing is to
+be found. groups: which values belong together (images of one patient, say) and are resampled together; by default none do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial
 
@@ -14,7 +15,7 @@ from scipy import stats
 
 _LEVEL = 0.95
 _RESAMPLES = 2000
-_PERMUTATIONS = 20_000
+_PERMUTATIONS = 40_000
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Estimate:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
-def mean_of(values: Sequence[float] | np.ndarray) -> Estimate:
-    """The mean, by Student's t. One value has an interval without end."""
+def mean_of(values: Sequence[float] | np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+    """The mean, by Student's t over groups. One of them has an interval without end."""
     x = np.asarray(values, np.float64)
     mean, sd = float(x.mean()), float(x.std(ddof=1)) if len(x) > 1 else 0.0
-    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(x) - 1)) * sd / len(x) ** 0.5 if len(x) > 1 else float("inf")
+    sums = np.bincount(_numbered(groups, len(x)), x - mean)
+    n, reach = len(sums), float("inf")
+    if n > 1:
+        error = float(np.sqrt(n / (n - 1) * (sums**2).sum())) / len(x)
+        reach = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * error
     return Estimate(mean, mean - reach, mean + reach, len(x), sd)
 
 
@@ -45,27 +50,32 @@ def share_of(hits: int, trials: int) -> Estimate:
     return Estimate(hits / trials, float(interval.low), float(interval.high), trials)
 
 
-def auc_of(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> Estimate:
-    """The chance that a positive scores above a negative (ties count half); 0.5 is none. By resampling, within each class.
+def auc_of(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0) -> Estimate:
+    """The chance that a positive scores above a negative (ties count half); 0.5 is none. By resampling, within each class
+    unless there are groups.
 
     Raises ValueError where a class is missing.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, bool)
-    groups = scores[labels], scores[~labels]
-    if not len(groups[0]) or not len(groups[1]):
-        raise ValueError(f"labels have {len(groups[0])} positives and {len(groups[1])} negatives, expected some of each")
+    classes = scores[labels], scores[~labels]
+    if not len(classes[0]) or not len(classes[1]):
+        raise ValueError(f"labels have {len(classes[0])} positives and {len(classes[1])} negatives, expected some of each")
     rng = np.random.default_rng(seed)
-    drawn = [_auc(*(rng.choice(group, len(group)) for group in groups)) for _ in range(_RESAMPLES)]
+    if groups is None:
+        drawn = [_auc(*(rng.choice(part, len(part)) for part in classes)) for _ in range(_RESAMPLES)]
+    else:
+        picks = (pick for pick in _resampled(groups, rng) if 0 < labels[pick].sum() < len(pick))
+        drawn = [_auc(scores[pick][labels[pick]], scores[pick][~labels[pick]]) for pick in picks]
     low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Estimate(_auc(*groups), float(low), float(high), len(scores))
+    return Estimate(_auc(*classes), float(low), float(high), len(scores))
 
 
-def own_over_others(likeness: np.ndarray, *, seed: int = 0) -> Estimate:
+def own_over_others(likeness: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0) -> Estimate:
     """The chance that two outputs fit their own images better than each other's; 0.5 where they know nothing of them.
 
     likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an image
     has by itself (brightness, difficulty) falls out of the comparison of s_ii + s_jj with s_ij + s_ji. The interval
-    is by resampling images, since pairs that share one are not independent.
+    is by resampling images or groups of them, since pairs that share one are not independent.
     """
     own = np.diag(likeness)
     margin = own[:, None] + own[None, :] - likeness - likeness.T
@@ -74,8 +84,7 @@ def own_over_others(likeness: np.ndarray, *, seed: int = 0) -> Estimate:
     off = ~np.eye(n, dtype=bool)
     rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(_RESAMPLES):
-        pick = rng.integers(n, size=n)
+    for pick in _resampled(_numbered(groups, n), rng):
         pairs = pick[:, None] != pick[None, :]
         if pairs.any():
             drawn.append(wins[np.ix_(pick, pick)][pairs].mean())
@@ -84,13 +93,13 @@ def own_over_others(likeness: np.ndarray, *, seed: int = 0) -> Estimate:
 
 
 def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
-    """How likely it is that a random matching of outputs (rows) with images (columns) fits as well as the true one: an
-    exact test, whatever an output or an image has by itself. With fewer than 8 images it can prove nothing."""
+    """How likely it is that a random matching of outputs (rows) with images (columns) fits as well as the true one, or as
+    badly: an exact test, whatever an output or an image has by itself. With fewer than 8 images it can prove nothing."""
     rows = np.arange(len(likeness))
     fit = lambda columns, axis=-1: likeness[rows, columns].mean(axis=axis)  # noqa: E731
     test = stats.permutation_test(
         (rows,), fit, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
-        alternative="greater", rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(seed),
     )  # fmt: skip
     return float(test.pvalue)
 
@@ -102,15 +111,29 @@ def fixed_points_p(hits: int, n: int) -> float:
 
 
 def grouping_p(likeness: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> float:
-    """How likely it is that members of the same group are as alike when groups are handed out at random. likeness: (n, n)."""
+    """How likely it is that members of the same group are as alike, or unlike, when groups are handed out at random.
+    likeness: (n, n)."""
     same = (groups[:, None] == groups[None]) & ~np.eye(len(groups), dtype=bool)
     own, other = np.nonzero(same)
     mean = lambda order, axis=-1: likeness[order[..., own], order[..., other]].mean(axis=-1)  # noqa: E731
     test = stats.permutation_test(
         (np.arange(len(groups)),), mean, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
-        alternative="greater", rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(seed),
     )  # fmt: skip
     return float(test.pvalue)
+
+
+def _numbered(groups: np.ndarray | None, n: int) -> np.ndarray:
+    """The group of each of n values, from 0."""
+    return np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def _resampled(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Positions of all members of as many groups as there are, drawn with return; again and again."""
+    numbers = _numbered(groups, len(groups))
+    members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+    for _ in range(_RESAMPLES):
+        yield np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
 
 
 def _auc(positive: np.ndarray, negative: np.ndarray) -> float:

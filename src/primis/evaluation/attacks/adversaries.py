@@ -5,7 +5,8 @@ Each comes in two forms, which differ in what the networks read and in how their
     image   the public code as the decoder shows it, in blocks of 8 x 8 pixels   (b, 64, H/8, W/8) -> (b, 64, H/8, W/8)
     code    the public code itself                                              (b, C, h, w) -> (b, 256, h, w)
 
-The mean training image is added to every output. Networks and adversarial losses are MONAI's; Adam, learning rate
+To every output the mean training image is added and, in the first form, the input: as much of both as fits best before
+anything is learned. Networks and adversarial losses are MONAI's; Adam, learning rate
 1e-3, squared error and weight decay 1e-4 as in the paper, batches and steps as the budget says.
 """
 
@@ -27,6 +28,7 @@ REFINED = "support network, then U-Net"
 _BLOCK = 8
 _RATE, _DECAY = 1e-3, 1e-4
 _ADVERSARIAL, _CYCLE = 0.01, 10.0
+_STARTED_FROM = 16
 _SOURCE = "Shiri et al. 2024, Table 4"
 
 
@@ -82,6 +84,7 @@ class Translator(ImageAttack):
     def __init__(self, form: str) -> None:
         self.form = form
         self.name = f"{self.kind} on the {'decoded public image' if form == 'image' else 'code'}"
+        self.holds = Holds.PAIRS if form == "image" else Holds.ENCODER
 
     def fit(self, world: World) -> None:
         self._rng = seeded(world, self.name)
@@ -102,8 +105,22 @@ class Translator(ImageAttack):
         raise NotImplementedError
 
     def _image(self, x: Tensor) -> Tensor:
-        out: Tensor = self._prior + self._net(x)
-        return out
+        prior, given = self._shares
+        out: Tensor = prior * self._prior + self._net(x)
+        return out + given * x if self.form == "image" else out
+
+    def _begin(self, net: nn.Module, world: World) -> None:
+        """The network that learns, and what it adds to: shares of the prior and of its input, which it learns as well."""
+        self._net, self._shares = net, nn.Parameter(self._best_shares(world))
+        net.register_parameter("shares", self._shares)
+
+    def _best_shares(self, world: World) -> Tensor:
+        """Of prior and input, (2,): by least squares over a few pairs."""
+        if self.form == "code":
+            return torch.tensor([1.0, 0.0])
+        x, y = zip(*(self._of(world, number) for number in range(min(_STARTED_FROM, len(world.train)))), strict=True)
+        prior = self._prior.cpu().expand(len(x), *x[0].shape)
+        return torch.linalg.lstsq(torch.stack([prior.ravel(), torch.stack(x).ravel()], 1), torch.stack(y).ravel()).solution
 
     def _read(self, world: World, view: View) -> Tensor:
         if self.form == "code":
@@ -143,7 +160,7 @@ class UNetAttack(Translator):
     make = staticmethod(u_net)
 
     def _learn(self, world: World) -> None:
-        self._net = self.make(self._inputs, self._block**2, self._width(world))
+        self._begin(self.make(self._inputs, self._block**2, self._width(world)), world)
 
         def losses(x: Tensor, y: Tensor) -> Iterator[Tensor]:
             yield nn.functional.mse_loss(self._image(x), y)
@@ -156,11 +173,10 @@ class Refined(UNetAttack):
     """U-Net on what the support network sees, instead of the public code as it is."""
 
     source = ""
-    holds = Holds.ENCODER
 
     def __init__(self, marker: Marker) -> None:
         super().__init__("image")
-        self.name, self._marker = REFINED, marker
+        self.name, self.holds, self._marker = REFINED, Holds.ENCODER, marker
 
     def _shown(self, world: World, view: View) -> np.ndarray:
         return self._marker.guess(world, view)
@@ -182,7 +198,7 @@ class GanAttack(Translator):
         from monai.losses import PatchAdversarialLoss
 
         width = self._width(world)
-        self._net = u_net(self._inputs, self._block**2, width)
+        self._begin(u_net(self._inputs, self._block**2, width), world)
         judge = critic(self._inputs + self._block**2, width)
         loss = PatchAdversarialLoss(criterion="least_squares")
 
@@ -201,13 +217,23 @@ class CycleGanAttack(Translator):
     """No pairs: public codes of one half of the training images, images of the other half."""
 
     kind = "CycleGAN"
-    holds = Holds.CODES
+
+    def __init__(self, form: str) -> None:
+        super().__init__(form)
+        self.holds = Holds.DECODER if form == "image" else Holds.CODES
+
+    def _best_shares(self, world: World) -> Tensor:
+        """Without pairs: the input at the contrast that images have."""
+        if self.form == "code":
+            return super()._best_shares(world)
+        return torch.tensor([0.0, float(np.mean([case.normal.std() for case in world.train]))])
 
     def _learn(self, world: World) -> None:
         from monai.losses import PatchAdversarialLoss
 
         width, out = self._width(world), self._block**2
-        self._net, back = u_net(self._inputs, out, width), u_net(out, self._inputs, width)
+        self._begin(u_net(self._inputs, out, width), world)
+        back = u_net(out, self._inputs, width)
         of_image, of_code = critic(out, width), critic(self._inputs, width)
         loss = PatchAdversarialLoss(criterion="least_squares")
         both = nn.ModuleList([self._net, back])

@@ -1,7 +1,9 @@
-"""Positive controls: mechanisms that are known to be broken, which the suite must find broken in every run.
+"""Positive controls: mechanisms that are known to be broken, which the suite must find broken in every run, with the very
+steps and widths of its attacks.
 
 loud decoys             drawn above the largest true value, as in the paper's published code: a threshold tells them
 a keystream used twice  all images shared under the same secrets and id: a known image opens the others, and bytes repeat
+one secret for all      the secrets of one image open the others, those of tier preview the higher tiers
 open lengths            the parts as long as they come, without room to spare: sizes tell
 a thumbnail             16 x 16 pixels of the image, black or white, as bytes: who learns pictures from bytes must see it;
                         for networks that look near each place only, each pixel among the bytes that they read there
@@ -13,14 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from secrets import token_hex
 
 import numpy as np
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
 from primis.evaluation.attacks.adversaries import GanAttack, Translator, UNetAttack, VNetAttack
-from primis.evaluation.attacks.judge import Finding, judge_images, judge_labels, judge_links
-from primis.evaluation.attacks.keys import pairs
+from primis.evaluation.attacks.judge import Finding, counted, judge_images, judge_labels, judge_links
+from primis.evaluation.attacks.keys import lower_tier, pairs, strangers
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.networks import Dense, Regressor
@@ -29,22 +32,19 @@ from primis.evaluation.attacks.simple import Smallest
 from primis.evaluation.attacks.suite import Job, Result, keystream_finding, lengths_finding, randomness_finding
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
-from primis.keys.seal import Secret
+from primis.keys.seal import TIERS, Secret
 from primis.sharing.image_bundle import plain_records, share_image
 
 _LOUDER = 1.1
 _IMAGES, _LEARNED_FROM = 8, 64
 _SMALL, _THUMBNAIL = 128, 16
 _BYTES, _LABEL_AT = 4096, 300
-_BUDGET = Budget(steps=120, batch=8, width=32)
-_NEAR = replace(_BUDGET, steps=50)
-"""Enough where each pixel lies at its own place."""
 _BITS = (16.0, 16.0)
 """Room for supports and values that any phantom fits."""
 
 
-def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
-    """(name, control), all of which must be found broken; on phantoms."""
+def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str, Job]]:
+    """(name, control), all of which must be found broken; on phantoms. budget: that of the attacks they vouch for."""
     settings = replace(settings, support_bits=_BITS[0], value_bits=_BITS[1])
 
     @cache
@@ -53,7 +53,7 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
 
     @cache
     def twice() -> tuple[list[Case], list[Case]]:
-        keys = {tier: Secret.new() for tier in ("preview", "diagnostic", "original")}
+        keys = {tier: Secret.new() for tier in TIERS}
         keyed = replace(settings, protection="keyed")
         first, second = ([_share(image, keyed, codec, keys, "0" * 32) for image in images()] for _ in range(2))
         return first, second
@@ -62,20 +62,27 @@ def controls(codec: Codec, settings: Settings) -> list[tuple[str, Job]]:
     def small() -> World:
         cases = [_random(seed, codec) for seed in range(_LEARNED_FROM + 2 * _IMAGES)]
         keyed = replace(settings, protection="keyed")
-        return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], _BUDGET)
+        return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], budget)
 
     def repeats() -> Finding:
         world = World(codec, settings, [], twice()[0])
         return judge_links(SharedAgain([case.view for case in twice()[1]]), world, [case.normal for case in world.test])
 
     def near(attack: Translator) -> Finding:
-        return _thumbnail(attack, replace(small(), budget=_NEAR), near=True)
+        return _thumbnail(attack, small(), near=True)
+
+    def one_secret() -> Finding:
+        secret = Secret.new()
+        cases = [_share(image, settings, codec, dict.fromkeys(TIERS, secret), token_hex(16)) for image in images()[:2]]
+        return counted("", "", "parts of higher tiers opened", *lower_tier(cases))
 
     found = {
         "decoys louder than the truth": lambda: _loud_decoys(codec, settings, images()),
         "a keystream used twice, one image known": lambda: keystream_finding(pairs(twice()[0])),
         "a keystream used twice, bytes that repeat": lambda: randomness_finding(twice()[0]),
         "a keystream used twice, images shared again": repeats,
+        "one secret for all images": lambda: counted("", "", "sealed parts opened", *strangers(twice()[0])),
+        "one secret for all tiers": one_secret,
         "parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()[0]]),
         "a thumbnail, linear regression": lambda: _thumbnail(Dense(), small()),
         "a thumbnail, network": lambda: _thumbnail(Regressor(), small()),

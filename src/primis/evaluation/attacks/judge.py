@@ -5,8 +5,9 @@ the mean training image and the same attack's guess from *another* image's bundl
 right code, the floor knows too. At level `keyed` own and other bundles are alike, so an attack that gains is
 evidence of a leak, however clever it is. Besides, over all pairs of images: does a guess fit its own image better?
 
-Supports: the area under the ROC curve of true against decoy among public entries, less what another image's code
-gives by the prior alone. Links: the share of right first choices. Labels: area under the ROC curve.
+Supports: the area under the ROC curve of true against decoy among public entries; where no entry lies open, of an image's true
+entries against others, by its own bundle and by those of other images. Links: the share of right first choices. Labels: area
+under the ROC curve. Intervals are over patients.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from primis.evaluation.statistics import Estimate, auc_of, fixed_points_p, match
 MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
 """What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
 
-DOUBT, LOOKS = 0.01, 72
+DOUBT, LOOKS = 0.01, 90
 """How often a release in which nothing is to be found may be blamed; no more gains than LOOKS share it (Bonferroni)."""
 
 _BESIDE = 24
@@ -54,8 +55,9 @@ class Gain:
 
     @property
     def found(self) -> bool:
-        """Whether it is beyond the margin and beyond doubt."""
-        return self.p < DOUBT / LOOKS and self.estimate.value > self.chance + MARGINS[self.unit]
+        """Whether it is beyond the margin and beyond doubt. An area below chance tells as much as one above."""
+        beyond = self.estimate.value - self.chance
+        return self.p < DOUBT / LOOKS and (abs(beyond) if self.unit == "AUC" else beyond) > MARGINS[self.unit]
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.nd
     best = flat if flat.mean() >= other.mean() else other
     figures = mean_fidelity(world.test, shown)
     figures |= {
-        "floor: mean image": mean_of(flat),
-        "floor: another image's code": mean_of(other),
-        "gain over the best without the code": mean_of(own - best),
+        "floor: mean image": mean_of(flat, world.patients),
+        "floor: another image's code": mean_of(other, world.patients),
+        "gain over the best without the code": mean_of(own - best, world.patients),
     }
-    p = matching_p(table)
-    gains = [Gain("PSNR over the same attack on another image's code", "dB", 0.0, mean_of(own - other), p),
-             Gain("own image told from another's", "AUC", 0.5, own_over_others(table), p)]  # fmt: skip
+    p, patients = matching_p(table), world.patients
+    gains = [Gain("PSNR over the same attack on another image's code", "dB", 0.0, mean_of(own - other, patients), p),
+             Gain("own image told from another's", "AUC", 0.5, own_over_others(table, patients), p)]  # fmt: skip
     if isinstance(attack, SupportAttack):
         area, share = _support(attack, world)
         gains.append(area)
@@ -125,17 +127,19 @@ def judge_beside(attack: BesideAttack, world: World) -> tuple[Finding, list[np.n
     table = np.array([column for _, column in columns]).T  # (code, preview and image)
     own, n = np.diag(table), len(table)
     other = (table.sum(axis=0) - own) / max(n - 1, 1)
-    gain = Gain("PSNR over the same attack beside another image's code", "dB", 0.0, mean_of(own - other), matching_p(table))
+    gained = mean_of(own - other, world.patients[: len(cases)])
+    gain = Gain("PSNR over the same attack beside another image's code", "dB", 0.0, gained, matching_p(table))
     shown = [fit for fit, _ in columns]
     figures = mean_fidelity(cases, shown)
-    figures |= {"floor: tier preview, another image's code": mean_of(other)}
+    figures |= {"floor: tier preview, another image's code": mean_of(other, world.patients[: len(cases)])}
     return Finding(attack.name, "image", attack.source, attack.holds, (gain,), figures), shown
 
 
 def mean_fidelity(cases: Sequence[Case], pictures: Sequence[np.ndarray]) -> dict[str, Estimate]:
     """The paper's measures of Table 4: means over cases of how near each picture (H, W) is to its image."""
     found = [fidelity(case.pixels, picture, case.full) for case, picture in zip(cases, pictures, strict=True)]
-    return {name: mean_of([getattr(f, name) for f in found]) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    patients = np.array([case.patient for case in cases])
+    return {name: mean_of([getattr(f, name) for f in found], patients) for name in ("mae", "me", "rmse", "psnr", "ssim")}
 
 
 def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:
@@ -154,26 +158,28 @@ def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarra
     n = len(candidates)
     hits = round(sum(_first_choice(row, own) for own, row in enumerate(score)))
     p = fixed_points_p(hits, n) if attack.matches else float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
-    gain = Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)
-    figures = {"own image told from another's": own_over_others(score)}
-    return Finding(attack.name, "link", attack.source, attack.holds, (gain,), figures)
+    gains = [Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)]
+    if not attack.matches:
+        likelier = own_over_others(score, world.patients[:n])
+        gains.append(Gain("own image told from another's", "AUC", 0.5, likelier, matching_p(score)))
+    return Finding(attack.name, "link", attack.source, attack.holds, tuple(gains))
 
 
 def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None = None) -> Finding:
-    """ceiling: scores by the same reader of the authorised codes."""
+    """ceiling: scores by the same reader of what the key's holder has."""
     scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
     known = np.array([case.label is not None for case in world.test])
     labels = np.array([case.label == attack.positive for case in world.test])[known]
-    figures = {} if ceiling is None else {"ceiling: the authorised code": auc_of(ceiling[known], labels)}
-    return Finding(
-        attack.name, "label", attack.source, attack.holds, (told_apart(attack.positive, scores[known], labels),), figures
-    )
+    patients = world.patients[known]
+    figures = {} if ceiling is None else {"ceiling: authorised": auc_of(ceiling[known], labels, patients)}
+    gain = told_apart(attack.positive, scores[known], labels, patients)
+    return Finding(attack.name, "label", attack.source, attack.holds, (gain,), figures)
 
 
-def told_apart(what: str, scores: np.ndarray, labels: np.ndarray) -> Gain:
-    """Two groups by their scores: area under the ROC curve, and Mann and Whitney's test."""
-    p = float(stats.mannwhitneyu(scores[labels], scores[~labels], alternative="greater").pvalue)
-    return Gain(f"{what} told from others", "AUC", 0.5, auc_of(scores, labels), p)
+def told_apart(what: str, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Gain:
+    """Two classes by their scores: area under the ROC curve, and Mann and Whitney's test."""
+    p = float(stats.mannwhitneyu(scores[labels], scores[~labels]).pvalue)
+    return Gain(f"{what} told from others", "AUC", 0.5, auc_of(scores, labels, groups), p)
 
 
 def counted(attack: str, holds: str, what: str, hits: int, trials: int, note: str = "") -> Finding:
@@ -200,31 +206,33 @@ def _unit(image: np.ndarray) -> np.ndarray:
 
 
 def _support(attack: SupportAttack, world: World) -> tuple[Gain, dict[str, Estimate]]:
-    own, less, share, chance, n = [], [], [], [], len(world.test)
+    truths = np.stack([(case.levels != 0).ravel() for case in world.test])
+    table, share, chance = np.empty((len(truths), len(truths))), [], []
     for i, case in enumerate(world.test):
-        score, there = attack.score(world, case.view), case.view.public != 0
-        true, other = case.levels[there] != 0, world.test[(i + 1) % n].levels[there] != 0
-        areas = [auc_of_scores(score[there], labels) for labels in (true, other)]
-        own.append(areas[0])
-        less.append(0.5 + areas[0] - areas[1])
+        there = np.flatnonzero(case.view.public)
+        score = attack.score(world, case.view).ravel()[there]
+        table[i] = _areas(score, truths[:, there])
+        true = truths[i, there]
         count = int(true.sum())
-        share.append(float(true[np.argsort(-score[there], kind="stable")[:count]].mean()) if count else 0.0)
+        share.append(float(true[np.argsort(-score, kind="stable")[:count]].mean()) if count else 0.0)
         chance.append(float(true.mean()))
-    figures = {"support AUC": mean_of(own), "support AUC beyond the prior": mean_of(less)}
-    if world.open_code:
-        figures |= {"support recovered": mean_of(share), "chance": mean_of(chance)}
-    what, areas_ = (
-        ("true entries told from decoys", own) if world.open_code else ("true entries told from others, beyond the prior", less)
-    )
-    p = float(stats.ttest_1samp(areas_, 0.5, alternative="greater").pvalue) if np.ptp(areas_) else float(areas_[0] <= 0.5)
-    return Gain(what, "AUC", 0.5, mean_of(areas_), p), figures
+    own, n, patients = np.diag(table), len(table), world.patients
+    beyond = 0.5 + own - (table.sum(axis=0) - own) / max(n - 1, 1)
+    figures = {"support AUC": mean_of(own, patients), "support AUC beyond the prior": mean_of(beyond, patients)}
+    if not world.open_code:  # which entries are true cannot be seen, but where they lie could be known
+        what = "true entries told from others, beyond what other images' bundles tell"
+        return Gain(what, "AUC", 0.5, mean_of(beyond, patients), matching_p(table)), figures
+    figures |= {"support recovered": mean_of(share, patients), "chance": mean_of(chance, patients)}
+    p = float(stats.ttest_1samp(own, 0.5).pvalue) if np.ptp(own) else float(own[0] == 0.5)
+    return Gain("true entries told from decoys", "AUC", 0.5, mean_of(own, patients), p), figures
 
 
-def auc_of_scores(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve; 0.5 where a class is missing."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else 0.5
+def _areas(scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve for each row of truths (n, places), ties counting half; 0.5 where a class is missing."""
+    ranks, positives = stats.rankdata(scores), truths.sum(axis=1)
+    pairs = positives * (len(scores) - positives)
+    area = (truths @ ranks - positives * (positives + 1) / 2) / np.maximum(pairs, 1)
+    return np.where(pairs > 0, area, 0.5)
 
 
 def _first_choice(row: np.ndarray, own: int) -> float:

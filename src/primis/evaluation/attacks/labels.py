@@ -59,12 +59,23 @@ class PictureReader(Reader):
     def score(self, world: World, view: View) -> float:
         return _score(self._model, self._small(view))
 
+    def ceiling(self, world: World) -> np.ndarray:
+        """Scores of the judged cases by the same reader with the images themselves, learned and read: (n,)."""
+        cases = [case for case in world.train if case.label is not None]
+        model = _fit([_small(case.normal) for case in cases], [case.label == self.positive for case in cases])
+        return np.array([_score(model, _small(case.normal)) for case in world.test])
+
     def _small(self, view: View) -> np.ndarray:
-        image = self._guess(view)
-        side = max(1, min(image.shape) // 32)
-        h, w = (length // side * side for length in image.shape)
-        small = image[:h, :w].reshape(h // side, side, w // side, side).mean(axis=(1, 3))
-        return ((small - small.mean()) / max(float(small.std()), 1e-9)).ravel()
+        return _small(self._guess(view))
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    """Means of the image over about 32 x 32 parts, centred and at unit scale."""
+    side = max(1, min(image.shape) // 32)
+    h, w = (length // side * side for length in image.shape)
+    small = image[:h, :w].reshape(h // side, side, w // side, side).mean(axis=(1, 3))
+    found: np.ndarray = ((small - small.mean()) / max(float(small.std()), 1e-9)).ravel()
+    return found
 
 
 def positive_class(train: Sequence[Case], test: Sequence[Case]) -> str | None:

@@ -17,10 +17,12 @@ from primis.evaluation.attacks.protocol import Case, Holds, LinkAttack, View, Wo
 _SHIFT = 5
 _SHIFTS = (-_SHIFT, 0, _SHIFT)
 _ATOMS = 64
+_LEAST_VARIANCE = 0.02
 
 
 class Encoded(LinkAttack):
-    """Encode each candidate as the owner would; the likeliest is the one whose entries the code has, with their signs.
+    """Encode each candidate as the owner would; the likeliest is the one whose entries the code has, with their signs, where
+    other codes and other candidates do not have them.
 
     shifts: candidates are tried at these displacements too, in pixels, for images that were not cropped alike; a real attacker
     tries all of them, at a higher price, so the right one is among those tried.
@@ -33,17 +35,38 @@ class Encoded(LinkAttack):
         self._shifts = list(product(shifts, shifts))
 
     def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
-        public = np.stack([np.sign(view.public).ravel() for view in views]).astype(np.float32)
-        density = np.maximum((public != 0).reshape(len(views), len(views[0].public), -1).mean(axis=(0, 2)), 1e-4)
-        weight = np.repeat(-np.log(density), public.shape[1] // len(density)).astype(np.float32)
+        codes = _Standard(np.stack([_signs(view.public) for view in views]))
+        rows = np.stack([codes(row) for row in codes.rows])
+        encoded = _Standard(np.stack([_signs(_encode(world, candidate)) for candidate in candidates]))
         best = np.full((len(views), len(candidates)), -np.inf)
         for number, candidate in enumerate(candidates):
             world.report(self.name, number, len(candidates))
             for down, right in self._shifts:
-                signs = np.sign(_encode(world, moved(candidate, down, right))).ravel() * weight
-                most = max(float(np.abs(signs).sum()), 1e-9)  # what the candidate's own code would score
-                best[:, number] = np.maximum(best[:, number], public @ signs / most)
+                there = (down, right) == (0, 0)
+                signs = encoded.rows[number] if there else _signs(_encode(world, moved(candidate, down, right)))
+                best[:, number] = np.maximum(best[:, number], rows @ encoded(signs))
         return best
+
+
+class _Standard:
+    """Rows of signs, in units of how they vary from row to row, each of length one: what all have in common does not count."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+        self._mean = rows.mean(axis=0, dtype=np.float32)
+        squares = np.zeros_like(self._mean)
+        for row in rows:
+            squares += (row - self._mean) ** 2
+        self._scale = 1 / np.sqrt(squares / len(rows) + _LEAST_VARIANCE)
+
+    def __call__(self, row: np.ndarray) -> np.ndarray:
+        x = (row - self._mean) * self._scale
+        unit: np.ndarray = x / max(float(np.linalg.norm(x)), 1e-9)
+        return unit
+
+
+def _signs(levels: np.ndarray) -> np.ndarray:
+    return np.sign(levels).ravel().astype(np.int8)
 
 
 class Matched(Encoded):
@@ -128,9 +151,8 @@ def attack_for(kind: str) -> Encoded:
 
 def patient_likeness(cases: Sequence[Case]) -> np.ndarray:
     """(n, n): how alike two public codes are in their coarser atoms."""
-    rows = np.stack([np.sign(case.view.public[:_ATOMS]).ravel() for case in cases]).astype(np.float32)
-    rows -= rows.mean(axis=0)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    standard = _Standard(np.stack([_signs(case.view.public[:_ATOMS]) for case in cases]))
+    rows = np.stack([standard(row) for row in standard.rows])
     likeness: np.ndarray = rows @ rows.T
     return likeness
 

@@ -91,7 +91,7 @@ def attack(
     world.report = lambda what, done, total: progress(f"{mechanism.name}: {what}", done, total)
     seconds = [share_case(s.image, settings, codec, name=s.name, likely=mechanism.likely).view for s in test]
     checks = []
-    for number, (name, control) in enumerate(named := controls(codec, settings)):
+    for number, (name, control) in enumerate(named := controls(codec, settings, budget)):
         progress(f"{mechanism.name}: {name}", number, len(named))
         checks.append(result(parts, name, control).finding)
     results = [result(parts, name, job) for name, job in jobs(world, seconds)]

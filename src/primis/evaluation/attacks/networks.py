@@ -246,7 +246,8 @@ class Regressor(ImageAttack):
     def _pixels(self, x: Tensor, q: Tensor) -> Tensor:
         if self._frequencies:  # a gain for each frequency leads most of the way
             n = q.shape[1]
-            q = q + self._gain * torch.cat([x[:, n : n + 1], x[:, 1:n]], 1)
+            planes = torch.cat([x[:, n : n + 1], x[:, 1:n]], 1)
+            q = q + self._gain * planes.sign() * (torch.exp2(2 * planes.abs()) - 1)  # of the levels that the planes show
         pixels = nn.functional.conv_transpose2d(q, self._atoms, stride=self._atoms.shape[-1])[:, 0]
         return pixels[:, : self._prior.shape[0], : self._prior.shape[1]]
 
@@ -321,8 +322,8 @@ class Dense(ImageAttack):
 
         cases = world.train[:_MOST]
         world.report(self.name, 0, 1)
-        x = np.stack([self._read(world, case.view) for case in cases])
-        y = np.stack([_means(case.normal).ravel() for case in cases])
+        x = np.stack([self._read(world, view) for case in cases for view in (case.view, *case.others)])
+        y = np.stack([_means(case.normal).ravel() for case in cases for _ in (case.view, *case.others)])
         self._mean_x, self._mean_y = x.mean(axis=0), y.mean(axis=0)
         self._x = x - self._mean_x
         kernel = self._x @ self._x.T

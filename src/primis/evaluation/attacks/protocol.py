@@ -212,6 +212,11 @@ class World:
         """(h, w) of the attacked part."""
         return self.test[0].levels.shape[1:]  # type: ignore[return-value]
 
+    @cached_property
+    def patients(self) -> np.ndarray:
+        """Of the judged images, (n,) of str: images of one patient are not independent."""
+        return np.array([case.patient for case in self.test])
+
     @property
     def open_code(self) -> bool:
         """Whether Z_p lies open (level `sca`), so that entries can be told true or not one by one."""

@@ -122,7 +122,7 @@ class Twice(SupportAttack):
 
     name = "the same image shared twice"
     source = "Carlini et al. 2021 (InstaHide)"
-    holds = Holds.CODES
+    holds = Holds.DECODER
 
     def __init__(self, seconds: Sequence[tuple[View, View]]) -> None:
         """seconds: each view with that of another sharing of the same image."""
