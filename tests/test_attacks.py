@@ -19,7 +19,7 @@ from primis.evaluation.attacks.judge import LOOKS, Finding, counted, judge_image
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.mechanism import sights
-from primis.evaluation.attacks.protocol import QUICK, Case, Holds, ImageAttack, View, World, share_case
+from primis.evaluation.attacks.protocol import MINUTES, QUICK, Case, Holds, ImageAttack, View, World, share_case
 from primis.evaluation.attacks.simple import Everything, Twice
 from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.audit import audit
@@ -138,7 +138,7 @@ def test_level_sca_gives_much_away(sca: World) -> None:
 
 
 def test_every_control_is_found_broken(trained: Codec) -> None:
-    for name, control in controls(trained, KEYED):
+    for name, control in controls(trained, KEYED, MINUTES):
         finding = control().finding
         assert finding.broken, name
         assert finding.attack == name
