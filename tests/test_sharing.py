@@ -140,7 +140,7 @@ def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys
     forger = read_signer(keys["stranger"])
     forged = replace(opened.manifest, signer=forger.public, signature="")
     (release / "manifest.json").write_bytes(replace(forged, signature=forger.sign(forged.message)).write())
-    with pytest.raises(BadGrant, match="belongs to release"):
+    with pytest.raises(WrongSigner, match="say with --from which of them you trust"):
         restore(release, keys["alice"], tmp_path / "out")
 
 

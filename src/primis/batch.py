@@ -1,17 +1,18 @@
 """Many images: share and restore whole folders, one result line each, resumable.
 
 Work in progress lies in "<out>.partial", with a journal of what is done beside it; the same call again
-goes on where it stopped. The journal names input files, so it never lies in what is published.
+goes on where it stopped. The journal names input files, so it never lies in what is published. What others may have laid
+there is not gone on with: it would decide what is signed, and under which secrets.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import hmac
 import json
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,6 @@ from primis.datasets.files import collect
 from primis.errors import (
     AccessError,
     BadBundle,
-    BadGrant,
     FormatError,
     InputError,
     ModelError,
@@ -35,11 +35,11 @@ from primis.errors import (
 from primis.imaging.files import read
 from primis.imaging.image import KINDS
 from primis.keys.grant import Grant, read_grant
-from primis.keys.identity import Identity, Recipient, Signer
-from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.keys.identity import Identity, Recipient, Signer, verify
+from primis.keys.seal import TIERS, Secret, derive, image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, shipped
 from primis.sharing.image_bundle import CodecFor, restore_image, share_image
-from primis.sharing.output import PARTIAL, finish_folder, remove_folder, write_new
+from primis.sharing.output import PARTIAL, finish_folder, level_times, remove_folder, write_new
 from primis.sharing.release import (
     Release,
     make_grant,
@@ -95,12 +95,16 @@ def share(
     plan = {"settings": asdict(settings), "model": codec.checkpoint.digest, "original": with_original, "signer": signer.public}
     begun = work.begin(plan | {"work": "share"})
     release_id, secret = _release_begun(work, signer) if begun else _begin_release(work, signer)
+    work.count_only_ours(secret)
     opened = release_secrets(secret, TIERS[-1])
-    results = []
-    for number, (file, name) in enumerate(files, start=1):
-        result = _shared_before(work, file, name) or _share_file(file, name, work, settings, opened, codec, with_original)
-        results.append(result)
-        on_result(result, number, len(files))
+    order = list(range(len(files)))
+    secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled, and names lie by patient
+    shared: dict[int, Result] = {}
+    for number, k in enumerate(order, start=1):
+        file, name = files[k]
+        shared[k] = _shared_before(work, file, name) or _share_file(file, name, work, settings, opened, codec, with_original)
+        on_result(shared[k], number, len(files))
+    results = [shared[k] for k in range(len(files))]
     good = [r for r in results if r.error is None]
     if not good:
         work.give_up()
@@ -125,11 +129,14 @@ class _Work:
         self.out = out
         self.partial = out.with_name(out.name + PARTIAL)
         self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
+        self.head = ""
+        self.begun: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
+        self._key: bytes | None = None
 
     def begin(self, plan: dict[str, Any]) -> bool:
         """Start, or go on with work of the same plan; whether it had begun."""
-        head = json.dumps(plan, sort_keys=True)
+        self.head = head = json.dumps(plan, sort_keys=True)
         if not self.partial.exists():
             write_new(self.journal, head.encode() + b"\n", 0o600)
             try:
@@ -139,14 +146,29 @@ class _Work:
             return False
         if not self.journal.is_file():
             raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
+        for path in (self.partial, self.journal):
+            _require_ours(path)
         first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
         if first != head:
             raise OutputError(f'"{self.partial}" was begun otherwise (settings, key, images or model): finish that, or remove it')
-        self.records = [record for line in lines if (record := _record(line))]
+        found = [record for line in lines if (record := _record(line))]
+        self.begun = [record for record in found if "begun" in record]
+        self.records = [record for record in found if {"id", "name", "bytes"} <= record.keys()]
         return True
+
+    def count_only_ours(self, secret: Secret) -> None:
+        """From here on a record carries a tag under the release secret, and one without it does not count."""
+        self._key = derive(secret, "journal").value
+        self.records = [record for record in self.records if hmac.compare_digest(str(record.get("tag")), self._tag(record))]
+
+    def _tag(self, record: dict[str, Any]) -> str:
+        body = {name: value for name, value in record.items() if name != "tag"}
+        return hmac.new(self._key or b"", json.dumps(body, sort_keys=True).encode(), "sha256").hexdigest()
 
     def note(self, **record: Any) -> None:
         """One more thing is done."""
+        if self._key is not None:
+            record["tag"] = self._tag(record)
         self.records.append(record)
         try:
             with self.journal.open("a") as file:
@@ -156,9 +178,7 @@ class _Work:
 
     def finish(self, mode: int) -> None:
         """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
-        now = time.time()
-        for path in self.partial.rglob("*"):
-            os.utime(path, (now, now))
+        level_times(self.partial)
         self.partial.chmod(mode)
         finish_folder(self.partial, self.out)
         self.journal.unlink()
@@ -174,24 +194,41 @@ def _record(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:  # cut off in the middle of a line
         return None
-    return record if isinstance(record, dict) and {"id", "name", "bytes"} <= record.keys() else None
+    return record if isinstance(record, dict) else None
+
+
+def _require_ours(path: Path) -> None:
+    """Raises OutputError where others own it or may write in it."""
+    stat = path.lstat()
+    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+        raise OutputError(f'"{path}" belongs to others, or they may write in it: look what it is, and remove it')
 
 
 def _begin_release(work: _Work, signer: Signer) -> tuple[str, Secret]:
     release_id, secret = secrets.token_hex(16), Secret.new()
+    remove_folder(work.partial / "grants")
     write_grant(work.partial, owner_grant(release_id, secret, signer), signer.recipient, signer)
+    work.note(begun=release_id, signature=signer.sign(_begun_message(work, release_id)))
     return release_id, secret
 
 
+def _begun_message(work: _Work, release_id: str) -> bytes:
+    return f"primis/1 begun\n{work.out.resolve()}\n{release_id}\n{work.head}".encode()
+
+
 def _release_begun(work: _Work, signer: Signer) -> tuple[str, Secret]:
-    """The id and secret of the release that was begun; a new start if it had not got that far."""
+    """The id and secret of the release that was begun; a new start if it had not got that far.
+
+    Both must be those that this owner began with here: under a secret that another knows all would be laid open to them.
+    """
     files = list((work.partial / "grants").glob("owner.*.age"))
-    if not files:
+    if not files or not work.begun:
         return _begin_release(work, signer)
-    payload = signer.identity.decrypt(files[0].read_bytes())
-    grant = read_grant(payload or b"", str(files[0]))
-    if grant.secret is None:
-        raise BadGrant(f'grant "{files[0]}" is not the owner\'s')
+    begun, signature = (str(work.begun[-1].get(name)) for name in ("begun", "signature"))
+    grant = read_grant(signer.identity.decrypt(files[0].read_bytes()) or b"", str(files[0]))
+    ours = (grant.release, grant.signer, grant.label, grant.tier) == (begun, signer.public, "owner", TIERS[-1])
+    if grant.secret is None or not ours or not verify(signer.public, _begun_message(work, begun), signature):
+        raise OutputError(f'"{work.partial}" was not begun with your key: look what it is, and remove it')
     return grant.release, grant.secret
 
 
@@ -260,6 +297,8 @@ def restore(
     tier None gives the highest that the grant opens and the bundle holds. An image that fails is
     reported; the others are restored. Raises AccessError if the grants open no image as asked for.
     """
+    if out.resolve().is_relative_to(release.path):
+        raise OutputError(f'folder "{out}" lies in the release, where anyone can see it: expected another place')
     work = _Work(out)
     grants = release.open_grants(identities)
     day = today or datetime.datetime.now(datetime.UTC).date()

@@ -33,8 +33,8 @@ INFO_PER_FRAME = 96
 MIN_HEADER_BYTES, MAX_HEADER_BYTES = 256, 1 << 24
 MAX_ORIGINAL_BITS = 64
 ORIGINAL_SLACK = 4
-_MAX_SIDE = 1 << 17
-_MAX_SAMPLES = 1 << 34
+MAX_SIDE = 1 << 17
+MAX_SAMPLES = 1 << 34
 _MAX_ATOMS = 1 << 13
 
 
@@ -359,13 +359,13 @@ def _section(body: Any) -> Section:
 def _geometry(body: Any) -> Geometry:
     _keys(body, {"atoms_per_map", "channels", "code_maps", "frames", "height", "stride", "tile", "width"})
     limits = {"atoms_per_map": 1 << 12, "channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
-    geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, _MAX_SIDE)) for key in body})
+    geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, MAX_SIDE)) for key in body})
     if geometry.tile % 4:
         raise ValueError(f"has tiles of {geometry.tile} positions, expected a multiple of 4")
     if geometry.atoms > _MAX_ATOMS:
         raise ValueError(f"has {geometry.atoms} atoms at a position, expected at most {_MAX_ATOMS}")
-    if geometry.samples > _MAX_SAMPLES:
-        raise ValueError(f"describes more than {_MAX_SAMPLES} samples")
+    if geometry.samples > MAX_SAMPLES:
+        raise ValueError(f"describes more than {MAX_SAMPLES} samples")
     return geometry
 
 

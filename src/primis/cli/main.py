@@ -235,6 +235,8 @@ def rekey(
         done = sharing.rekey(opened, open_signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
+    if done.left_out:
+        typer.echo(f"left out, since primis does not follow links: {', '.join(done.left_out)}", err=True)
     typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
 
 

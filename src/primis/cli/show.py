@@ -90,5 +90,5 @@ def _lines(facts: Any, indent: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(str(v) for v in value) or "none"
-    return "-" if value is None else str(value)
+        return ", ".join(_short(v) for v in value) or "none"
+    return "-" if value is None else "".join(c for c in str(value) if c.isprintable())  # names come from others

@@ -22,7 +22,7 @@ def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     found: dict[Path, str] = {}
     for path in inputs:
         if path.is_dir():
-            for file in _files(path):
+            for file in _files(path, {path.resolve()}):
                 found.setdefault(file, file.relative_to(path).as_posix())
         elif path.exists():
             found.setdefault(path, path.name)
@@ -33,15 +33,18 @@ def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     return list(found.items())
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files below a folder, but for hidden ones, those that are never images, and releases."""
+def _files(folder: Path, seen: set[Path]) -> list[Path]:
+    """Files below a folder, but for hidden ones, those that are never images, and releases. seen: folders that a link may
+    lead back to."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
             ours = (path / "manifest.json").exists() or path.name.endswith(".partial")
-            found += [] if ours else _files(path)
+            if not ours and (place := path.resolve()) not in seen:
+                seen.add(place)
+                found += _files(path, seen)
         elif path.name not in _HIDDEN and path.suffix.lower() not in _NOT_IMAGES:
             found.append(path)
     return found

@@ -44,7 +44,7 @@ def _ask(data: bytes) -> bytes:
     """The process's reply, nothing if it died. Only a process that has met no error is kept."""
     global _process  # noqa: PLW0603 - one decoder for the whole run: starting it takes longer than most images
     if _process is None or _process.poll() is not None:
-        command = [sys.executable, "-m", "primis.imaging.apart"]
+        command = [sys.executable, "-P", "-m", "primis.imaging.apart"]  # -P: nothing from the folder one stands in
         _process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     watch = threading.Timer(_SECONDS, _process.kill)
     watch.start()

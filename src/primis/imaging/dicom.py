@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
     UID,
@@ -39,6 +40,9 @@ _STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelVal
 _PALETTE = ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable")
 
 _OVERLAYS = 0x60
+_PREAMBLE, _META = 132, 0x0002
+_LARGEST_SPACING = 1e6
+"""Millimetres; what is more is no spacing."""
 _PRIVATE_GROUP, _PRIVATE_CREATOR, _PADDING = 0x0029, "PRIMIS", 0x01  # in sealed headers only
 _MAX_ST = 1024
 
@@ -58,15 +62,15 @@ def read_dicom(data: bytes) -> Image:
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
-            pixels_there = any(tag in dataset for tag in _PIXEL_TAGS[:3])
+            pixels_there, modality = any(tag in dataset for tag in _PIXEL_TAGS[:3]), _modality(dataset)
         except Exception:  # whatever its parser meets in a damaged file
             raise UnreadableImage("cannot be parsed as DICOM") from None
         if not pixels_there:
-            raise UnreadableImage(f'is DICOM without pixels (modality "{_modality(dataset)}")')
+            raise UnreadableImage(f'is DICOM without pixels (modality "{modality}")')
         pixels, photometric = _pixels(dataset, data)
-        bits = 8 * pixels.dtype.itemsize
-        depth = bits if photometric == "RGB" else min(int(dataset.get("BitsStored", bits)), bits)
         try:
+            bits = 8 * pixels.dtype.itemsize
+            depth = bits if photometric == "RGB" else min(int(dataset.get("BitsStored", bits)), bits)
             header = _header(dataset, pixels)
             image = Image(pixels, depth, photometric, "dicom", _spacing(dataset), header)
             write_dicom(image, Derivation("", 1.0, "", ""))  # what could not be restored is not shared
@@ -82,13 +86,24 @@ def write_dicom(image: Image, derivation: Derivation) -> bytes:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(io.BytesIO(image.header)) if image.header else _secondary_capture()
+        dataset = _parsed(image.header) if image.header else _secondary_capture()
         image = _impose_padding(dataset, image)
         _record_derivation(dataset, derivation, known_source=bool(image.header))
         _set_pixels(dataset, image)
         out = io.BytesIO()
         dataset.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
     return out.getvalue()
+
+
+def _parsed(header: bytes) -> Dataset:
+    """A sealed header. Raises ValueError unless it is in explicit VR little endian: deflated, a small one may swell to fill
+    the memory."""
+    file = io.BytesIO(header)
+    file.seek(_PREAMBLE)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag.group != _META)
+    if meta.get("TransferSyntaxUID") != ExplicitVRLittleEndian:
+        raise ValueError("transfer syntax")
+    return pydicom.dcmread(io.BytesIO(header))
 
 
 def _pixels(dataset: Dataset, data: bytes) -> tuple[np.ndarray, str]:
@@ -264,7 +279,7 @@ def _spacing(dataset: Dataset) -> tuple[float, float] | None:
             row, column = (float(x) for x in dataset[keyword].value)
         except (KeyError, TypeError, ValueError):
             continue
-        if row > 0 and column > 0:
+        if 0 < row < _LARGEST_SPACING and 0 < column < _LARGEST_SPACING:
             return (row, column)
     return None
 

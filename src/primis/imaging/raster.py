@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import struct
 import warnings
 from typing import Any
@@ -101,6 +102,8 @@ def _read_png16(data: bytes) -> np.ndarray:
 def _read_tiff(data: bytes) -> Image:
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of its complaints is raised
+    _require_end(data)
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
@@ -123,6 +126,24 @@ def _read_tiff(data: bytes) -> Image:
     meaning = "MONOCHROME1" if photometric == 0 else _PHOTOMETRIC[shaped.shape[3]]
     header = {str(code): _plain(value) for code, value in tags.items()}
     return Image(shaped, depth, meaning, "tiff", None, json.dumps(header).encode())
+
+
+def _require_end(data: bytes) -> None:
+    """Raises UnreadableImage where the list of pages leads back to itself: tifffile would follow it for ever."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    first, count, entry, link = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
+    seen: set[int] = set()
+    try:
+        at = struct.unpack_from(order + link, data, first)[0]
+        while at and at not in seen:
+            seen.add(at)
+            entries = struct.unpack_from(order + count, data, at)[0]
+            at = struct.unpack_from(order + link, data, at + struct.calcsize(count) + entries * entry)[0]
+    except struct.error:
+        raise UnreadableImage("cannot be decoded: its list of pages is cut off") from None
+    if at:
+        raise UnreadableImage("cannot be decoded: its list of pages leads back to itself")
 
 
 def _plain(value: Any) -> Any:

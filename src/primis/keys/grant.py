@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from primis.errors import BadGrant, GrantExpired, NotCovered, TierTooLow
 from primis.keys.identity import Recipient, Signer, is_label, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+
+_LEAST_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,10 @@ class Grant:
             raise GrantExpired(f'grant "{self.label}" expired after {self.not_after.isoformat()}, today is {today.isoformat()}')
 
     def seal(self, recipient: Recipient, owner: Signer) -> bytes:
-        """The age file, signed by the owner."""
+        """The age file, signed by the owner; of 1, 2, 4 ... kilobytes, so that its length tells little of what it opens."""
         body = self._body()
         payload = json.dumps({"grant": body, "signature": owner.sign(_message(body))}, sort_keys=True).encode()
+        payload = payload.ljust(_LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length())
         alone = recipient.kind == "passphrase" or recipient.text == owner.recipient.text
         return recipient.encrypt(payload, *([] if alone else [owner.recipient]))
 
@@ -114,4 +118,6 @@ def _grant(body: dict[str, Any]) -> Grant:
     last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
     note = None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
     texts = {k: str(body[k]) for k in ("release", "signer", "tier", "label", "recipient")}
+    if not re.fullmatch("[0-9a-f]{32}", texts["release"]) or not re.fullmatch("[0-9a-f]{64}", texts["signer"]):
+        raise ValueError
     return Grant(**texts, secret=secret, images=images, note=note, not_after=last)

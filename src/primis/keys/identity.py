@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from primis.errors import BadKey
 
 _KINDS = "an age1... or ssh-ed25519 / ssh-rsa key, or a file with one, with an RSA PEM or an X.509 certificate"
+_PRIVATE = "AGE-SECRET-KEY-"
 _MIN_RSA_BITS = 2048
 _MAX_KEY_FILE = 1 << 20
 _MAX_SCRYPT = 20  # a gigabyte and some seconds
@@ -166,6 +167,8 @@ def passphrase_recipient(passphrase: str, label: str = "passphrase") -> Recipien
 
 def parse_recipient(text: str) -> Recipient:
     """A public key given as text or as a file, with an optional `label=` before it."""
+    if _PRIVATE in text.upper():
+        raise BadKey(f"a recipient was given as a private key, expected {_KINDS}; others may have seen it: make a new one")
     label, sign, rest = text.partition("=")
     if not sign or not is_label(label) or label.startswith("ssh-"):
         label, rest = "", text
@@ -258,6 +261,8 @@ def _read_key_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MAX_KEY_FILE)
     except OSError as error:
+        if _PRIVATE in str(path).upper():
+            raise BadKey("a private key was given in place of its file; others may have seen it: make a new one") from None
         raise BadKey(f'key file "{path}" cannot be read: {error.strerror}') from None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from primis.bundle.layout import TAG, Geometry, Header, Settings, read_bundle, write_bundle
+from primis.bundle.layout import MAX_SAMPLES, MAX_SIDE, TAG, Geometry, Header, Settings, read_bundle, write_bundle
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
 from primis.codes.choice import TILE, entry_odds
@@ -87,8 +87,11 @@ def share_image(
     to give back byte for byte at tier original. bundle_id: 32 hex digits never used before. Raises
     InputError where code, header or file do not fit the room that `settings_for` the image gives.
     """
-    settings = settings_for(image, settings, with_original=original is not None)
     frames, height, width, channels = image.shape
+    if max(height, width) > MAX_SIDE or image.pixels.size > MAX_SAMPLES:
+        has = f"{frames} x {height} x {width} x {channels} samples"
+        raise InputError(f"the image has {has}, expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all")
+    settings = settings_for(image, settings, with_original=original is not None)
     preset = codec.preset
     geometry = Geometry(preset.atoms_per_map, channels, preset.code_maps, frames, height, preset.stride, TILE, width)
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 from primis.errors import OutputError
@@ -40,6 +41,13 @@ def finish_folder(partial: Path, out: Path) -> None:
         os.rename(partial, out)
     except OSError as error:
         raise OutputError(f'"{out}" cannot be written: {reason(error)}') from None
+
+
+def level_times(folder: Path) -> None:
+    """Give all files below a folder one time: when each was made would tell of it."""
+    now = time.time()
+    for path in folder.rglob("*"):
+        os.utime(path, (now, now), follow_symlinks=False)
 
 
 def reason(error: OSError) -> str:

@@ -34,7 +34,7 @@ from primis.keys.grant import Grant, read_grant
 from primis.keys.identity import Identity, Recipient, Signer, is_label, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 from primis.sharing.image_bundle import reseal
-from primis.sharing.output import PARTIAL, reason, remove_folder, write_new
+from primis.sharing.output import PARTIAL, level_times, reason, remove_folder, write_new
 
 MANIFEST = "manifest.json"
 _CHECKSUM = 8
@@ -56,6 +56,7 @@ class Release:
 
     def __init__(self, path: Path, *, signer: str | None = None) -> None:
         self.path = path = path.resolve()
+        self._demanded = signer
         file = path / MANIFEST
         try:
             data = file.read_bytes()
@@ -126,23 +127,27 @@ class Release:
             found.append(GrantFile(label, path, data))
         return found
 
-    def open_grants(self, identities: Iterable[Identity]) -> list[Grant]:
+    def open_grants(self, identities: Iterable[Identity], *, trust: str | None = None) -> list[Grant]:
         """The grants these identities open, the highest tier and widest scope first.
 
-        A file that is not a grant of this release, signed by its owner, under its own label, does not count.
-        Raises BadGrant if only such files open, and NoMatchingGrant, saying which keys were offered and
-        which grants are there, if none does.
+        A file that is not a grant of this release, signed by its owner, under its own label, does not count. Where some
+        name another signer either they or the release are false, so unless the release's signer was demanded, or is known by
+        `trust`, that is a WrongSigner. Raises BadGrant if only such files open, and NoMatchingGrant, saying which keys were
+        offered and which grants are there, if none does.
         """
         offered, files = list(identities), self.grants()
         opened: list[Grant] = []
-        refused: list[BadGrant] = []
+        refused: list[BadGrant | WrongSigner] = []
         for file in files:
             try:
                 grant = self._open(file, offered)
-            except BadGrant as error:
+            except (BadGrant, WrongSigner) as error:
                 refused.append(error)
                 continue
             opened += [] if grant is None else [grant]
+        doubts = [error for error in refused if isinstance(error, WrongSigner)]
+        if doubts and self.manifest.signer not in (self._demanded, trust):
+            raise doubts[0]
         if not opened and refused:
             raise refused[0]
         if not opened:
@@ -159,7 +164,10 @@ class Release:
                 raise BadGrant(f'grant "{file.path}" does not verify: {error}') from None
             if payload is not None:
                 grant = read_grant(payload, str(file.path))
-                if (grant.release, grant.signer) != (self.manifest.release, self.manifest.signer):
+                if grant.signer != self.manifest.signer:
+                    raise WrongSigner(f'grant "{file.path}" for your key is signed by "{grant.signer}", the release by '
+                                      f'"{self.manifest.signer}": say with --from which of them you trust')  # fmt: skip
+                if grant.release != self.manifest.release:
                     raise BadGrant(
                         f'grant "{file.path}" belongs to release "{grant.release}", expected "{self.manifest.release}"'
                     )
@@ -228,7 +236,7 @@ def owner_secret(release: Release, signer: Signer) -> Secret:
         raise WrongSigner(
             f'release "{release.path}" is signed by "{release.manifest.signer[:16]}", this key signs as "{signer.public[:16]}"'
         )
-    for grant in release.open_grants([signer.identity]):
+    for grant in release.open_grants([signer.identity], trust=signer.public):
         if grant.secret is not None and grant.tier == TIERS[-1]:
             return grant.secret
     raise NoMatchingGrant(f'release "{release.path}" has no owner\'s grant for key "{signer.identity.label}"')
@@ -289,10 +297,12 @@ def make_grant(
 
 @dataclass(frozen=True)
 class Rekeyed:
-    """renewed: labels of the grants made anew; dropped: those that could not be (passphrases) or were withdrawn."""
+    """renewed: labels of the grants made anew; dropped: those that could not be (passphrases) or were withdrawn; left_out:
+    other things in the folder that were not carried over, since they are neither files nor folders."""
 
     renewed: list[str]
     dropped: list[str]
+    left_out: list[str]
 
 
 def rekey(
@@ -309,7 +319,7 @@ def rekey(
     `without` and all others to the same keys. The new release is built beside the old one and takes its place at the end.
     """
     old = release_secrets(owner_secret(release, signer), TIERS[-1])
-    grants, files = release.open_grants([signer.identity]), release.grants()
+    grants, files = release.open_grants([signer.identity], trust=signer.public), release.grants()
     withdrawn = set(without)
     if "owner" in withdrawn:
         raise UsageError('grant "owner" is your own and cannot be withdrawn')
@@ -321,7 +331,7 @@ def rekey(
     folder = release.path.with_name(release.path.name + ".rekey" + PARTIAL)
     remove_folder(folder)
     entries, renamed = [], {}
-    for bundle_id in release.ids:
+    for bundle_id in secrets.SystemRandom().sample(release.ids, len(release.ids)):  # old and new ids have no order in common
         renamed[bundle_id] = after = secrets.token_hex(16)
         data = reseal(release.bundle(bundle_id), _image_secrets(old, bundle_id), _image_secrets(new, after), after)
         write_new(folder / "bundles" / f"{after}.primis", data)
@@ -329,29 +339,47 @@ def rekey(
         on_bundle(bundle_id)
     write_grant(folder, owner_grant(release_id, fresh, signer), signer.recipient, signer)
     gone = {g.recipient for g in grants if g.label in withdrawn and g.recipient}
-    renewed = []
+    renewed: list[str] = []
     for g in grants:
         images = None if g.secret is not None else [renamed[i] for i in g.images if i in renamed]
-        if g.label in {"owner", *withdrawn} or not g.recipient or g.recipient in gone or images == []:
+        if g.label in {"owner", *withdrawn, *renewed} or not g.recipient or g.recipient in gone or images == []:
             continue
         recipient = Recipient(g.recipient.split()[0] if " " in g.recipient else "age", g.recipient, g.label)
         again = make_grant(release_id, fresh, recipient, signer, g.tier, images, g.note, g.not_after)
         write_grant(folder, again, recipient, signer)
         renewed.append(g.label)
     write_manifest(folder, release_id, release.manifest.model, entries, signer, now())
-    _carry_others(release.path, folder)
+    level_times(folder)
+    left_out = _carry_others(release.path, folder)
     _replace(folder, release.path)
-    return Rekeyed(renewed, [f.label for f in files if f.label not in (*renewed, "owner")])
+    return Rekeyed(renewed, sorted({f.label for f in files} - {*renewed, "owner"}), left_out)
 
 
-def _carry_others(old: Path, new: Path) -> None:
-    """Files that do not belong to the format stay where they were."""
+def _carry_others(old: Path, new: Path) -> list[str]:
+    """Files that do not belong to the format stay where they were. Links are not followed, but left out and named: whoever
+    stores the release may have laid them, and what they point to would be published."""
+    left_out: list[str] = []
+
+    def plain(folder: str, names: list[str]) -> list[str]:
+        odd = [name for name in names if _is_odd(Path(folder, name))]
+        left_out.extend(str(Path(folder, name).relative_to(old)) for name in odd)
+        return odd
+
     try:
-        for path in old.iterdir():
-            if path.name not in (MANIFEST, "bundles", "grants"):
-                (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
+        others = [path.name for path in old.iterdir() if path.name not in (MANIFEST, "bundles", "grants")]
+        for name in sorted(set(others) - set(plain(str(old), others))):
+            if (old / name).is_dir():
+                shutil.copytree(old / name, new / name, ignore=plain)
+            else:
+                shutil.copy2(old / name, new / name)
     except OSError as error:
         raise OutputError(f'"{new}" cannot be written: {reason(error)}') from None
+    return left_out
+
+
+def _is_odd(path: Path) -> bool:
+    """Whether it is neither a file nor a folder itself."""
+    return path.is_symlink() or not (path.is_file() or path.is_dir())
 
 
 def _image_secrets(tiers: dict[str, Secret], bundle_id: str) -> dict[str, Secret]:

@@ -55,7 +55,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
     def twice() -> tuple[list[Case], list[Case]]:
         keys = {tier: Secret.new() for tier in TIERS}
         keyed = replace(settings, protection="keyed")
-        first, second = ([_share(image, keyed, codec, keys, "0" * 32) for image in images()] for _ in range(2))
+        first, second = ([_share(k, image, keyed, codec, keys, "0" * 32) for k, image in enumerate(images())] for _ in range(2))
         return first, second
 
     @cache
@@ -73,7 +73,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
 
     def one_secret() -> Finding:
         secret = Secret.new()
-        cases = [_share(image, settings, codec, dict.fromkeys(TIERS, secret), token_hex(16)) for image in images()[:2]]
+        cases = [_share(k, images()[k], settings, codec, dict.fromkeys(TIERS, secret), token_hex(16)) for k in range(2)]
         return counted("", "", "parts of higher tiers opened", *lower_tier(cases))
 
     found = {
@@ -112,7 +112,7 @@ def _random(seed: int, codec: Codec) -> Case:
 
 def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:
     sca = replace(settings, protection="sca")
-    plain = [share_case(image, sca, codec, name="control", judged=True) for image in images]
+    plain = [share_case(image, sca, codec, name=f"control {k}", judged=True) for k, image in enumerate(images)]
     finding, _ = judge_images(Smallest(), World(codec, sca, plain, [_loud(case) for case in plain]))
     return replace(finding, gains=finding.gains[2:])  # the support alone: any open code gives the image gains
 
@@ -170,9 +170,10 @@ def _bare(case: Case) -> tuple[object, dict[str, int]]:
     return None, {"supports": sum(len(r[3]) for r in records), "values": sum(len(r[4]) for r in records)}
 
 
-def _share(image: Image, settings: Settings, codec: Codec, keys: dict[str, Secret], bundle_id: str) -> Case:
-    data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name="control").data
-    return open_case(data, keys, codec, image, name="control", patient="", judged=False)
+def _share(number: int, image: Image, settings: Settings, codec: Codec, keys: dict[str, Secret], bundle_id: str) -> Case:
+    name = f"control {number}"
+    data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
+    return open_case(data, keys, codec, image, name=name, patient=name, judged=False)
 
 
 def _loud(case: Case) -> Case:
