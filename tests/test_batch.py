@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from primis import batch
 from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging.phantom import phantom_dicom
-from primis.keys.identity import parse_recipient, read_identities
-from primis.sharing.release import Release
+from primis.keys.identity import parse_recipient, read_identities, read_signer
+from primis.keys.seal import Secret
+from primis.sharing.release import Release, owner_grant
 from tests.conftest import SETTINGS, TINY
 
 
@@ -59,7 +61,8 @@ def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
     assert (tmp_path / "r.partial").stat().st_mode & 0o777 == 0o700
     done = {p.name for p in (tmp_path / "r.partial" / "bundles").iterdir()}
     results = share()
-    assert [r.resumed for r in results] == [True, True, False]
+    assert sorted(r.resumed for r in results) == [False, True, True]
+    assert [r.name for r in results] == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
     assert done < {p.name for p in (tmp_path / "r" / "bundles").iterdir()}
     assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
     assert not list(tmp_path.glob("r.partial*"))
@@ -68,11 +71,64 @@ def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
 def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(folder, share, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(2))
-    (folder / "a" / "one.dcm").write_bytes(phantom_dicom(64, seed=99))
     journal = tmp_path / "r.partial.journal"
+    first = next(
+        record["name"] for line in journal.read_text().splitlines()[1:] if "name" in (record := json.loads(line or "{}"))
+    )
+    (folder / first).write_bytes(phantom_dicom(64, seed=99))
     journal.write_bytes(journal.read_bytes()[:-9])
     assert [r.resumed for r in share()] == [False, False, False]
     assert len(list((tmp_path / "r" / "bundles").iterdir())) == 3
+
+
+def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp_path) -> None:
+    """Whoever may write beside the release could lay a secret of their own there, or one of an older release that they opened."""
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(1))
+    partial, journal = tmp_path / "r.partial", tmp_path / "r.partial.journal"
+    [own] = (partial / "grants").glob("owner.*")
+    release_id = next(json.loads(line)["begun"] for line in journal.read_text().splitlines() if '"begun"' in line)
+    mallory = read_signer(keys["stranger"])
+    theirs = owner_grant(release_id, Secret(b"m" * 32), mallory)
+    kept = own.read_bytes()
+    own.write_bytes(theirs.seal(signer.recipient, mallory))
+    with pytest.raises(OutputError, match="not begun with your key"):
+        share()
+    own.write_bytes(owner_grant("ab" * 16, Secret(b"m" * 32), signer).seal(signer.recipient, signer))
+    with pytest.raises(OutputError, match="not begun with your key"):
+        share()
+    own.write_bytes(kept)
+    shutil.copytree(partial, tmp_path / "s.partial")
+    shutil.copy(journal, tmp_path / "s.partial.journal")
+    with pytest.raises(OutputError, match="not begun with your key"):  # nor elsewhere
+        batch.share([tmp_path / "in"], tmp_path / "s", [], signer, SETTINGS, model=TINY)
+    partial.chmod(0o777)
+    with pytest.raises(OutputError, match="belongs to others"):
+        share()
+    partial.chmod(0o700)
+    assert all(r.error is None for r in share())
+
+
+def test_a_record_that_another_wrote_does_not_count(share, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(1))
+    journal = tmp_path / "r.partial.journal"
+    journal.write_text(journal.read_text().replace('"kept": ', '"kept": 1'))
+    assert not any(r.resumed for r in share())
+
+
+def test_images_are_shared_in_no_order(folder, share) -> None:
+    for k in range(20):
+        (folder / f"{k:02}.dcm").write_bytes(phantom_dicom(32, seed=k))
+    seen: list[str] = []
+    results = share(on_result=lambda result, done, total: seen.append(result.name))
+    assert sorted(seen) == [r.name for r in results] != seen
+
+
+def test_a_link_back_is_followed_once(folder) -> None:
+    (folder / "a" / "back").symlink_to(folder)
+    (folder / "loop").symlink_to(folder / "loop")
+    assert sorted(name for _, name in collect([folder])) == ["a/one.dcm", "b/one.dcm", "b/two.dcm", "loop"]
 
 
 def test_other_settings_do_not_mix_with_what_was_begun(folder, share, keys, signer, tmp_path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import PIL.Image
 import pydicom
 import pytest
 import tifffile
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from primis.errors import UnreadableImage
 from primis.imaging.files import parse, read, render
@@ -257,6 +262,42 @@ def test_tiff_of_other_colours_is_refused(photometric: str) -> None:
     pixels = OPACITY8 if photometric == "separated" else COLOUR8
     with pytest.raises(UnreadableImage, match="photometric"):
         parse(tiff(pixels, photometric=photometric))
+
+
+def test_a_list_of_pages_without_end_is_refused(tmp_path: Path) -> None:
+    page = struct.pack("<HHHII", 1, 256, 4, 1, 8)
+    data = b"II*\0" + struct.pack("<I", 8) + page + struct.pack("<I", 8)
+    with pytest.raises(UnreadableImage, match="leads back to itself"):
+        parse(data)
+    with pytest.raises(UnreadableImage, match="cut off"):
+        parse(data[:-6])
+
+
+def test_a_sealed_header_that_swells_is_refused() -> None:
+    image = parse(phantom_dicom(32))
+    dataset = pydicom.dcmread(io.BytesIO(image.header))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    out = io.BytesIO()
+    dataset.save_as(out)
+    with pytest.raises(ValueError, match="transfer syntax"):
+        render(replace(image, header=out.getvalue()), Derivation("", 1.0, "", ""))
+
+
+def test_a_spacing_that_is_none_is_left_out() -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.PixelSpacing = dataset.ImagerPixelSpacing = ["1e7", "1e7"]
+
+    assert parse(changed_dicom(change)).spacing_mm is None
+
+
+def test_decoders_take_nothing_from_the_folder_one_stands_in(tmp_path: Path) -> None:
+    (tmp_path / "pydicom.py").write_text("raise SystemExit")
+    code = (
+        "import sys; sys.path = [p for p in sys.path if p]; from primis.imaging.apart import decode_apart; "
+        "from primis.imaging.phantom import phantom_dicom; print(decode_apart(phantom_dicom(32)).shape)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(32, 32)", done.stderr
 
 
 def test_damaged_dicom_is_refused_and_never_ends_the_process() -> None:

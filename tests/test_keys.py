@@ -119,6 +119,17 @@ def test_a_bad_identity_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_private_key_typed_by_mistake_is_not_repeated(tmp_path: Path) -> None:
+    key = next(line for line in generate().splitlines() if line.startswith("AGE-SECRET"))
+    for typed in (key, f"bob={key}", key.lower()):
+        with pytest.raises(BadKey) as caught:
+            parse_recipient(typed)
+        assert key[16:30].lower() not in str(caught.value).lower()
+    with pytest.raises(BadKey) as caught:
+        read_identities(Path(key))
+    assert key[16:30] not in str(caught.value)
+
+
 def test_no_secret_in_any_repr(tmp_path: Path) -> None:
     path = tmp_path / "k"
     path.write_text(generate())

@@ -217,6 +217,56 @@ def test_rekey_keeps_files_that_are_not_its_own_and_follows_a_link(release, sign
     assert set(Release(release).ids).isdisjoint(ids)
 
 
+def test_rekey_publishes_nothing_that_a_link_points_to(release, keys, signer, tmp_path) -> None:
+    """Whoever stores a release could lay links in it: to the owner's key, say."""
+    (release / "docs").mkdir()
+    (release / "docs" / "page.html").write_text("page")
+    (release / "docs" / "key").symlink_to(keys["owner"])
+    (release / "README").symlink_to(keys["owner"])
+    (release / "loop").symlink_to(release / "loop")
+    done = rekey(Release(release), signer)
+    assert sorted(done.left_out) == ["README", "docs/key", "loop"]
+    assert {p.name for p in release.iterdir()} == {"manifest.json", "bundles", "grants", "docs"}
+    assert [p.name for p in (release / "docs").iterdir()] == ["page.html"]
+
+
+def test_times_of_files_tell_nothing(release, signer) -> None:
+    rekey(Release(release), signer)
+    assert len({path.stat().st_mtime_ns for path in (release / "bundles").iterdir()}) == 1
+
+
+def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(release, keys, tmp_path) -> None:
+    mallory = read_signer(keys["stranger"])
+    manifest = Release(release).manifest
+    alice = parse_recipient(f"alice={keys['alice']}")
+    theirs = Grant(manifest.release, mallory.public, "original", "zoe", alice.text, Secret(bytes(32)))
+    put_back(release, "zoe", theirs.seal(replace(alice, label="zoe"), mallory))
+    with pytest.raises(WrongSigner, match="say with --from"):
+        restore(release, keys["alice"], tmp_path / "a")
+    demanded = Release(release, signer=manifest.signer)
+    assert len(batch.restore(demanded, read_identities(keys["alice"]), tmp_path / "b", models=(TINY,))) == 2
+
+
+def test_the_length_of_a_grant_tells_neither_tier_nor_label(release, keys, signer) -> None:
+    opened = Release(release)
+    kinds = [
+        ("x", "preview", None, None),
+        ("a-longer-label", "diagnostic", None, "a note"),
+        ("y", "original", opened.ids[:1], None),
+    ]
+    made = [
+        grant(opened, parse_recipient(f"{label}={keys['bob']}"), signer, tier=tier, images=images, note=note)
+        for label, tier, images, note in kinds
+    ]
+    body = [path.read_bytes().partition(b"\n---")[2] for path in made]
+    assert len({len(part) for part in body}) == 1
+
+
+def test_nothing_is_restored_into_the_release(release, keys) -> None:
+    with pytest.raises(OutputError, match="lies in the release"):
+        restore(release, keys["alice"], release / "restored")
+
+
 def test_a_release_cut_off_in_rekey_says_where_it_is(release) -> None:
     release.rename(release.with_name("release.0123abcd.old"))
     with pytest.raises(BadManifest, match=r'rename ".*release.0123abcd.old" to "release"'):
