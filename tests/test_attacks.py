@@ -18,13 +18,13 @@ from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import LOOKS, Finding, counted, judge_images, judge_labels, judge_links
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
-from primis.evaluation.attacks.mechanism import sights
 from primis.evaluation.attacks.protocol import MINUTES, QUICK, Case, Holds, ImageAttack, View, World, share_case
 from primis.evaluation.attacks.simple import Everything, Twice
 from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.audit import audit
 from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts
+from primis.evaluation.report.attacks import sights
 from primis.evaluation.statistics import auc_of, fixed_points_p, grouping_p, matching_p, mean_of, own_over_others, share_of
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
@@ -35,6 +35,8 @@ from tests.conftest import SETTINGS
 
 KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)
 SCA = replace(KEYED, protection="sca")
+SEEING = replace(QUICK, steps=60)
+"""Enough for the controls to be found."""
 
 
 def image(seed: int, size: int = 128) -> Image:
@@ -267,12 +269,13 @@ def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> 
 def test_an_audit_tells_a_sound_release_from_a_leaking_one(
     protection: str, released, folder: Path, signer, tmp_path: Path
 ) -> None:
-    report = audit(Release(released(protection)), signer, originals=folder, budget=QUICK, folder=tmp_path / "kept")
+    report = audit(Release(released(protection)), signer, originals=folder, budget=SEEING, folder=tmp_path / "kept")
     report.write(tmp_path / "report")
     body = json.loads((tmp_path / "report" / "audit.json").read_text())
     page = (tmp_path / "report" / "index.html").read_text()
     assert report.blind == []
-    assert page.count("<img") == 20
+    drawn = sum(finding.kind == "image" and finding.holds != Holds.PREVIEW for finding in report.findings)
+    assert page.count("<img") == 20 + drawn + 3
     assert all(finding["attack"].replace("'", "&#39;") in page for finding in body["findings"])
     assert "PHANTOM" not in page  # the patient's number, which the harness compares
     if protection == "sca":
@@ -312,7 +315,7 @@ def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: P
 
 def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: Path, signer, images: Path) -> None:
     batch.share([images], tmp_path / "r", [], signer, KEYED)
-    report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
+    report = audit(Release(tmp_path / "r"), signer, budget=SEEING)
     assert "too few images" in report.facts["note"]
     assert "no image was attacked" in report.verdict
     assert 'class="verdict part"' in report.page()
@@ -322,6 +325,14 @@ def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: P
     assert 'class="verdict bad"' in open_.page()
     assert report.broken == []
     assert {finding.kind for finding in report.findings} == {"count"}
+
+
+def test_an_audit_with_too_little_time_is_never_green(tmp_path: Path, signer, images: Path) -> None:
+    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    report = audit(Release(tmp_path / "r"), signer, budget=replace(QUICK, steps=1))
+    assert report.blind
+    assert not report.passed
+    assert "proves nothing" in report.verdict
 
 
 def test_an_audit_takes_no_other_image_for_the_original(tmp_path: Path, signer, images: Path) -> None:

@@ -103,7 +103,9 @@ def audit(
     facts = _facts(release, world, originals, unknown, enough=enough)
     dark = {case.name for case in test if images[case.name].photometric == "MONOCHROME1"}
     rows = rows_of(world, results, dark, shown=_SHOWN, best=_BEST) if enough else []
-    return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=settings.protection == "sca")
+    every = rows_of(world, results, dark, shown=1) if enough else []
+    leaks = settings.protection == "sca"
+    return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=leaks, every=every)
 
 
 def _cases(

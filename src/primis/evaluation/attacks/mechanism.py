@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from primis.bundle.layout import Settings
 from primis.codec import Codec
 from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import Finding, mean_fidelity
-from primis.evaluation.attacks.protocol import Budget, Case, Holds, World, share_case
+from primis.evaluation.attacks.protocol import Budget, Case, World, share_case
 from primis.evaluation.attacks.suite import Result, jobs, result
-from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts, Progress, silent
 from primis.evaluation.statistics import Estimate
 from primis.imaging.image import Image
@@ -97,18 +94,3 @@ def attack(
     results = [result(parts, name, job) for name, job in jobs(world, seconds)]
     seen = [case.authorised for case in world.test if case.authorised is not None]
     return Attacked(world, checks, results, mean_fidelity(world.test, seen))
-
-
-def sights(world: World, results: Sequence[Result], number: int, most: int) -> list[tuple[str, np.ndarray]]:
-    """(caption, picture) of one judged image: itself, what the key's holder sees, the best guesses of attackers without
-    its keys (those that learned something first), and what needs no code."""
-    case = world.test[number]
-    assert case.authorised is not None
-    keyless = (r for r in results if r.pictures and r.finding.holds != Holds.PREVIEW)  # a preview is no find of its holder's
-    drawn = sorted(keyless, key=lambda r: -r.finding.figures["psnr"].value)
-    best = [r for r in drawn if r.finding.broken][:most] or drawn[:most]
-    seen = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in best)]
-    seen.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
-    known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in seen]
-    told = [(f"{name}: {'the same' if db == float('inf') else f'{db:.1f} dB'}", picture) for name, picture, db in known]
-    return [("the image", case.pixels), *told]

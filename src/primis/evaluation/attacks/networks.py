@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from primis.evaluation.attacks.protocol import (
     BesideAttack,
+    Case,
     Holds,
     ImageAttack,
     Preview,
@@ -42,10 +43,10 @@ _RATE = 2e-3
 
 def train(
     modules: list[nn.Module], losses: Callable[..., Iterator[Tensor]], batches: Callable[[], Batch], world: World, name: str,
-    *, rate: float = _RATE, decay: float = 0.0, steps: int | None = None,
+    *, rate: float = _RATE, decay: float = 0.0,
 ) -> None:  # fmt: skip
     """Adam with half a cosine. losses: yields one loss for each module in turn; each steps its own optimiser."""
-    steps = steps or world.budget.steps
+    steps = world.budget.steps
     optimisers = [torch.optim.Adam(module.parameters(), rate, weight_decay=decay) for module in modules]
     falls = [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) for optimiser in optimisers]
     for module in modules:
@@ -263,7 +264,7 @@ class Finer(Regressor, BesideAttack):
     holds = Holds.PREVIEW
 
     def fit(self, world: World) -> None:
-        self._shown: dict[int, np.ndarray] = {}
+        self._shown: dict[Case, np.ndarray] = {}
         self._opened = len(world.test[0].levels)
         super().fit(replace(world, train=world.train[:_FEW]))
 
@@ -287,9 +288,9 @@ class Finer(Regressor, BesideAttack):
         pairs = zip(cases, previews, strict=True)
         x = np.stack([np.concatenate([world.planes(world.again(case)), code_planes(preview.levels)]) for case, preview in pairs])
         for case, preview in zip(cases, previews, strict=True):
-            if id(case) not in self._shown:
-                self._shown[id(case)] = self._decoded(world, preview)
-        shown = np.stack([self._shown[id(case)] for case in cases])
+            if case not in self._shown:
+                self._shown[case] = self._decoded(world, preview)
+        shown = np.stack([self._shown[case] for case in cases])
         steps = np.array([case.threshold for case in cases], np.float32)
         return tuple(torch.from_numpy(array) for array in (x, shown, steps, np.stack([case.normal for case in cases])))
 

@@ -204,8 +204,8 @@ class World:
     seed: int = 0
     likely: bool = True
     report: Callable[[str, int, int], None] = lambda what, done, total: None
-    _odds: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _turns: dict[int, int] = field(default_factory=dict, repr=False)
+    _odds: dict[Case, np.ndarray] = field(default_factory=dict, repr=False)
+    _turns: dict[Case, int] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -262,15 +262,15 @@ class World:
         """A training image shared once more by an attacker who holds the encoder: other decoys. At level `keyed` one of
         its bundles after the other."""
         if not self.open_code:
-            turn = self._turns[id(case)] = self._turns.get(id(case), -1) + 1
+            turn = self._turns[case] = self._turns.get(case, -1) + 1
             return (case.view, *case.others)[turn % (1 + len(case.others))]
         decoys = decoys_of(case)
         if not self.likely:
             return replace(case.view, public=ambiguate(case.levels, decoys))
-        if id(case) not in self._odds:
+        if case not in self._odds:
             found = entry_odds(case.levels[None], self.codec.layout, self.codec.checkpoint.tables)
-            self._odds[id(case)] = found[0].astype(np.float16)
-        odds = self._odds[id(case)].astype(np.float32)
+            self._odds[case] = found[0].astype(np.float16)
+        odds = self._odds[case].astype(np.float32)
         return replace(case.view, public=ambiguate(case.levels, decoys, odds=odds))
 
     @cached_property

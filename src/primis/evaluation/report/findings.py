@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """facts: what was attacked and how; controls must be broken, findings should not be. attacked: whether there were images
-    enough for attackers that learn; leaks: whether the level is one that leaks, whatever was found."""
+    """facts: what was attacked and how; controls must be broken, findings should not be; rows: images and what the best attackers
+    saw of them. attacked: whether there were images enough for attackers that learn; leaks: whether the level is one that leaks,
+    whatever was found; every: images and what every attacker saw."""
 
     facts: dict[str, str]
     controls: list[Finding]
@@ -37,6 +38,7 @@ class Report:
     rows: list[Row]
     attacked: bool = True
     leaks: bool = False
+    every: list[Row] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -93,9 +95,11 @@ class Report:
 
         loader = jinja2.PackageLoader("primis.evaluation.report", "templates")
         environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        rows = [[(caption, _png(picture, row)) for caption, picture in row.cells] for row in self.rows]
+        rows, every = (
+            [[(c, _png(picture, row)) for c, picture in row.cells] for row in part] for part in (self.rows, self.every)
+        )
         return environment.get_template("audit.html").render(
-            report=self, rows=rows, shown=shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
+            report=self, rows=rows, every=every, shown=shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
         )
 
 
