@@ -15,7 +15,7 @@ from primis.bundle.layout import Settings
 from primis.codec import Codec
 from primis.errors import PrimisError, UsageError
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.judge import LOOKS, Finding, counted, judge_images, judge_labels, judge_links
+from primis.evaluation.attacks.judge import LOOKS, Finding, Gain, counted, judge_images, judge_labels, judge_links
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.protocol import MINUTES, QUICK, Case, Holds, ImageAttack, View, World, share_case
@@ -25,7 +25,16 @@ from primis.evaluation.audit import audit
 from primis.evaluation.fidelity import best_fit, psnr
 from primis.evaluation.part import Parts
 from primis.evaluation.report.attacks import sights
-from primis.evaluation.statistics import auc_of, fixed_points_p, grouping_p, matching_p, mean_of, own_over_others, share_of
+from primis.evaluation.statistics import (
+    Estimate,
+    auc_of,
+    fixed_points_p,
+    grouping_p,
+    matching_p,
+    mean_of,
+    own_over_others,
+    share_of,
+)
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.network.checkpoint import read_checkpoint, shipped
@@ -137,6 +146,9 @@ def test_level_sca_gives_much_away(sca: World) -> None:
     assert twice["support recovered"].value > 0.75
     assert twice["psnr"].value > twice["floor: another image's code"].value + 1
     assert {"keys of other images", "key of a lower tier"}.isdisjoint(broken)
+    seen = {name: result.finding.figures["psnr"].value for name, result in results.items() if result.pictures}
+    for network in ("U-Net", "V-Net", "GAN"):  # they begin at what they read
+        assert seen[f"{network} on the decoded public image"] > seen["public code, decoded"] - 0.5
 
 
 def test_every_control_is_found_broken(trained: Codec) -> None:
@@ -239,6 +251,24 @@ def test_p_values_are_uniform_where_there_is_nothing() -> None:
     assert 0.3 < np.mean(values) < 0.7
     assert matching_p(np.eye(12)) < 1e-3
     assert matching_p(np.eye(3)) > 0.1  # three images prove nothing
+    assert matching_p(-np.eye(12)) < 1e-3  # to be wrong each time takes knowledge too
+
+
+def test_images_of_one_patient_are_one_look() -> None:
+    values, patients = np.repeat([1.0, 2.0, 4.0], 5), np.repeat(["a", "b", "c"], 5)
+    alone, together = mean_of([1.0, 2.0, 4.0]), mean_of(values, patients)
+    assert (together.value, together.n) == (alone.value, 15)
+    assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
+    scores, labels = np.tile([0.1, 0.9, 0.4, 0.6], 5), np.tile([False, True, True, False], 5)
+    narrow, wide = auc_of(scores, labels), auc_of(scores, labels, np.tile(np.arange(4) // 2, 5))
+    assert wide.high - wide.low >= narrow.high - narrow.low
+
+
+def test_an_area_far_below_chance_is_found_too() -> None:
+    below = Gain("told apart", "AUC", 0.5, Estimate(0.2, 0.1, 0.3, 50), 1e-5)
+    assert below.found
+    assert not replace(below, unit="dB", chance=0.5).found
+    assert not replace(below, p=0.01).found
     assert fixed_points_p(0, 8) == pytest.approx(1)
     assert fixed_points_p(8, 8) == pytest.approx(1 / 40320)
     assert fixed_points_p(6, 8) == pytest.approx(29 / 40320)

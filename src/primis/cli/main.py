@@ -101,7 +101,7 @@ def share(
     sparsity: Annotated[
         float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional.")
     ] = 8.0,
-    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. [default: as many as S_x]")] = None,  # noqa: UP045
+    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. (default: as many as S_x)")] = None,  # noqa: UP045
     protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
     value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
@@ -262,12 +262,12 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
     preset: Annotated[str, typer.Option(help="default, or the paper's architecture: paper.")] = "default",
     validation: Annotated[
-        Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. [default: a tenth of DATA, or the table's val]")  # noqa: UP045
+        Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. (default: a tenth of DATA, or the table's val)")  # noqa: UP045
     ] = None,
     start: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper.")
     ] = None,
-    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. [default: the preset's]")] = None,  # noqa: UP045
+    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. (default: the preset's)")] = None,  # noqa: UP045
     batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
     patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option()] = 0,

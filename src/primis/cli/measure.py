@@ -17,14 +17,14 @@ def audit(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json.")],
     originals: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the release was shared from. [default: judged by the restored images]"),
+        typer.Option(metavar="FOLDER", help="Where the release was shared from. (default: judged by the restored images)"),
     ] = None,
     table: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="CSV with columns file, and label or patient: what an attacker may want to read."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Of training, for each attacker's network. [default: some minutes in all]")
+        int | None, typer.Option(help="Of training, for each attacker's network. (default: some minutes in all)")
     ] = None,
     model: Annotated[
         list[Path], typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated.")
@@ -65,9 +65,9 @@ def evaluate(
     layout: Annotated[
         str | None, typer.Option(help="What DATA is, where that is not plain: chestx-ray14, kermany, table, classes ...")
     ] = None,
-    sparsity: Annotated[list[float], typer.Option(help="S_x; may be repeated. [default: 4, 8 and 16]")] = [],  # noqa: B006
+    sparsity: Annotated[list[float], typer.Option(help="S_x; may be repeated. (default: 4, 8 and 16)")] = [],  # noqa: B006
     mechanism: Annotated[
-        list[str], typer.Option(help="What is attacked: keyed, sca or paper; may be repeated. [default: keyed and sca]")
+        list[str], typer.Option(help="What is attacked: keyed, sca or paper; may be repeated. (default: keyed and sca)")
     ] = [],  # noqa: B006
     paper: Annotated[
         bool, typer.Option("--paper", help="Test networks and texture on images of preset paper too; seconds for each.")
