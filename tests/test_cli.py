@@ -135,6 +135,14 @@ def test_a_bad_image_among_good_ones_gives_status_1(run, tmp_path) -> None:
     assert "bad.png" in done.stderr
 
 
+def test_every_failed_image_is_named(run, tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.dcm").write_bytes(phantom_dicom(64, seed=1))
+    run("keygen", "-o", "alice.key")
+    done = run("share", "a.dcm", "b.dcm", "--to", "alice.key", "-o", "s", "--header-bytes", "256", status=2)
+    assert all(f'image "{name}.dcm": the header takes' in done.stderr for name in ("a", "b"))
+
+
 def test_help_and_version(run) -> None:
     for command in ("demo", "keygen", "share", "restore", "grant", "rekey", "inspect", "train"):
         assert command in run("--help").stdout

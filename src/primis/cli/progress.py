@@ -82,7 +82,9 @@ class Report:
         self._resumed += result.resumed
         if result.error is not None:
             self._failed += 1
-            self._line(f"primis: {result.error}")
+            said = str(result.error)
+            of = "" if result.name in said or result.id in said else f'image "{result.name}": '
+            self._line(f"primis: {of}{said}")
             if hint := hint_for(result.error):
                 self._line(f"hint: {hint}")
         elif self._sparsity and result.kept is not None and 0 < result.kept < _KEPT * self._sparsity:
