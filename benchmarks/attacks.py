@@ -2,7 +2,8 @@
 
     python benchmarks/attacks.py TABLE --mechanism keyed|sca|paper [--train N] [--test N] [--steps N]
 
-TABLE: CSV with columns split, file, label, patient; attackers own the training split and are judged on the test split.
+TABLE: CSV with columns split, file, label, patient, and perhaps sex and age; attackers own the training split and are judged
+on the test split.
 Mechanisms: see `evaluation/attacks/mechanism.py`. Besides: membership in the training set of the weights, and the positive
 controls. A stopped run goes on where it was, if nothing was committed in between; results/attacks-MECHANISM.json, and
 a picture of what attackers saw.
@@ -20,7 +21,9 @@ import numpy as np
 from common import RESULTS, machine, save
 
 from primis.codec import Codec, OnnxEngine
+from primis.datasets.tables import sex, years
 from primis.evaluation.attacks.judge import Finding
+from primis.evaluation.attacks.labels import traits_of
 from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack
 from primis.evaluation.attacks.membership import membership
 from primis.evaluation.attacks.protocol import FULL
@@ -44,7 +47,8 @@ def picked(table: Path, split: str, most: int) -> list[dict[str, str]]:
 def subjects(table: Path, split: str, most: int) -> list[Subject]:
     """The rows, read."""
     rows = picked(table, split, most)
-    return [Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], r["label"]) for r in rows]
+    said = [traits_of(r["label"], sex(r.get("sex") or ""), years(r.get("age") or "")) for r in rows]
+    return [Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], t) for r, t in zip(rows, said, strict=True)]
 
 
 def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:

@@ -51,7 +51,7 @@ def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
     view = View(code.levels[0], np.zeros(0, np.uint8), b"")
     full = data_range(image.pixels, image.bit_depth)
-    return Case(name, name, None, pixels, authorised, code.levels[0], code.threshold, scale.low, scale.high, full, view, {})
+    return Case(name, name, {}, pixels, authorised, code.levels[0], code.threshold, scale.low, scale.high, full, view, {})
 
 
 def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:

@@ -16,7 +16,7 @@ from primis.codec import Codec
 from primis.errors import PrimisError, UsageError
 from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.judge import LOOKS, Finding, Gain, counted, judge_images, judge_labels, judge_links
-from primis.evaluation.attacks.labels import Reader
+from primis.evaluation.attacks.labels import Reader, traits_of
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.protocol import MINUTES, QUICK, Case, Holds, ImageAttack, View, World, share_case
 from primis.evaluation.attacks.simple import Everything, Twice
@@ -60,7 +60,9 @@ def trained() -> Codec:
 def world_of(settings: Settings, codec: Codec, count: int = 12) -> World:
     def case(seed: int, judged: bool) -> Case:
         label = "ill" if seed % 2 else "well"
-        return share_case(image(seed), settings, codec, name=f"{seed}", patient=f"{seed // 2}", label=label, judged=judged)
+        return share_case(
+            image(seed), settings, codec, name=f"{seed}", patient=f"{seed // 2}", traits={"label": label}, judged=judged
+        )
 
     return World(codec, settings, [case(k, False) for k in range(count)], [case(100 + k, True) for k in range(count)], QUICK)
 
@@ -121,15 +123,30 @@ def test_a_label_in_one_byte_of_the_bundle_is_read(keyed: World) -> None:
         label = "ill" if number % 2 else "well"
         data = np.frombuffer(rng.bytes(4000), np.uint8).copy()
         data[1234] = 255 * (number % 2)
-        return replace(case, label=label, view=replace(case.view, data=data))
+        return replace(case, traits={"label": label}, view=replace(case.view, data=data))
 
     some = [planted(keyed.test[k % 12], k) for k in range(120)]
     world = World(keyed.codec, KEYED, some[:80], some[80:], QUICK)
-    reader = Reader("ill")
+    reader = Reader("label", "ill")
     reader.fit(world)
     assert judge_labels(reader, world).broken
     clean = [replace(c, view=replace(c.view, data=np.frombuffer(rng.bytes(4000), np.uint8))) for c in some[80:]]
     assert not judge_labels(reader, replace(world, test=clean)).broken
+
+
+def test_every_trait_that_a_table_has_is_read(keyed: World) -> None:
+    assert traits_of("ill", "F", 60.0) == {"label": "ill", "sex": "sex F", "age group": "60 years and over"}
+    assert traits_of("", None, 59.9) == {"age group": "under 60 years"}
+    cases = [
+        replace(case, traits=traits_of("ill" if k % 2 else "well", "FM"[k // 2 % 2], None if k < 2 else 40.0 + 30 * (k % 3 > 0)))
+        for k, case in enumerate(keyed.train + keyed.test)
+    ]
+    world = replace(keyed, train=cases[: len(cases) // 2], test=cases[len(cases) // 2 :])
+    names = [name for name, _ in jobs(world)]
+    told = [name.removesuffix(", read from the code") for name in names if name.endswith(", read from the code")]
+    assert {"ill", "sex F"} < {*told}
+    assert len(told) == 3
+    assert [name for name in names if name.endswith("read from the picture")]
 
 
 def test_a_network_that_diverged_is_no_evidence(keyed: World) -> None:

@@ -21,7 +21,10 @@ def audit(
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CSV with columns file, and label or patient: what an attacker may want to read."),
+        typer.Option(
+            metavar="FILE",
+            help="CSV with columns file, and patient, label, sex, age where known: what attackers may want to read.",
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Of training, for each attacker's network. (default: some minutes in all)")

@@ -14,8 +14,8 @@ import datetime
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
@@ -23,8 +23,10 @@ import numpy as np
 
 from primis.bundle.layout import Geometry, Header
 from primis.codec import Codec
+from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
+from primis.evaluation.attacks.labels import traits_of
 from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, View, World, middle, open_case, share_case
 from primis.evaluation.attacks.suite import jobs, jobs_without_pictures, kept
 from primis.evaluation.part import Parts
@@ -54,7 +56,7 @@ class Who:
     """What a table or a DICOM header says of an image."""
 
     patient: str = ""
-    label: str | None = None
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 def audit(
@@ -69,7 +71,7 @@ def audit(
     progress: Progress = lambda what, done, total: None,
 ) -> Report:
     """Attack a release. originals: the folder it was shared from, by the same names; else the restored images stand for
-    them. table: CSV with columns file, and label or patient or both. folder: where findings are kept as they come.
+    them. table: CSV with columns file, and some of patient, label, sex, age. folder: where findings are kept as they come.
 
     Raises UsageError where key, table or originals do not fit the release.
     """
@@ -88,7 +90,7 @@ def audit(
     if enough and settings.protection == "keyed":
         train = [replace(case, others=(share(case),)) for case in train]
     world = World(codec, settings, train, test, budget, report=progress)
-    people = [[case.name, case.patient, case.label] for case in (*train, *test)]
+    people = [[case.name, case.patient, dict(case.traits)] for case in (*train, *test)]
     plan: dict[str, object] = {
         "release": release.manifest.signature,
         "budget": repr(budget),
@@ -137,8 +139,8 @@ def _cases(
         told, seen = known.get(name) or known.get(PurePosixPath(name).name), _who(image)
         named += told is not None
         patient = (told.patient if told else "") or seen.patient
-        label = (told.label if told else None) or seen.label
-        case = open_case(data, own, codec, image, name=bundle_id, patient=patient or name, label=label, judged=True)
+        traits = {**seen.traits, **(told.traits if told else {})}
+        case = open_case(data, own, codec, image, name=bundle_id, patient=patient or name, traits=traits, judged=True)
         if originals and not _is_shared(case, image, codec):
             raise UsageError(f'original "{originals / name}" is not the image that was shared under this name')
         if np.ptp(case.pixels):
@@ -189,7 +191,7 @@ def _table(path: Path) -> dict[str, Who]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row["file"]]
         last = Counter(PurePosixPath(row["file"]).name for row in rows)
-        whole = {row["file"]: Who(row.get("patient") or "", row.get("label") or None) for row in rows}
+        whole = {row["file"]: _told(row) for row in rows}
         return {PurePosixPath(n).name: w for n, w in whole.items() if last[PurePosixPath(n).name] == 1} | whole
     except FileNotFoundError:
         raise UsageError(f'table "{path}" does not exist') from None
@@ -197,14 +199,20 @@ def _table(path: Path) -> dict[str, Who]:
         raise UsageError(f'table "{path}" has no column "file", with commas between columns') from None
 
 
+def _told(row: dict[str, str]) -> Who:
+    said = traits_of(row.get("label"), sex(row.get("sex") or ""), years(row.get("age") or ""))
+    return Who(row.get("patient") or "", said)
+
+
 def _who(image: Image) -> Who:
-    """Patient and sex of a DICOM image, as its header names them: never written anywhere, only compared."""
+    """Patient, sex and age of a DICOM image, as its header names them: never written anywhere, only compared."""
     if image.kind != "dicom":
         return Who()
     import pydicom
 
     data = pydicom.dcmread(io.BytesIO(image.header), force=True)
-    return Who(str(data.get("PatientID", "")), f"sex {data.PatientSex}" if data.get("PatientSex") in ("F", "M") else None)
+    of = str(data.get("PatientSex", ""))
+    return Who(str(data.get("PatientID", "")), traits_of(None, sex(of), years(str(data.get("PatientAge", "")))))
 
 
 def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:

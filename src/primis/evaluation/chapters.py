@@ -13,6 +13,7 @@ from primis.datasets.corpus import Corpus, splits_of
 from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.errors import TextureUnavailable, UsageError
 from primis.evaluation import classification, restoration, segmentation, texture
+from primis.evaluation.attacks.labels import traits_of
 from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack
 from primis.evaluation.fidelity import data_range
 from primis.evaluation.learning import SPLITS, squared
@@ -397,7 +398,8 @@ def _alike(study: Study) -> tuple[Corpus, list[Subject], list[Subject]]:
             samples = spread([(corpus, s) for s in corpus.samples if s.split == part], most)
             for _, sample, image in study.read(samples, "attacks: reading", lambda sample: read(sample.file)[0]):
                 if image.shape[3] == 1 and np.ptp(image.pixels):
-                    found[part].append(Subject(image, sample.name, f"{corpus.name} {sample.patient}", sample.label))
+                    traits = traits_of(sample.label, sample.sex, sample.age)
+                    found[part].append(Subject(image, sample.name, f"{corpus.name} {sample.patient}", traits))
         shapes = Counter(s.image.shape for s in found["test"])
         if not shapes:
             continue

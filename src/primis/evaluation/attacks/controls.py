@@ -107,7 +107,7 @@ def _random(seed: int, codec: Codec) -> Case:
     nothing = np.zeros((codec.preset.atoms, side, side), np.int16)
     view = View(nothing, np.random.default_rng(seed).integers(0, 256, _BYTES, np.uint8), b"")
     low, high = int(pixels.min()), int(pixels.max())
-    return Case(f"{seed}", f"{seed}", None, pixels, None, nothing, 1.0, low, high, 4095.0, view, {})
+    return Case(f"{seed}", f"{seed}", {}, pixels, None, nothing, 1.0, low, high, 4095.0, view, {})
 
 
 def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:
@@ -140,11 +140,13 @@ def _label(world: World) -> Finding:
     """One byte of each bundle tells one of two labels; all cases are judged on but every other, which teaches."""
     coin = np.random.default_rng(0).integers(2, size=len(world.train) + len(world.test))
     cases = [
-        replace(_with_bytes(case, np.array([_LABEL_AT]), np.array([255 * ill], np.uint8)), label="ill" if ill else "well")
+        replace(
+            _with_bytes(case, np.array([_LABEL_AT]), np.array([255 * ill], np.uint8)), traits={"label": "ill" if ill else "well"}
+        )
         for case, ill in zip([*world.train, *world.test], coin, strict=True)
     ]
     leaky = replace(world, train=cases[::2], test=cases[1::2])
-    reader = Reader("ill")
+    reader = Reader("label", "ill")
     reader.fit(leaky)
     return judge_labels(reader, leaky)
 

@@ -168,8 +168,8 @@ def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarra
 def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None = None) -> Finding:
     """ceiling: scores by the same reader of what the key's holder has."""
     scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
-    known = np.array([case.label is not None for case in world.test])
-    labels = np.array([case.label == attack.positive for case in world.test])[known]
+    known = np.array([attack.trait in case.traits for case in world.test])
+    labels = np.array([case.traits.get(attack.trait) == attack.positive for case in world.test])[known]
     patients = world.patients[known]
     figures = {} if ceiling is None else {"ceiling: authorised": auc_of(ceiling[known], labels, patients)}
     gain = told_apart(attack.positive, scores[known], labels, patients)

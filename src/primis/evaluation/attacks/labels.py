@@ -12,6 +12,7 @@ from primis.evaluation.attacks.protocol import Case, Holds, LabelAttack, View, W
 
 _REGIONS = 4
 _LEAST = 3
+_OLD = 60
 
 
 class Reader(LabelAttack):
@@ -20,17 +21,22 @@ class Reader(LabelAttack):
 
     holds = Holds.PAIRS
 
-    def __init__(self, positive: str) -> None:
-        self.positive = positive
+    def __init__(self, trait: str, positive: str) -> None:
+        self.trait, self.positive = trait, positive
         self.name = f"{positive}, read from the code"
 
     def fit(self, world: World) -> None:
-        cases = [case for case in world.train if case.label is not None]
+        cases, labels = self._known(world)
         features = [self._features(world, world.again(case)) for case in cases]
-        self._model = _fit(features, [case.label == self.positive for case in cases], bits=not world.open_code)
+        self._model = _fit(features, labels, bits=not world.open_code)
 
     def score(self, world: World, view: View) -> float:
         return _score(self._model, self._features(world, view))
+
+    def _known(self, world: World) -> tuple[list[Case], list[bool]]:
+        """Training cases of which the trait is known, and whether each is positive."""
+        cases = [case for case in world.train if self.trait in case.traits]
+        return cases, [case.traits[self.trait] == self.positive for case in cases]
 
     @staticmethod
     def _features(world: World, view: View) -> np.ndarray:
@@ -38,8 +44,8 @@ class Reader(LabelAttack):
 
     def ceiling(self, world: World) -> np.ndarray:
         """Scores of the judged cases by the same reader with the true codes, learned and read: (n,)."""
-        cases = [case for case in world.train if case.label is not None]
-        model = _fit([_sums(code_planes(case.levels)) for case in cases], [case.label == self.positive for case in cases])
+        cases, labels = self._known(world)
+        model = _fit([_sums(code_planes(case.levels)) for case in cases], labels)
         return np.array([_score(model, _sums(code_planes(case.levels))) for case in world.test])
 
 
@@ -47,26 +53,23 @@ class PictureReader(Reader):
     """The same from the image that another attack made of the code; that one must have learned from other cases than
     these readers do, or it knows them by heart."""
 
-    def __init__(self, positive: str, guess: Callable[[View], np.ndarray], of: str) -> None:
-        super().__init__(positive)
+    def __init__(self, trait: str, positive: str, guess: Callable[[View], np.ndarray], of: str) -> None:
+        super().__init__(trait, positive)
         self._guess = guess
         self.name = f"{positive}, read from what the {of} sees"
 
     def fit(self, world: World) -> None:
-        cases = [case for case in world.train if case.label is not None]
-        self._model = _fit([self._small(case.view) for case in cases], [case.label == self.positive for case in cases])
+        cases, labels = self._known(world)
+        self._model = _fit([_small(self._guess(case.view)) for case in cases], labels)
 
     def score(self, world: World, view: View) -> float:
-        return _score(self._model, self._small(view))
+        return _score(self._model, _small(self._guess(view)))
 
     def ceiling(self, world: World) -> np.ndarray:
         """Scores of the judged cases by the same reader with the images themselves, learned and read: (n,)."""
-        cases = [case for case in world.train if case.label is not None]
-        model = _fit([_small(case.normal) for case in cases], [case.label == self.positive for case in cases])
+        cases, labels = self._known(world)
+        model = _fit([_small(case.normal) for case in cases], labels)
         return np.array([_score(model, _small(case.normal)) for case in world.test])
-
-    def _small(self, view: View) -> np.ndarray:
-        return _small(self._guess(view))
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -78,20 +81,27 @@ def _small(image: np.ndarray) -> np.ndarray:
     return found
 
 
-def positive_class(train: Sequence[Case], test: Sequence[Case]) -> str | None:
-    """What a reader is trained to tell: the rarer of two labels, the most frequent of more; None unless both sides of it are
-    seen often enough in both parts."""
-    labels = [case.label for case in train if case.label]
-    found = sorted(set(labels), key=lambda label: (labels.count(label), label))
+def traits_of(label: str | None, sex: str | None, age: float | None) -> dict[str, str]:
+    """What is known, in words that stand for themselves. sex: "F" or "M"; age: years."""
+    known = {"label": label or None, "sex": sex and f"sex {sex}"}
+    known["age group"] = None if age is None else f"{_OLD} years and over" if age >= _OLD else f"under {_OLD} years"
+    return {trait: value for trait, value in known.items() if value}
+
+
+def positive_class(train: Sequence[Case], test: Sequence[Case], trait: str) -> str | None:
+    """What a reader is trained to tell: the rarer of two values of a trait, the most frequent of more; None unless both sides
+    of it are seen often enough in both parts."""
+    values = [case.traits[trait] for case in train if trait in case.traits]
+    found = sorted(set(values), key=lambda value: (values.count(value), value))
     if len(found) < 2:
         return None
     positive = found[0] if len(found) == 2 else found[-1]
-    return positive if tells(train, positive) and tells(test, positive) else None
+    return positive if tells(train, trait, positive) and tells(test, trait, positive) else None
 
 
-def tells(cases: Sequence[Case], positive: str) -> bool:
-    """Whether there are some of this label, and some of others."""
-    known = [case.label == positive for case in cases if case.label]
+def tells(cases: Sequence[Case], trait: str, positive: str) -> bool:
+    """Whether there are some of this value, and some of others."""
+    known = [case.traits[trait] == positive for case in cases if trait in case.traits]
     return _LEAST <= sum(known) <= len(known) - _LEAST
 
 

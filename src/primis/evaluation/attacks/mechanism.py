@@ -9,7 +9,7 @@ All images belong to one release; attackers who hold the software share theirs o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from primis.bundle.layout import Settings
@@ -48,7 +48,7 @@ class Subject:
     image: Image = field(repr=False)
     name: str
     patient: str = field(repr=False)
-    label: str | None = None
+    traits: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def attack(
         for number, s in enumerate(subjects):
             progress(f"{mechanism.name}: sharing", number, len(subjects))
             cases.append(share_case(
-                s.image, settings, codec, name=s.name, patient=s.patient, label=s.label, judged=judged, release=release,
+                s.image, settings, codec, name=s.name, patient=s.patient, traits=s.traits, judged=judged, release=release,
                 likely=mechanism.likely, again=0 if judged else again,
             ))  # fmt: skip
         return cases

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -63,6 +63,7 @@ class View:
 class Case:
     """One image as the harness knows it.
 
+    traits: what is known of the patient and could be read from a code, by the kind of trait ("label", "sex", "age group").
     pixels, authorised: (H, W), the image and what the holder of its key restores (None where nobody is judged
     by it); levels: Z, (LM, h, w); threshold: t; low, high: range of grey levels; full: full scale, for PSNR;
     others: the same image shared again, by an attacker who has the software.
@@ -70,7 +71,7 @@ class Case:
 
     name: str
     patient: str
-    label: str | None
+    traits: Mapping[str, str] = field(repr=False)
     pixels: np.ndarray = field(repr=False)
     authorised: np.ndarray | None = field(repr=False)
     levels: np.ndarray = field(repr=False)
@@ -122,7 +123,7 @@ def share_case(
     *,
     name: str,
     patient: str = "",
-    label: str | None = None,
+    traits: Mapping[str, str] | None = None,
     judged: bool = False,
     release: dict[str, Secret] | None = None,
     likely: bool = True,
@@ -134,7 +135,7 @@ def share_case(
     release = release or release_secrets(Secret.new(), "original")
     keys = {tier: image_secret(secret, bundle_id) for tier, secret in release.items()}
     data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
-    case = open_case(data, keys, codec, image, name=name, patient=patient or name, label=label, judged=judged)
+    case = open_case(data, keys, codec, image, name=name, patient=patient or name, traits=traits, judged=judged)
     if not likely:
         case = replace(case, view=replace(case.view, public=ambiguate(case.levels, decoys_of(case))))
     more = (share_case(image, settings, codec, name=name, likely=likely).view for _ in range(again))
@@ -154,7 +155,7 @@ def open_case(
     *,
     name: str,
     patient: str,
-    label: str | None = None,
+    traits: Mapping[str, str] | None = None,
     judged: bool = True,
 ) -> Case:
     """A case from a bundle, its secrets and the image that it was made of."""
@@ -167,7 +168,7 @@ def open_case(
     crop = tuple(slice(part.start * geometry.stride, part.stop * geometry.stride) for part in (rows, columns))
     full, view = data_range(original.pixels[0], original.bit_depth), View(public, published_bytes(header, parts), bundle)
     return Case(
-        name, patient, label, pixels[crop], None if authorised is None else authorised[crop], levels, code.threshold,
+        name, patient, traits or {}, pixels[crop], None if authorised is None else authorised[crop], levels, code.threshold,
         scale.low, scale.high, full, view, keys,
     )  # fmt: skip
 
@@ -346,8 +347,9 @@ class LinkAttack(Attack):
 
 
 class LabelAttack(Attack):
-    """Proposes how likely a view is of the positive class."""
+    """Proposes how likely a view is of the positive class of a trait."""
 
+    trait: str
     positive: str
 
     @abstractmethod

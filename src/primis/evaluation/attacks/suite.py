@@ -45,6 +45,7 @@ class Result:
 Job = Callable[[], Result]
 
 _SHOWN = 6
+_PAINTER = "learned from half of the images"
 
 
 def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] = ()) -> Iterator[tuple[str, Job]]:
@@ -68,10 +69,12 @@ def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] =
     yield Matched.name, lambda: Result(judge_links(Matched(), world, _candidates("as it is", world)))
     if (patients := _patients(world.test)) is not None:
         yield "same patient, two codes", lambda: Result(patients)
-    if (positive := positive_class(world.train, world.test)) is not None:
-        yield Reader(positive).name, lambda: Result(_read(Reader(positive), world))
-        if tells(_halves(world.train)[1], positive):
-            yield f"{positive}, read from the picture", lambda: Result(_read_picture(positive, world))
+    for trait in dict.fromkeys(trait for case in world.train for trait in case.traits):
+        if (positive := positive_class(world.train, world.test, trait)) is not None:
+            reader = Reader(trait, positive)
+            yield reader.name, lambda reader=reader: Result(_read(reader, world))  # type: ignore[misc]
+            if tells(_halves(world.train)[1], trait, positive):
+                yield f"{positive}, read from the picture", lambda reader=reader: Result(_read_picture(reader, world, learned))  # type: ignore[misc]
     yield from jobs_without_pictures(world, headers)
 
 
@@ -125,11 +128,13 @@ def _read(reader: Reader, world: World) -> Finding:
     return judge_labels(reader, world, reader.ceiling(world))
 
 
-def _read_picture(positive: str, world: World) -> Finding:
-    painter = Marker() if world.open_code else Regressor()
+def _read_picture(told: Reader, world: World, learned: dict[str, ImageAttack]) -> Finding:
     own, others = _halves(world.train)
-    painter.fit(replace(world, train=own))
-    reader = PictureReader(positive, lambda view: painter.guess(world, view), painter.name)
+    if _PAINTER not in learned:
+        learned[_PAINTER] = Marker() if world.open_code else Regressor()
+        learned[_PAINTER].fit(replace(world, train=own))
+    painter = learned[_PAINTER]
+    reader = PictureReader(told.trait, told.positive, lambda view: painter.guess(world, view), painter.name)
     reader.fit(replace(world, train=others))
     return judge_labels(reader, world, reader.ceiling(world))
 
