@@ -23,7 +23,7 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with columns file, and patient, label, sex, age where known: what attackers may want to read.",
+            help="CSV with columns file, and patient, label, sex, age where known: what attackers may read.",
         ),
     ] = None,
     steps: Annotated[
