@@ -362,7 +362,7 @@ def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: P
 
 def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: Path, signer, images: Path) -> None:
     batch.share([images], tmp_path / "r", [], signer, KEYED)
-    report = audit(Release(tmp_path / "r"), signer, budget=SEEING)
+    report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
     assert "too few images" in report.facts["note"]
     assert "no image was attacked" in report.verdict
     assert 'class="verdict part"' in report.page()
@@ -374,9 +374,8 @@ def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: P
     assert {finding.kind for finding in report.findings} == {"count"}
 
 
-def test_an_audit_with_too_little_time_is_never_green(tmp_path: Path, signer, images: Path) -> None:
-    batch.share([images], tmp_path / "r", [], signer, KEYED)
-    report = audit(Release(tmp_path / "r"), signer, budget=replace(QUICK, steps=1))
+def test_an_audit_with_too_little_time_is_never_green(released, folder: Path, signer) -> None:
+    report = audit(Release(released("keyed")), signer, originals=folder, budget=replace(QUICK, steps=1))
     assert report.blind
     assert not report.passed
     assert "proves nothing" in report.verdict

@@ -98,7 +98,7 @@ def audit(
         "split": [len(train), people],
     }
     parts = Parts(folder, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
-    checks = [result.finding for result in kept(parts, controls(codec, settings, budget))]
+    checks = [result.finding for result in kept(parts, controls(codec, settings, budget if enough else None))]
     again = [share(case) for case in test] if enough else []
     known = [*headers.values()]
     results = list(kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known)))

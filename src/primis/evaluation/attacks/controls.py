@@ -12,7 +12,7 @@ a label byte            one byte that tells a label: who learns labels from byte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from secrets import token_hex
@@ -43,8 +43,9 @@ _BITS = (16.0, 16.0)
 """Room for supports and values that any phantom fits."""
 
 
-def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str, Job]]:
-    """(name, control), all of which must be found broken; on phantoms. budget: that of the attacks they vouch for."""
+def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tuple[str, Job]]:
+    """(name, control), all of which must be found broken; on phantoms. budget: that of the attacks they vouch for; None where
+    none of those learns."""
     settings = replace(settings, support_bits=_BITS[0], value_bits=_BITS[1])
 
     @cache
@@ -60,6 +61,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
 
     @cache
     def small() -> World:
+        assert budget is not None
         cases = [_random(seed, codec) for seed in range(_LEARNED_FROM + 2 * _IMAGES)]
         keyed = replace(settings, protection="keyed")
         return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], budget)
@@ -76,7 +78,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
         cases = [_share(k, images()[k], settings, codec, dict.fromkeys(TIERS, secret), token_hex(16)) for k in range(2)]
         return counted("", "", "parts of higher tiers opened", *lower_tier(cases))
 
-    found = {
+    found: dict[str, Callable[[], Finding]] = {
         "decoys louder than the truth": lambda: _loud_decoys(codec, settings, images()),
         "a keystream used twice, one image known": lambda: keystream_finding(pairs(twice()[0])),
         "a keystream used twice, bytes that repeat": lambda: randomness_finding(twice()[0]),
@@ -84,6 +86,8 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
         "one secret for all images": lambda: counted("", "", "sealed parts opened", *strangers(twice()[0])),
         "one secret for all tiers": one_secret,
         "parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()[0]]),
+    }
+    learned: dict[str, Callable[[], Finding]] = {
         "a thumbnail, linear regression": lambda: _thumbnail(Dense(), small()),
         "a thumbnail, network": lambda: _thumbnail(Regressor(), small()),
         "a thumbnail, U-Net": lambda: near(UNetAttack("code")),
@@ -91,7 +95,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget) -> list[tuple[str
         "a thumbnail, GAN": lambda: near(GanAttack("code")),  # CycleGAN, which has no pairs, does not find it
         "a label in one byte": lambda: _label(small()),
     }
-    named = ((f"control: {name}", make) for name, make in found.items())
+    named = ((f"control: {name}", make) for name, make in (found | (learned if budget else {})).items())
     return [(name, lambda name=name, make=make: Result(replace(make(), attack=name))) for name, make in named]  # type: ignore[misc]
 
 
