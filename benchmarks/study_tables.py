@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from markdown_tables import MECHANISMS, estimate, number, result, rows
+from markdown_tables import estimate, number, result, rows
 
 
 def fidelity() -> str:
@@ -61,30 +61,3 @@ def texture() -> str:
         for version, counts, share in zip(data["versions"], data["classes"], data["share_excellent"], strict=True)
     ]
     return rows(["version", "excellent (ICC > 0.75)", "good", "fair", "poor", "share excellent"], body)
-
-
-def preview() -> str:
-    """The holder of tier preview, and what the suite found at the budget of a report."""
-    body = []
-    for name, part in result("evaluate")["attacks"].items():
-        found = next(f for f in part["findings"] if "tier preview to image" in f["attack"])
-        floor = found["figures"]["floor: tier preview, another image's code"]
-        broken = sum(f["broken"] for f in part["findings"])
-        cells = [f"{found['figures']['psnr']['value']:.2f}", f"{floor['value']:.2f}", estimate(found["gains"][0]["estimate"])]
-        body.append(
-            [
-                MECHANISMS[name],
-                *cells,
-                f"{broken} of {len(part['findings'])}",
-                f"{sum(c['broken'] for c in part['controls'])} of {len(part['controls'])}",
-            ]
-        )
-    head = [
-        "",
-        "PSNR, dB",
-        "with another image's code, dB",
-        "what the right code adds, dB",
-        "attacks of the suite that learned something",
-        "controls found",
-    ]
-    return rows(head, body)
