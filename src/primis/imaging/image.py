@@ -6,11 +6,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from primis.errors import UnreadableImage
+
 KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom": ".dcm"}
 """Kinds of file that are read and written, and the suffix a restored file gets."""
 
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
 """What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is opacity."""
+
+MAX_SAMPLES = 1 << 28
+"""Samples of all frames that readers take unless told otherwise (`--max-samples`); one frame may
+have a quarter of them, so that a small hostile file takes about a gigabyte at most."""
+
+
+def require_size(shape: tuple[int, int, int, int], max_samples: int = MAX_SAMPLES) -> None:
+    """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
+    frames, height, width, channels = shape
+    if min(shape) < 1:
+        raise UnreadableImage(f"has {frames} frames of {height} x {width} pixels, expected some")
+    frame = height * width * channels
+    if frame > max_samples // 4 or frames * frame > max_samples:
+        raise UnreadableImage(
+            f"has {frames} frames of {height} x {width} x {channels} samples, expected at most "
+            f"{max_samples // 4} a frame and {max_samples} in all (--max-samples)"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +40,8 @@ class Image:
     no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample, 1..16.
     spacing_mm: between rows and between columns, None where unknown. kind: a key of KINDS.
     header: what a writer of this kind needs beyond the pixels, opaque to all others, and private.
+    padding_range: (lowest, highest) sample that the file itself declares to be no tissue, or None.
+    notes: what of the file cannot come back, one line each, without values.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -29,6 +50,8 @@ class Image:
     kind: str
     spacing_mm: tuple[float, float] | None = None
     header: bytes = field(default=b"", repr=False)
+    padding_range: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
