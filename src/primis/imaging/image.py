@@ -14,21 +14,21 @@ KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom"
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
 """What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is opacity."""
 
-MAX_SAMPLES = 1 << 28
-"""Samples of all frames that readers take unless told otherwise (`--max-samples`); one frame may
+MAX_PIXELS = 1 << 28
+"""Pixels of all frames, each channel counted, that readers take unless told otherwise (`--max-pixels`); one frame may
 have a quarter of them, so that a small hostile file takes about a gigabyte at most."""
 
 
-def require_size(shape: tuple[int, int, int, int], max_samples: int = MAX_SAMPLES) -> None:
+def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
     """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
     frames, height, width, channels = shape
     if min(shape) < 1:
         raise UnreadableImage(f"has {frames} frames of {height} x {width} pixels, expected some")
     frame = height * width * channels
-    if frame > max_samples // 4 or frames * frame > max_samples:
+    if frame > max_pixels // 4 or frames * frame > max_pixels:
         raise UnreadableImage(
             f"has {frames} frames of {height} x {width} x {channels} samples, expected at most "
-            f"{max_samples // 4} a frame and {max_samples} in all (--max-samples)"
+            f"{max_pixels // 4} a frame and {max_pixels} in all (--max-pixels)"
         )
 
 
