@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from primis.bundle.layout import read_bundle, read_manifest, write_bundle
+from primis.bundle.layout import read_bundle, read_manifest, split_manifest, write_bundle
 from primis.errors import PrimisError
 from tests.conftest import VECTORS
 
@@ -20,7 +20,9 @@ def one_input(data: bytes) -> None:
     except PrimisError as error:
         assert "\n" not in str(error)
     try:
-        assert read_manifest(data, "fuzz").write() == data
+        signed = split_manifest(data, "fuzz")
+        assert signed.write() == data
+        assert read_manifest(signed, "fuzz").write() == signed.body
     except PrimisError as error:
         assert "\n" not in str(error)
 

@@ -14,7 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from primis.bundle.layout import MAGIC, Entry, Manifest, Settings, canonical, read_bundle, write_bundle
+from primis.bundle.layout import (
+    MAGIC,
+    Entry,
+    Manifest,
+    Settings,
+    SignedManifest,
+    canonical,
+    manifest_message,
+    read_bundle,
+    write_bundle,
+)
 from primis.codec import Codec
 from primis.codes.sparse import top_s
 from primis.imaging.image import Image
@@ -34,7 +44,8 @@ BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
 SETTINGS = Settings(
-    decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0, header_bytes=256, original_bits=1.5
+    decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0,
+    header_bytes=256, original_bits=1.5, exact_bits=0,
 )
 
 
@@ -90,8 +101,9 @@ def raw_header(data: bytes, change) -> bytes:
     return MAGIC + struct.pack(">I", len(head)) + head + data[12 + length :]
 
 
-def altered(data: bytes, name: str) -> bytes:
-    """One byte of a section flipped, and the digest in the header made to match."""
+def altered(data: bytes, name: str, part_of: float = 0.5) -> bytes:
+    """One byte of a section flipped, by default in its middle, and the digest in the header made to
+    match."""
     header, parts = read_bundle(data, "good")
     at = len(data) - sum(s.bytes for s in header.sections)
     for section in header.sections:
@@ -99,7 +111,7 @@ def altered(data: bytes, name: str) -> bytes:
             break
         at += section.bytes
     part = bytearray(parts[name])
-    part[len(part) // 2] ^= 1
+    part[int(len(part) * part_of)] ^= 1
     digest = hashlib.sha256(part).hexdigest()
 
     def change(body):
@@ -174,6 +186,10 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "original_bits_too_large": put("settings", "original_bits", value=64.001),
         "original_bits_disagrees_with_sizes": put("settings", "original_bits", value=1.25),
         "original_without_room": put("settings", "original_bits", value=0),
+        "exact_bits_missing": lambda: rebuild(good, lambda body: body["settings"].pop("exact_bits")),
+        "exact_bits_is_three": put("settings", "exact_bits", value=3),
+        "exact_bits_is_true": put("settings", "exact_bits", value=True),
+        "exact_bits_without_section": put("settings", "exact_bits", value=1),
         "room_without_original": lambda: without_original(good),
         "height_zero": put("geometry", "height", value=0),
         "height_is_true": put("geometry", "height", value=True),
@@ -195,6 +211,15 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
         "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
         "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
+        "sealed_header_without_padding": sealed_header(
+            lambda packed: zlib.compress(b'{"name": "phantom.tif"}\n{}')
+        ),
+        "sealed_padding_cut_off": sealed_header(
+            lambda packed: zlib.compress(
+                b'{"name": "x.tif", "padding": {"declared": null, "values": 1}}\n{}'
+            )
+        ),
+        "values_altered_with_their_digest": lambda: altered(good, "public", 0),
         "header_padding_not_zero": padding("header", "diagnostic", lambda padded: padded[:-1] + b"\1"),
         "original_padding_not_zero": padding("original", "original", lambda padded: padded[:-1] + b"\1"),
         "original_longer_than_its_room": padding("original", "original", lambda padded: b"\xff" * 8 + padded[8:]),
@@ -208,33 +233,57 @@ def manifest() -> bytes:
     """A good manifest, signed by the vectors' owner."""
     signer = _signer(_x25519(OWNER, "vectors"))
     entries = (Entry(1000, "0" * 31 + "1", "a" * 64), Entry(2000, "0" * 31 + "2", "b" * 64))
-    plain = Manifest("c" * 32, "2024-01-31T12:00:00Z", "d" * 64, entries, signer.public)
-    return replace(plain, signature=signer.sign(plain.message)).write()
+    plain = Manifest(
+        "c" * 32, 3, "e" * 32, "2024-01-31T12:00:00Z", "d" * 64, entries, signer.public
+    )
+    return signed(plain.write())
+
+
+def signed(body: bytes) -> bytes:
+    """A manifest's body under the signature line of the vectors' owner."""
+    signer = _signer(_x25519(OWNER, "vectors"))
+    signature = signer.sign(manifest_message(signer.public, body))
+    return SignedManifest(signer.public, signature, body).write()
 
 
 def bad_manifests(good: bytes) -> dict[str, bytes]:
     """Name of the failure -> bytes that a reader must reject."""
-    body = json.loads(good)
+    line, _, text = good.partition(b"\n")
+    body = json.loads(text)
 
     def put(**fields):
-        return canonical(body | fields) + b"\n"
+        return signed(canonical(body | fields) + b"\n")
 
+    def bytes_changed(change):
+        return signed(change(text))
+
+    signer, _, signature = line.partition(b" ")
     first, second = body["bundles"]
     return {
-        "no_newline": good[:-1],
-        "with_spaces": good.replace(b":", b": ", 1),
-        "key_twice": good.replace(b'"format":1', b'"format":1,"format":1'),
+        "no_newline": bytes_changed(lambda t: t[:-1]),
+        "with_spaces": bytes_changed(lambda t: t.replace(b":", b": ", 1)),
+        "key_twice": bytes_changed(
+            lambda t: t.replace(b'"format":1', b'"format":1,"format":1')
+        ),
+        "no_signature_line": text,
+        "signature_cut_off": line[:-2] + b"\n" + text,
+        "signature_upper_case": signer + b" " + signature.upper() + b"\n" + text,
+        "signature_of_another": line + b"\n" + canonical(body | {"version": 4}) + b"\n",
+        "signer_replaced": b"e" * 64 + b" " + signature + b"\n" + text,
         "unknown_field": put(comment="x"),
         "format_2": put(format=2),
         "bundles_out_of_order": put(bundles=[second, first]),
         "bundle_twice": put(bundles=[first, first]),
-        "signature_upper_case": put(signature=body["signature"].upper()),
-        "signature_of_another": put(created="2024-01-31T12:00:01Z"),
         "format_is_true": put(format=True),
+        "version_zero": put(version=0),
+        "version_is_text": put(version="3"),
+        "keys_missing": signed(
+            canonical({k: v for k, v in body.items() if k != "keys"}) + b"\n"
+        ),
+        "keys_short": put(keys="e" * 31),
         "bundles_is_text": put(bundles=""),
         "created_has_a_newline": put(created="2024-01-31T12:00:00Z\nsigner: trusted"),
         "created_is_a_lone_surrogate": put(created="\ud800"),
-        "signer_replaced": put(signer="e" * 64),
     }
 
 

@@ -16,7 +16,7 @@ from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
-from primis.sharing.release import Release, owner_grant
+from primis.sharing.release import Release, Scope, owner_grant
 from tests.conftest import SETTINGS, TINY
 
 
@@ -73,7 +73,9 @@ def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(f
         share(on_result=interrupt_after(2))
     journal = tmp_path / "r.partial.journal"
     first = next(
-        record["name"] for line in journal.read_text().splitlines()[1:] if "name" in (record := json.loads(line or "{}"))
+        record["name"]
+        for line in journal.read_text().splitlines()[1:]
+        if "kept" in (record := json.loads(line or "{}"))
     )
     (folder / first).write_bytes(phantom_dicom(64, seed=99))
     journal.write_bytes(journal.read_bytes()[:-9])
@@ -89,12 +91,16 @@ def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp
     [own] = (partial / "grants").glob("owner.*")
     release_id = next(json.loads(line)["begun"] for line in journal.read_text().splitlines() if '"begun"' in line)
     mallory = read_signer(keys["stranger"])
-    theirs = owner_grant(release_id, Secret(b"m" * 32), mallory)
+    keys_id = next(
+        json.loads(line)["keys"] for line in journal.read_text().splitlines() if '"begun"' in line
+    )
+    theirs = owner_grant(Scope(release_id, keys_id, Secret(b"m" * 32)), mallory)
     kept = own.read_bytes()
     own.write_bytes(theirs.seal(signer.recipient, mallory))
     with pytest.raises(OutputError, match="not begun with your key"):
         share()
-    own.write_bytes(owner_grant("ab" * 16, Secret(b"m" * 32), signer).seal(signer.recipient, signer))
+    planted = owner_grant(Scope("ab" * 16, keys_id, Secret(b"m" * 32)), signer)
+    own.write_bytes(planted.seal(signer.recipient, signer))
     with pytest.raises(OutputError, match="not begun with your key"):
         share()
     own.write_bytes(kept)
@@ -135,7 +141,7 @@ def test_other_settings_do_not_mix_with_what_was_begun(folder, share, keys, sign
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))
     other = replace(SETTINGS, sparsity=8.0)
-    with pytest.raises(OutputError, match="begun otherwise"):
+    with pytest.raises(OutputError, match="started with different settings"):
         batch.share([folder], tmp_path / "r", [], signer, other, model=TINY)
 
 
@@ -201,8 +207,7 @@ def test_nothing_to_share_says_so(tmp_path) -> None:
 
 def test_the_journal_stays_out_of_the_release(share, tmp_path) -> None:
     share()
-    manifest = json.loads((tmp_path / "r" / "manifest.json").read_bytes())
-    assert len(manifest["bundles"]) == 3
+    assert len(Release(tmp_path / "r").ids) == 3
     assert b"one.dcm" not in b"".join(p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file())
 
 

@@ -30,6 +30,7 @@ levels = st.sampled_from(["keyed", "sca"])
 choices = st.builds(
     Settings, decoys=milli, protection=levels, sparsity=milli, support_bits=milli, value_bits=milli,
     header_bytes=st.integers(256, 1 << 14), original_bits=st.just(0.0) | milli,
+    exact_bits=st.sampled_from([0, 1, 2, 4, 8]),
 )  # fmt: skip
 
 
@@ -48,13 +49,13 @@ def test_reads_what_it_writes(geometry: Geometry, chosen: Settings) -> None:
 @pytest.mark.parametrize(("bits", "original"), [(0.0, None), (0.001, 1 + 1200 + 16), (0.3, 135 + 1200 + 16)])
 def test_header_and_original_have_the_sizes_that_the_settings_give(bits: float, original: int | None) -> None:
     geometry = Geometry(4, 3, 64, frames=2, height=30, stride=16, tile=8, width=20)
-    header = Header("0" * 32, geometry, Settings(4.0, "keyed", 4.0, 2.75, 4.0, 300, bits), "f" * 64)
+    header = Header("0" * 32, geometry, Settings(4.0, "keyed", 4.0, 2.75, 4.0, 300, bits, 0), "f" * 64)
     assert (header.fixed_sizes["header"], header.fixed_sizes.get("original")) == (316, original)
 
 
 def test_settings_that_are_left_to_the_kind_of_file_have_no_size() -> None:
     header = Header("0" * 32, Geometry(4, 1, 64, 1, 30, 16, 8, 20), Settings(4.0, "keyed", 4.0, 2.75, 4.0), "f" * 64)
-    with pytest.raises(ValueError, match="kind of file"):
+    with pytest.raises(ValueError, match="an image that is not known"):
         _ = header.fixed_sizes
 
 

@@ -40,7 +40,15 @@ from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.sharing import contents as sealed
 from primis.sharing.contents import settings_for
 from primis.sharing.image_bundle import read_name, read_public_code, restore_image, share_image
-from primis.sharing.release import Release, grant, rekey
+from primis.sharing.rekey import rekey
+from primis.sharing.release import (
+    Release,
+    grant,
+    make_grant,
+    owner_scope,
+    write_grant,
+    write_manifest,
+)
 from tests.conftest import SETTINGS, TINY
 from tests.make_vectors import phantom
 
@@ -137,9 +145,7 @@ def test_another_signer_is_refused(release, keys, tmp_path) -> None:
 def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys, tmp_path) -> None:
     """Whoever replaces the manifest and signs it anew does not match the signer named in the grants."""
     opened = Release(release)
-    forger = read_signer(keys["stranger"])
-    forged = replace(opened.manifest, signer=forger.public, signature="")
-    (release / "manifest.json").write_bytes(replace(forged, signature=forger.sign(forged.message)).write())
+    write_manifest(release, opened.manifest, read_signer(keys["stranger"]))
     with pytest.raises(WrongSigner, match="say with --from which of them you trust"):
         restore(release, keys["alice"], tmp_path / "out")
 
@@ -164,7 +170,9 @@ def test_a_grant_that_the_owner_did_not_sign_opens_nothing_and_is_not_renewed(re
     """Anyone can seal an age file to the owner's public key and name the release in it."""
     mallory = read_signer(keys["stranger"])
     opened = Release(release)
-    forged = Grant(opened.manifest.release, signer.public, "original", "aaa", mallory.recipient.text, Secret(bytes(32)))
+    ids = opened.manifest.release, opened.manifest.keys
+    text, secret = mallory.recipient.text, Secret(bytes(32))
+    forged = Grant(*ids, signer.public, "original", "aaa", text, secret)
     both = replace(mallory, recipient=signer.recipient)
     put_back(release, "aaa", forged.seal(mallory.recipient, both))
     with pytest.raises(BadGrant, match="not signed by the owner"):
@@ -182,7 +190,9 @@ def test_a_renamed_grant_does_not_count(release, keys, tmp_path) -> None:
 
 
 def test_rekey_does_not_widen_an_image_grant(release, keys, signer, tmp_path) -> None:
-    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=["ab" * 16])
+    opened, bob = Release(release), parse_recipient(f"bob={keys['bob']}")
+    gone = make_grant(owner_scope(opened, signer), bob, signer, "diagnostic", ["ab" * 16])
+    write_grant(release, gone, bob, signer)
     with pytest.raises(NotCovered):
         restore(release, keys["bob"], tmp_path / "a")
     assert rekey(Release(release), signer).dropped == ["bob"]
@@ -208,11 +218,11 @@ def test_withdrawing_a_grant_withdraws_all_to_the_same_key(release, keys, signer
         restore(release, keys["bob"], tmp_path / "out")
 
 
-def test_rekey_keeps_files_that_are_not_its_own_and_follows_a_link(release, signer, tmp_path) -> None:
+def test_rekey_carries_other_files_on_request_and_follows_a_link(release, signer, tmp_path) -> None:
     (release / "labels.csv").write_text("image,label")
     (tmp_path / "link").symlink_to(release)
     ids = Release(release).ids
-    rekey(Release(tmp_path / "link"), signer)
+    rekey(Release(tmp_path / "link"), signer, carry_others=True)
     assert (release / "labels.csv").read_text() == "image,label"
     assert set(Release(release).ids).isdisjoint(ids)
 
@@ -224,7 +234,7 @@ def test_rekey_publishes_nothing_that_a_link_points_to(release, keys, signer, tm
     (release / "docs" / "key").symlink_to(keys["owner"])
     (release / "README").symlink_to(keys["owner"])
     (release / "loop").symlink_to(release / "loop")
-    done = rekey(Release(release), signer)
+    done = rekey(Release(release), signer, carry_others=True)
     assert sorted(done.left_out) == ["README", "docs/key", "loop"]
     assert {p.name for p in release.iterdir()} == {"manifest.json", "bundles", "grants", "docs"}
     assert [p.name for p in (release / "docs").iterdir()] == ["page.html"]
@@ -239,7 +249,8 @@ def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(release, ke
     mallory = read_signer(keys["stranger"])
     manifest = Release(release).manifest
     alice = parse_recipient(f"alice={keys['alice']}")
-    theirs = Grant(manifest.release, mallory.public, "original", "zoe", alice.text, Secret(bytes(32)))
+    ids = manifest.release, manifest.keys
+    theirs = Grant(*ids, mallory.public, "original", "zoe", alice.text, Secret(bytes(32)))
     put_back(release, "zoe", theirs.seal(replace(alice, label="zoe"), mallory))
     with pytest.raises(WrongSigner, match="say with --from"):
         restore(release, keys["alice"], tmp_path / "a")
@@ -286,7 +297,7 @@ def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(release, 
     after = restore(release, keys["owner"], tmp_path / "d")
     assert {r.name: (tmp_path / "d" / r.name).read_bytes() for r in after} == before
     put_back(release, "alice", old_grant)
-    with pytest.raises(BadGrant, match="belongs to release"):
+    with pytest.raises(BadGrant, match="of an earlier state of the release"):
         restore(release, keys["alice"], tmp_path / "e")
     with pytest.raises(UsageError, match='"nobody" is not in the release'):
         rekey(Release(release), signer, without=["nobody"])
@@ -347,7 +358,9 @@ def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(codec, kind: 
     """A flat image, a chest and noise, each with more in its header: the same sizes everywhere, and all of it comes back."""
     rng = np.random.default_rng(0)
     chest = draw_phantom(128)
-    contents = [np.full_like(chest, 900), chest, rng.integers(0, 4096, chest.shape).astype(np.uint16)]
+    flat = np.full_like(chest, 900)
+    flat += np.arange(128, dtype=np.uint16) % 32  # a mask would have fewer levels, or patches
+    contents = [flat, chest, rng.integers(0, 4096, chest.shape).astype(np.uint16)]
     files = [a_file(kind, pixels, rng.bytes(length).hex()) for pixels, length in zip(contents, (1, 100, 250), strict=True)]
     assert len({len(file) for file in files}) == 3
     sizes = set()
@@ -358,7 +371,7 @@ def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(codec, kind: 
         sizes.add((len(data), *((s.name, s.bytes) for s in read_bundle(data, "x")[0].sections)))
         restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
         assert (restored.name, restored.image.header, restored.image.shape) == (name, image.header, image.shape)
-        assert number or (restored.image.pixels == image.pixels).all()
+        assert number or abs(restored.image.pixels.astype(int) - image.pixels).max() < 32
         if with_original:
             restored = restore_image(data, opened, "original", lambda _: codec, group="g")
             assert (restored.name, restored.data) == (name, file)
@@ -384,7 +397,7 @@ def test_what_an_image_leaves_open_follows_from_its_kind_and_depth() -> None:
     assert [(s.header_bytes, s.original_bits) for s in rooms] == [(8192, 16), (1024, 16), (1024, 8)]
     assert settings_for(chest, SETTINGS, with_original=False).original_bits == 0
     chosen = replace(SETTINGS, header_bytes=300, original_bits=2.5)
-    assert settings_for(chest, chosen, with_original=True) == chosen
+    assert settings_for(chest, chosen, with_original=True) == replace(chosen, exact_bits=0)
     with pytest.raises(UsageError, match=r"2\.5, expected 0"):
         settings_for(chest, chosen, with_original=False)
     with pytest.raises(UsageError, match="0, expected more"):
@@ -394,7 +407,7 @@ def test_what_an_image_leaves_open_follows_from_its_kind_and_depth() -> None:
 @pytest.mark.parametrize(
     ("header", "original", "message"),
     [
-        (2000, 10, r"the header takes 20\d\d bytes compressed, the settings leave 1024: --header-bytes 2\d00 would do"),
+        (2000, 10, r"the header takes 20\d\d bytes compressed, the settings leave 1024: --header-bytes 4096 would do"),
         (10, 20_000, "the file takes 20008 bytes, the settings leave 12160: --original-bits 31.6 would do"),
         (10, 100_000, "the file takes 100008 bytes, the settings leave 12160: --header-bytes 23000 would do"),
     ],
@@ -419,8 +432,8 @@ def test_what_no_room_would_do_for_is_refused(codec, monkeypatch) -> None:
 
     with pytest.raises(InputError, match="leave 12160, and no option leaves enough"):
         share(original=bytes(70_000_000))
-    monkeypatch.setattr(sealed, "_MAX_PLAIN_HEADER", 10)
-    with pytest.raises(InputError, match="the header takes 16 bytes, expected at most 10"):
+    monkeypatch.setattr(sealed, "MAX_SOURCE_HEADER", 1)
+    with pytest.raises(InputError, match="the header takes 2 bytes, expected at most 1"):
         share()
 
 
@@ -428,9 +441,11 @@ def test_a_header_that_swells_is_refused(codec, monkeypatch) -> None:
     opened, swollen = secrets_of("f" * 32), replace(phantom(), header=bytes(100_000))
     data = share_image(swollen, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
     assert read_name(data, opened) == "x"
-    monkeypatch.setattr(sealed, "_MAX_PLAIN_HEADER", 100_013)
-    assert len(swollen.header) + len('{"name": "x"}') + 1 == 100_014
-    with pytest.raises(DamagedSection, match="over 100013"):
+    monkeypatch.setattr(sealed, "MAX_SOURCE_HEADER", 99_999)
+    with pytest.raises(DamagedSection, match="does not describe its image"):
+        read_name(data, opened)
+    monkeypatch.setattr(sealed, "MAX_SOURCE_HEADER", 10_000)
+    with pytest.raises(DamagedSection, match="over 87632"):
         read_name(data, opened)
 
 
@@ -445,6 +460,7 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
     rng = np.random.default_rng(7)
     release = tmp_path / "release"
     shutil.copytree(made, release)
+    owner_grant = next((release / "grants").glob("owner.*"))
     files = sorted(p for p in release.rglob("*") if p.is_file())
     sizes = np.array([p.stat().st_size for p in files])
     identities = read_identities(keys["alice"])
@@ -457,11 +473,13 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
         path.write_bytes(bytes(bad))
         out = tmp_path / f"out{number}"
         try:
-            results = batch.restore(Release(release), identities, out, models=(TINY,))
+            opened = Release(release)
+            results = batch.restore(opened, identities, out, models=(TINY,))
         except PrimisError as error:
             assert "\n" not in str(error)
         else:
-            assert any(r.error for r in results), path
+            named = path == owner_grant and str(path) in opened.notes[0]  # damage to others' grants
+            assert named or any(r.error for r in results), path
             for r in results:
                 assert r.error or (out / r.name).read_bytes() == right[r.id]
             shutil.rmtree(out, ignore_errors=True)

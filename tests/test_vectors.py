@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from primis.bundle.layout import read_bundle, read_manifest, write_bundle
+from primis.bundle.layout import read_bundle, read_manifest, split_manifest, write_bundle
 from primis.errors import BadManifest, FormatError
 from primis.keys.identity import verify
 from primis.keys.seal import Secret, image_secret, release_secrets, unseal
@@ -73,16 +73,18 @@ def test_altered_public_section_is_caught_by_its_digest() -> None:
 @pytest.mark.parametrize("path", BAD_MANIFESTS, ids=lambda p: p.stem)
 def test_bad_manifest_is_refused(path) -> None:
     with pytest.raises(BadManifest):
-        manifest = read_manifest(path.read_bytes(), path.name)
-        if not verify(manifest.signer, manifest.message, manifest.signature):
+        signed = split_manifest(path.read_bytes(), path.name)
+        if not verify(signed.signer, signed.message, signed.signature):
             raise BadManifest("signature")
+        read_manifest(signed, path.name)
 
 
 def test_good_manifest_verifies() -> None:
     data = (VECTORS / "manifests" / "good.json").read_bytes()
-    manifest = read_manifest(data, "good")
-    assert manifest.write() == data
-    assert verify(manifest.signer, manifest.message, manifest.signature)
+    signed = split_manifest(data, "good")
+    assert verify(signed.signer, signed.message, signed.signature)
+    assert signed.write() == data
+    assert read_manifest(signed, "good").write() == signed.body
 
 
 def test_sealed_bytes_are_bound_to_the_header() -> None:

@@ -21,7 +21,7 @@ _HOMES = {
     "purify": "primis.codes.ambiguation",
     "read_identities": "primis.keys.identity",
     "read_signer": "primis.keys.identity",
-    "rekey": "primis.sharing.release",
+    "rekey": "primis.sharing.rekey",
     "restore": "primis.batch",
     "share": "primis.batch",
 }
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from primis.errors import PrimisError
     from primis.imaging.image import Image
     from primis.keys.identity import parse_recipient, read_identities, read_signer
-    from primis.sharing.release import Release, grant, rekey
+    from primis.sharing.rekey import rekey
+    from primis.sharing.release import Release, grant
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,19 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from primis.bundle.layout import Entry, Settings, read_header
+from primis.bundle.layout import (
+    MAX_HEADER_BYTES,
+    MAX_ORIGINAL_BITS,
+    Entry,
+    Manifest,
+    Settings,
+    read_header,
+)
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import (
@@ -30,33 +38,51 @@ from primis.errors import (
     NotCovered,
     OutputError,
     PrimisError,
+    UnreadableImage,
     UsageError,
 )
-from primis.imaging.files import read
-from primis.imaging.image import KINDS
+from primis.imaging.files import parse, read
+from primis.imaging.image import MAX_PIXELS, Image, require_size
 from primis.keys.grant import Grant, read_grant
 from primis.keys.identity import Identity, Recipient, Signer, verify
 from primis.keys.seal import TIERS, Secret, derive, image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, shipped
-from primis.sharing.image_bundle import CodecFor, restore_image, share_image
-from primis.sharing.output import PARTIAL, finish_folder, level_times, remove_folder, write_new
+from primis.sharing.contents import header_budget, header_need, original_times
+from primis.sharing.image_bundle import CodecFor, Restored, restore_image, share_image
+from primis.sharing.lock import locked
+from primis.sharing.names import FreeNames, safe_name
+from primis.sharing.output import (
+    PARTIAL,
+    finish_folder,
+    level_times,
+    reason,
+    remove_folder,
+    sweep,
+    write_new,
+)
 from primis.sharing.release import (
     Release,
+    Scope,
     make_grant,
     owner_grant,
+    require_free_label,
     secrets_for,
+    timestamp,
     write_grant,
     write_manifest,
 )
 
 JOURNAL = ".journal"
 _MAX_NAME = 200
-_MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image. kept: S_x that it got; sparsity asked may be more. error: one line."""
+    """What became of one image.
+
+    kept: S_x that it got; sparsity asked may be more. error: one line. notes: what a person should
+    know of it, one line each.
+    """
 
     name: str
     id: str
@@ -65,6 +91,7 @@ class Result:
     tier: str | None = None
     error: PrimisError | None = None
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 OnResult = Callable[[Result, int, int], None]
@@ -81,58 +108,195 @@ def share(
     tier: str = "diagnostic",
     with_original: bool = False,
     model: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     on_result: OnResult = lambda result, done, total: None,
+    on_look: Callable[[int, int], None] = lambda done, total: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
-    What `settings` leave open follows from each image's kind of file (sharing/contents, `settings_for`).
-    Raises OutputError if `out` exists or cannot be written; what was done stays in "<out>.partial".
+    What `settings` leave open is chosen for the release by a pass over its files, so that all of
+    them fit; on_look: is told of its progress. Raises OutputError if `out` exists, is being made by
+    another process or cannot be written; what was done stays in "<out>.partial".
     """
+    _require_labels(to)
     files = collect(inputs)
-    work = _Work(out)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    plan = {"settings": asdict(settings), "model": codec.checkpoint.digest, "original": with_original, "signer": signer.public}
-    begun = work.begin(plan | {"work": "share"})
-    release_id, secret = _release_begun(work, signer) if begun else _begin_release(work, signer)
-    work.count_only_ours(secret)
-    opened = release_secrets(secret, TIERS[-1])
-    order = list(range(len(files)))
-    secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled, and names lie by patient
-    shared: dict[int, Result] = {}
-    for number, k in enumerate(order, start=1):
-        file, name = files[k]
-        shared[k] = _shared_before(work, file, name) or _share_file(file, name, work, settings, opened, codec, with_original)
-        on_result(shared[k], number, len(files))
-    results = [shared[k] for k in range(len(files))]
-    good = [r for r in results if r.error is None]
-    if not good:
-        work.give_up()
-        raise UsageError("no image could be shared")
-    _keep_only(work.partial / "grants", "owner.*.age")
+    with _Work(out, "primis share") as work:
+        plan = {
+            "settings": asdict(settings),
+            "model": codec.checkpoint.digest,
+            "original": with_original,
+            "signer": signer.public,
+        }
+        begun = work.begin(plan | {"work": "share"})
+        scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
+        work.count_only_ours(scope.secret)
+        needs = _look(files, work, with_original, max_pixels, on_look)
+        budgets = _Budgets.choose(settings, [n for n in needs.values() if isinstance(n, Need)])
+        opened = release_secrets(scope.secret, TIERS[-1])
+        order = list(range(len(files)))
+        secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled
+        shared: dict[int, Result] = {}
+        for number, k in enumerate(order, start=1):
+            file, name = files[k]
+            task = _Task(file, name, needs[file, name], budgets, with_original, max_pixels)
+            shared[k] = _shared_before(work, task) or _share_file(task, work, opened, codec)
+            on_result(shared[k], number, len(files))
+        results = [shared[k] for k in range(len(files))]
+        good = [r for r in results if r.error is None]
+        if not good:
+            work.give_up()
+            raise UsageError("no image could be shared")
+        _keep_only(work.partial / "grants", "owner.*.age")
+        for recipient in to:
+            granted = make_grant(scope, recipient, signer, tier)
+            write_grant(work.partial, granted, recipient, signer)
+        _keep_only(work.partial / "bundles", *(f"{r.id}.primis" for r in good))
+        digests = {record["id"]: record["sha256"] for record in work.records if "id" in record}
+        entries = tuple(Entry(r.bytes, r.id, digests[r.id]) for r in good)
+        digest, created = codec.checkpoint.digest, timestamp(now())
+        manifest = Manifest(
+            scope.release, 1, scope.keys, created, digest, entries, signer.public
+        )
+        write_manifest(work.partial, manifest, signer)
+        work.finish(0o755)
+        return results
+
+
+def _require_labels(to: Sequence[Recipient]) -> None:
+    """Raise UsageError where labels would clash, before anything is encoded."""
+    labels = [recipient.label for recipient in to]
     for recipient in to:
-        write_grant(work.partial, make_grant(release_id, secret, recipient, signer, tier), recipient, signer)
-    _keep_only(work.partial / "bundles", *(f"{r.id}.primis" for r in good))
-    digests = {record["id"]: record["sha256"] for record in work.records}
-    entries = [Entry(r.bytes, r.id, digests[r.id]) for r in good]
-    write_manifest(work.partial, release_id, codec.checkpoint.digest, entries, signer, now())
-    work.finish(0o755)
-    return results
+        require_free_label(recipient)
+        if labels.count(recipient.label) > 1:
+            raise UsageError(f'label "{recipient.label}" is given to two recipients')
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one file takes besides its code. original_times: bits for the file itself, as a multiple
+    of what its samples take uncompressed."""
+
+    header_bytes: int
+    original_times: int
+
+
+@dataclass(frozen=True)
+class _Budgets:
+    """What the settings of a release leave to its files, decided. fits_all: the `header_bytes` that
+    would hold every header."""
+
+    settings: Settings
+    original_times: int
+    fits_all: int
+
+    @classmethod
+    def choose(cls, settings: Settings, needs: Sequence[Need]) -> _Budgets:
+        fits_all = header_budget(
+            need.header_bytes for need in needs if need.header_bytes <= MAX_HEADER_BYTES
+        )
+        times = max((need.original_times for need in needs), default=1)
+        chosen = fits_all if settings.header_bytes is None else settings.header_bytes
+        return cls(replace(settings, header_bytes=chosen), times, fits_all)
+
+    def require_fit(self, need: Need) -> None:
+        """Raise InputError for a header that is too large for a budget that was given."""
+        budget = self.settings.header_bytes or 0
+        if need.header_bytes > budget:
+            fit = need.header_bytes <= MAX_HEADER_BYTES
+            remedy = f"--header-bytes {self.fits_all} would fit all" if fit else "none is larger"
+            raise InputError(
+                f"the header takes {need.header_bytes} bytes compressed, "
+                f"the settings leave {budget}: {remedy}"
+            )
+
+    def of(self, image: Image, *, with_original: bool) -> Settings:
+        """The settings for one image."""
+        if not with_original or self.settings.original_bits is not None:
+            return self.settings
+        plain = 8.0 * image.pixels.dtype.itemsize
+        bits = min(plain * self.original_times, float(MAX_ORIGINAL_BITS))
+        return replace(self.settings, original_bits=bits)
+
+    @property
+    def record(self) -> list[int]:
+        """What a bundle must have been made with to belong to the release."""
+        return [self.settings.header_bytes or 0, self.original_times]
+
+
+def _look(
+    files: Sequence[tuple[Path, str]],
+    work: _Work,
+    with_original: bool,
+    max_pixels: int,
+    on_look: Callable[[int, int], None],
+) -> dict[tuple[Path, str], Need | InputError]:
+    """What each file needs, or why it cannot be shared: known before anything is encoded."""
+    before = {
+        (record["file"], record["name"], record["size"], record["mtime"]): record
+        for record in work.records
+        if "need" in record
+    }
+    needs: dict[tuple[Path, str], Need | InputError] = {}
+    for number, (file, name) in enumerate(files, start=1):
+        try:
+            stamp = _stamp(file)
+            key = (stamp["file"], name, stamp["size"], stamp["mtime"])
+            if key not in before:
+                found = _need(file, name, with_original, max_pixels)
+                work.note(**stamp, name=name, need=[found.header_bytes, found.original_times])
+                needs[file, name] = found
+            else:
+                needs[file, name] = Need(*before[key]["need"])
+        except InputError as error:
+            needs[file, name] = error
+        on_look(number, len(files))
+    return needs
+
+
+def _need(file: Path, name: str, with_original: bool, max_pixels: int) -> Need:
+    try:
+        image, source = read(file, max_pixels=max_pixels)
+        header_bytes = header_need(image, name)
+        times = original_times(len(source), image, header_bytes) if with_original else 1
+        return Need(header_bytes, times)
+    except MemoryError:
+        raise InputError(f'image "{file}" does not fit in memory') from None
 
 
 class _Work:
-    """A folder in the making and, beside it, the journal of what is done in it."""
+    """A folder in the making and, beside it, the journal of what is done in it; for one process at
+    a time."""
 
-    def __init__(self, out: Path) -> None:
-        if out.exists():
-            raise OutputError(f'folder "{out}" exists, expected a new one')
-        self.out = out
+    def __init__(self, out: Path, doing: str) -> None:
+        self.out = out = Path(os.path.abspath(out))
+        if not out.name:
+            raise OutputError(f'"{out}" is no name for a new folder')
+        if len(os.fsencode(out.name)) > _MAX_NAME:
+            raise OutputError(f'"{out.name[:40]}..." is too long a name for a new folder')
         self.partial = out.with_name(out.name + PARTIAL)
         self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
         self.head = ""
         self.begun: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
         self._key: bytes | None = None
+        self._lock = ExitStack()
+        self._doing = doing
+
+    def __enter__(self) -> _Work:
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f'"{self.out.parent}" cannot be made: {reason(error)}') from None
+        self._lock.enter_context(locked(self.out, self._doing))
+        if os.path.lexists(self.out):
+            self._lock.close()
+            raise OutputError(f'folder "{self.out}" exists, expected a new one')
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def begin(self, plan: dict[str, Any]) -> bool:
         """Start, or go on with work of the same plan; whether it had begun."""
@@ -150,10 +314,15 @@ class _Work:
             _require_ours(path)
         first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
         if first != head:
-            raise OutputError(f'"{self.partial}" was begun otherwise (settings, key, images or model): finish that, or remove it')
+            raise OutputError(
+                f'"{self.partial}" was started with different settings, key, images or model: '
+                "finish that run or delete the folder"
+            )
+        sweep(self.partial)
         found = [record for line in lines if (record := _record(line))]
         self.begun = [record for record in found if "begun" in record]
-        self.records = [record for record in found if {"id", "name", "bytes"} <= record.keys()]
+        kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
+        self.records = [r for r in found if any(kind <= r.keys() for kind in kinds)]
         return True
 
     def count_only_ours(self, secret: Secret) -> None:
@@ -178,6 +347,7 @@ class _Work:
 
     def finish(self, mode: int) -> None:
         """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
+        sweep(self.partial)
         level_times(self.partial)
         self.partial.chmod(mode)
         finish_folder(self.partial, self.out)
@@ -204,44 +374,69 @@ def _require_ours(path: Path) -> None:
         raise OutputError(f'"{path}" belongs to others, or they may write in it: look what it is, and remove it')
 
 
-def _begin_release(work: _Work, signer: Signer) -> tuple[str, Secret]:
-    release_id, secret = secrets.token_hex(16), Secret.new()
+def _begin_release(work: _Work, signer: Signer) -> Scope:
+    scope = Scope.new()
     remove_folder(work.partial / "grants")
-    write_grant(work.partial, owner_grant(release_id, secret, signer), signer.recipient, signer)
-    work.note(begun=release_id, signature=signer.sign(_begun_message(work, release_id)))
-    return release_id, secret
+    write_grant(work.partial, owner_grant(scope, signer), signer.recipient, signer)
+    signature = signer.sign(_begun_message(work, scope.release, scope.keys))
+    work.note(begun=scope.release, keys=scope.keys, signature=signature)
+    return scope
 
 
-def _begun_message(work: _Work, release_id: str) -> bytes:
-    return f"primis/1 begun\n{work.out.resolve()}\n{release_id}\n{work.head}".encode()
+def _begun_message(work: _Work, release_id: str, keys: str) -> bytes:
+    return f"primis/1 begun\n{work.out}\n{release_id}\n{keys}\n{work.head}".encode()
 
 
-def _release_begun(work: _Work, signer: Signer) -> tuple[str, Secret]:
-    """The id and secret of the release that was begun; a new start if it had not got that far.
+def _release_begun(work: _Work, signer: Signer) -> Scope:
+    """What was begun; a new start if it had not got that far.
 
-    Both must be those that this owner began with here: under a secret that another knows all would be laid open to them.
+    It must be what this owner began with here: under a secret that another knows all would be laid
+    open to them.
     """
     files = list((work.partial / "grants").glob("owner.*.age"))
     if not files or not work.begun:
         return _begin_release(work, signer)
-    begun, signature = (str(work.begun[-1].get(name)) for name in ("begun", "signature"))
+    begun, keys, signature = (
+        str(work.begun[-1].get(name)) for name in ("begun", "keys", "signature")
+    )
     grant = read_grant(signer.identity.decrypt(files[0].read_bytes()) or b"", str(files[0]))
-    ours = (grant.release, grant.signer, grant.label, grant.tier) == (begun, signer.public, "owner", TIERS[-1])
-    if grant.secret is None or not ours or not verify(signer.public, _begun_message(work, begun), signature):
-        raise OutputError(f'"{work.partial}" was not begun with your key: look what it is, and remove it')
-    return grant.release, grant.secret
+    said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
+    ours = said == (begun, keys, signer.public, "owner", TIERS[-1])
+    message = _begun_message(work, begun, keys)
+    if grant.secret is None or not ours or not verify(signer.public, message, signature):
+        raise OutputError(
+            f'"{work.partial}" was not begun with your key: look what it is, and remove it'
+        )
+    return Scope(grant.release, grant.keys, grant.secret)
 
 
 def _stamp(file: Path) -> dict[str, Any]:
-    stat = file.stat()
-    return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    try:
+        stat = file.stat()
+        return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    except OSError:
+        return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
 
 
-def _shared_before(work: _Work, file: Path, name: str) -> Result | None:
-    wanted = _stamp(file) | {"name": name}
+@dataclass(frozen=True)
+class _Task:
+    """One file to share."""
+
+    file: Path
+    name: str
+    need: Need | InputError
+    budgets: _Budgets
+    with_original: bool
+    max_pixels: int
+
+
+def _shared_before(work: _Work, task: _Task) -> Result | None:
+    wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
     for record in reversed(work.records):
-        if wanted.items() <= record.items() and _is_whole(work.partial / "bundles" / f"{record['id']}.primis", record):
-            return Result(name, record["id"], record["bytes"], record["kept"], resumed=True)
+        same = "id" in record and wanted.items() <= record.items()
+        if same and _is_whole(work.partial / "bundles" / f"{record['id']}.primis", record):
+            done = record["id"], record["bytes"], record["kept"]
+            return Result(task.name, *done, resumed=True, notes=tuple(record["notes"]))
     return None
 
 
@@ -252,25 +447,50 @@ def _is_whole(path: Path, record: dict[str, Any]) -> bool:
         return False
 
 
-def _share_file(
-    file: Path, name: str, work: _Work, settings: Settings, opened: dict[str, Secret], codec: Codec, with_original: bool
-) -> Result:
+def _share_file(task: _Task, work: _Work, opened: dict[str, Secret], codec: Codec) -> Result:
     bundle_id = secrets.token_hex(16)
     try:
-        stamp = _stamp(file)
-        image, source = read(file)
+        if isinstance(task.need, InputError):
+            raise task.need
+        task.budgets.require_fit(task.need)
+        stamp = _stamp(task.file)
+        image, source = read(task.file, max_pixels=task.max_pixels)
         shared = share_image(
-            image, settings, {t: image_secret(s, bundle_id) for t, s in opened.items()}, codec,
-            bundle_id=bundle_id, name=name, original=source if with_original else None,
-        )  # fmt: skip
+            image,
+            task.budgets.of(image, with_original=task.with_original),
+            {t: image_secret(s, bundle_id) for t, s in opened.items()},
+            codec,
+            bundle_id=bundle_id,
+            name=task.name,
+            original=source if task.with_original else None,
+        )
     except InputError as error:
-        return Result(name, bundle_id, error=error)
-    except MemoryError:
-        return Result(name, bundle_id, error=InputError(f'image "{file}" does not fit in memory'))
+        return Result(task.name, bundle_id, error=error)
+    except Exception as error:  # whatever it is, it must not stop the others
+        why = _unexpected(error, "encoded")
+        return Result(task.name, bundle_id, error=InputError(f'image "{task.file}" {why}'))
     write_new(work.partial / "bundles" / f"{bundle_id}.primis", shared.data)
-    digest = hashlib.sha256(shared.data).hexdigest()
-    work.note(**stamp, name=name, id=bundle_id, bytes=len(shared.data), kept=shared.kept, sha256=digest)
-    return Result(name, bundle_id, len(shared.data), shared.kept)
+    digest, size = hashlib.sha256(shared.data).hexdigest(), len(shared.data)
+    work.note(
+        **stamp,
+        name=task.name,
+        budget=task.budgets.record,
+        id=bundle_id,
+        bytes=size,
+        kept=shared.kept,
+        notes=list(image.notes),
+        sha256=digest,
+    )
+    return Result(task.name, bundle_id, size, shared.kept, notes=image.notes)
+
+
+def _unexpected(error: Exception, done: str) -> str:
+    """What to say of an error that nobody expected."""
+    if isinstance(error, MemoryError):
+        return "does not fit in memory"
+    if os.environ.get("PRIMIS_DEBUG"):
+        raise error
+    return f"cannot be {done}: this is a defect of primis (PRIMIS_DEBUG=1 shows where)"
 
 
 def _keep_only(folder: Path, *patterns: str) -> None:
@@ -289,6 +509,7 @@ def restore(
     tier: str | None = None,
     images: Sequence[str] = (),
     models: tuple[Path, ...] = (),
+    max_pixels: int = MAX_PIXELS,
     on_result: OnResult = lambda result, done, total: None,
     today: datetime.date | None = None,
 ) -> list[Result]:
@@ -298,30 +519,39 @@ def restore(
     reported; the others are restored. Raises AccessError if the grants open no image as asked for.
     """
     if out.resolve().is_relative_to(release.path):
-        raise OutputError(f'folder "{out}" lies in the release, where anyone can see it: expected another place')
-    work = _Work(out)
+        raise OutputError(
+            f'folder "{out}" lies in the release, where anyone can see it: expected another place'
+        )
     grants = release.open_grants(identities)
     day = today or datetime.datetime.now(datetime.UTC).date()
-    chosen = [release.resolve(i) for i in images] or [i for i in release.ids if any(g.covers(i) for g in grants)]
+    chosen = list(dict.fromkeys(release.resolve(i) for i in images)) or [
+        i for i in release.ids if any(g.covers(i) for g in grants)
+    ]
     access = {bundle_id: _access(grants, bundle_id, tier, day) for bundle_id in chosen}
     refused = [a for a in access.values() if isinstance(a, AccessError)]
     if len(refused) == len(chosen):
-        raise refused[0] if refused else NotCovered(f'grant "{grants[0].label}" covers no image that the release has')
+        label = grants[0].label
+        nothing = NotCovered(f'grant "{label}" covers no image that the release has')
+        raise refused[0] if refused else nothing
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
     codecs = _codecs(models)
     if set(tiers.values()) != {"original"}:
         codecs(release.manifest.model)  # once, and not once per image, if it is not here
-    work.begin({"work": "restore", "signature": release.manifest.signature, "tier": tier, "tiers": tiers})
-    results = []
-    for number, bundle_id in enumerate(chosen, start=1):
-        result = _restored_before(work, bundle_id) or _restore_one(release, access[bundle_id], bundle_id, tier, work, codecs)
-        results.append(result)
-        on_result(result, number, len(chosen))
-    if all(r.error for r in results):
-        work.give_up()
-    else:
-        work.finish(0o700)
-    return results
+    with _Work(out, "primis restore") as work:
+        plan = {"work": "restore", "release": release.digest, "tier": tier, "tiers": tiers}
+        work.begin(plan)
+        reader = _Reader(release, tier, codecs, max_pixels, work)
+        results = []
+        for number, bundle_id in enumerate(chosen, start=1):
+            before = _restored_before(work, bundle_id)
+            result = before or reader.restore(bundle_id, access[bundle_id])
+            results.append(result)
+            on_result(result, number, len(chosen))
+        if all(r.error for r in results):
+            work.give_up()
+        else:
+            work.finish(0o700)
+        return results
 
 
 def _access(
@@ -336,54 +566,69 @@ def _access(
 def _restored_before(work: _Work, bundle_id: str) -> Result | None:
     for record in work.records:
         if record["id"] == bundle_id and _is_whole(work.partial / record["name"], record):
-            return Result(record["name"], bundle_id, record["bytes"], tier=record["tier"], resumed=True)
+            name, size, tier = record["name"], record["bytes"], record["tier"]
+            return Result(name, bundle_id, size, tier=tier, resumed=True)
     return None
 
 
-def _restore_one(
-    release: Release,
-    access: tuple[str, dict[str, Secret]] | AccessError,
-    bundle_id: str,
-    tier: str | None,
-    work: _Work,
-    codecs: CodecFor,
-) -> Result:
-    if isinstance(access, AccessError):
-        return Result(bundle_id, bundle_id, error=access)
-    wanted, image_secrets = access
-    try:
-        data = release.bundle(bundle_id)
-        if tier is None and wanted == "original" and not _has_original(data, bundle_id):
+class _Reader:
+    """Restores bundles of a release into a folder in the making."""
+
+    def __init__(
+        self, release: Release, tier: str | None, codecs: CodecFor, max_pixels: int, work: _Work
+    ) -> None:
+        self._release, self._tier, self._codecs = release, tier, codecs
+        self._max_pixels, self._work = max_pixels, work
+        self._names = FreeNames(record["name"] for record in work.records)
+
+    def restore(
+        self, bundle_id: str, access: tuple[str, dict[str, Secret]] | AccessError
+    ) -> Result:
+        """One image, or why not."""
+        try:
+            if isinstance(access, AccessError):
+                raise access
+            restored = self._open(bundle_id, *access)
+            name, notes = self._name(restored, bundle_id)
+        except (FormatError, AccessError, ModelError) as error:
+            return Result(bundle_id, bundle_id, error=error)
+        except Exception as error:  # whatever it is, it must not stop the others
+            why = _unexpected(error, "restored")
+            return Result(bundle_id, bundle_id, error=BadBundle(f'bundle "{bundle_id}" {why}'))
+        write_new(self._work.partial / name, restored.data, 0o600)
+        size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
+        self._work.note(id=bundle_id, name=name, bytes=size, tier=restored.tier, sha256=digest)
+        return Result(name, bundle_id, size, tier=restored.tier, notes=notes)
+
+    def _open(self, bundle_id: str, wanted: str, image_secrets: dict[str, Secret]) -> Restored:
+        data = self._release.bundle(bundle_id)
+        geometry = read_header(data, bundle_id)[0].geometry
+        shape = geometry.frames, geometry.height, geometry.width, geometry.channels
+        try:
+            require_size(shape, self._max_pixels)
+        except UnreadableImage as error:
+            raise BadBundle(f'bundle "{bundle_id}" {error}') from None
+        if self._tier is None and wanted == "original" and not _has_original(data, bundle_id):
             wanted = "diagnostic"
-        restored = restore_image(data, image_secrets, wanted, codecs, group=release.manifest.release)
-    except (FormatError, AccessError, ModelError) as error:
-        return Result(bundle_id, bundle_id, error=error)
-    except MemoryError:
-        return Result(bundle_id, bundle_id, error=BadBundle(f'bundle "{bundle_id}" does not fit in memory'))
-    name = _free_name(work.partial, restored.name, bundle_id, restored.kind)
-    write_new(work.partial / name, restored.data, 0o600)
-    digest = hashlib.sha256(restored.data).hexdigest()
-    work.note(id=bundle_id, name=name, bytes=len(restored.data), tier=wanted, sha256=digest)
-    return Result(name, bundle_id, len(restored.data), tier=wanted)
+        group = self._release.manifest.release
+        return restore_image(data, image_secrets, wanted, self._codecs, group=group)
+
+    def _name(self, restored: Restored, bundle_id: str) -> tuple[str, tuple[str, ...]]:
+        """Where the file goes, and what to say of that. An original gets the name of an image only
+        if it is one."""
+        kind = restored.kind
+        if restored.tier == "original":
+            try:
+                kind = parse(restored.data, max_pixels=self._max_pixels).kind
+            except UnreadableImage as error:
+                return f"{bundle_id}.bin", (f'original "{bundle_id}" is no image: it {error}',)
+        name = self._names.take(safe_name(restored.name, bundle_id, kind), bundle_id, kind)
+        same = restored.name is None or restored.name == name
+        return name, () if same else (f'"{restored.name}" is restored as "{name}"',)
 
 
 def _has_original(data: bytes, bundle_id: str) -> bool:
     return any(s.name == "original" for s in read_header(data, bundle_id)[0].sections)
-
-
-def _free_name(folder: Path, name: str | None, bundle_id: str, kind: str) -> str:
-    """A relative path inside the folder, whatever the sealed name says; the id where it is taken."""
-    plain = f"{bundle_id}{KINDS[kind]}"
-    parts = ["".join(c for c in part if c.isprintable() and c not in '/\\:*?"<>|') for part in PurePosixPath(name or "").parts]
-    safe = [part for part in parts if part.strip(". ")]
-    if not safe or len(safe) > _MAX_DEPTH or any(len(part.encode()) > _MAX_NAME for part in safe):
-        return plain
-    path = PurePosixPath(*safe)
-    if any((folder / parent).is_file() for parent in path.parents):
-        return plain
-    if (folder / path).exists():
-        path = path.with_name(f"{path.stem}-{bundle_id[:8]}{path.suffix}")
-    return plain if (folder / path).exists() else str(path)
 
 
 def _codecs(models: tuple[Path, ...]) -> CodecFor:

@@ -17,7 +17,8 @@
     │   ├── GrantExpired              its not-after date has passed
     │   ├── TierTooLow                the grant opens a lower tier
     │   ├── NotCovered                the grant does not cover this image
-    │   └── WrongSigner               signed, but not by whom was demanded
+    │   ├── WrongSigner               signed, but not by whom was demanded
+    │   └── UnexpectedRelease         another signer, an older or a forked state than was seen before
     └── ModelError                weights that are missing, damaged or not the ones named
 
 A message is one line: the thing, the value in quotes, what was expected. It never holds a secret, a
@@ -97,6 +98,10 @@ class NotCovered(AccessError):
 
 class WrongSigner(AccessError):
     """The release is signed, but not by the signer that was demanded."""
+
+
+class UnexpectedRelease(AccessError):
+    """Another signer, an older state or a fork of what was seen of this release before."""
 
 
 class ModelError(PrimisError):

@@ -25,10 +25,11 @@ def describe_bundle(header: Header) -> dict[str, Any]:
 
 
 def describe_manifest(manifest: Manifest) -> dict[str, Any]:
-    """release, created, model, signer, and the number, bytes and ids of its bundles."""
+    """release, version, created, model, signer, and the number, bytes and ids of its bundles."""
     return {
         "format": 1,
         "release": manifest.release,
+        "version": manifest.version,
         "created": manifest.created,
         "model": manifest.model,
         "signer": manifest.signer,

@@ -20,19 +20,23 @@ from primis.errors import BadBundle, BadManifest, DamagedSection
 MAGIC = b"PRIMIS1\n"
 PROTECTIONS = ("keyed", "sca")
 MAX_HEADER = 1 << 16
-MAX_MANIFEST = 1 << 30
-SECTIONS = ("info", "index", "public", "supports", "header", "original")
-"""All sections, in their order; `original` is there if the settings leave room for it."""
+MAX_MANIFEST = 1 << 26
+SECTIONS = ("info", "index", "public", "supports", "header", "exact", "original")
+"""All sections, in their order; `exact` and `original` are there if the settings say so."""
 
 CODE_TIERS = 2
 TAG = 16
-RECORD = 20
+RECORD = 36
 STREAM_SLACK = 8
 INFO_BASE = 512
 INFO_PER_FRAME = 96
 MIN_HEADER_BYTES, MAX_HEADER_BYTES = 256, 1 << 24
 MAX_ORIGINAL_BITS = 64
 ORIGINAL_SLACK = 4
+EXACT_BITS = (0, 1, 2, 4, 8)
+SAMPLES_PER_BYTE = 8192
+"""A bundle that claims more samples for each of its bytes is refused: a small one may name gigabytes."""
+
 MAX_SIDE = 1 << 17
 MAX_SAMPLES = 1 << 34
 _MAX_ATOMS = 1 << 13
@@ -96,8 +100,9 @@ class Settings:
 
     support_bits: room for the sealed supports, in bits per true entry. value_bits: level `keyed`: room for
     the values, in bits per published entry. header_bytes: room for the name and the source's header, compressed.
-    original_bits: room for the file itself, in bits per sample; 0 where it is not there. None, which stands in
-    no bundle, leaves either to the kind of file (sharing/contents, `settings_for`).
+    original_bits: room for the file itself, in bits per sample; 0 where it is not there. exact_bits: bits per
+    sample of an image of few grey levels that is sealed exactly, 0 for all others. None, which stands in no bundle,
+    leaves each of the three to the image (sharing/contents, `settings_for`).
     """
 
     decoys: float
@@ -107,6 +112,7 @@ class Settings:
     value_bits: float
     header_bytes: int | None = None
     original_bits: float | None = None
+    exact_bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -157,12 +163,21 @@ class Header:
 
     @property
     def rooms(self) -> dict[str, int]:
-        """Bytes of `header` and, if it is there, `original`, padded but not yet sealed."""
-        header, bits = self.settings.header_bytes, self.settings.original_bits
-        if header is None or bits is None:
-            raise ValueError("settings leave header_bytes or original_bits to a kind of file that is not known here")
-        samples = -(-_thousandths(bits) * self.geometry.samples // 8000)
-        return {"header": header} | ({"original": samples + ORIGINAL_SLACK * header} if bits else {})
+        """Bytes of `header` and, if they are there, `exact` and `original`, padded but not yet sealed."""
+        header, bits, exact = (
+            self.settings.header_bytes,
+            self.settings.original_bits,
+            self.settings.exact_bits,
+        )
+        if header is None or bits is None or exact is None:
+            raise ValueError("settings leave something to an image that is not known here")
+        rooms = {"header": header}
+        if exact:
+            rooms["exact"] = -(-exact * self.geometry.samples // 8) + 2 * 2**exact
+        if bits:
+            samples = -(-_thousandths(bits) * self.geometry.samples // 8000)
+            rooms["original"] = samples + ORIGINAL_SLACK * header
+        return rooms
 
     @property
     def fixed_sizes(self) -> dict[str, int]:
@@ -236,6 +251,11 @@ def read_bundle(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
     Raises BadBundle, and DamagedSection where a section's bytes differ from its digest.
     """
     header, at = read_header(data, name)
+    if header.geometry.samples > SAMPLES_PER_BYTE * len(data):
+        raise BadBundle(
+            f'bundle "{name}" has {len(data)} bytes and claims {header.geometry.samples} samples, '
+            f"expected at most {SAMPLES_PER_BYTE} for each byte"
+        )
     parts = {}
     for section in header.sections:
         part = data[at : at + section.bytes]
@@ -261,42 +281,80 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The signed list of a release. created: UTC, whole seconds; signer, signature: hex."""
+    """The list of a release.
+
+    release: an id that lives through `rekey`; version: grows with each change. keys: an id of the
+    release's secrets, new at each `rekey`, that grants name too. created: UTC, whole seconds.
+    signer: whose signature vouches for it; it stands on the line before the JSON.
+    """
 
     release: str
+    version: int
+    keys: str
     created: str
     model: str
     bundles: tuple[Entry, ...]
     signer: str
-    signature: str = ""
-
-    @property
-    def message(self) -> bytes:
-        """What is signed."""
-        return b"primis/1 manifest\n" + canonical(self._body())
 
     def write(self) -> bytes:
-        """manifest.json."""
-        return canonical(self._body() | {"signature": self.signature}) + b"\n"
-
-    def _body(self) -> dict[str, Any]:
-        return {
+        """Canonical JSON and a newline: what is signed."""
+        body = {
             "bundles": [asdict(entry) for entry in sorted(self.bundles, key=lambda e: e.id)],
             "created": self.created,
             "format": 1,
+            "keys": self.keys,
             "model": self.model,
             "release": self.release,
-            "signer": self.signer,
+            "version": self.version,
         }
+        return canonical(body) + b"\n"
 
 
-def read_manifest(data: bytes, name: str) -> Manifest:
-    """Parse manifest.json; the signature is the caller's to verify. Raises BadManifest."""
-    if len(data) > MAX_MANIFEST or not data.endswith(b"\n"):
-        raise BadManifest(f'manifest "{name}" is too long or does not end in a newline')
+@dataclass(frozen=True)
+class SignedManifest:
+    """manifest.json before anything in it is parsed. signer: Ed25519 public key; both in hex."""
+
+    signer: str
+    signature: str
+    body: bytes
+
+    @property
+    def message(self) -> bytes:
+        """What the signature is of."""
+        return manifest_message(self.signer, self.body)
+
+    def write(self) -> bytes:
+        """manifest.json."""
+        return f"{self.signer} {self.signature}\n".encode() + self.body
+
+
+def manifest_message(signer: str, body: bytes) -> bytes:
+    """What an owner signs of a manifest's body."""
+    return f"primis/1 manifest {signer}\n".encode() + body
+
+
+_SIGNATURE_LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{128})\n")
+
+
+def split_manifest(data: bytes, name: str) -> SignedManifest:
+    """The signature line and the body that it is to vouch for. Raises BadManifest."""
+    if len(data) > MAX_MANIFEST:
+        raise BadManifest(f'manifest "{name}" is over {MAX_MANIFEST} bytes long')
+    line = _SIGNATURE_LINE.match(data)
+    if line is None:
+        raise BadManifest(f'manifest "{name}" does not start with a signer and a signature')
+    signer, signature = (part.decode() for part in line.groups())
+    return SignedManifest(signer, signature, data[line.end() :])
+
+
+def read_manifest(signed: SignedManifest, name: str) -> Manifest:
+    """Parse a manifest, once its signature was verified. Raises BadManifest."""
+    data = signed.body
+    if not data.endswith(b"\n"):
+        raise BadManifest(f'manifest "{name}" does not end in a newline')
     body = _parse_canonical(data[:-1], f'manifest "{name}"', BadManifest)
     try:
-        _keys(body, {"bundles", "created", "format", "model", "release", "signature", "signer"})
+        _keys(body, {"bundles", "created", "format", "keys", "model", "release", "version"})
         if body["format"] != 1:
             raise ValueError(f"has format {ascii(body['format'])[:40]}, expected 1")
         entries = tuple(_entry(e) for e in _list(body["bundles"]))
@@ -305,11 +363,12 @@ def read_manifest(data: bytes, name: str) -> Manifest:
             raise ValueError("lists bundles twice or out of order")
         manifest = Manifest(
             release=_hex(body["release"], 32),
+            version=_int(body["version"], 1, 1 << 53),
+            keys=_hex(body["keys"], 32),
             created=_time(body["created"]),
             model=_hex(body["model"], 64),
             bundles=entries,
-            signer=_hex(body["signer"], 64),
-            signature=_hex(body["signature"], 128),
+            signer=signed.signer,
         )
         if manifest.write() != data:
             raise ValueError("is not what its fields say")
@@ -341,7 +400,12 @@ def _header(body: Any) -> Header:
     sections = tuple(_section(s) for s in _list(body["sections"]))
     geometry, settings = _geometry(body["geometry"]), _settings(body["settings"])
     header = Header(_hex(body["id"], 32), geometry, settings, _hex(body["model"], 64), sections)
-    names, expected = [s.name for s in sections], [name for name in SECTIONS if name != "original" or settings.original_bits]
+    absent = {
+        name
+        for name, bits in (("exact", settings.exact_bits), ("original", settings.original_bits))
+        if not bits
+    }
+    names, expected = [s.name for s in sections], [n for n in SECTIONS if n not in absent]
     if names != expected:
         raise ValueError(f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(expected)}" in this order')
     for section in sections:
@@ -370,7 +434,16 @@ def _geometry(body: Any) -> Geometry:
 
 
 def _settings(body: Any) -> Settings:
-    _keys(body, {"decoys", "header_bytes", "original_bits", "protection", "sparsity", "support_bits", "value_bits"})
+    _keys(
+        body,
+        {
+            "decoys", "exact_bits", "header_bytes", "original_bits", "protection", "sparsity",
+            "support_bits", "value_bits",
+        },
+    )
+    if type(body["exact_bits"]) is not int or body["exact_bits"] not in EXACT_BITS:
+        found = ascii(body["exact_bits"])[:40]
+        raise ValueError(f"has exact_bits {found}, expected one of {EXACT_BITS}")
     if body["protection"] not in PROTECTIONS:
         raise ValueError(f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}")
     return Settings(
@@ -381,6 +454,7 @@ def _settings(body: Any) -> Settings:
         value_bits=_milli(body["value_bits"], 0, 64),
         header_bytes=_int(body["header_bytes"], MIN_HEADER_BYTES, MAX_HEADER_BYTES),
         original_bits=_milli(body["original_bits"], 0, MAX_ORIGINAL_BITS),
+        exact_bits=body["exact_bits"],
     )
 
 

@@ -88,6 +88,11 @@ def ask_passphrase(*, confirm: bool) -> str:
     return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
 
 
+def config_folder() -> Path:
+    """Where primis keeps the owner's key and what it has seen."""
+    return Path(typer.get_app_dir("primis"))
+
+
 def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
     """The owner's key; made at first use, if `make`."""
     from primis.keys.identity import read_signer

@@ -23,7 +23,7 @@ from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import generate, parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.release import Release, grant, owner_secret
+from primis.sharing.release import Release, grant, owner_scope
 
 _SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
 _TIERS = ("preview", "diagnostic", "original")
@@ -49,7 +49,8 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     bundle = release.bundle(release.ids[0])
     header, _ = read_bundle(bundle, release.ids[0])
     frame = original.pixels[0, ..., 0]
-    attacks = _attacks(bundle, header.settings, original, release_secrets(owner_secret(release, signer), "original"), header.id)
+    opened = release_secrets(owner_scope(release, signer).secret, "original")
+    attacks = _attacks(bundle, header.settings, original, opened, header.id)
     none = psnr(frame, np.full(frame.shape, frame.mean()), scale)
 
     same = (out / "original" / "chest.dcm").read_bytes() == source.read_bytes()

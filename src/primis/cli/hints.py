@@ -10,6 +10,10 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
     (errors.TierTooLow, "ask the owner for a grant of that tier, or restore a lower one with --tier"),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
     (errors.WrongSigner, "make sure where the release came from before you trust it"),
+    (
+        errors.UnexpectedRelease,
+        "ask the owner, by another way than the release's host; --trust-anew accepts what is there",
+    ),
     (errors.DamagedSection, "the file was altered or damaged on its way; fetch it again"),
     (errors.BadBundle, "the file may be truncated or not part of this release; fetch it again"),
     (errors.BadManifest, "fetch the release again; if it persists, ask its owner"),

@@ -23,6 +23,7 @@ from primis.cli.arguments import (
     require_between,
     show_size,
 )
+from primis.cli.known import known_releases, pixels_limit, telling, warn
 from primis.cli.measure import audit, evaluate
 from primis.errors import OutputError, PrimisError, UsageError
 
@@ -54,6 +55,20 @@ _Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only t
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
 _Model = Annotated[
     Path | None, typer.Option("--model", metavar="FILE", help="Other weights: a file, or paper, which comes along.")
+]
+_MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        help="Refuse images of more pixels in all frames, or of a quarter of that in one; every "
+        "channel counts. (default: 268,435,456)"
+    ),
+]
+_Anew = Annotated[
+    bool,
+    typer.Option(
+        "--trust-anew",
+        help="Accept a signer or a state that differs from what was seen before, and remember it.",
+    ),
 ]
 _NotAfter = Annotated[
     str | None, typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")
@@ -106,21 +121,23 @@ def share(
     support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
     value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
     header_bytes: Annotated[
-        Optional[int], typer.Option(help="Room for the sealed header, bytes; unless told, 8192 for DICOM, 1024 for others.")  # noqa: UP045
+        Optional[int], typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)")  # noqa: UP045
     ] = None,
     with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
     original_bits: Annotated[
-        Optional[float], typer.Option(help="Room for the file, bits per sample; unless told, what it takes uncompressed.")  # noqa: UP045
+        Optional[float], typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)")  # noqa: UP045
     ] = None,
     tier: _Tier = None,
     owner: Owner = None,
     model: _Model = None,
+    max_pixels: _MaxPixels = None,
     verbose: _Verbose = False,
 ) -> None:
     """Make a release of images and grant all that it holds to recipients (less with --tier)."""
     from primis import batch
     from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
     from primis.cli.progress import Report
+    from primis.sharing.release import Release
 
     require_between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
@@ -150,9 +167,19 @@ def share(
     settings = Settings(decoys, parse_protection(protection), sparsity, support_bits, value_bits, header_bytes, original_bits)
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
-            images, out, recipients, open_signer(owner, make=True), settings, tier=granted,
-            with_original=with_original, model=model, on_result=report.add,
-        )  # fmt: skip
+            images,
+            out,
+            recipients,
+            open_signer(owner, make=True),
+            settings,
+            tier=granted,
+            with_original=with_original,
+            model=model,
+            max_pixels=pixels_limit(max_pixels),
+            on_result=report.add,
+            on_look=report.look,
+        )
+    Release(out, known=known_releases(), anew=True)  # what is put back later will be noticed
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
     labels = ", ".join(r.label for r in recipients)
@@ -174,6 +201,8 @@ def restore(
         str | None, typer.Option("--from", metavar="SIGNER", help="Refuse a release that this signer did not sign.")
     ] = None,
     model: Annotated[list[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")] = [],  # noqa: B006
+    trust_anew: _Anew = False,
+    max_pixels: _MaxPixels = None,
     verbose: _Verbose = False,
 ) -> None:
     """Restore the images that your key opens, at the highest tier unless told otherwise."""
@@ -181,10 +210,19 @@ def restore(
     from primis.cli.progress import Report
     from primis.sharing.release import Release
 
-    opened = Release(release, signer=signer)
-    keys = open_identities(identity, passphrase)
-    with Report("restoring", verbose=verbose) as report:
-        results = batch.restore(opened, keys, out, tier=parse_tier(tier), images=image, models=tuple(model), on_result=report.add)
+    keys, limit = open_identities(identity, passphrase), pixels_limit(max_pixels)
+    opened = Release(release, signer=signer, known=known_releases(), anew=trust_anew)
+    with telling(opened), Report("restoring", verbose=verbose) as report:
+        results = batch.restore(
+            opened,
+            keys,
+            out,
+            tier=parse_tier(tier),
+            images=image,
+            models=tuple(model),
+            max_pixels=limit,
+            on_result=report.add,
+        )
     good = [r for r in results if r.error is None]
     tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
     typer.echo(f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}')
@@ -199,45 +237,78 @@ def grant(
     image: _Image = [],  # noqa: B006
     note: _Note = None,
     not_after: _NotAfter = None,
+    trust_anew: _Anew = False,
     owner: Owner = None,
 ) -> None:
     """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
     from primis.sharing import release as sharing
 
-    opened = sharing.Release(release)
-    last = parse_date(not_after)
-    chosen = [opened.resolve(i) for i in image]
+    recipients, last = parse_recipients(to), parse_date(not_after)
     signer = open_signer(owner)
+    opened = sharing.Release(release, known=known_releases(), anew=trust_anew)
+    chosen = [opened.resolve(i) for i in image]
     granted = parse_tier(tier) or "diagnostic"
     if granted == "original" and not sharing.has_originals(opened):
         raise UsageError('tier "original" was asked for, but the release was shared without --with-original')
     if last is not None and last < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{last}", expected a day to come')
-    for recipient in parse_recipients(to):
-        path = sharing.grant(opened, recipient, signer, tier=granted, images=chosen or None, note=note, not_after=last)
-        what = f"{len(chosen)} image(s)" if chosen else "the whole release"
-        typer.echo(f'granted {what} up to tier {granted} to {path.name.split(".")[0]}: "{path}"')
+    what = f"{len(chosen)} image(s)" if chosen else "the whole release"
+    with telling(opened):
+        for recipient in recipients:
+            path = sharing.grant(
+                opened,
+                recipient,
+                signer,
+                tier=granted,
+                images=chosen or None,
+                note=note,
+                not_after=last,
+                on_wait=warn,
+            )
+            label = path.name.split(".")[0]
+            typer.echo(f'granted {what} up to tier {granted} to {label}: "{path}"')
 
 
 @app.command()
 def rekey(
     release: Annotated[Path, typer.Argument(metavar="RELEASE")],
     without: Annotated[list[str], typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated.")] = [],  # noqa: B006
+    carry_others: Annotated[
+        bool,
+        typer.Option(
+            "--carry-others", help="Keep files in the folder that are not part of the release."
+        ),
+    ] = False,
+    trust_anew: _Anew = False,
     owner: Owner = None,
 ) -> None:
     """Give a release new secrets, without encoding again; renew its grants."""
     from primis.cli.progress import bar
-    from primis.sharing import release as sharing
+    from primis.sharing.rekey import rekey as give_new_secrets
+    from primis.sharing.release import Release
 
-    opened = sharing.Release(release)
-    with bar() as progress:
+    signer = open_signer(owner)
+    opened = Release(release, known=known_releases(), anew=trust_anew)
+    with telling(opened), bar() as progress:
         task = progress.add_task("rekeying", total=len(opened.ids))
-        done = sharing.rekey(opened, open_signer(owner), without=without, on_bundle=lambda _: progress.advance(task))
+        done = give_new_secrets(
+            opened,
+            signer,
+            without=without,
+            carry_others=carry_others,
+            on_bundle=lambda _: progress.advance(task),
+            on_wait=warn,
+        )
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
     if done.left_out:
-        typer.echo(f"left out, since primis does not follow links: {', '.join(done.left_out)}", err=True)
+        why = "links are not followed" if carry_others else "--carry-others keeps files"
+        warn(f"left out ({why}): {', '.join(done.left_out)}")
     typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
+    for folder in done.still_there:
+        warn(f'"{folder}" cannot be removed and still opens with withdrawn keys: remove it')
+    if done.still_there:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -245,11 +316,14 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT")],
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     identity: _Identity = [],  # noqa: B006
+    trust_anew: _Anew = False,
 ) -> None:
     """Show what anyone can see; with -i also what your key opens."""
     from primis.cli.show import inspect_path
 
-    typer.echo(inspect_path(path, open_identities(identity, False) if identity else [], as_json=json_))
+    identities = open_identities(identity, False) if identity else []
+    known = known_releases() if identities else None
+    typer.echo(inspect_path(path, identities, known, anew=trust_anew, as_json=json_))
 
 
 app.command()(audit)

@@ -76,9 +76,17 @@ class Report:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
+    def look(self, done: int, total: int) -> None:
+        """One file was looked at, to know what its header takes."""
+        self._progress.update(
+            self._task, description="looking at the files", completed=done, total=total
+        )
+
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
-        self._progress.update(self._task, completed=done, total=total)
+        self._progress.update(
+            self._task, description=self._verb, completed=done, total=total
+        )
         self._resumed += result.resumed
         if result.error is not None:
             self._failed += 1
@@ -87,13 +95,17 @@ class Report:
             self._line(f"primis: {of}{said}")
             if hint := hint_for(result.error):
                 self._line(f"hint: {hint}")
-        elif self._sparsity and result.kept is not None and 0 < result.kept < _KEPT * self._sparsity:
+        for note in result.notes:
+            of = "" if result.name in note else f'image "{result.name}": '
+            self._line(f"note: {of}{note}")
+        if result.error is None and self._sparsity and result.kept is not None and 0 < result.kept < _KEPT * self._sparsity:
             self._short.append(result)
         if self._verbose and result.error is None:
             kept = "" if result.kept is None else f", S_x {result.kept:.3g}"
             self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{kept}")
 
     def _line(self, text: str) -> None:
+        text = "".join(c for c in text if c.isprintable())  # names come from others
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def finish(self) -> None:

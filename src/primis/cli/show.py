@@ -8,26 +8,37 @@ from typing import Any
 
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.layout import MAGIC, read_bundle
-from primis.errors import InputError, NoMatchingGrant
+from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.sharing.image_bundle import read_name
-from primis.sharing.release import Release
+from primis.sharing.known import KnownReleases
+from primis.sharing.output import read_regular, reason
+from primis.sharing.release import GrantFile, Release
+
+_MAX_FILE = 1 << 32
 
 
-def inspect_path(path: Path, identities: list[Identity], *, as_json: bool) -> str:
+def inspect_path(
+    path: Path,
+    identities: list[Identity],
+    known: KnownReleases | None = None,
+    *,
+    anew: bool = False,
+    as_json: bool,
+) -> str:
     """Text or JSON about a release folder, a bundle or a grant."""
-    facts = _release(path, identities) if path.is_dir() else _file(path)
+    facts = _release(path, identities, known, anew) if path.is_dir() else _file(path)
     return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts))
 
 
 def _file(path: Path) -> dict[str, Any]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_FILE)
     except OSError as error:
-        raise InputError(f'"{path}" cannot be read: {error.strerror}') from None
+        raise InputError(f'"{path}" cannot be read: {reason(error)}') from None
     if path.name == "manifest.json":
-        return _release(path.parent, [])
+        return _release(path.parent, [], None, False)
     if data.startswith(b"age-encryption.org/"):
         return {"kind": "grant"} | describe_grant(data, str(path))
     if data.startswith(MAGIC[:6]):
@@ -35,16 +46,26 @@ def _file(path: Path) -> dict[str, Any]:
     raise InputError(f'"{path}" is neither a release, a bundle nor a grant')
 
 
-def _release(path: Path, identities: list[Identity]) -> dict[str, Any]:
-    release = Release(path)
-    grants = [{"label": g.label} | describe_grant(g.data, g.label) for g in release.grants()]
+def _release(
+    path: Path, identities: list[Identity], known: KnownReleases | None, anew: bool
+) -> dict[str, Any]:
+    release = Release(path, known=known, anew=anew)
+    grants = [_grant(file) for file in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
+    facts["notes"] = release.notes
     if identities:
         opened = _open(release, identities)
         facts["opened"] = [_opened(g) for g in opened]
         if any(g.tier != "preview" for g in opened):
             facts["names"] = _names(release, opened)
     return facts
+
+
+def _grant(file: GrantFile) -> dict[str, Any]:
+    try:
+        return {"label": file.label} | describe_grant(file.data, file.label)
+    except BadGrant as error:
+        return {"label": file.label, "error": str(error)}
 
 
 def _open(release: Release, identities: list[Identity]) -> list[Grant]:

@@ -38,7 +38,7 @@ from primis.keys.identity import Signer
 from primis.keys.seal import image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint
 from primis.sharing.image_bundle import restore_image
-from primis.sharing.release import Release, owner_secret
+from primis.sharing.release import Release, owner_scope
 
 LEAST_JUDGED = 8
 """Fewer images than this prove nothing: any order of so few is too likely."""
@@ -92,7 +92,7 @@ def audit(
     world = World(codec, settings, train, test, budget, report=progress)
     people = [[case.name, case.patient, dict(case.traits)] for case in (*train, *test)]
     plan: dict[str, object] = {
-        "release": release.manifest.signature,
+        "release": release.digest,
         "budget": repr(budget),
         "primis": version("primis"),
         "split": [len(train), people],
@@ -124,7 +124,7 @@ def _cases(
 
     Raises UsageError where an original is not the image that was shared, or where a table names none of the images.
     """
-    keys = release_secrets(owner_secret(release, signer), "original")
+    keys = release_secrets(owner_scope(release, signer).secret, "original")
     most = min(len(chosen), _MOST_TRAINED + _MOST_JUDGED)
     chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, most).round()]
     cases, images, unknown, named = [], {}, 0, 0

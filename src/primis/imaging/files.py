@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from primis.errors import UnreadableImage
-from primis.imaging.image import Derivation, Image
+from primis.imaging.image import MAX_PIXELS, Derivation, Image
 
 
-def read(path: Path) -> tuple[Image, bytes]:
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image, bytes]:
     """An image and the file's own bytes. Raises UnreadableImage, which names the file."""
     try:
         data = path.read_bytes()
@@ -20,7 +20,7 @@ def read(path: Path) -> tuple[Image, bytes]:
         raise UnreadableImage(f'image "{path}" {error}') from None
 
 
-def parse(data: bytes) -> Image:
+def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """An image from the bytes of a file of any kind. Raises UnreadableImage."""
     from primis.imaging import dicom, raster  # each brings a large library
 

@@ -70,13 +70,19 @@ class Derivation:
 
     text: one line for people. ratio: bytes of the samples / bytes of the code. seed: any text that
     is the same only for the same derivation of the same source (names new UIDs). group: likewise for
-    all images of a release.
+    all images of a release. lossless: every sample is that of the source.
     """
 
     text: str
     ratio: float
     seed: str
     group: str
+    lossless: bool = False
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """Samples of this type in 2 bytes, big-endian, as sealed parts hold them."""
+    return np.dtype(">i2" if dtype.kind == "i" else ">u2")
 
 
 def display(pixels: np.ndarray, photometric: str) -> np.ndarray:

@@ -24,13 +24,15 @@ _LEAST_BYTES = 1024
 class Grant:
     """What a recipient may open.
 
-    release: id of the release, 32 hex digits. signer: Ed25519 public key of its owner.
+    release: id of the release, 32 hex digits; keys: that of its secrets, new at each `rekey`.
+    signer: Ed25519 public key of its owner.
     tier: the highest tier opened. secret: the release secret of that tier, None if only `images`
     are opened: bundle id -> tier -> image secret. recipient: its public key ("" for a passphrase).
     note: for the recipient. not_after: the last day, UTC, on which primis opens it.
     """
 
     release: str
+    keys: str
     signer: str
     tier: str
     label: str
@@ -77,6 +79,7 @@ class Grant:
     def _body(self) -> dict[str, Any]:
         return {
             "format": 1,
+            "keys": self.keys,
             "images": {i: {t: s.value.hex() for t, s in tiers.items()} for i, tiers in self.images.items()},
             "label": self.label,
             "not_after": self.not_after.isoformat() if self.not_after else None,
@@ -117,7 +120,8 @@ def _grant(body: dict[str, Any]) -> Grant:
         raise ValueError
     last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
     note = None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
-    texts = {k: str(body[k]) for k in ("release", "signer", "tier", "label", "recipient")}
-    if not re.fullmatch("[0-9a-f]{32}", texts["release"]) or not re.fullmatch("[0-9a-f]{64}", texts["signer"]):
+    texts = {k: str(body[k]) for k in ("release", "keys", "signer", "tier", "label", "recipient")}
+    ids = texts["release"] + texts["keys"]
+    if not re.fullmatch("[0-9a-f]{64}", ids) or len(texts["keys"]) != 32 or not re.fullmatch("[0-9a-f]{64}", texts["signer"]):
         raise ValueError
     return Grant(**texts, secret=secret, images=images, note=note, not_after=last)

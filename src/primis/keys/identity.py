@@ -283,3 +283,10 @@ def _is_scrypt(sealed: bytes) -> bool:
     if not factor.isdigit() or int(factor) > _MAX_SCRYPT:
         raise BadKey(f"its scrypt work factor is over {_MAX_SCRYPT}")
     return True
+
+
+def scrypt_work(sealed: bytes) -> int | None:
+    """Steps of scrypt that a passphrase takes on an age file; None where it takes none."""
+    if not _is_scrypt(sealed):
+        return None
+    return 1 << int(sealed[:128].split(b"\n")[1].rpartition(b" ")[2])

@@ -1,4 +1,5 @@
-"""What a bundle seals whole besides the code: info, the source's header, the file itself (docs/format.md, sections 4 and 6).
+"""What a bundle seals whole besides the code (docs/format.md, sections 4 and 6): info, the name and
+header of the source with its padding, an image of few grey levels, the file itself.
 
 Each lies in a room that geometry and settings dictate, so that its size tells nothing.
 """
@@ -8,29 +9,59 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, ORIGINAL_SLACK, TAG, Header, Settings
+from primis.bundle.layout import (
+    MAX_HEADER_BYTES,
+    MAX_ORIGINAL_BITS,
+    MIN_HEADER_BYTES,
+    ORIGINAL_SLACK,
+    TAG,
+    Header,
+    Settings,
+)
 from primis.errors import DamagedSection, InputError, UsageError
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
+from primis.imaging.levels import bits_of, find_levels, pack_levels, unpack_levels
+from primis.imaging.padding import (
+    Padding,
+    find_padding,
+    pack_padding,
+    padding_bytes,
+    unpack_padding,
+)
 from primis.keys.seal import LENGTH_BYTES, Secret, pad, seal, unpad, unseal
+
+SEALED_WHOLE = {
+    "info": "preview",
+    "header": "diagnostic",
+    "exact": "diagnostic",
+    "original": "original",
+}
+"""Sections that are sealed whole, and the tier that opens each."""
 
 _DTYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "int8", "int16")}
 _HEADER_BYTES = dict.fromkeys(KINDS, 1024) | {"dicom": 8192}
-_MAX_PLAIN_HEADER = 1 << 28
+_LEAST_BUDGET = 1024
+MAX_SOURCE_HEADER = 1 << 24
+"""Bytes of a source's header, uncompressed."""
+
+_MAX_NAME = 1 << 16
 _LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
 """What a threshold lies between: the smallest normal number in single precision (where an image is flat), and more than any
 range needs."""
 
 
 def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Settings:
-    """The settings with what they leave to the kind of file: 8192 bytes for the header of DICOM, 1024 for that of others,
-    and for the file itself as many bits as its samples take uncompressed. So neither follows from content."""
-    header_bytes, bits = settings.header_bytes, settings.original_bits
+    """The settings with what they leave to the image: 8192 bytes for the header of DICOM and 1024
+    for that of others; for the file itself as many bits as its samples take uncompressed; and for
+    an image of few grey levels the bits that number them. Of the content only the last tells."""
+    header_bytes, bits, exact = settings.header_bytes, settings.original_bits, settings.exact_bits
     if header_bytes is None:
         header_bytes = _HEADER_BYTES[image.kind]
     if bits is None:
@@ -38,7 +69,16 @@ def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Se
     if with_original != (bits > 0):
         expected = "more than 0 with the file itself" if with_original else "0 without the file itself"
         raise UsageError(f"original_bits is {bits:g}, expected {expected}")
-    return replace(settings, header_bytes=header_bytes, original_bits=bits)
+    if exact is None:
+        levels = find_levels(image.pixels)
+        exact = 0 if levels is None else bits_of(levels)
+    return replace(settings, header_bytes=header_bytes, original_bits=bits, exact_bits=exact)
+
+
+def header_budget(needs: Iterable[int]) -> int:
+    """`header_bytes` for images whose headers need so many bytes: a power of two that holds all."""
+    most = max(needs, default=_LEAST_BUDGET)
+    return int(max(_LEAST_BUDGET, 1 << max(most - 1, 1).bit_length()))
 
 
 def seal_info(image: Image, scales: list[list[Any]], header: Header, secret: Secret) -> bytes:
@@ -88,37 +128,99 @@ def _whole(value: Any) -> int:
     return value
 
 
-def seal_header(image: Image, name: str, header: Header, secret: Secret) -> bytes:
-    """Section `header`: the image's name and what its kind of file needs. Raises InputError where it does not fit."""
-    plain = json.dumps({"name": name}).encode() + b"\n" + image.header
-    if len(plain) > _MAX_PLAIN_HEADER:
-        raise InputError(f"the header takes {len(plain)} bytes, expected at most {_MAX_PLAIN_HEADER}")
-    packed = zlib.compress(plain, 9)
-    need, room = len(packed) + LENGTH_BYTES, header.rooms["header"]
-    if need > room:
-        raise _too_long(f"the header takes {need} bytes compressed", room, ("--header-bytes", _hundreds(need), MAX_HEADER_BYTES))
+def header_need(image: Image, name: str) -> int:
+    """The least `header_bytes` that holds an image's name, header and padding."""
+    padding = None if find_levels(image.pixels) is not None else find_padding(image)
+    return max(MIN_HEADER_BYTES, len(_pack_header(image, name, padding)) + LENGTH_BYTES)
+
+
+def seal_header(
+    image: Image, name: str, padding: Padding | None, header: Header, secret: Secret
+) -> bytes:
+    """Section `header`: the image's name, its padding and what its kind of file needs. Raises
+    InputError where it does not fit."""
+    packed = _pack_header(image, name, padding)
+    need, budget = len(packed) + LENGTH_BYTES, header.rooms["header"]
+    if need > budget:
+        remedy = ("--header-bytes", header_budget([need]), MAX_HEADER_BYTES)
+        raise _too_long(f"the header takes {need} bytes compressed", budget, remedy)
     return _seal_padded("header", packed, header, secret)
 
 
-def unseal_header(header: Header, parts: dict[str, bytes], secret: Secret) -> tuple[str, bytes]:
-    """(name, header). Raises DamagedSection."""
-    meta, _, source = _inflate(_unseal_padded("header", header, parts, secret)).partition(b"\n")
+def _pack_header(image: Image, name: str, padding: Padding | None) -> bytes:
+    if len(image.header) > MAX_SOURCE_HEADER:
+        raise InputError(
+            f"the header takes {len(image.header)} bytes, expected at most {MAX_SOURCE_HEADER}"
+        )
+    described, data = (None, b"") if padding is None else pack_padding(padding)
+    meta = json.dumps({"name": name, "padding": described}).encode()
+    return zlib.compress(b"".join([meta, b"\n", data, image.header]), 9)
+
+
+def unseal_header(
+    header: Header, parts: dict[str, bytes], secret: Secret, dtype: np.dtype
+) -> tuple[str, Padding | None, bytes]:
+    """(name, padding, source's header) of samples of a type. Raises DamagedSection."""
+    geometry = header.geometry
+    shape = (geometry.frames, geometry.height, geometry.width)
+    most = MAX_SOURCE_HEADER + _MAX_NAME + 3 * geometry.samples
+    plain = _inflate(_unseal_padded("header", header, parts, secret), most)
+    meta, _, rest = plain.partition(b"\n")
     try:
-        return str(PurePosixPath(json.loads(meta)["name"])), source
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise DamagedSection('section "header" does not name its image') from None
+        body = json.loads(meta)
+        name, described, padding = str(PurePosixPath(body["name"])), body["padding"], None
+        if described is not None:
+            size = padding_bytes(described, shape)
+            padding = unpack_padding(described, rest[:size], shape, dtype)
+            rest = rest[size:]
+        if len(rest) > MAX_SOURCE_HEADER:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise DamagedSection('section "header" does not describe its image') from None
+    return name, padding, rest
 
 
-def _inflate(packed: bytes) -> bytes:
+def _inflate(packed: bytes, most: int) -> bytes:
     """What was compressed, of bounded length: a small section may swell to fill the memory."""
     stream = zlib.decompressobj()
     try:
-        plain = stream.decompress(packed, _MAX_PLAIN_HEADER + 1)
+        plain = stream.decompress(packed, most + 1)
     except zlib.error:
         raise DamagedSection('section "header" cannot be decompressed') from None
-    if len(plain) > _MAX_PLAIN_HEADER or not stream.eof or stream.unused_data:
-        raise DamagedSection(f'section "header" is cut off, has bytes after its end or over {_MAX_PLAIN_HEADER} in all')
+    if len(plain) > most or not stream.eof or stream.unused_data:
+        raise DamagedSection(f'section "header" is cut off, has bytes after its end or over {most} in all')
     return plain
+
+
+def seal_exact(image: Image, header: Header, secret: Secret) -> bytes:
+    """Section `exact`: the samples as numbers of their levels. Raises InputError where there are
+    more levels than the settings have bits for."""
+    bits, levels = header.settings.exact_bits or 0, find_levels(image.pixels)
+    if levels is None or bits_of(levels) > bits:
+        raise InputError(f"the image has too many grey levels for {bits} bits a sample")
+    data = pack_levels(image.pixels, levels, bits)
+    return seal(data, secret, "exact", header.binding)
+
+
+def unseal_exact(
+    header: Header, parts: dict[str, bytes], secret: Secret, dtype: np.dtype
+) -> np.ndarray:
+    """The samples (frames, height, width, channels). Raises DamagedSection."""
+    geometry = header.geometry
+    shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
+    data = unseal(parts["exact"], secret, "exact", header.binding)
+    try:
+        return unpack_levels(data, shape, dtype, header.settings.exact_bits or 1)
+    except ValueError:
+        raise DamagedSection('section "exact" does not describe its image') from None
+
+
+def original_times(size: int, image: Image, header_bytes: int) -> int:
+    """How many times the bits of its uncompressed samples hold a file of so many bytes: 1, 2, 4, 8
+    or more."""
+    spare = size + LENGTH_BYTES - ORIGINAL_SLACK * header_bytes
+    times = max(1, math.ceil(spare / image.raw_bytes))
+    return int(1 << (times - 1).bit_length())
 
 
 def seal_original(data: bytes, header: Header, secret: Secret) -> bytes:

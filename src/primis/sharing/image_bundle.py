@@ -13,11 +13,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,18 +32,22 @@ from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
+from primis.imaging.padding import fill_padding, find_padding, impose_padding
 from primis.keys.seal import TIERS, Secret, mask, seal, tile_secret, unseal
 from primis.sharing.contents import (
+    SEALED_WHOLE,
+    seal_exact,
     seal_header,
     seal_info,
     seal_original,
     settings_for,
+    unseal_exact,
     unseal_header,
     unseal_info,
     unseal_original,
 )
 
-_RECORD = struct.Struct(">5I")
+_RECORD = struct.Struct(">5I16s")
 _PLAIN = struct.Struct(">2I")
 _FIT_STEPS = 24
 
@@ -92,33 +97,42 @@ def share_image(
         has = f"{frames} x {height} x {width} x {channels} samples"
         raise InputError(f"the image has {has}, expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all")
     settings = settings_for(image, settings, with_original=original is not None)
+    padding = None if settings.exact_bits else find_padding(image)
     preset = codec.preset
     geometry = Geometry(preset.atoms_per_map, channels, preset.code_maps, frames, height, preset.stride, TILE, width)
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
     secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
     index, public, pools, scales, kept = [], [], [], [], 0
-    for frame, tiles in zip(image.pixels, secrets_of, strict=True):
+    filled = fill_padding(image, padding)
+    for frame, tiles in zip(filled.pixels, secrets_of, strict=True):
         z, scale = codec.encode(frame)
         code, streams = _fit(z, header, codec, draw)
         kept += int(np.count_nonzero(code.levels))
         pool, places = _room([_seal_stream(s.support, secret, header) for s, secret in zip(streams, tiles, strict=True)],
                              header.pool, draw)  # fmt: skip
         if settings.protection == "sca":
-            values, runs = _write_plain(streams[0].public, header), [(0, 0)] * header.records
+            plain = _write_plain(streams[0].public, header)
+            values, runs, published = b"".join(plain), [(0, 0)] * header.records, 2 * plain
         else:
-            masked = [mask(stream.values, secret) for stream, secret in zip(streams, tiles, strict=True)]
-            values, runs = _room(masked, header.values, draw)
+            published = [
+                mask(stream.values, secret)
+                for stream, secret in zip(streams, tiles, strict=True)
+            ]
+            values, runs = _room(published, header.values, draw)
         public.append(values)
         pools.append(pool)
-        index.append(_index(runs, places, code, header, tiles))
+        digests = [run_digest(run) for run in published]
+        index.append(_index(runs, digests, places, code, header, tiles))
         scales.append([scale.low, scale.high, code.threshold])
     parts = {
         "info": seal_info(image, scales, header, image_secrets["preview"]),
         "index": b"".join(index),
         "public": b"".join(public),
         "supports": b"".join(pools),
-        "header": seal_header(image, name, header, image_secrets["diagnostic"]),
+        "header": seal_header(image, name, padding, header, image_secrets["diagnostic"]),
     }
+    if settings.exact_bits:
+        parts["exact"] = seal_exact(image, header, image_secrets["diagnostic"])
     if original is not None:
         parts["original"] = seal_original(original, header, image_secrets["original"])
     return Shared(write_bundle(header, parts), kept / (frames * geometry.positions))
@@ -129,14 +143,27 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     header, parts = read_bundle(data, "")
     if tier == "original":
         return _restore_original(header, parts, image_secrets)
-    image, code_bytes = decode_image(header, parts, image_secrets, tier, codec_for)
-    name, source_header = None, b""
+    exact = tier == "diagnostic" and bool(header.settings.exact_bits)
+    if exact:
+        image, code_bytes = _exact_image(header, parts, image_secrets), len(parts["exact"])
+    else:
+        image, code_bytes = decode_image(header, parts, image_secrets, tier, codec_for)
+    name, padding, source_header = None, None, b""
     if tier == "diagnostic":
-        name, source_header = unseal_header(header, parts, image_secrets["diagnostic"])
-    image = replace(image, header=source_header)
-    text = (f"primis: S_x = {header.settings.sparsity:g} non-zeros per {header.geometry.stride} x "
-            f"{header.geometry.stride} block, tier {tier}, model {header.model[:12]}")  # fmt: skip
-    derivation = Derivation(text, image.raw_bytes / code_bytes, f"{header.id} {tier}", f"{group} {tier}")
+        secret, dtype = image_secrets["diagnostic"], image.pixels.dtype
+        name, padding, source_header = unseal_header(header, parts, secret, dtype)
+        try:
+            image = impose_padding(replace(image, header=source_header), padding)
+        except ValueError:
+            raise DamagedSection('section "header": its padding does not fit its image') from None
+    stride = header.geometry.stride
+    text = (
+        f"primis: S_x = {header.settings.sparsity:g} non-zeros per {stride} x {stride} block, "
+        f"tier {tier}, model {header.model[:12]}"
+    )
+    ratio, seed = image.raw_bytes / code_bytes, f"{header.id} {tier}"
+    text = "primis: exact samples" if exact else text
+    derivation = Derivation(text, ratio, seed, f"{group} {tier}", lossless=exact)
     try:
         file = render(image, derivation)
     except Exception as error:  # whatever pydicom meets in a header that is none
@@ -144,10 +171,22 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     return Restored(file, name, tier, image.kind, image)
 
 
+def _exact_image(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]
+) -> Image:
+    """An image of few grey levels, without its source header; no model is needed."""
+    if not {"preview", "diagnostic"} <= image_secrets.keys():
+        raise TierTooLow('tier "diagnostic" was asked for, but the secrets offered open less')
+    info = unseal_info(header, parts, image_secrets["preview"])
+    pixels = unseal_exact(header, parts, image_secrets["diagnostic"], info["dtype"])
+    return Image(pixels, info["bit_depth"], info["photometric"], info["kind"], info["spacing_mm"])
+
+
 def read_name(data: bytes, image_secrets: dict[str, Secret]) -> str:
     """The path under which an image was shared; needs the secret of tier diagnostic."""
     header, parts = read_bundle(data, "")
-    return unseal_header(header, parts, image_secrets["diagnostic"])[0]
+    dtype = unseal_info(header, parts, image_secrets["preview"])["dtype"]
+    return unseal_header(header, parts, image_secrets["diagnostic"], dtype)[0]
 
 
 def decode_image(
@@ -185,10 +224,12 @@ def plain_records(
     the record, its stream of supports and, at level `keyed`, its values."""
     plain, keyed = [], header.settings.protection == "keyed"
     for number, ((atoms, tile), secret) in enumerate(zip(_runs(header), _tile_secrets(header, image_secrets, 0), strict=True)):
-        record = at, length, _, stream_at, stream_length = _unseal_record(header, parts, secret, number)
-        sealed = parts["supports"][stream_at : stream_at + stream_length]
+        record = _unseal_record(header, parts, secret, number)
+        stop = record.stream_at + record.stream_length
+        sealed = parts["supports"][record.stream_at : stop]
         stream = unseal(sealed, secret, "supports", header.binding) if sealed else b""
-        values = mask(parts["public"][at : at + length], secret) if keyed else b""
+        run = parts["public"][record.at : record.at + record.length]
+        values = mask(run, secret) if keyed else b""
         plain.append((atoms, tile, _RECORD.pack(*record), stream, values))
     return plain
 
@@ -200,6 +241,13 @@ def _codes(
     for frame, (low, high, threshold) in enumerate(info["frames"]):
         levels = _open_code(header, parts, image_secrets, frame, tier, codec, plain[frame] if plain else None)
         yield SparseCode(levels, threshold, codec.offset), Scale(low, high)
+
+
+def _verified(run: bytes, digest: bytes) -> bytes:
+    """Published values, if they are those that were sealed for. Raises DamagedSection."""
+    if run_digest(run) != digest:
+        raise DamagedSection('section "public" has values that were altered')
+    return run
 
 
 def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_id: str) -> bytes:
@@ -214,17 +262,19 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
         tiles = zip(_tile_secrets(before, old, frame), _tile_secrets(after, new, frame), strict=True)
         for number, (was, now) in enumerate(tiles):
             record = _unseal_record(before, parts, was, frame * before.records + number)
-            index.append(seal(_RECORD.pack(*record), now, "index", after.binding))
-            at, length, _, stream_at, stream_length = record
+            at, length, _, stream_at, stream_length, digest = record
             if keyed:
                 place = slice(frame * before.values + at, frame * before.values + at + length)
-                public[place] = mask(mask(parts["public"][place], was), now)
+                run = _verified(parts["public"][place], digest)
+                public[place] = fresh_run = mask(mask(run, was), now)
+                record = record._replace(digest=run_digest(fresh_run))
+            index.append(seal(_RECORD.pack(*record), now, "index", after.binding))
             if stream_length:
                 place = slice(frame * before.pool + stream_at, frame * before.pool + stream_at + stream_length)
                 stream = unseal(parts["supports"][place], was, "supports", before.binding)
                 supports[place] = seal(stream, now, "supports", after.binding)
     fresh = {"index": b"".join(index), "public": bytes(public), "supports": bytes(supports)}
-    for name, tier in (("info", "preview"), ("header", "diagnostic"), ("original", "original")):
+    for name, tier in SEALED_WHOLE.items():
         if name in parts:
             plain = unseal(parts[name], old[tier], name, before.binding)
             fresh[name] = seal(plain, new[tier], name, after.binding)
@@ -294,15 +344,20 @@ def _seal_stream(stream: bytes, secret: Secret, header: Header) -> bytes:
     return seal(stream, secret, "supports", header.binding) if stream else b""
 
 
-def _write_plain(z_p: np.ndarray, header: Header) -> bytes:
-    """Section `public` of one frame at level `sca`."""
+def run_digest(run: bytes) -> bytes:
+    """What a sealed record says of the published values that it stands for: 16 bytes of SHA-256."""
+    return hashlib.sha256(run).digest()[:16]
+
+
+def _write_plain(z_p: np.ndarray, header: Header) -> list[bytes]:
+    """Section `public` of one frame at level `sca`, tile by tile."""
     parts = []
     for c, y, x in header.geometry.tiles:
         tile = z_p[c][:, y, x]
         stream = encode_plain(tile != 0)
         values = tile[tile != 0].astype("<i2").tobytes()
-        parts += [_PLAIN.pack(len(values) // 2, len(stream)), stream, values]
-    return b"".join(parts)
+        parts.append(_PLAIN.pack(len(values) // 2, len(stream)) + stream + values)
+    return parts
 
 
 def _room(parts: list[bytes], size: int, draw: Draw) -> tuple[bytes, list[tuple[int, int]]]:
@@ -317,21 +372,45 @@ def _room(parts: list[bytes], size: int, draw: Draw) -> tuple[bytes, list[tuple[
     return pool + draw(size - len(pool)), places
 
 
+class IndexRecord(NamedTuple):
+    """Where a record's values and its sealed stream lie in their frame's parts, in bytes.
+
+    digest: of the values as they are published (`run_digest`).
+    """
+
+    at: int
+    length: int
+    entries: int
+    stream_at: int
+    stream_length: int
+    digest: bytes
+
+
 def _index(
-    runs: list[tuple[int, int]], places: list[tuple[int, int]], code: SparseCode, header: Header, tiles: list[Secret]
+    runs: list[tuple[int, int]],
+    digests: list[bytes],
+    places: list[tuple[int, int]],
+    code: SparseCode,
+    header: Header,
+    tiles: list[Secret],
 ) -> bytes:
     records = []
-    for (atoms, (c, y, x)), run, place, secret in zip(_runs(header), runs, places, tiles, strict=True):
+    for (atoms, (c, y, x)), run, digest, place, secret in zip(
+        _runs(header), runs, digests, places, tiles, strict=True
+    ):
         entries = int(np.count_nonzero(code.levels[c, atoms.start : atoms.stop, y, x]))
-        records.append(seal(_RECORD.pack(*run, entries, *place), secret, "index", header.binding))
+        record = IndexRecord(*run, entries, *place, digest)
+        records.append(seal(_RECORD.pack(*record), secret, "index", header.binding))
     return b"".join(records)
 
 
-def _unseal_record(header: Header, parts: dict[str, bytes], secret: Secret, number: int) -> tuple[int, ...]:
+def _unseal_record(
+    header: Header, parts: dict[str, bytes], secret: Secret, number: int
+) -> IndexRecord:
     size = _RECORD.size + TAG
     sealed = parts["index"][number * size : (number + 1) * size]
-    record = _RECORD.unpack(unseal(sealed, secret, "index", header.binding))
-    at, length, _, stream_at, stream_length = record
+    record = IndexRecord._make(_RECORD.unpack(unseal(sealed, secret, "index", header.binding)))
+    at, length, _, stream_at, stream_length, _ = record
     outside = at + length > header.values or stream_at + stream_length > header.pool
     if outside or (header.settings.protection == "sca" and (at or length)):
         raise DamagedSection('section "index": a record points outside its section')
@@ -345,23 +424,29 @@ def _open_code(
     frame: int,
     tier: str,
     codec: Codec,
-    plain: np.ndarray | None,
+    plain: PlainFrame | None,
 ) -> np.ndarray:
     """Purify: the true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere. plain: Z_p at level `sca`."""
     geometry = header.geometry
     levels = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
     tiles, tables = _tile_secrets(header, image_secrets, frame, tier), codec.checkpoint.tables
     for number, ((atoms, (c, y, x)), secret) in enumerate(zip(_runs(header), tiles, strict=False)):
-        at, length, entries, stream_at, stream_length = _unseal_record(header, parts, secret, frame * header.records + number)
+        at, length, entries, stream_at, stream_length, digest = _unseal_record(
+            header, parts, secret, frame * header.records + number
+        )
         known, stream = levels[c][:, y, x], b""
         if stream_length:
             start = frame * header.pool + stream_at
             stream = unseal(parts["supports"][start : start + stream_length], secret, "supports", header.binding)
         if plain is not None:
-            tile = decode_support(stream, plain[c][:, y, x], known, atoms, entries, codec.layout, tables)
+            _verified(plain.tiles[number % geometry.tile_count], digest)
+            tile = decode_support(
+                stream, plain.code[c][:, y, x], known, atoms, entries, codec.layout, tables
+            )
         else:
             start = frame * header.values + at
-            values = mask(parts["public"][start : start + length], secret)
+            run = _verified(parts["public"][start : start + length], digest)
+            values = mask(run, secret)
             tile = decode_code(stream, values, known, atoms, entries, codec.layout, tables)
         levels[c][:, y, x] = tile
     return levels
@@ -374,7 +459,7 @@ def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray
     all bundles of a geometry and settings, so that what bundles have in common can be found.
     """
     if header.settings.protection == "sca":
-        return _read_plain(header, parts)
+        return [frame.code for frame in _read_plain(header, parts)]
     geometry = header.geometry
     out = []
     for data in np.frombuffer(parts["public"], np.uint8).reshape(geometry.frames, header.values):
@@ -386,12 +471,21 @@ def read_public_code(header: Header, parts: dict[str, bytes]) -> list[np.ndarray
     return out
 
 
-def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
+class PlainFrame(NamedTuple):
+    """Z_p (c, LM, h, w) of a frame at level `sca`, and the bytes that hold it, tile by tile."""
+
+    code: np.ndarray
+    tiles: list[bytes]
+
+
+def _read_plain(header: Header, parts: dict[str, bytes]) -> list[PlainFrame]:
     geometry, data, at = header.geometry, parts["public"], 0
     frames = []
     for _ in range(geometry.frames):
         code = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
+        tiles = []
         for c, y, x in geometry.tiles:
+            start = at
             if len(data) < at + _PLAIN.size:
                 raise DamagedSection('section "public" is shorter than its tiles')
             count, length = _PLAIN.unpack_from(data, at)
@@ -406,7 +500,8 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[np.ndarray]:
                 raise DamagedSection(f'section "public" has values outside 1..{LEVEL_LIMIT} in size')
             at += 2 * count
             code[c][:, y, x][support] = values
-        frames.append(code)
+            tiles.append(data[start:at])
+        frames.append(PlainFrame(code, tiles))
     if at != len(data):
         raise DamagedSection(f'section "public" has {len(data) - at} bytes after its last tile')
     return frames
@@ -417,7 +512,7 @@ def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: di
         raise TierTooLow(f'bundle "{header.id}" has no original: it was shared without --with-original')
     if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
-    name, _ = unseal_header(header, parts, image_secrets["diagnostic"])
-    data = unseal_original(header, parts, image_secrets["original"])
     info = unseal_info(header, parts, image_secrets["preview"])
+    name, *_ = unseal_header(header, parts, image_secrets["diagnostic"], info["dtype"])
+    data = unseal_original(header, parts, image_secrets["original"])
     return Restored(data, name, "original", info["kind"])

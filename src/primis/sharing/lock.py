@@ -1,0 +1,106 @@
+"""One writer at a time: a lock file beside a folder, which says who holds it.
+
+The operating system drops the lock when its holder ends, however it ends. The file is removed by
+its last holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import portalocker
+
+from primis.errors import OutputError
+from primis.sharing.output import reason
+
+_POLL = 0.1
+_LONGEST = 200
+
+
+@contextmanager
+def locked(
+    folder: Path, doing: str, *, on_wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock of a folder, which need not exist.
+
+    doing: for whoever is kept waiting, such as "primis rekey". on_wait: is told once who holds the
+    lock, and the lock is waited for; without it a held lock is an OutputError.
+    """
+    path = folder.with_name(f".{folder.name}.primis-lock")
+    file = None
+    while file is None:
+        file = _try(path, folder, on_wait)
+        on_wait = on_wait and _silent
+        if file is None:
+            time.sleep(_POLL)
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(_holder(doing))
+        file.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps an open file
+            path.unlink()
+        file.close()
+
+
+def _try(path: Path, folder: Path, on_wait: Callable[[str], None] | None) -> IO[str] | None:
+    """The lock file, locked; None if another holds it or has just removed it."""
+    try:
+        file = _open(path)
+    except OSError as error:
+        raise OutputError(f'"{folder}" cannot be locked by "{path}": {reason(error)}') from None
+    try:
+        portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    except portalocker.AlreadyLocked:
+        said = f'"{folder}" is being changed by {_said(file)}'
+        file.close()
+        if on_wait is None:
+            raise OutputError(f"{said}: wait until that is done") from None
+        on_wait(said)
+        return None
+    except (portalocker.LockException, OSError):
+        file.close()
+        raise OutputError(f'"{path}" cannot be locked: its disk knows no locks') from None
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False)):
+            return file
+    file.close()  # its holder removed it between our opening and locking it
+    return None
+
+
+def _open(path: Path) -> IO[str]:
+    """Raises OSError; follows no link that somebody laid there."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "it is no regular file")
+    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
+
+
+def _holder(doing: str) -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f'"{doing}", process {os.getpid()} on {socket.gethostname()}, since {now}'
+
+
+def _said(file: IO[str]) -> str:
+    """What the holder wrote, if it may be read."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = "".join(c for c in file.read(_LONGEST) if c.isprintable())
+    return text or "another process"
+
+
+def _silent(said: str) -> None:
+    pass

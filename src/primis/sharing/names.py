@@ -1,0 +1,96 @@
+"""Names of restored files, whatever the sealed names say: those come from whoever made the release.
+
+A name is a relative path below the output folder, of parts that no system and no program treats
+specially: no device of Windows, nothing hidden, nothing that looks like an option, nothing that a
+double click runs. The ending is that of an image of its kind.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from primis.imaging.image import KINDS
+
+_MAX_NAME = 200
+_MAX_DEPTH = 16
+_SPECIAL = frozenset('/\\:*?"<>|$`;&%!^\'')
+"""To file systems and to shells."""
+
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"]
+)
+_SUFFIXES = {
+    "png": {".png"},
+    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "webp": {".webp"},
+    "tiff": {".tif", ".tiff", ".btf", ".tf8"},
+    "dicom": {".dcm", ".dicom", ".dic", ".ima"},
+}
+_MEDIA_NAME = re.compile(r"[A-Z0-9_]{1,8}|[0-9]+(\.[0-9]+)*", re.ASCII)
+"""File IDs of DICOM media (PS3.10, 8.2), and UIDs."""
+
+
+def safe_name(name: str | None, bundle_id: str, kind: str) -> str:
+    """A relative path for a restored image of a kind; its id where the name is unusable."""
+    plain = f"{bundle_id}{KINDS[kind]}"
+    parts = [_safe_part(part) for part in PurePosixPath(name or "").parts]
+    parts = [part for part in parts if part]
+    if not parts or len(parts) > _MAX_DEPTH:
+        return plain
+    parts[-1] = _with_suffix(parts[-1], kind)
+    if any(len(part.encode()) > _MAX_NAME for part in parts):
+        return plain
+    return str(PurePosixPath(*parts))
+
+
+class FreeNames:
+    """Gives each restored file a name that no other has, in whatever case: on many disks case does
+    not tell names apart."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+        for name in taken:
+            self._add(PurePosixPath(name))
+
+    def take(self, name: str, bundle_id: str, kind: str) -> str:
+        """The name, or one with a part of the id, or the id alone, where it is taken."""
+        path = PurePosixPath(name)
+        numbered = path.with_name(f"{path.stem}-{bundle_id[:8]}{path.suffix}")
+        plain = PurePosixPath(f"{bundle_id}{KINDS[kind]}")
+        chosen = next((x for x in (path, numbered) if self._is_free(x)), plain)
+        self._add(chosen)
+        return str(chosen)
+
+    def _is_free(self, path: PurePosixPath) -> bool:
+        folders = {str(parent).casefold() for parent in path.parents}
+        name = str(path).casefold()
+        return name not in self._files and name not in self._folders and not folders & self._files
+
+    def _add(self, path: PurePosixPath) -> None:
+        self._files.add(str(path).casefold())
+        self._folders.update(str(parent).casefold() for parent in path.parents)
+
+
+def _safe_part(part: str) -> str:
+    """One part of a path, or nothing."""
+    kept = unicodedata.normalize("NFC", part)
+    kept = "".join("_" if c in _SPECIAL else c for c in kept if c.isprintable())
+    kept = kept.strip().lstrip(".-~=+@ ").rstrip(". ")
+    stem = kept.partition(".")[0].strip().casefold()
+    return f"_{kept}" if stem in _DEVICES else kept
+
+
+def _with_suffix(name: str, kind: str) -> str:
+    """A name whose ending is one of its kind. DICOM files may have the names of their media, which
+    have none, or those of their UIDs."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in _SUFFIXES[kind] or (kind == "dicom" and _MEDIA_NAME.fullmatch(name)):
+        return name
+    if any(suffix in known for known in _SUFFIXES.values()):
+        name = name[: -len(suffix)]
+    return f"{name}{KINDS[kind]}"

@@ -1,0 +1,122 @@
+"""Masks and label maps come back sample by sample at tier diagnostic."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from primis.bundle.layout import read_bundle
+from primis.codec import Codec
+from primis.errors import DamagedSection
+from primis.imaging.files import parse
+from primis.imaging.image import Image
+from primis.imaging.levels import bits_of, find_levels, pack_levels, unpack_levels
+from primis.imaging.phantom import draw_phantom
+from primis.keys.seal import Secret, image_secret, release_secrets, seal
+from primis.sharing.image_bundle import reseal, restore_image, share_image
+from tests.conftest import SETTINGS
+
+
+def secrets_of(bundle_id: str) -> dict[str, Secret]:
+    tiers = release_secrets(Secret(bytes(32)), "original")
+    return {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
+
+
+def labels(count: int, dtype: str = "uint8", channels: int = 1) -> np.ndarray:
+    """Patches of `count` values."""
+    rows, columns = np.mgrid[:90, :70] // 30
+    numbers = (rows * 3 + columns)[None, ..., None] % count
+    numbers = numbers + np.arange(channels)
+    return (numbers % count * (60 if count <= 4 else 1)).astype(dtype)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("protection", ["keyed", "sca"])
+def test_a_label_map_is_exact(codec: Codec, count: int, channels: int, protection: str) -> None:
+    pixels = labels(count, channels=channels)
+    meaning = "RGB" if channels == 3 else "MONOCHROME2"
+    image = Image(pixels, 8, meaning, "tiff", None, b"{}")
+    bundle_id, settings = "b" * 32, replace(SETTINGS, protection=protection)
+    opened = secrets_of(bundle_id)
+    data = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x").data
+    restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
+    assert (restored.image.pixels == pixels).all()
+    again = reseal(data, opened, secrets_of("c" * 32), "c" * 32)
+    restored = restore_image(again, secrets_of("c" * 32), "diagnostic", lambda _: codec, group="g")
+    assert (restored.image.pixels == pixels).all()
+    preview = {"preview": opened["preview"]}
+    restore_image(data, preview, "preview", lambda _: codec, group="g")
+
+
+def test_the_size_of_a_mask_follows_from_geometry_and_settings(codec: Codec) -> None:
+    masks = [np.zeros((1, 90, 70, 1), np.uint8), labels(2), labels(2)[:, ::-1, ::-1] * 0 + 255]
+    masks.append(np.random.default_rng(0).integers(0, 2, (1, 90, 70, 1), np.uint8) * 255)
+    sizes = set()
+    for pixels in masks:
+        image = Image(pixels, 8, "MONOCHROME2", "png", None, b"{}")
+        opened = secrets_of("d" * 32)
+        data = share_image(image, SETTINGS, opened, codec, bundle_id="d" * 32, name="x").data
+        header, _ = read_bundle(data, "x")
+        assert header.settings.exact_bits == 1
+        sizes.add((len(data), *((s.name, s.bytes) for s in header.sections)))
+    assert len(sizes) == 1
+
+
+def test_a_mask_needs_no_model(codec: Codec) -> None:
+    opened = secrets_of("e" * 32)
+    image = Image(labels(2), 8, "MONOCHROME2", "png", None, b"{}")
+    data = share_image(image, SETTINGS, opened, codec, bundle_id="e" * 32, name="x").data
+
+    def none(digest: str) -> Codec:
+        raise AssertionError("no codec is wanted")
+
+    restored = restore_image(data, opened, "diagnostic", none, group="g")
+    with PIL.Image.open(io.BytesIO(restored.data)) as file:
+        assert (np.asarray(file) == labels(2)[0, ..., 0]).all()
+
+
+def test_pictures_are_no_label_maps() -> None:
+    chest = draw_phantom(128)[None, ..., None]
+    assert find_levels(chest) is None
+    assert find_levels((chest >> 4).astype(np.uint8)) is None
+    assert find_levels((chest >> 8).astype(np.uint8)) is not None  # 16 grey levels and no more
+    many = np.repeat(np.arange(200, dtype=np.uint8), 40)[None, :, None, None]
+    assert find_levels(np.repeat(many, 50, axis=2)) is not None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 17, 256])
+def test_levels_pack_and_unpack(dtype: str, count: int) -> None:
+    limits = np.iinfo(dtype)
+    levels = np.unique(np.linspace(limits.min, limits.max, count).astype(dtype))
+    pixels = np.random.default_rng(1).choice(levels, (2, 7, 9, 1))
+    levels, bits = np.unique(pixels), bits_of(np.unique(pixels))
+    data = pack_levels(pixels, levels, bits)
+    assert len(data) == 2 * 2**bits + -(-bits * pixels.size // 8)
+    assert (unpack_levels(data, pixels.shape, pixels.dtype, bits) == pixels).all()
+
+
+def test_levels_that_the_samples_cannot_have_are_refused(codec: Codec) -> None:
+    opened = secrets_of("f" * 32)
+    image = Image(labels(2), 8, "MONOCHROME2", "png", None, b"{}")
+    data = share_image(image, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
+    header, parts = read_bundle(data, "x")
+    size = header.rooms["exact"]
+    parts["exact"] = seal(b"\xff" * size, opened["diagnostic"], "exact", header.binding)
+    from primis.bundle.layout import write_bundle
+
+    with pytest.raises(DamagedSection, match='"exact"'):
+        restore_image(
+            write_bundle(header, parts), opened, "diagnostic", lambda _: codec, group="g"
+        )
+
+
+def test_a_png_mask_is_read_as_one() -> None:
+    out = io.BytesIO()
+    PIL.Image.fromarray(labels(2)[0, ..., 0]).save(out, "PNG")
+    assert bits_of(find_levels(parse(out.getvalue()).pixels)) == 1

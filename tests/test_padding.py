@@ -1,0 +1,148 @@
+"""Padding is no tissue: it costs nothing around it, and comes back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from primis.codec import Codec
+from primis.imaging.image import Image
+from primis.imaging.padding import (
+    fill_padding,
+    find_padding,
+    impose_padding,
+    pack_padding,
+    padding_bytes,
+    unpack_padding,
+)
+from primis.imaging.phantom import draw_phantom
+from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.network.checkpoint import read_checkpoint, shipped
+from primis.sharing.image_bundle import restore_image, share_image
+from tests.conftest import SETTINGS
+
+SIDE = 256
+Y, X = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+OUTSIDE = np.hypot(Y, X) > 0.45 * SIDE
+
+
+def ct(padding: int, dtype: str = "int16") -> Image:
+    """A round image of the phantom as Hounsfield units, with a value of padding around it."""
+    pixels = np.where(OUTSIDE, padding, tissue(dtype)).astype(dtype)
+    return Image(pixels[None, ..., None], 16, "MONOCHROME2", "tiff", None, b"{}")
+
+
+def tissue(dtype: str) -> np.ndarray:
+    """What would be there without padding."""
+    units = draw_phantom(SIDE, seed=3).astype(np.int32) // 2 - 1000
+    return (units if dtype == "int16" else units + 1024).astype(dtype)
+
+
+def restored(image: Image, codec: Codec) -> np.ndarray:
+    bundle_id = "a" * 32
+    tiers = release_secrets(Secret(bytes(32)), "original")
+    opened = {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
+    settings = replace(SETTINGS, sparsity=8.0, decoys=8.0, header_bytes=4096)
+    data = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x").data
+    back = restore_image(data, opened, "diagnostic", lambda _: codec, group="g").image
+    assert back is not None
+    return back.pixels[0, ..., 0]
+
+
+@pytest.fixture(scope="module")
+def shipped_codec() -> Codec:
+    return Codec(read_checkpoint(shipped()))
+
+
+@pytest.mark.parametrize(
+    ("padding", "dtype", "declared"),
+    [
+        (-2000, "int16", True),
+        (-2000, "int16", False),
+        (-32768, "int16", False),
+        (63536, "uint16", True),
+        (65535, "uint16", False),
+    ],
+)
+def test_tissue_is_as_good_as_with_the_padding_filled(
+    padding: int, dtype: str, declared: bool, shipped_codec: Codec
+) -> None:
+    image = ct(padding, dtype)
+    if declared:
+        image = replace(image, padding_range=(padding, padding))
+    whole = replace(image, pixels=tissue(dtype)[None, ..., None], padding_range=None)
+    assert find_padding(whole) is None
+    back, reference = restored(image, shipped_codec), restored(whole, shipped_codec)
+    assert (back[OUTSIDE] == padding).all()
+    right = tissue(dtype).astype(float)[~OUTSIDE]
+    error, least = (np.sqrt(((x[~OUTSIDE] - right) ** 2).mean()) for x in (back, reference))
+    assert error <= 1.1 * least
+    left_in = image.pixels[0]
+    z, scale = shipped_codec.encode(left_in)
+    code = shipped_codec.sparsify(z, 8 * z.shape[2] * z.shape[3])
+    ruined = shipped_codec.decode(code, scale, left_in.shape[:2], left_in.dtype)[..., 0]
+    assert np.sqrt(((ruined[~OUTSIDE] - right) ** 2).mean()) > 1.3 * least
+
+
+def test_filling_is_smooth_and_leaves_tissue_alone() -> None:
+    image = ct(-32768)
+    filled = fill_padding(image, find_padding(image)).pixels[0, ..., 0].astype(float)
+    inside = image.pixels[0, ..., 0]
+    assert (filled[~OUTSIDE] == inside[~OUTSIDE]).all()
+    assert inside[~OUTSIDE].min() <= filled.min()
+    assert filled.max() <= inside[~OUTSIDE].max()
+    step = np.abs(np.diff(filled, axis=1))[OUTSIDE[:, 1:] & OUTSIDE[:, :-1]]
+    assert step.mean() < 10
+
+
+def test_what_is_no_padding_is_left_alone() -> None:
+    chest = Image(draw_phantom(128)[None, ..., None], 12, "MONOCHROME2", "png")
+    assert find_padding(chest) is None
+    black = chest.pixels.copy()
+    black[:, :40] = 0  # a collimator: no gap to the other samples
+    assert find_padding(replace(chest, pixels=black)) is None
+    inner = chest.pixels.copy()
+    inner[:, 50:70, 50:70] = 65535  # metal, which does not reach the border
+    assert find_padding(replace(chest, pixels=inner)) is None
+    colour = np.repeat(chest.pixels, 3, axis=3)
+    assert find_padding(replace(chest, pixels=colour, padding_range=(0, 0))) is None
+
+
+def test_a_declared_range_comes_back_value_by_value_and_takes_no_tissue() -> None:
+    pixels = draw_phantom(64)[None, ..., None] % 4000 + 50
+    pixels[:, :9] = np.arange(9)[None, :, None, None] % 3  # padding of three values
+    image = Image(pixels, 12, "MONOCHROME2", "dicom", padding_range=(0, 5))
+    padding = find_padding(image)
+    assert padding is not None
+    noisy = pixels.copy()
+    noisy[:, 20, 20] = 3  # what a lossy codec may do to tissue
+    noisy[:, 5, 5] = 900  # and to padding
+    back = impose_padding(replace(image, pixels=noisy), padding).pixels
+    assert (back[:, :9] == pixels[:, :9]).all()
+    assert back[0, 20, 20, 0] == 6
+    assert not ((back[:, 9:] >= 0) & (back[:, 9:] <= 5)).any()
+
+
+@pytest.mark.parametrize("values", [1, 3])
+def test_padding_packs_and_unpacks(values: int) -> None:
+    pixels = draw_phantom(48)[None, ..., None] + 10
+    pixels[:, :5, :, 0] = np.arange(48) % values
+    image = Image(pixels, 12, "MONOCHROME2", "png", padding_range=(0, 3))
+    padding = find_padding(image)
+    assert padding is not None
+    described, data = pack_padding(padding)
+    shape = (1, 48, 48)
+    assert len(data) == padding_bytes(described, shape)
+    again = unpack_padding(described, data, shape, pixels.dtype)
+    assert (again.mask == padding.mask).all()
+    assert (again.values == padding.values).all()
+    assert again.declared == (0, 3)
+    with pytest.raises(ValueError, match="a range that is none"):
+        unpack_padding(described | {"declared": [3, 0]}, data, shape, pixels.dtype)
+    with pytest.raises(ValueError, match="without values"):
+        padding_bytes(described | {"values": 0}, shape)
+    with pytest.raises(ValueError, match="outside the range"):
+        high = data[:-2] + b"\x7f\xff"
+        unpack_padding(described, high, shape, np.dtype("uint8"))
