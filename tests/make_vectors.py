@@ -9,7 +9,6 @@ import hashlib
 import json
 import struct
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

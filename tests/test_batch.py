@@ -8,11 +8,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 
 from primis import batch
 from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
+from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
@@ -245,3 +248,151 @@ def test_a_name_that_is_also_a_folder_finds_another_place(folder, keys, signer, 
     results = batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
     assert [r.error for r in results] == [None] * 5
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 5
+
+
+def test_the_header_budget_is_chosen_by_a_pass_over_the_files(folder, share, tmp_path) -> None:
+    before = [r for r in share() if r.error]
+    small = _header_bytes(tmp_path / "r")
+    shutil.rmtree(tmp_path / "r")
+    _with_private_header(folder / "b" / "two.dcm", 30_000)
+    results = share()
+    assert not before
+    assert [r.error for r in results] == [None] * 3
+    assert small == {1024}
+    assert _header_bytes(tmp_path / "r") == {32_768}  # one for the release, a power of two
+
+
+def test_all_headers_that_do_not_fit_a_given_budget_are_told_with_what_would(
+    folder, keys, signer, tmp_path
+) -> None:
+    for name, size in (("a/one.dcm", 9_000), ("b/two.dcm", 30_000)):
+        _with_private_header(folder / name, size)
+    settings, to = replace(SETTINGS, header_bytes=2048), [parse_recipient(f"a={keys['alice']}")]
+    results = batch.share([folder], tmp_path / "r", to, signer, settings, model=TINY)
+    refused = {r.name: str(r.error) for r in results if r.error}
+    assert sorted(refused) == ["a/one.dcm", "b/two.dcm"]
+    assert all("--header-bytes 32768 would fit all" in text for text in refused.values())
+    wide = replace(SETTINGS, header_bytes=32_768)
+    results = batch.share([folder], tmp_path / "s", to, signer, wide, model=TINY)
+    assert [r.error for r in results] == [None] * 3
+
+
+def _with_private_header(path: Path, size: int) -> None:
+    dataset = pydicom.dcmread(path)
+    block = dataset.private_block(0x0029, "MAKER", create=True)
+    block.add_new(1, "OB", np.random.default_rng(0).bytes(size))
+    dataset.save_as(path)
+
+
+def _header_bytes(path: Path) -> set[int | None]:
+    release = Release(path)
+    return {release.header(i).settings.header_bytes for i in release.ids}
+
+
+def test_a_file_larger_than_its_samples_is_sealed_too(folder, keys, signer, tmp_path) -> None:
+    _with_private_header(folder / "b" / "two.dcm", 200_000)
+    to = [parse_recipient(f"alice={keys['alice']}")]
+    results = batch.share(
+        [folder], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True,
+        model=TINY,
+    )
+    assert [r.error for r in results] == [None] * 3
+    release = Release(tmp_path / "r")
+    assert len({release.header(i).settings.original_bits for i in release.ids}) == 1
+    batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    for name in ("a/one.dcm", "b/one.dcm", "b/two.dcm"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_defect_in_one_image_does_not_stop_the_others(
+    folder, share, keys, tmp_path, monkeypatch
+) -> None:
+    share_image, restore_image = batch.share_image, batch.restore_image
+
+    def broken(image, *what, name, **how):
+        if name == "b/one.dcm":
+            raise ZeroDivisionError("secret detail")
+        return share_image(image, *what, name=name, **how)
+
+    monkeypatch.setattr(batch, "share_image", broken)
+    results = {r.name: r.error for r in share()}
+    assert "a defect of primis" in str(results["b/one.dcm"])
+    assert "secret detail" not in str(results["b/one.dcm"])
+    assert sum(error is None for error in results.values()) == 2
+    seen = []
+
+    def broken_too(data, *what, **how):
+        seen.append(data)
+        if len(seen) == 1:
+            raise RuntimeError
+        return restore_image(data, *what, **how)
+
+    monkeypatch.setattr(batch, "restore_image", broken_too)
+    release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
+    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    assert [r.error is None for r in results] == [False, True]
+
+
+def test_the_same_file_twice_is_shared_once_and_the_release_opens(
+    folder, keys, signer, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "link.dcm").symlink_to(folder / "a" / "one.dcm")
+    inputs = [Path("a"), folder / "a", folder / "a" / "one.dcm", Path("link.dcm")]
+    to = [parse_recipient(f"alice={keys['alice']}")]
+    results = batch.share(inputs, tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    assert [r.name for r in results] == ["one.dcm", "link.dcm"]
+    release = Release(tmp_path / "r")
+    assert len(release.ids) == 2
+    batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+
+
+def test_what_a_kill_left_is_not_published(share, keys, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(1))
+    for place in ("r.partial/bundles", "r.partial/grants", "r.partial"):
+        (tmp_path / place / ".primis-0123456789abcdef.tmp").write_bytes(b"torn")
+    share()
+    release = Release(tmp_path / "r")
+    identities = read_identities(keys["alice"])
+    with pytest.raises(KeyboardInterrupt):
+        batch.restore(
+            release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1)
+        )
+    (tmp_path / "out.partial" / ".primis-0123456789abcdef.tmp").write_bytes(b"a patient's pixels")
+    batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    assert not [p for p in tmp_path.rglob(".primis-*")]
+    assert not [p for p in tmp_path.rglob("*lock")]
+
+
+def test_a_renamed_image_is_said(folder, keys, signer, tmp_path) -> None:
+    (folder / "a" / "one.dcm").rename(folder / "a" / "con.txt")
+    (folder / "a" / "con.txt").rename(folder / "a" / ("x" * 220 + ".dcm"))
+    to = [parse_recipient(f"alice={keys['alice']}")]
+    batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
+    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    [renamed] = [r for r in results if r.notes]
+    assert renamed.name == f"{renamed.id}.dcm"
+    assert renamed.notes[0].startswith('"a/xxx')
+
+
+def test_an_original_that_is_no_image_gets_no_image_s_name(
+    folder, share, keys, signer, tmp_path, monkeypatch
+) -> None:
+    script = b"#!/bin/sh\necho owned\n"
+    monkeypatch.setattr(batch, "read", lambda path, **how: (read(path, **how)[0], script))
+    to = [parse_recipient(f"alice={keys['alice']}")]
+    batch.share(
+        [folder], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True,
+        model=TINY,
+    )
+    release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
+    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    assert all(r.name == f"{r.id}.bin" and "no image" in r.notes[0] for r in results)
+
+
+@pytest.mark.parametrize("out", ["/", "x" * 300])
+def test_a_place_that_cannot_be_is_told_at_once(folder, signer, tmp_path, out: str) -> None:
+    with pytest.raises(OutputError, match="name for a new folder"):
+        batch.share([folder], tmp_path / out, [], signer, SETTINGS, model=TINY)

@@ -497,7 +497,9 @@ def _keep_only(folder: Path, *patterns: str) -> None:
     """What an earlier, interrupted run left and this one does not name does not belong to the release."""
     kept = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in folder.iterdir():
-        if path not in kept:
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        elif path not in kept:
             path.unlink()
 
 

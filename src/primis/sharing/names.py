@@ -37,7 +37,7 @@ _MEDIA_NAME = re.compile(r"[A-Z0-9_]{1,8}|[0-9]+(\.[0-9]+)*", re.ASCII)
 def safe_name(name: str | None, bundle_id: str, kind: str) -> str:
     """A relative path for a restored image of a kind; its id where the name is unusable."""
     plain = f"{bundle_id}{KINDS[kind]}"
-    parts = [_safe_part(part) for part in PurePosixPath(name or "").parts]
+    parts = [_safe_part(part) for part in (name or "").split("/")]
     parts = [part for part in parts if part]
     if not parts or len(parts) > _MAX_DEPTH:
         return plain
