@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.bundle.layout import Geometry, Header, Settings, canonical, read_bundle, write_bundle
+from primis.errors import BadBundle
 from tests.conftest import VECTORS
 from tests.fuzz_bundle import one_input
 
@@ -89,3 +90,14 @@ values = st.recursive(
 @given(values)
 def test_canonical_form_is_a_fixed_point(value: object) -> None:
     assert canonical(json.loads(canonical(value))) == canonical(value)
+
+
+def test_a_bundle_that_claims_more_than_its_bytes_can_hold_is_refused() -> None:
+    """Settings may leave nothing for the code of an image of gigabytes."""
+    geometry = Geometry(4, 1, 64, frames=1, height=1 << 16, stride=16, tile=1024, width=1 << 16)
+    chosen = Settings(0.0, "keyed", 0.001, 0.0, 0.0, 256, 0.0, 0)
+    header = Header("0" * 32, geometry, chosen, "f" * 64)
+    parts = {name: bytes(size) for name, size in header.fixed_sizes.items()}
+    assert sum(len(part) for part in parts.values()) < 10_000
+    with pytest.raises(BadBundle, match="claims 4294967296 samples"):
+        write_bundle(header, parts)

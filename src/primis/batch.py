@@ -270,6 +270,7 @@ class _Work:
     a time."""
 
     def __init__(self, out: Path, doing: str) -> None:
+        self._said = out
         self.out = out = Path(os.path.abspath(out))
         if not out.name:
             raise OutputError(f'"{out}" is no name for a new folder')
@@ -292,7 +293,7 @@ class _Work:
         self._lock.enter_context(locked(self.out, self._doing))
         if os.path.lexists(self.out):
             self._lock.close()
-            raise OutputError(f'folder "{self.out}" exists, expected a new one')
+            raise OutputError(f'folder "{self._said}" exists, expected a new one')
         return self
 
     def __exit__(self, *_: object) -> None:

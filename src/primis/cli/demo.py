@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from primis.sharing.release import Release, grant, owner_scope
 
 _SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
 _TIERS = ("preview", "diagnostic", "original")
+_MARK = ".primis-demo"
+_MADE = {_MARK, "chest.dcm", "keys", "release", "views.png", *_TIERS}
+"""What a demo leaves in its folder."""
+
 _CELL, _CAPTION = 320, 46
 
 
@@ -89,11 +94,21 @@ def _attacks(
 
 
 def _clear(out: Path, force: bool) -> None:
-    if out.exists():
-        if not force or not (out / "release").is_dir() or not (out / "keys").is_dir():
-            raise OutputError(f'folder "{out}" exists, expected a new one (or a demo, with --force)')
+    """Make the folder; with `force` remove one that a demo made and that holds nothing else."""
+    if os.path.lexists(out):
+        if not force or not _is_demo(out):
+            raise OutputError(
+                f'folder "{out}" exists, expected a new one (or one that a demo made, with --force)'
+            )
         shutil.rmtree(out)
     (out / "keys").mkdir(parents=True)
+    (out / _MARK).write_text("made by primis demo: --force removes this folder and all in it\n")
+
+
+def _is_demo(out: Path) -> bool:
+    if out.is_symlink() or not out.is_dir() or not (out / _MARK).is_file():
+        return False
+    return {path.name for path in out.iterdir()} <= _MADE
 
 
 def _key(out: Path, name: str) -> Path:

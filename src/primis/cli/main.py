@@ -440,7 +440,8 @@ def main() -> None:
 def _fail(message: str, status: int, error: PrimisError | None, hint: str | None = None) -> None:
     from primis.cli.hints import hint_for
 
-    print(f"primis: {message}", file=sys.stderr)
+    said = "".join(c for c in message if c.isprintable())  # names come from others
+    print(f"primis: {said}", file=sys.stderr)
     hint = hint or (hint_for(error) if error else None)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
