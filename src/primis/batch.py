@@ -1,32 +1,21 @@
-"""Many images: share and restore whole folders, one result line each, resumable.
+"""Many images: share and restore whole folders, one result line each, resumable (sharing/work).
 
-Work in progress lies in "<out>.partial", with a journal of what is done beside it; the same call again
-goes on where it stopped. The journal names input files, so it never lies in what is published. What others may have laid
-there is not gone on with: it would decide what is signed, and under which secrets.
+What others may have laid where a share goes on is not gone on with: it would decide what is signed,
+and under which secrets.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import hmac
-import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from primis.bundle.layout import (
-    MAX_HEADER_BYTES,
-    MAX_ORIGINAL_BITS,
-    Entry,
-    Manifest,
-    Settings,
-    read_header,
-)
+from primis.bundle.layout import Entry, Manifest, Settings, read_header
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import (
@@ -42,24 +31,15 @@ from primis.errors import (
     UsageError,
 )
 from primis.imaging.files import parse, read
-from primis.imaging.image import MAX_PIXELS, Image, require_size
+from primis.imaging.image import MAX_PIXELS, require_size
 from primis.keys.grant import Grant, read_grant
 from primis.keys.identity import Identity, Recipient, Signer, verify
-from primis.keys.seal import TIERS, Secret, derive, image_secret, release_secrets
+from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, shipped
-from primis.sharing.contents import header_budget, header_need, original_times
+from primis.sharing.budgets import Budgets, Need
 from primis.sharing.image_bundle import CodecFor, Restored, restore_image, share_image
-from primis.sharing.lock import locked
 from primis.sharing.names import FreeNames, safe_name
-from primis.sharing.output import (
-    PARTIAL,
-    finish_folder,
-    level_times,
-    reason,
-    remove_folder,
-    sweep,
-    write_new,
-)
+from primis.sharing.output import remove_folder, write_new
 from primis.sharing.release import (
     Release,
     Scope,
@@ -71,9 +51,7 @@ from primis.sharing.release import (
     write_grant,
     write_manifest,
 )
-
-JOURNAL = ".journal"
-_MAX_NAME = 200
+from primis.sharing.work import Work
 
 
 @dataclass(frozen=True)
@@ -122,7 +100,7 @@ def share(
     _require_labels(to)
     files = collect(inputs)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    with _Work(out, "primis share") as work:
+    with Work(out, "primis share") as work:
         plan = {
             "settings": asdict(settings),
             "model": codec.checkpoint.digest,
@@ -133,7 +111,7 @@ def share(
         scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
         work.count_only_ours(scope.secret)
         needs = _look(files, work, with_original, max_pixels, on_look)
-        budgets = _Budgets.choose(settings, [n for n in needs.values() if isinstance(n, Need)])
+        budgets = Budgets.choose(settings, [n for n in needs.values() if isinstance(n, Need)])
         opened = release_secrets(scope.secret, TIERS[-1])
         order = list(range(len(files)))
         secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled
@@ -173,61 +151,9 @@ def _require_labels(to: Sequence[Recipient]) -> None:
             raise UsageError(f'label "{recipient.label}" is given to two recipients')
 
 
-@dataclass(frozen=True)
-class Need:
-    """What one file takes besides its code. original_times: bits for the file itself, as a multiple
-    of what its samples take uncompressed."""
-
-    header_bytes: int
-    original_times: int
-
-
-@dataclass(frozen=True)
-class _Budgets:
-    """What the settings of a release leave to its files, decided. fits_all: the `header_bytes` that
-    would hold every header."""
-
-    settings: Settings
-    original_times: int
-    fits_all: int
-
-    @classmethod
-    def choose(cls, settings: Settings, needs: Sequence[Need]) -> _Budgets:
-        fits_all = header_budget(
-            need.header_bytes for need in needs if need.header_bytes <= MAX_HEADER_BYTES
-        )
-        times = max((need.original_times for need in needs), default=1)
-        chosen = fits_all if settings.header_bytes is None else settings.header_bytes
-        return cls(replace(settings, header_bytes=chosen), times, fits_all)
-
-    def require_fit(self, need: Need) -> None:
-        """Raise InputError for a header that is too large for a budget that was given."""
-        budget = self.settings.header_bytes or 0
-        if need.header_bytes > budget:
-            fit = need.header_bytes <= MAX_HEADER_BYTES
-            remedy = f"--header-bytes {self.fits_all} would fit all" if fit else "none is larger"
-            raise InputError(
-                f"the header takes {need.header_bytes} bytes compressed, "
-                f"the settings leave {budget}: {remedy}"
-            )
-
-    def of(self, image: Image, *, with_original: bool) -> Settings:
-        """The settings for one image."""
-        if not with_original or self.settings.original_bits is not None:
-            return self.settings
-        plain = 8.0 * image.pixels.dtype.itemsize
-        bits = min(plain * self.original_times, float(MAX_ORIGINAL_BITS))
-        return replace(self.settings, original_bits=bits)
-
-    @property
-    def record(self) -> list[int]:
-        """What a bundle must have been made with to belong to the release."""
-        return [self.settings.header_bytes or 0, self.original_times]
-
-
 def _look(
     files: Sequence[tuple[Path, str]],
-    work: _Work,
+    work: Work,
     with_original: bool,
     max_pixels: int,
     on_look: Callable[[int, int], None],
@@ -258,124 +184,12 @@ def _look(
 def _need(file: Path, name: str, with_original: bool, max_pixels: int) -> Need:
     try:
         image, source = read(file, max_pixels=max_pixels)
-        header_bytes = header_need(image, name)
-        times = original_times(len(source), image, header_bytes) if with_original else 1
-        return Need(header_bytes, times)
+        return Need.of(image, name, len(source) if with_original else 0)
     except MemoryError:
         raise InputError(f'image "{file}" does not fit in memory') from None
 
 
-class _Work:
-    """A folder in the making and, beside it, the journal of what is done in it; for one process at
-    a time."""
-
-    def __init__(self, out: Path, doing: str) -> None:
-        self._said = out
-        self.out = out = Path(os.path.abspath(out))
-        if not out.name:
-            raise OutputError(f'"{out}" is no name for a new folder')
-        if len(os.fsencode(out.name)) > _MAX_NAME:
-            raise OutputError(f'"{out.name[:40]}..." is too long a name for a new folder')
-        self.partial = out.with_name(out.name + PARTIAL)
-        self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
-        self.head = ""
-        self.begun: list[dict[str, Any]] = []
-        self.records: list[dict[str, Any]] = []
-        self._key: bytes | None = None
-        self._lock = ExitStack()
-        self._doing = doing
-
-    def __enter__(self) -> _Work:
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f'"{self.out.parent}" cannot be made: {reason(error)}') from None
-        self._lock.enter_context(locked(self.out, self._doing))
-        if os.path.lexists(self.out):
-            self._lock.close()
-            raise OutputError(f'folder "{self._said}" exists, expected a new one')
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
-
-    def begin(self, plan: dict[str, Any]) -> bool:
-        """Start, or go on with work of the same plan; whether it had begun."""
-        self.head = head = json.dumps(plan, sort_keys=True)
-        if not self.partial.exists():
-            write_new(self.journal, head.encode() + b"\n", 0o600)
-            try:
-                self.partial.mkdir(mode=0o700)
-            except OSError as error:
-                raise OutputError(f'"{self.partial}" cannot be written: {error.strerror}') from None
-            return False
-        if not self.journal.is_file():
-            raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
-        for path in (self.partial, self.journal):
-            _require_ours(path)
-        first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
-        if first != head:
-            raise OutputError(
-                f'"{self.partial}" was started with different settings, key, images or model: '
-                "finish that run or delete the folder"
-            )
-        sweep(self.partial)
-        found = [record for line in lines if (record := _record(line))]
-        self.begun = [record for record in found if "begun" in record]
-        kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
-        self.records = [r for r in found if any(kind <= r.keys() for kind in kinds)]
-        return True
-
-    def count_only_ours(self, secret: Secret) -> None:
-        """From here on a record carries a tag under the release secret, and one without it does not count."""
-        self._key = derive(secret, "journal").value
-        self.records = [record for record in self.records if hmac.compare_digest(str(record.get("tag")), self._tag(record))]
-
-    def _tag(self, record: dict[str, Any]) -> str:
-        body = {name: value for name, value in record.items() if name != "tag"}
-        return hmac.new(self._key or b"", json.dumps(body, sort_keys=True).encode(), "sha256").hexdigest()
-
-    def note(self, **record: Any) -> None:
-        """One more thing is done."""
-        if self._key is not None:
-            record["tag"] = self._tag(record)
-        self.records.append(record)
-        try:
-            with self.journal.open("a") as file:
-                file.write("\n" + json.dumps(record))  # a torn line before it stays its own
-        except OSError as error:
-            raise OutputError(f'"{self.journal}" cannot be written: {error.strerror}') from None
-
-    def finish(self, mode: int) -> None:
-        """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
-        sweep(self.partial)
-        level_times(self.partial)
-        self.partial.chmod(mode)
-        finish_folder(self.partial, self.out)
-        self.journal.unlink()
-
-    def give_up(self) -> None:
-        """Remove a folder in which nothing came about."""
-        remove_folder(self.partial)
-        self.journal.unlink(missing_ok=True)
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:  # cut off in the middle of a line
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _require_ours(path: Path) -> None:
-    """Raises OutputError where others own it or may write in it."""
-    stat = path.lstat()
-    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
-        raise OutputError(f'"{path}" belongs to others, or they may write in it: look what it is, and remove it')
-
-
-def _begin_release(work: _Work, signer: Signer) -> Scope:
+def _begin_release(work: Work, signer: Signer) -> Scope:
     scope = Scope.new()
     remove_folder(work.partial / "grants")
     write_grant(work.partial, owner_grant(scope, signer), signer.recipient, signer)
@@ -384,11 +198,11 @@ def _begin_release(work: _Work, signer: Signer) -> Scope:
     return scope
 
 
-def _begun_message(work: _Work, release_id: str, keys: str) -> bytes:
+def _begun_message(work: Work, release_id: str, keys: str) -> bytes:
     return f"primis/1 begun\n{work.out}\n{release_id}\n{keys}\n{work.head}".encode()
 
 
-def _release_begun(work: _Work, signer: Signer) -> Scope:
+def _release_begun(work: Work, signer: Signer) -> Scope:
     """What was begun; a new start if it had not got that far.
 
     It must be what this owner began with here: under a secret that another knows all would be laid
@@ -426,12 +240,12 @@ class _Task:
     file: Path
     name: str
     need: Need | InputError
-    budgets: _Budgets
+    budgets: Budgets
     with_original: bool
     max_pixels: int
 
 
-def _shared_before(work: _Work, task: _Task) -> Result | None:
+def _shared_before(work: Work, task: _Task) -> Result | None:
     wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
     for record in reversed(work.records):
         same = "id" in record and wanted.items() <= record.items()
@@ -448,7 +262,7 @@ def _is_whole(path: Path, record: dict[str, Any]) -> bool:
         return False
 
 
-def _share_file(task: _Task, work: _Work, opened: dict[str, Secret], codec: Codec) -> Result:
+def _share_file(task: _Task, work: Work, opened: dict[str, Secret], codec: Codec) -> Result:
     bundle_id = secrets.token_hex(16)
     try:
         if isinstance(task.need, InputError):
@@ -540,7 +354,7 @@ def restore(
     codecs = _codecs(models)
     if set(tiers.values()) != {"original"}:
         codecs(release.manifest.model)  # once, and not once per image, if it is not here
-    with _Work(out, "primis restore") as work:
+    with Work(out, "primis restore") as work:
         plan = {"work": "restore", "release": release.digest, "tier": tier, "tiers": tiers}
         work.begin(plan)
         reader = _Reader(release, tier, codecs, max_pixels, work)
@@ -566,7 +380,7 @@ def _access(
         return error
 
 
-def _restored_before(work: _Work, bundle_id: str) -> Result | None:
+def _restored_before(work: Work, bundle_id: str) -> Result | None:
     for record in work.records:
         if record["id"] == bundle_id and _is_whole(work.partial / record["name"], record):
             name, size, tier = record["name"], record["bytes"], record["tier"]
@@ -578,7 +392,7 @@ class _Reader:
     """Restores bundles of a release into a folder in the making."""
 
     def __init__(
-        self, release: Release, tier: str | None, codecs: CodecFor, max_pixels: int, work: _Work
+        self, release: Release, tier: str | None, codecs: CodecFor, max_pixels: int, work: Work
     ) -> None:
         self._release, self._tier, self._codecs = release, tier, codecs
         self._max_pixels, self._work = max_pixels, work

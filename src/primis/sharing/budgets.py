@@ -1,0 +1,69 @@
+"""What is sealed whole has one budget for a whole release, so that no size tells of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, Settings
+from primis.errors import InputError
+from primis.imaging.image import Image
+from primis.sharing.contents import header_budget, header_need, original_times
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one file takes besides its code. original_times: bits for the file itself, as a multiple
+    of what its samples take uncompressed."""
+
+    header_bytes: int
+    original_times: int
+
+    @classmethod
+    def of(cls, image: Image, name: str, original_size: int) -> Need:
+        """original_size: bytes of the file, 0 where it is not sealed."""
+        header_bytes = header_need(image, name)
+        return cls(header_bytes, original_times(original_size, image, header_bytes))
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What the settings of a release leave to its files, decided. fits_all: the `header_bytes` that
+    would hold every header."""
+
+    settings: Settings
+    original_times: int
+    fits_all: int
+
+    @classmethod
+    def choose(cls, settings: Settings, needs: Sequence[Need]) -> Budgets:
+        fits_all = header_budget(
+            need.header_bytes for need in needs if need.header_bytes <= MAX_HEADER_BYTES
+        )
+        times = max((need.original_times for need in needs), default=1)
+        chosen = fits_all if settings.header_bytes is None else settings.header_bytes
+        return cls(replace(settings, header_bytes=chosen), times, fits_all)
+
+    def require_fit(self, need: Need) -> None:
+        """Raise InputError for a header that is too large for a budget that was given."""
+        budget = self.settings.header_bytes or 0
+        if need.header_bytes > budget:
+            fit = need.header_bytes <= MAX_HEADER_BYTES
+            remedy = f"--header-bytes {self.fits_all} would fit all" if fit else "none is larger"
+            raise InputError(
+                f"the header takes {need.header_bytes} bytes compressed, "
+                f"the settings leave {budget}: {remedy}"
+            )
+
+    def of(self, image: Image, *, with_original: bool) -> Settings:
+        """The settings for one image."""
+        if not with_original or self.settings.original_bits is not None:
+            return self.settings
+        plain = 8.0 * image.pixels.dtype.itemsize
+        bits = min(plain * self.original_times, float(MAX_ORIGINAL_BITS))
+        return replace(self.settings, original_bits=bits)
+
+    @property
+    def record(self) -> list[int]:
+        """What a bundle must have been made with to belong to the release."""
+        return [self.settings.header_bytes or 0, self.original_times]

@@ -1,0 +1,137 @@
+"""A folder in the making, with a journal of what is done in it beside it, so that the same call again
+goes on where it stopped. The journal names input files, so it never lies in what is published."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from primis.errors import OutputError
+from primis.keys.seal import Secret, derive
+from primis.sharing.lock import locked
+from primis.sharing.output import (
+    PARTIAL,
+    finish_folder,
+    level_times,
+    reason,
+    remove_folder,
+    sweep,
+    write_new,
+)
+
+JOURNAL = ".journal"
+_MAX_NAME = 200
+
+
+class Work:
+    """A folder in the making and, beside it, the journal of what is done in it; for one process at
+    a time."""
+
+    def __init__(self, out: Path, doing: str) -> None:
+        self._said = out
+        self.out = out = Path(os.path.abspath(out))
+        if not out.name:
+            raise OutputError(f'"{out}" is no name for a new folder')
+        if len(os.fsencode(out.name)) > _MAX_NAME:
+            raise OutputError(f'"{out.name[:40]}..." is too long a name for a new folder')
+        self.partial = out.with_name(out.name + PARTIAL)
+        self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
+        self.head = ""
+        self.begun: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []
+        self._key: bytes | None = None
+        self._lock = ExitStack()
+        self._doing = doing
+
+    def __enter__(self) -> Work:
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f'"{self.out.parent}" cannot be made: {reason(error)}') from None
+        self._lock.enter_context(locked(self.out, self._doing))
+        if os.path.lexists(self.out):
+            self._lock.close()
+            raise OutputError(f'folder "{self._said}" exists, expected a new one')
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def begin(self, plan: dict[str, Any]) -> bool:
+        """Start, or go on with work of the same plan; whether it had begun."""
+        self.head = head = json.dumps(plan, sort_keys=True)
+        if not self.partial.exists():
+            write_new(self.journal, head.encode() + b"\n", 0o600)
+            try:
+                self.partial.mkdir(mode=0o700)
+            except OSError as error:
+                raise OutputError(f'"{self.partial}" cannot be written: {error.strerror}') from None
+            return False
+        if not self.journal.is_file():
+            raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
+        for path in (self.partial, self.journal):
+            _require_ours(path)
+        first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
+        if first != head:
+            raise OutputError(
+                f'"{self.partial}" was started with different settings, key, images or model: '
+                "finish that run or delete the folder"
+            )
+        sweep(self.partial)
+        found = [record for line in lines if (record := _record(line))]
+        self.begun = [record for record in found if "begun" in record]
+        kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
+        self.records = [r for r in found if any(kind <= r.keys() for kind in kinds)]
+        return True
+
+    def count_only_ours(self, secret: Secret) -> None:
+        """From here on a record carries a tag under the release secret, and one without it does not count."""
+        self._key = derive(secret, "journal").value
+        self.records = [record for record in self.records if hmac.compare_digest(str(record.get("tag")), self._tag(record))]
+
+    def _tag(self, record: dict[str, Any]) -> str:
+        body = {name: value for name, value in record.items() if name != "tag"}
+        return hmac.new(self._key or b"", json.dumps(body, sort_keys=True).encode(), "sha256").hexdigest()
+
+    def note(self, **record: Any) -> None:
+        """One more thing is done."""
+        if self._key is not None:
+            record["tag"] = self._tag(record)
+        self.records.append(record)
+        try:
+            with self.journal.open("a") as file:
+                file.write("\n" + json.dumps(record))  # a torn line before it stays its own
+        except OSError as error:
+            raise OutputError(f'"{self.journal}" cannot be written: {error.strerror}') from None
+
+    def finish(self, mode: int) -> None:
+        """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
+        sweep(self.partial)
+        level_times(self.partial)
+        self.partial.chmod(mode)
+        finish_folder(self.partial, self.out)
+        self.journal.unlink()
+
+    def give_up(self) -> None:
+        """Remove a folder in which nothing came about."""
+        remove_folder(self.partial)
+        self.journal.unlink(missing_ok=True)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:  # cut off in the middle of a line
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _require_ours(path: Path) -> None:
+    """Raises OutputError where others own it or may write in it."""
+    stat = path.lstat()
+    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+        raise OutputError(f'"{path}" belongs to others, or they may write in it: look what it is, and remove it')
