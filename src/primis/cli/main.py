@@ -13,7 +13,7 @@ import typer
 
 from primis.cli.arguments import (
     Owner,
-    make_key,
+    make_key_pair,
     open_identities,
     open_signer,
     parse_date,
@@ -22,6 +22,7 @@ from primis.cli.arguments import (
     parse_tier,
     require_between,
     show_size,
+    warn,
 )
 from primis.cli.measure import audit, evaluate
 from primis.errors import OutputError, PrimisError, UsageError
@@ -86,11 +87,29 @@ def demo(
 
 @app.command()
 def keygen(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone."),
+    ],
+    allow_readable: Annotated[
+        bool,
+        typer.Option("--allow-readable", help="Also on a disk that keeps no file modes."),
+    ] = False,
 ) -> None:
-    """Make a key file; print its public key, the label of grants to it, and what it signs as."""
-    signer = make_key(out)
-    typer.echo(f"public key: {signer.recipient.text}\nlabel: {signer.identity.label}\nsigner: {signer.public}")
+    """Make a key file, and FILE.pub to give away; print the public key, the label of grants to it,
+    and what it signs as."""
+    from primis.keys.key_file import ReadableByOthers, quoted, why_exposed
+
+    try:
+        signer, public = make_key_pair(out, allow_readable=allow_readable)
+    except ReadableByOthers as error:
+        raise OutputError(f"{error}, or --allow-readable") from None
+    typer.echo(f"public key: {signer.recipient.text}")
+    typer.echo(f"label: {signer.identity.label}\nsigner: {signer.public}")
+    kept = f"keep {quoted(out)} to yourself and safe"
+    typer.echo(f"{kept}; give {quoted(public)}, the public key, to those who share with you")
+    if reason := why_exposed(out):
+        warn(reason)
 
 
 @app.command()
