@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from primis.errors import BadKey
 
-MAX_HEADER = 16 << 10
-"""Bytes of a header. A grant has one recipient or two; a stanza for RSA takes up to 0.8 kB."""
+MAX_HEADER = 4 << 10
+"""Bytes of a header: age takes a tenth of a second for the worst of them. A grant has one recipient
+or two, and the longest stanza, for RSA, takes 0.8 kB."""
 
 MAX_STANZAS = 20
 MAX_SCRYPT = 20

@@ -159,7 +159,8 @@ def _signer(key: Any) -> Signer:
     kdf = HKDF(SHA256(), 32, salt=None, info=b"primis/1 signing key")
     seed = kdf.derive(str(key).encode())
     identity = Identity("age", text, own_label(text), key)
-    return Signer(Recipient("age", text, "owner"), identity, Ed25519PrivateKey.from_private_bytes(seed))
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    return Signer(Recipient("age", text, "owner"), identity, private)
 
 
 def read_identities(path: Path, *, warn: Warn = warnings.warn) -> list[Identity]:

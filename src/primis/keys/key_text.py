@@ -126,7 +126,7 @@ def _pem(where: str, kind: str, data: bytes) -> KeyEntry:
         return _pem_private(where, kind, data)
     if kind == "AGE ENCRYPTED FILE":
         return _locked(where, "age -d -o COPY FILE")
-    return KeyEntry(where, "unknown", problem=f"PEM of a kind that holds no key ({kind.lower()})")
+    return KeyEntry(where, "unknown", problem=f"PEM that primis does not read ({kind.lower()})")
 
 
 def _pem_bytes(match: re.Match[str]) -> bytes:
