@@ -56,8 +56,8 @@ def run(tmp_path: Path):
     def call(*words: object, status: int = 0, **env: str) -> subprocess.CompletedProcess:
         known = {k: v for k, v in os.environ.items() if not k.startswith(("PRIMIS_", "XDG_"))}
         command = [sys.executable, "-m", "primis.cli", *map(str, words)]
-        how = {"capture_output": True, "text": True, "check": False, "cwd": tmp_path}
-        done = subprocess.run(command, env=known | env, **how)
+        how = {"capture_output": True, "text": True, "cwd": tmp_path}
+        done = subprocess.run(command, check=False, env=known | env, **how)
         assert done.returncode == status, done.stderr
         assert "Traceback" not in done.stderr
         return done
