@@ -70,7 +70,7 @@ def test_passphrase(run, tmp_path) -> None:
     run("share", "chest.dcm", "--to", "passphrase", "-o", "r", "--model", TINY, **secret)
     run("restore", "r", "--passphrase", "-o", "out", "--model", TINY, **secret)
     wrong = run("restore", "r", "--passphrase", "-o", "o2", status=1, PRIMIS_PASSPHRASE="another horse battery")
-    assert "no grant for the key offered (passphrase)" in wrong.stderr
+    assert "has a grant for a passphrase, but not for this one" in wrong.stderr
 
 
 USAGE = {

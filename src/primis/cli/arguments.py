@@ -50,16 +50,18 @@ def parse_date(text: str | None) -> datetime.date | None:
 
 
 def parse_recipients(texts: list[str]) -> list[Recipient]:
-    """Who is granted; asks for passphrases. Raises UsageError where a label comes twice."""
-    from primis.keys.identity import parse_recipient, passphrase_recipient
+    """Who is granted, each key once; asks for passphrases. Raises UsageError for a label twice."""
+    from primis.keys import recipient as keys
 
-    recipients = []
+    found: list[Recipient] = []
     for text in texts:
         label, _, key = text.rpartition("=")
         if key == "passphrase":
-            recipients.append(passphrase_recipient(ask_passphrase(confirm=True), label or "passphrase"))
+            typed = ask_passphrase(confirm=True)
+            found.append(keys.passphrase_recipient(typed, label or "passphrase"))
         else:
-            recipients.append(parse_recipient(text))
+            found += keys.parse_recipients(text, warn=warn)
+    recipients = list(dict.fromkeys(found))
     labels = [r.label for r in recipients]
     if twice := next((x for x in labels if labels.count(x) > 1), None):
         raise UsageError(f'recipient "{twice}" is named twice')
@@ -70,7 +72,10 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     """The private keys that are offered. Raises UsageError if there are none."""
     from primis.keys.identity import passphrase_identity, read_identities
 
-    found = [identity for path in paths for identity in read_identities(path)]
+    found: list[Identity] = []
+    for path in paths:
+        found += read_identities(path, warn=warn)
+        _warn_if_exposed(path)
     if passphrase:
         found.append(passphrase_identity(ask_passphrase(confirm=False)))
     if not found:
@@ -78,9 +83,21 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     return found
 
 
+def warn(message: str) -> None:
+    """A line on standard error about what goes on all the same."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def _warn_if_exposed(path: Path) -> None:
+    from primis.keys.key_file import why_exposed
+
+    if reason := why_exposed(path):
+        warn(reason)
+
+
 def ask_passphrase(*, confirm: bool) -> str:
     """From PRIMIS_PASSPHRASE, or from the terminal."""
-    given = os.environ.get("PRIMIS_PASSPHRASE")
+    given = take_passphrase()
     if given is not None:
         return given
     if not sys.stdin.isatty():
@@ -88,33 +105,93 @@ def ask_passphrase(*, confirm: bool) -> str:
     return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
 
 
-def config_folder() -> Path:
-    """Where primis keeps the owner's key and what it has seen."""
-    return Path(typer.get_app_dir("primis"))
+def take_passphrase() -> str | None:
+    """PRIMIS_PASSPHRASE, taken out of the environment: processes started here do not inherit it.
+
+    It is remembered for the next call. None where it is unset or empty.
+    """
+    given = os.environ.pop("PRIMIS_PASSPHRASE", None)
+    if given is not None:
+        _remembered[:] = [given] if given else []
+    return _remembered[0] if _remembered else None
+
+
+_remembered: list[str] = []
 
 
 def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
     """The owner's key; made at first use, if `make`."""
     from primis.keys.identity import read_signer
+    from primis.keys.key_file import ReadableByOthers, quoted, wait_until_written
 
-    path = owner or Path(os.environ.get("PRIMIS_OWNER_KEY") or Path(typer.get_app_dir("primis")) / "owner.key")
-    if make and owner is None and not path.exists():
-        signer = make_key(path)
-        typer.echo(f'made your owner key "{path}": keep a copy, without it no grant can be added later', err=True)
-        typer.echo(f"recipients can demand your signature with --from {signer.public}", err=True)
-        return signer
-    return read_signer(path)
+    path = owner or default_owner_key()
+    if make and owner is None and not os.path.lexists(path):
+        try:
+            signer = make_key(path)
+        except FileExistsError:  # another process was first: its key is the owner's
+            pass
+        except ReadableByOthers as error:
+            advice = "make one all the same with primis keygen --allow-readable"
+            raise OutputError(f"{error}; {advice}") from None
+        else:
+            lost = "keep a copy, without it no grant can be added later"
+            typer.echo(f"made your owner key {quoted(path)}: {lost}", err=True)
+            demand = f"recipients can demand your signature with --from {signer.public}"
+            typer.echo(demand, err=True)
+            return signer
+    wait_until_written(path)
+    signer = read_signer(path)
+    _warn_if_exposed(path)
+    return signer
 
 
-def make_key(path: Path) -> Signer:
-    """A new key file, readable by its owner alone."""
+def default_owner_key() -> Path:
+    """PRIMIS_OWNER_KEY, or owner.key in the configuration folder; empty counts as unset."""
+    given = os.environ.get("PRIMIS_OWNER_KEY")
+    return Path(given) if given else config_folder() / "owner.key"
+
+
+def config_folder() -> Path:
+    """Where primis keeps the owner's key and what it has seen; an empty XDG_CONFIG_HOME counts as
+    unset."""
+    if sys.platform in ("darwin", "win32"):
+        return Path(typer.get_app_dir("primis"))
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "primis"
+
+
+def make_key(path: Path, *, allow_readable: bool = False) -> Signer:
+    """A new key file, readable by its owner alone. Raises FileExistsError where there is a file."""
     from primis.keys.identity import generate, read_signer
-    from primis.sharing.output import write_new
+    from primis.keys.key_file import write_key_file
 
-    if path.exists():
-        raise OutputError(f'"{path}" exists, expected a new file')
-    write_new(path, generate().encode(), 0o600)
+    write_key_file(path, generate().encode(), allow_readable=allow_readable)
     return read_signer(path)
+
+
+def make_key_pair(path: Path, *, allow_readable: bool = False) -> tuple[Signer, Path]:
+    """A new key file, and its public key beside it; both or none."""
+    from primis.keys.key_file import holds_private_key, quoted, write_key_file
+
+    if holds_private_key(str(path)):
+        where = "a private key was given in place of the name of a new file"
+        raise UsageError(f"{where}; others may have seen it: make a new one")
+    public = path.with_name(f"{path.name}.pub")
+    for each in (path, public):
+        if os.path.lexists(each):
+            raise OutputError(f"{quoted(each)} exists, expected a new file")
+    try:
+        signer = make_key(path, allow_readable=allow_readable)
+    except FileExistsError:
+        raise OutputError(f"{quoted(path)} exists, expected a new file") from None
+    try:
+        write_key_file(public, f"{signer.recipient.text}\n".encode(), 0o644)
+    except BaseException as error:
+        path.unlink()
+        if isinstance(error, FileExistsError):
+            raise OutputError(f"{quoted(public)} exists, expected a new file") from None
+        raise
+    return signer, public
 
 
 def show_size(n: float) -> str:

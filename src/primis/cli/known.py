@@ -31,7 +31,7 @@ def pixels_limit(given: int | None) -> int:
     return given
 
 
-def warn(text: str) -> None:
+def tell(text: str) -> None:
     """A line on standard error, of which nothing reaches the terminal but text."""
     print("note: " + "".join(c for c in text if c.isprintable()), file=sys.stderr)
 
@@ -40,11 +40,11 @@ def warn(text: str) -> None:
 def telling(release: Release) -> Iterator[None]:
     """Print what a person should hear about a release, before and after it was worked with."""
     for note in release.notes:
-        warn(note)
+        tell(note)
     told = set(release.notes)
     try:
         yield
     finally:
         for note in release.notes:
             if note not in told:
-                warn(note)
+                tell(note)

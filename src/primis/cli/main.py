@@ -13,7 +13,7 @@ import typer
 
 from primis.cli.arguments import (
     Owner,
-    make_key,
+    make_key_pair,
     open_identities,
     open_signer,
     parse_date,
@@ -22,8 +22,10 @@ from primis.cli.arguments import (
     parse_tier,
     require_between,
     show_size,
+    take_passphrase,
+    warn,
 )
-from primis.cli.known import known_releases, pixels_limit, telling, warn
+from primis.cli.known import known_releases, pixels_limit, tell, telling
 from primis.cli.measure import audit, evaluate
 from primis.errors import OutputError, PrimisError, UsageError
 
@@ -101,11 +103,29 @@ def demo(
 
 @app.command()
 def keygen(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone."),
+    ],
+    allow_readable: Annotated[
+        bool,
+        typer.Option("--allow-readable", help="Also on a disk that keeps no file modes."),
+    ] = False,
 ) -> None:
-    """Make a key file; print its public key, the label of grants to it, and what it signs as."""
-    signer = make_key(out)
-    typer.echo(f"public key: {signer.recipient.text}\nlabel: {signer.identity.label}\nsigner: {signer.public}")
+    """Make a key file, and FILE.pub to give away; print the public key, the label of grants to it,
+    and what it signs as."""
+    from primis.keys.key_file import ReadableByOthers, quoted, why_exposed
+
+    try:
+        signer, public = make_key_pair(out, allow_readable=allow_readable)
+    except ReadableByOthers as error:
+        raise OutputError(f"{error}, or --allow-readable") from None
+    typer.echo(f"public key: {signer.recipient.text}")
+    typer.echo(f"label: {signer.identity.label}\nsigner: {signer.public}")
+    kept = f"keep {quoted(out)} to yourself and safe"
+    typer.echo(f"{kept}; give {quoted(public)}, the public key, to those who share with you")
+    if reason := why_exposed(out):
+        warn(reason)
 
 
 @app.command()
@@ -263,7 +283,7 @@ def grant(
                 images=chosen or None,
                 note=note,
                 not_after=last,
-                on_wait=warn,
+                on_wait=tell,
             )
             label = path.name.split(".")[0]
             typer.echo(f'granted {what} up to tier {granted} to {label}: "{path}"')
@@ -297,13 +317,13 @@ def rekey(
             without=without,
             carry_others=carry_others,
             on_bundle=lambda _: progress.advance(task),
-            on_wait=warn,
+            on_wait=tell,
         )
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
     if done.left_out:
         why = "links are not followed" if carry_others else "--carry-others keeps files"
-        warn(f"left out ({why}): {', '.join(done.left_out)}")
+        tell(f"left out ({why}): {', '.join(done.left_out)}")
     typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
     for folder in done.still_there:
         warn(f'"{folder}" cannot be removed and still opens with withdrawn keys: remove it')
@@ -389,6 +409,7 @@ def train(
 
 def main() -> None:
     """Entry point: run, and turn what was raised on purpose into one line and an exit status."""
+    take_passphrase()  # no process that is started here inherits it
     try:
         status = app(standalone_mode=False)
         if status == _INTERRUPTED:  # typer has caught it already

@@ -39,7 +39,15 @@ from primis.errors import (
     WrongSigner,
 )
 from primis.keys.grant import Grant, read_grant
-from primis.keys.identity import Identity, Recipient, Signer, is_label, scrypt_work, verify
+from primis.keys.identity import (
+    Identity,
+    Recipient,
+    Signer,
+    WrongPassphrase,
+    is_label,
+    scrypt_work,
+    verify,
+)
 from primis.keys.seal import TIERS, Secret, release_secrets
 from primis.sharing.known import KnownReleases
 from primis.sharing.lock import locked
@@ -215,9 +223,13 @@ class Release:
         offered, files = list(identities), self.grants()
         opened: list[Grant] = []
         refused: list[BadGrant | WrongSigner] = []
+        wrong_passphrase = False
         for file in self._worth_trying(files, offered):
             try:
                 grant = self._open(file, offered, trust)
+            except WrongPassphrase:
+                wrong_passphrase = True
+                continue
             except (BadGrant, WrongSigner) as error:
                 refused.append(error)
                 continue
@@ -230,6 +242,11 @@ class Release:
         if not opened:
             keys = ", ".join(i.label for i in offered) or "none"
             labels = ", ".join(file.label for file in files) or "none"
+            if wrong_passphrase:
+                raise NoMatchingGrant(
+                    f'release "{self.path}" has a grant for a passphrase, but not for this one; '
+                    f"it has grants for: {labels}"
+                )
             raise NoMatchingGrant(
                 f'release "{self.path}" has no grant for the key offered ({keys}); '
                 f"it has grants for: {labels}"
@@ -254,9 +271,13 @@ class Release:
     def _open(
         self, file: GrantFile, identities: list[Identity], trust: str | None
     ) -> Grant | None:
+        wrong: WrongPassphrase | None = None
         for identity in identities:
             try:
                 payload = identity.decrypt(file.data)
+            except WrongPassphrase as error:
+                wrong = error
+                continue
             except BadKey as error:
                 raise BadGrant(f'grant "{file.path}" does not verify: {error}') from None
             if payload is None:
@@ -282,6 +303,8 @@ class Release:
             if grant.recipient != identity.text and trust != self.manifest.signer:
                 continue  # the owner's key opens every grant; this one is not for it
             return grant
+        if wrong is not None:
+            raise wrong
         return None
 
 

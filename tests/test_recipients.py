@@ -1,0 +1,304 @@
+"""Files of keys as people have them: every key in them counts, or is named."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
+
+from primis.errors import BadKey
+from primis.keys.identity import (
+    parse_recipient,
+    parse_recipients,
+    passphrase_recipient,
+    read_identities,
+)
+from tests.test_keys import ED, NONE, PEM, RSA, RSA_PUBLIC_PEM, certificate, private, ssh_public
+
+TWO = (
+    "age1yru6xfu3pfananzturd30vjxm2r3t76rp4lkffqslaeuhszu9q9syf3z2g",
+    "age1dl2yhj0y3n5wczkqkg7ukxyym4cute87796xe9gmg6agqnkefqcqwfggtv",
+)
+DER = serialization.Encoding.DER
+SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+PKCS8 = serialization.PrivateFormat.PKCS8
+SSH_ED = " ".join(ssh_public(ED).decode().split()[:2])
+SSH_RSA = " ".join(ssh_public(RSA).decode().split()[:2])
+EC = ec.generate_private_key(ec.SECP256R1())
+ECDSA = ssh_public(EC).decode().strip()
+DAY = datetime.timedelta(days=1)
+LOCKED_OPENSSH = b"""-----BEGIN OPENSSH PRIVATE KEY-----
+%b
+-----END OPENSSH PRIVATE KEY-----
+"""
+
+
+def strings(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def locked_openssh() -> bytes:
+    """The key ED as OpenSSH locks it; what is encrypted does not matter here."""
+    public = base64.b64decode(SSH_ED.split()[1])
+    names = strings(b"aes256-ctr", b"bcrypt", strings(b"salt" * 4) + bytes(4))
+    raw = b"openssh-key-v1\0" + names + (1).to_bytes(4, "big") + strings(public, b"x" * 128)
+    return LOCKED_OPENSSH % base64.b64encode(raw)
+
+
+def signed(
+    key=RSA,
+    *,
+    name="a",
+    issuer="a",
+    start=-DAY,
+    end=DAY,
+    extensions=(),
+    encoding=PEM,
+) -> bytes:
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, n)]) for n in (name, issuer)]
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(*reversed(names), key.public_key(), 1, now + start, now + end)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(RSA, hashes.SHA256()).public_bytes(encoding)
+
+
+def usage(*allowed: str) -> x509.KeyUsage:
+    names = (
+        "digital_signature content_commitment key_encipherment data_encipherment key_agreement "
+        "key_cert_sign crl_sign encipher_only decipher_only"
+    )
+    return x509.KeyUsage(**{name: name in allowed for name in names.split()})
+
+
+def read(data: bytes | str, tmp_path: Path, label: str = "") -> tuple[list[str], list[str]]:
+    """(public keys, warnings) of a file."""
+    path = tmp_path / "them.txt"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    warned: list[str] = []
+    found = parse_recipients(f"{label}={path}" if label else str(path), warn=warned.append)
+    return [recipient.text for recipient in found], warned
+
+
+def test_all_keys_of_a_file_are_granted_under_numbered_labels(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("\n".join(["# the team", TWO[0], "", SSH_RSA + " bob", TWO[1], TWO[0]]))
+    found = parse_recipients(f"bob={path}")
+    assert [r.text for r in found] == [TWO[0], SSH_RSA, TWO[1]]
+    assert [r.label for r in found] == ["bob", "bob-2", "bob-3"]
+    labels = [r.label for r in parse_recipients(str(path))]
+    assert labels == [parse_recipient(key).label for key in (TWO[0], SSH_RSA, TWO[1])]
+    with pytest.raises(BadKey, match="holds 3 keys, expected one"):
+        parse_recipient(str(path))
+
+
+CODECS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_of_any_editor_is_read(codec: str, end: str, tmp_path: Path) -> None:
+    marked = {"utf-16-be": b"\xfe\xff"}.get(codec, b"")
+    for text in ("\n".join([*TWO, ""]), RSA_PUBLIC_PEM.decode(), "# Dr. Müller\n" + TWO[0]):
+        data = marked + text.replace("\n", end).encode(codec)
+        expected = list(TWO) if TWO[1] in text else [TWO[0] if "#" in text else SSH_RSA]
+        assert read(data, tmp_path) == (expected, [])
+    key = tmp_path / "key"
+    key.write_bytes(marked + private(RSA).decode().replace("\n", end).encode(codec))
+    assert [identity.text for identity in read_identities(key)] == [SSH_RSA]
+
+
+SSH2 = f"""---- BEGIN SSH2 PUBLIC KEY ----
+Comment: "a \\
+b"
+{SSH_ED.split()[1]}
+---- END SSH2 PUBLIC KEY ----
+"""
+FORMS = {
+    "DER certificate": (signed(encoding=DER), [SSH_RSA]),
+    "DER public key": (RSA.public_key().public_bytes(DER, SPKI), [SSH_RSA]),
+    "DER private key": (RSA.private_bytes(DER, PKCS8, NONE), [SSH_RSA]),
+    "DER of ed25519": (ED.public_key().public_bytes(DER, SPKI), [SSH_ED]),
+    "two certificates": (signed() + signed(ED, name="b"), [SSH_RSA, SSH_ED]),
+    "text around a certificate": (b"Bag Attributes\n  x: y\n" + signed(), [SSH_RSA]),
+    "a certificate that may encrypt": (signed(extensions=[usage("key_encipherment")]), [SSH_RSA]),
+    "a certificate and its key": (signed() + private(RSA), [SSH_RSA]),
+    "authorized_keys": (f'no-pty,command="a, \\"b ssh-rsa AAAA" {SSH_ED} alice@x\n', [SSH_ED]),
+    "SSH2": (SSH2, [SSH_ED]),
+    "a private OpenSSH key": (private(ED, "OpenSSH"), [SSH_ED]),
+    "a locked one": (locked_openssh(), [SSH_ED]),
+    "PEM and lines, in order": (
+        "\n".join([TWO[0], RSA_PUBLIC_PEM.decode(), TWO[1]]),
+        [TWO[0], SSH_RSA, TWO[1]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_file_is_read(name: str, tmp_path: Path) -> None:
+    data, expected = FORMS[name]
+    assert read(data, tmp_path) == (expected, [])
+
+
+def block(kind: str) -> str:
+    return f"-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----"
+
+
+SIGNS = usage("digital_signature")
+BAD = {
+    "ecdsa": (ECDSA, "ecdsa-sha2-nistp256"),
+    "a security key": ("sk-ssh-ed25519@openssh.com AAAA x", "sk-ssh-ed25519@openssh.com"),
+    "an SSH certificate": ("ssh-rsa-cert-v01@openssh.com AAAA x", "ssh-rsa-cert-v01@openssh.com"),
+    "an age plugin": ("age1yubikey1qqqq", "yubikey"),
+    "post-quantum": ("age1pq1qqqq", "post-quantum"),
+    "damaged": (TWO[0][:-1] + "q", "not a valid public key"),
+    "damaged SSH": ("ssh-rsa AAAA", "not a valid public key"),
+    "an authority's key": (f"cert-authority {SSH_ED}", "certificate authority"),
+    "a key that expired": (f'expiry-time="20200101" {SSH_ED}', "expiry-time has passed"),
+    "expired": (signed(start=-2 * DAY, end=-DAY).decode(), "a certificate that expired on 20"),
+    "not yet valid": (signed(start=DAY, end=2 * DAY).decode(), "not valid before 20"),
+    "signatures only": (signed(extensions=[SIGNS]).decode(), "signatures only"),
+    "elliptic certificate": (signed(EC).decode(), "another kind"),
+    "cut off": ("-----BEGIN CERTIFICATE-----", "PEM that does not end"),
+    "unreadable": (block("CERTIFICATE"), "cannot be read"),
+    "1024 bits": (ssh_public(rsa.generate_private_key(65537, 1024)).decode(), "1024 bits"),
+    "OpenPGP": (block("PGP PUBLIC KEY BLOCK"), "pgp"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_key_that_cannot_be_used_is_named(name: str, tmp_path: Path) -> None:
+    bad, why = BAD[name]
+    for text in (f"{bad}\n{TWO[0]}\n", f"{TWO[0]}\n{bad}\n"):
+        found, [warning] = read(text, tmp_path)
+        assert found == [TWO[0]]
+        assert why in warning
+        assert "\n" not in warning
+    with pytest.raises(BadKey) as caught:
+        read(bad + "\n", tmp_path)
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_words_that_are_no_key_are_named_by_their_line(tmp_path: Path) -> None:
+    found, warned = read(f"alice\n{TWO[0]}\n" + "bob\n" * 9, tmp_path)
+    assert found == [TWO[0]]
+    assert len(warned) == 6
+    assert "line 1 is no key" in warned[0]
+    assert "5 more lines" in warned[5]
+
+
+def test_what_a_certificate_forbids_its_private_key_does_not_allow(tmp_path: Path) -> None:
+    with pytest.raises(BadKey, match="signatures only"):
+        read(signed(extensions=[SIGNS]) + private(RSA), tmp_path)
+
+
+def test_of_a_chain_only_the_end_is_granted(tmp_path: Path) -> None:
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    root = signed(name="root", issuer="root", extensions=[authority])
+    found, [warning] = read(signed(ED, name="end", issuer="root") + root, tmp_path)
+    assert found == [SSH_ED]
+    assert "authority" in warning
+    alone = signed(extensions=[authority])  # signed by itself, as openssl req -x509 makes it
+    assert read(alone, tmp_path) == ([SSH_RSA], [])
+
+
+def test_two_certificates_of_one_key_count_once_even_if_one_expired(tmp_path: Path) -> None:
+    old = signed(start=-2 * DAY, end=-DAY)
+    found, [warning] = read(old + signed() + certificate(), tmp_path)
+    assert found == [SSH_RSA]
+    assert "expired" in warning
+
+
+def test_keys_typed_in_lines_and_names_with_equals_signs(tmp_path: Path) -> None:
+    assert [r.text for r in parse_recipients("bob=" + "\n".join(TWO))] == list(TWO)
+    path = tmp_path / "a=b"
+    path.write_text(TWO[0])
+    assert parse_recipient(str(path)).text == TWO[0]
+    for text in ("nobody", "x" * 5000, "~nobody-here/key", "a\0b", "", "bob="):
+        with pytest.raises(BadKey, match="neither a file nor a public key"):
+            parse_recipients(text)
+
+
+IDENTITIES = {
+    "locked OpenSSH": (locked_openssh(), "locked by a passphrase.*ssh-keygen"),
+    "locked PEM": (
+        RSA.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"x")),
+        "locked by a passphrase.*openssl",
+    ),
+    "locked DER": (
+        RSA.private_bytes(DER, PKCS8, serialization.BestAvailableEncryption(b"x")),
+        "locked by a passphrase.*openssl",
+    ),
+    "age -p": (b"age-encryption.org/v1\n-> scrypt", "locked by a passphrase.*age -d"),
+    "age -p -a": (
+        b"-----BEGIN AGE ENCRYPTED FILE-----\nAAAA\n-----END AGE ENCRYPTED FILE-----\n",
+        "locked by a passphrase.*age -d",
+    ),
+    "public": (TWO[0].encode(), "holds a public key, expected the private one"),
+    "certificate": (signed(), "holds a public key, expected the private one"),
+    "DER certificate": (signed(encoding=DER), "holds a public key, expected the private one"),
+    "EC": (private(EC), r"another kind \(EC\)"),
+    "PuTTY": (b"PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTYgen"),
+    "plugin": (b"AGE-PLUGIN-YUBIKEY-1QQQ\n", "plugin"),
+    "too large": (b"#" * (1 << 20) + b"#", "over 1048576 bytes"),
+    "nothing": (b"", "no private key"),
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_a_key_file_that_opens_nothing_says_why(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    path.write_bytes(IDENTITIES[name][0])
+    with pytest.raises(BadKey, match=IDENTITIES[name][1]) as caught:
+        read_identities(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_private_keys_of_a_file_are_offered(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(private(ED, "OpenSSH") + private(EC) + private(RSA) + private(RSA) + signed())
+    warned: list[str] = []
+    found = read_identities(path, warn=warned.append)
+    assert [identity.text for identity in found] == [SSH_ED, SSH_RSA]
+    assert len(warned) == 1
+    path.write_bytes(ED.private_bytes(DER, PKCS8, NONE))
+    assert [identity.text for identity in read_identities(path)] == [SSH_ED]
+
+
+WEAK = ["a" * 12, "passwordpassword", "123456789012", "qwertyuiopas", "abcdefghijkl", " " * 12]
+WEAK += ["primisprimis", "hospital1234", "letmeinletmein", "!@#$%^&*()_+", "ab" * 300]
+
+
+@pytest.mark.parametrize("passphrase", WEAK)
+def test_a_passphrase_that_is_guessed_at_once_is_refused_and_not_repeated(passphrase: str) -> None:
+    with pytest.raises(BadKey, match="among the first that are guessed") as caught:
+        passphrase_recipient(passphrase)
+    assert passphrase not in str(caught.value)
+
+
+GOOD = ["correct horse battery", "ЖЖЖübergang lampe", "mX9#qL2vR7!p"]
+
+
+@pytest.mark.parametrize("passphrase", GOOD)
+def test_a_good_passphrase_is_taken(passphrase: str) -> None:
+    assert passphrase_recipient(passphrase).passphrase == passphrase
+
+
+def test_no_error_about_a_key_shows_it(tmp_path: Path) -> None:
+    other = ed25519.Ed25519PrivateKey.generate()
+    secret = private(other).decode().splitlines()[1]
+    pkcs1 = private(RSA, "TraditionalOpenSSL").decode().splitlines()[1]
+    for typed in (private(other).decode(), secret, pkcs1):
+        for text in (typed, f"bob={typed}", typed.lower()):
+            with pytest.raises(BadKey) as caught:
+                parse_recipients(text)
+            shown = repr(caught.value).lower()
+            assert "a recipient was given as a private key" in shown
+            assert not any(line.lower() in shown for line in typed.split("\n") if line)
