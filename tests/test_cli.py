@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,8 @@ def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
         (tmp_path / "in" / f"{number}.dcm").write_bytes(data)
     words = ["share", "in", "--to", "k", "-o", "r", "--owner", "k", "--model", str(TINY)]
     process = subprocess.Popen([sys.executable, "-m", "primis.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list((tmp_path / "r.partial" / "bundles").glob("*.primis")):
+    journal = tmp_path / "r.partial.journal"
+    while process.poll() is None and not (journal.exists() and '"kept"' in journal.read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
@@ -247,3 +249,53 @@ def test_evaluate_says_what_is_wrong(run, tmp_path, words, said) -> None:
     assert all(line.startswith("hint:") for line in rest)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.partial" / "report").exists()
+
+
+def test_a_recipient_remembers_the_signer(run, released, tmp_path) -> None:
+    """Whoever stores the release puts another in its place, sealed to the same recipient."""
+    mine = {"XDG_CONFIG_HOME": str(tmp_path / "recipient")}
+    first = run("restore", "r", "-i", "alice.key", "-o", "o1", **mine).stderr
+    assert "is seen for the first time: signer" in first
+    assert run("restore", "r", "-i", "alice.key", "-o", "o2", **mine).stderr == ""
+    shutil.rmtree(tmp_path / "r")
+    other = {"PRIMIS_OWNER_KEY": str(tmp_path / "mallory.key")}
+    to = "alice=alice.key.pub"
+    run("keygen", "-o", "mallory.key")
+    run("share", "chest.dcm", "--to", to, "-o", "r", "--model", TINY, "--with-original", **other)
+    refused = run("restore", "r", "-i", "alice.key", "-o", "o3", status=1, **mine).stderr
+    assert "is signed by" in refused
+    assert "--trust-anew accepts" in refused
+    assert not (tmp_path / "o3").exists()
+    run("restore", "r", "-i", "alice.key", "-o", "o4", "--trust-anew", **mine)
+    assert run("restore", "r", "-i", "alice.key", "-o", "o5", **mine).stderr == ""
+
+
+def test_what_a_batch_meets_is_one_line_each(run, tmp_path) -> None:
+    """Files that ended whole batches: the good one is shared, the status says that some failed."""
+    folder = tmp_path / "in"
+    (folder / "locked").mkdir(parents=True)
+    (folder / "good.dcm").write_bytes(phantom_dicom(64))
+    (folder / "gone.dcm").symlink_to(folder / "nothing")
+    (folder / "\x1b[31mred.png").write_bytes(b"no image")
+    os.mkfifo(folder / "pipe.dcm")
+    run("keygen", "-o", "k")
+    done = run("share", "in", "--to", "k.pub", "-o", "r", "--model", TINY, status=1)
+    assert 'shared 1 of 4 images in "r"' in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("primis: image")]
+    assert len(lines) == 3
+    assert "\x1b" not in done.stderr
+    assert any("gone.dcm" in line and "link to nothing" in line for line in lines)
+    assert any("pipe.dcm" in line and "FIFO" in line for line in lines)
+    run("restore", "r", "-i", "k", "-o", "out", "--model", TINY)
+
+
+def test_rekey_says_what_it_leaves_behind(run, released, tmp_path) -> None:
+    (released / "labels.csv").write_text("image,label")
+    done = run("rekey", "r")
+    assert "left out (--carry-others keeps files): labels.csv" in done.stderr
+    (released / "labels.csv").write_text("image,label")
+    run("rekey", "r", "--carry-others")
+    assert (released / "labels.csv").exists()
+    shutil.copytree(released, tmp_path / "r.0123abcd.old")
+    shown = run("inspect", "r").stdout
+    assert "opens with withdrawn keys" in shown
