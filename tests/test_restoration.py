@@ -153,3 +153,17 @@ def test_the_section_has_every_table_and_figure(part, tmp_path) -> None:
 def test_one_image_has_no_interval(versions) -> None:
     tables, _, _ = shown(section(measure([grey(64, 1)], versions, 1), {}))
     assert set(tables[0].rows[1][2:]) == {"–"}
+
+
+def test_padding_is_not_measured(versions) -> None:
+    image = grey(128, 2)
+    inside = np.zeros(image.pixels.shape, bool)
+    inside[30:90, 20:100] = True
+    part = measure([image._replace(inside=inside)], versions, 1)
+    out, _ = versions.get("x", image.pixels, 8, LISTED[1])
+    error = (out.astype(float) - image.pixels)[inside]
+    assert of(part, "S_x = 4", "rmse")[0] == pytest.approx((error**2).mean() ** 0.5)
+    assert of(part, "S_x = 4", "psnr")[0] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()))
+    assert part.arrays["histogram"][0].sum() == inside.sum()
+    cut = ssim(image.pixels[27:93, 17:103], out[27:93, 17:103], 255)
+    assert of(part, "S_x = 4", "ssim")[0] == pytest.approx(cut, abs=1e-5)

@@ -10,6 +10,7 @@ import PIL.Image
 
 from primis.errors import UsageError
 from primis.imaging.files import read
+from primis.imaging.padding import fill_padding, find_padding
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601."""
@@ -39,13 +40,16 @@ class Sample:
 class Grey:
     """A grey picture as its file has it: MONOCHROME1 is not turned over (imaging.image.display does that for people).
 
-    pixels: (height, width), integers. bit_depth: meaningful bits. spacing_mm: between rows and between columns.
+    pixels: (height, width), integers; padding is filled, as it is before an image is encoded.
+    bit_depth: meaningful bits. spacing_mm: between rows and between columns. inside: (height, width),
+    False where there was padding; None where there was none.
     """
 
     pixels: np.ndarray = field(repr=False)
     bit_depth: int
     photometric: str
     spacing_mm: tuple[float, float] | None
+    inside: np.ndarray | None = field(default=None, repr=False)
 
 
 def read_grey(sample: Sample) -> Grey:
@@ -54,11 +58,13 @@ def read_grey(sample: Sample) -> Grey:
     Raises UnreadableImage.
     """
     image, _ = read(sample.file)
-    frame = image.pixels[0]  # (h, w, c)
+    padding = find_padding(image)
+    frame = fill_padding(image, padding).pixels[0]  # (h, w, c)
+    inside = None if padding is None else ~padding.mask[0]
     spacing = sample.spacing_mm or image.spacing_mm
     if frame.shape[2] < 3:
         photometric = "MONOCHROME2" if image.photometric == "LA" else image.photometric
-        return Grey(frame[..., 0], image.bit_depth, photometric, spacing)
+        return Grey(frame[..., 0], image.bit_depth, photometric, spacing, inside)
     luma = np.round(frame[..., :3] @ _LUMA).astype(frame.dtype)
     return Grey(luma, image.bit_depth, "MONOCHROME2", spacing)
 

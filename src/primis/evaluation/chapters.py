@@ -129,7 +129,8 @@ def _restored(study: Study, corpus: Corpus, samples: Sequence[Sample], versions:
     def images() -> Iterator[restoration.Original]:
         for _, sample, grey in study.read([(corpus, s) for s in samples], what, read_grey):
             names.append(sample.name)
-            yield restoration.Original(sample.name, grey.pixels, grey.bit_depth)
+            depth, inside = grey.bit_depth, grey.inside
+            yield restoration.Original(sample.name, grey.pixels, depth, inside)
 
     def make() -> Part:
         part = restoration.measure(images(), versions, len(samples), progress=study.telling(what))

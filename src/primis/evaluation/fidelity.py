@@ -21,12 +21,21 @@ def psnr(original: np.ndarray, other: np.ndarray, data_range: float) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
 
 
-def ssim(original: np.ndarray, other: np.ndarray, data_range: float) -> float:
-    """Structural similarity of two frames (H, W), -1 to 1, higher is better: Wang et al. 2004, window 7, uniform."""
+def ssim(
+    original: np.ndarray,
+    other: np.ndarray,
+    data_range: float,
+    inside: np.ndarray | None = None,
+) -> float:
+    """Structural similarity of two frames (H, W), -1 to 1, higher is better: Wang et al. 2004,
+    window 7, uniform. inside: over which pixels it is averaged, None for all but the border."""
     from skimage.metrics import structural_similarity
 
-    pair = (x.astype(np.float32) for x in (original, other))
-    return float(structural_similarity(*pair, data_range=data_range))
+    pair = [x.astype(np.float32) for x in (original, other)]
+    if inside is None:
+        return float(structural_similarity(*pair, data_range=data_range))
+    _, everywhere = structural_similarity(*pair, data_range=data_range, full=True)
+    return float(everywhere[inside].mean())
 
 
 def data_range(pixels: np.ndarray, bit_depth: int) -> float:
@@ -56,10 +65,19 @@ class Fidelity:
     ssim: float
 
 
-def fidelity(original: np.ndarray, other: np.ndarray, data_range: float) -> Fidelity:
-    """All five, of two frames (H, W)."""
-    error = other.astype(np.float64) - original.astype(np.float64)
+def fidelity(
+    original: np.ndarray,
+    other: np.ndarray,
+    data_range: float,
+    inside: np.ndarray | None = None,
+) -> Fidelity:
+    """All five, of two frames (H, W), over the pixels `inside` (None for all)."""
+    where = slice(None) if inside is None else inside
+    error = (other.astype(np.float64) - original.astype(np.float64))[where]
     return Fidelity(
-        float(error.mean()), float(np.abs(error).mean()), float(np.sqrt(np.mean(error**2))),
-        psnr(original, other, data_range), ssim(original, other, data_range),
-    )  # fmt: skip
+        float(error.mean()),
+        float(np.abs(error).mean()),
+        float(np.sqrt(np.mean(error**2))),
+        psnr(original[where], other[where], data_range),
+        ssim(original, other, data_range, inside),
+    )

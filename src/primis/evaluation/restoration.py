@@ -33,11 +33,16 @@ MEASURES = {
 
 
 class Original(NamedTuple):
-    """An image to restore. key: what an error calls it; pixels: (H, W), as stored; bit_depth: meaningful bits of a sample."""
+    """An image to restore.
+
+    key: what an error calls it; pixels: (H, W), as stored; bit_depth: meaningful bits of a sample;
+    inside: (H, W), where it is measured, None for everywhere: padding says nothing of quality.
+    """
 
     key: str
     pixels: np.ndarray
     bit_depth: int
+    inside: np.ndarray | None = None
 
 
 def measure(
@@ -86,7 +91,8 @@ def _body(versions: Sequence[Version], n: int) -> dict[str, Any]:
 def _measures(image: Original, restored: np.ndarray, bits: float) -> list[float]:
     """In the order of MEASURES."""
     full = data_range(image.pixels, image.bit_depth)
-    found, unit = fidelity(image.pixels, restored, full), LEVELS / full
+    found = fidelity(image.pixels, restored, full, image.inside)
+    unit = LEVELS / full
     return [found.mae * unit, found.me * unit, found.mae * unit, found.rmse * unit, found.psnr, found.ssim, bits]
 
 
@@ -104,7 +110,8 @@ class _Pool:
         self._sums = np.zeros(6)
 
     def add(self, image: Original, restored: np.ndarray) -> None:
-        x, y = (to_levels(pixels, image).ravel() for pixels in (image.pixels, restored))
+        inside = slice(None) if image.inside is None else image.inside
+        x, y = (to_levels(pixels, image)[inside].ravel() for pixels in (image.pixels, restored))
         cells = np.clip(np.round([x, y]), 0, LEVELS).astype(np.int64)
         self.histogram += np.bincount(cells[0] * (LEVELS + 1) + cells[1], minlength=(LEVELS + 1) ** 2).reshape(LEVELS + 1, -1)
         self._sums += [x.size, x.sum(), y.sum(), x @ x, y @ y, x @ y]
