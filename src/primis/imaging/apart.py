@@ -1,8 +1,8 @@
 """Files are decoded in a process of their own.
 
-Decoders are large, mostly C, C++ and Rust: on some damaged files they end the whole process, fill its
-memory or never return. Here that costs one image. The process has limits of memory and time, knows no
-secret of its parent, writes nothing to the terminal, and is started anew when it dies.
+Decoders are large, mostly C, C++ and Rust: on some damaged files they end the whole process, fill
+its memory or never return. Here that costs one image. The process has limits of memory and time,
+knows no secret of its parent, writes nothing to the terminal, and is started anew when it dies.
 
     parent                                               child: python -m primis.imaging.files
     length of the file, max_pixels (8 bytes each), file  ------------------------->  parse
@@ -37,7 +37,7 @@ _SECONDS = 120
 _LIBRARIES = 320 << 20
 """Bytes of address space that Python and the decoders take before they decode anything."""
 _BYTES_PER_SAMPLE = 3
-"""2 for samples of 16 bits, and half as much again for the frame that is at work; the files themselves come on top."""
+"""2 for samples of 16 bits, half as much again for the frame at work; the file comes on top."""
 _LEFT_BEHIND = 256 << 20
 """Bytes that earlier files may leave in the process, libraries that they brought included."""
 _DTYPES = ("uint8", "uint16", "int8", "int16")
@@ -49,8 +49,8 @@ _PASSED_ON = {
     *("PYTHONHOME", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "APPDATA"),
     *("SYSTEMROOT", "WINDIR", "TMPDIR", "TEMP", "TMP", "LANG", "LANGUAGE", "TZ"),
 }
-"""Environment variables that the process gets, besides LC_* and the folders of PYTHONPATH. All others
-may be secrets."""
+"""Environment variables that the process gets, besides LC_* and the folders of PYTHONPATH. All
+others may be secrets."""
 
 _DIED = "cannot be decoded: the decoder ended by itself"
 _DAMAGED = "cannot be decoded: damaged, or of a kind that the decoder does not know"
@@ -65,7 +65,10 @@ class _NoMemory(Exception):
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """The image in a file's bytes, decoded apart. Raises UnreadableImage (the caller adds the file)."""
+    """The image in a file's bytes, decoded apart.
+
+    Raises UnreadableImage (without a file name: the caller adds it).
+    """
     return _decoder().decode(data, max_pixels)
 
 
@@ -89,7 +92,9 @@ class _Decoder:
         with self._lock:
             used = self._process is not None and self._process.poll() is None
             try:
-                if used:  # an earlier file may have left it in ruins: then this one gets a new process
+                if (
+                    used
+                ):  # an earlier file may have left it in ruins: then this one gets a new process
                     with contextlib.suppress(_Died, _NoMemory):
                         return self._ask(data, max_pixels)
                 return self._ask(data, max_pixels)
@@ -183,13 +188,13 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.upper() in _PASSED_ON or name.startswith("LC_")
     }
-    folders = [f for f in os.environ.get("PYTHONPATH", "").split(os.pathsep) if f]  # "": where one stands
-    if folders:
-        kept["PYTHONPATH"] = os.pathsep.join(folders)
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads take address space
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if named := [folder for folder in folders if folder]:  # one without a name: where one stands
+        kept["PYTHONPATH"] = os.pathsep.join(named)
+    return kept | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")  # they take space
 
 
-# --- the reply --------------------------------------------------------------------------------------
+# --- the reply ---
 
 
 class _Fields(NamedTuple):
@@ -207,7 +212,10 @@ class _Fields(NamedTuple):
 
 
 def _reply(pipe: Any, max_pixels: int) -> Image | str:
-    """An image, or the line that says why there is none. Raises _NoMemory, _Died or what parsing meets."""
+    """An image, or the line that says why there is none.
+
+    Raises _NoMemory, _Died or what parsing meets.
+    """
     kind = _read(pipe, 1)
     length = int.from_bytes(_read(pipe, 4), "big")
     if length > _MAX_TEXT:
@@ -226,7 +234,11 @@ def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
     fields = _Fields(**body)
     frames, height, width, channels = (_whole(side, 0, 1 << 48) for side in fields.shape)
     require_size((frames, height, width, channels), max_pixels)
-    if fields.dtype not in _DTYPES or fields.kind not in KINDS or fields.photometric not in PHOTOMETRIC:
+    if (
+        fields.dtype not in _DTYPES
+        or fields.kind not in KINDS
+        or fields.photometric not in PHOTOMETRIC
+    ):
         raise _Died
     dtype = np.dtype(fields.dtype)
     limits = np.iinfo(dtype)
@@ -239,7 +251,9 @@ def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
         padding_range = (low, high)
     if not isinstance(fields.notes, list) or not all(isinstance(n, str) for n in fields.notes):
         raise _Died
-    notes = tuple("".join(c if c.isprintable() else " " for c in note)[:_MAX_LINE] for note in fields.notes)
+    notes = tuple(
+        "".join(c if c.isprintable() else " " for c in note)[:_MAX_LINE] for note in fields.notes
+    )
     header = _read(pipe, _whole(fields.header_bytes, 0, _MAX_HEADER))
     pixels = np.empty((frames, height, width, channels), dtype)
     _fill(pipe, memoryview(pixels).cast("B"))
@@ -290,7 +304,7 @@ def _write(pipe: Any, data: bytes | memoryview) -> None:
         rest = rest[pipe.write(rest[:_CHUNK]) :]
 
 
-# --- the child --------------------------------------------------------------------------------------
+# --- the child ---
 
 
 def serve(parse: Callable[[bytes, int], Image]) -> None:
@@ -305,7 +319,9 @@ def serve(parse: Callable[[bytes, int], Image]) -> None:
         size, max_pixels = int.from_bytes(head[:8], "big"), int.from_bytes(head[8:], "big")
         limit = _limit(size, max_pixels)
         with contextlib.suppress(AttributeError):
-            signal.alarm(_SECONDS + 10)  # where the parent was killed, nobody else ends a decoder that never returns
+            signal.alarm(
+                _SECONDS + 10
+            )  # where the parent was killed, nobody else ends a decoder that never returns
         kind, answer = _answer(parse, requests.read(size), max_pixels, limit)
         if isinstance(answer, Image):
             _send_image(replies, answer)
@@ -330,7 +346,9 @@ def _answer(
         return b"!", f"cannot be decoded: does not fit in {limit / (1 << 30):.1f} GiB of memory"
     except Exception:  # decoders raise whatever they like
         return b"-", _DAMAGED
-    except BaseException:  # a panic of Rust, an exit: whatever it was doing, it is not to be used again
+    except (
+        BaseException
+    ):  # a panic of Rust, an exit: whatever it was doing, it is not to be used again
         return b"!", _DIED
 
 

@@ -39,7 +39,9 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         _require_file(path, os.stat(path))
-        flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC", "O_NOCTTY"))
+        flags = (
+            getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC", "O_NOCTTY")
+        )
         descriptor = os.open(path, os.O_RDONLY | sum(flags))
         with open(descriptor, "rb") as file:
             there = os.fstat(descriptor)
@@ -47,6 +49,10 @@ def read_bytes(path: Path) -> bytes:
             data = file.read(there.st_size + 1)
     except OSError as error:
         raise UnreadableImage(_why(path, error)) from None
+    except ValueError:  # a zero in the middle
+        raise UnreadableImage(
+            f'image "{path}" cannot be read: no file can have this name'
+        ) from None
     if len(data) != there.st_size:
         raise UnreadableImage(f'image "{path}" changed while it was read')
     return data
@@ -61,11 +67,16 @@ def _require_file(path: Path, there: os.stat_result) -> None:
     if not stat.S_ISREG(there.st_mode):
         raise UnreadableImage(f'image "{path}" is no file')
     if there.st_size > _MAX_BYTES:
-        raise UnreadableImage(f'image "{path}" has {there.st_size} bytes, expected at most {_MAX_BYTES}')
+        raise UnreadableImage(
+            f'image "{path}" has {there.st_size} bytes, expected at most {_MAX_BYTES}'
+        )
 
 
 def _require_searchable(folder: Path) -> None:
-    """Whoever lists inputs names a folder that it could not search: raises UnreadableImage that says why."""
+    """Raise UnreadableImage that says why a folder cannot be searched, if so.
+
+    Whoever lists inputs names such a folder among them.
+    """
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -96,7 +107,9 @@ def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """
     from primis.imaging import raster
 
-    if data[128:132] == b"DICM" or not raster.is_raster(data):  # its preamble may be the start of a TIFF
+    if data[128:132] == b"DICM" or not raster.is_raster(
+        data
+    ):  # its preamble may be the start of a TIFF
         from primis.imaging import dicom  # a large library, which no other kind needs
 
         if dicom.is_dicom(data):
@@ -108,7 +121,11 @@ def render(image: Image, derivation: Derivation) -> bytes:
     """The file of the image's own kind."""
     from primis.imaging import dicom, raster
 
-    return dicom.write_dicom(image, derivation) if image.kind == "dicom" else raster.write_raster(image)
+    return (
+        dicom.write_dicom(image, derivation)
+        if image.kind == "dicom"
+        else raster.write_raster(image)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What an image's header keeps of a raster file, as JSON. It comes from others when an image is restored.
+"""What an image's header keeps of a raster file, as JSON.
 
-So it is bounded before it is parsed, and a value that is not what it should be counts as absent.
+When an image is restored it comes from others. So it is bounded before it is parsed, and a value
+that is not what it should be counts as absent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Kept:
 
     @classmethod
     def parse(cls, header: bytes) -> Kept:
-        """Raises ValueError unless it is a JSON object of bounded size; empty is an object without values."""
+        """Empty bytes are an object without values.
+
+        Raises ValueError unless it is a JSON object of bounded size.
+        """
         if len(header) > _MAX_BYTES:
             raise ValueError(f"the header has {len(header)} bytes, expected at most {_MAX_BYTES}")
         try:
@@ -70,10 +74,15 @@ class Kept:
 
 
 def pack(values: dict[str, Any]) -> bytes:
-    """A header of values; bytes become base64. Raises UnreadableImage where it is larger than a reader takes."""
+    """A header of values; bytes become base64.
+
+    Raises UnreadableImage where it is larger than `Kept.parse` takes.
+    """
     header = json.dumps(values, default=lambda value: base64.b64encode(value).decode()).encode()
     if len(header) > _MAX_BYTES:
-        raise UnreadableImage(f"has {len(header)} bytes of profile and EXIF, expected at most {_MAX_BYTES}")
+        raise UnreadableImage(
+            f"has {len(header)} bytes of profile and EXIF, expected at most {_MAX_BYTES}"
+        )
     return header
 
 

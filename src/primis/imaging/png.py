@@ -1,4 +1,4 @@
-"""PNG at the level of its chunks: what is kept beside the pixels, and a file that holds nothing else."""
+"""PNG at the level of its chunks: what is kept beside the pixels, and a file without all else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ _NEEDED = ("IHDR", "PLTE", "IDAT", "IEND")
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette becomes RGB
 _PALETTE = 3
 
-_KEPT = {"gAMA": 4, "cHRM": 32, "sRGB": 1, "cICP": 4, "pHYs": 9, "iCCP": None, "eXIf": None, "sBIT": None}
+_KEPT = {
+    "gAMA": 4,
+    "cHRM": 32,
+    "sRGB": 1,
+    "cICP": 4,
+    "pHYs": 9,
+    "iCCP": None,
+    "eXIf": None,
+    "sBIT": None,
+}
 """Chunks that come back with the image, and their length where it is always the same."""
 _TEXT = ("tEXt", "zTXt", "iTXt")
 
@@ -37,15 +46,23 @@ class Png(NamedTuple):
 
 
 def scan(data: bytes) -> tuple[Png, bytes]:
-    """What a file says, and the file without all that a decoder does not need. Raises UnreadableImage."""
-    parts, kept, texts, frames, transparency = [SIGNATURE], {}, 0, 1, b""
-    header = b""
+    """What a file says, and the file without all that a decoder does not need.
+
+    Raises UnreadableImage.
+    """
+    parts: list[bytes | memoryview] = [SIGNATURE]
+    kept: dict[str, bytes] = {}
+    texts, frames, transparency = 0, 1, b""
+    header, seen = b"", set()
     for name, content, whole in _chunks(data):
         sound = zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big")
         if name in _NEEDED:
             if not sound:
-                raise UnreadableImage(f'cannot be decoded: the checksum of its chunk "{name}" is wrong')
+                raise UnreadableImage(
+                    f'cannot be decoded: the checksum of its chunk "{name}" is wrong'
+                )
             header = header or bytes(content)
+            seen.add(name)
             parts.append(whole)
         elif not sound:
             continue
@@ -58,7 +75,10 @@ def scan(data: bytes) -> tuple[Png, bytes]:
         elif name in _KEPT and name not in kept:
             kept[name] = bytes(content)
         texts += name in _TEXT
-    return _describe(header, transparency, kept, texts, frames), b"".join(parts)
+    file = _describe(header, transparency, kept, texts, frames)
+    if file.palette and "PLTE" not in seen:
+        raise UnreadableImage("cannot be decoded: its palette is missing")
+    return file, b"".join(parts)
 
 
 def insert(data: bytes, chunks: list[tuple[str, bytes]], channels: int) -> bytes:
@@ -76,7 +96,9 @@ def _fits(name: str, content: bytes, channels: int) -> bool:
     return name in _KEPT and (length is None or len(content) == length)
 
 
-def _describe(header: bytes, transparency: bytes, kept: dict[str, bytes], texts: int, frames: int) -> Png:
+def _describe(
+    header: bytes, transparency: bytes, kept: dict[str, bytes], texts: int, frames: int
+) -> Png:
     try:
         width, height, depth, colour, *_ = struct.unpack(">IIBBBBB", header)
         channels = _CHANNELS[colour]
@@ -86,9 +108,9 @@ def _describe(header: bytes, transparency: bytes, kept: dict[str, bytes], texts:
     if transparency and not palette and len(transparency) == 2 * channels and channels in (1, 3):
         key = struct.unpack(f">{channels}H", transparency)
     transparent = bool(transparency) and (palette or bool(key))
-    if transparent or (depth < 8 and not palette):  # then its numbers are not those of the samples any more
-        kept.pop("sBIT", None)
-    fitting = tuple((name, content) for name, content in kept.items() if _fits(name, content, channels))
+    if transparent or (depth < 8 and not palette):
+        kept.pop("sBIT", None)  # it speaks of samples that become others
+    fitting = tuple(pair for pair in kept.items() if _fits(*pair, channels))
     whole = channels + transparent
     return Png(height, width, depth, whole, palette, key, transparent, fitting, texts, frames)
 

@@ -1,8 +1,8 @@
 """PNG, JPEG and WebP through Pillow, 16-bit PNG through imagecodecs; TIFF is in `tiff`.
 
-Nothing is scaled. Grey that is stored as three equal channels is read as grey and written back as it
-was. Palettes become RGB, transparent colours opacity. An image's header holds what is to come back with
-the pixels: whether channels were equal, colour profile and gamma, EXIF, resolution.
+Nothing is scaled. Grey that is stored as three equal channels is read as grey and written back as
+it was. Palettes become RGB, transparent colours opacity. An image's header holds what is to come
+back with the pixels: whether channels were equal, colour profile and gamma, EXIF, resolution.
 """
 
 from __future__ import annotations
@@ -65,14 +65,18 @@ def write_raster(image: Image) -> bytes:
             return write_tiff(image, kept)
         frame = image.pixels[0]
         frame = np.repeat(frame, 3, axis=2) if kept.flag("equal") and frame.shape[2] == 1 else frame
-        return _write_png(frame, kept) if image.kind == "png" else _write_lossy(frame, image.kind, kept)
+        if image.kind == "png":
+            return _write_png(frame, kept)
+        return _write_jpeg_or_webp(frame, image.kind, kept)
     except Exception:  # whatever encoders meet in what others sealed
         raise ValueError(f"the image cannot be written as {image.kind}") from None
 
 
-def _write_lossy(frame: np.ndarray, kind: str, kept: Kept) -> bytes:
-    """JPEG, and WebP, which has a lossless mode."""
-    how: dict[str, Any] = {name: data for name in ("icc_profile", "exif") if (data := kept.data(name))}
+def _write_jpeg_or_webp(frame: np.ndarray, kind: str, kept: Kept) -> bytes:
+    how: dict[str, Any] = {}
+    for name in ("icc_profile", "exif"):
+        if data := kept.data(name):
+            how[name] = data
     if kind == "jpeg":
         how |= {"quality": _JPEG_QUALITY, "subsampling": 0}
         if dpi := kept.positive("dpi", 2):
@@ -93,7 +97,8 @@ def _write_png(frame: np.ndarray, kept: Kept) -> bytes:
 
 
 def _save(frame: np.ndarray, kind: str, how: dict[str, Any]) -> bytes:
-    picture = PIL.Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else np.ascontiguousarray(frame))
+    flat = frame[..., 0] if frame.shape[2] == 1 else frame
+    picture = PIL.Image.fromarray(np.ascontiguousarray(flat))
     out = io.BytesIO()
     picture.save(out, kind.upper(), **how)
     return out.getvalue()
@@ -150,7 +155,10 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Image:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int, int]:
-    """(height, width, channels) of the first frame. Raises UnreadableImage where it is not of the usual kind."""
+    """(height, width, channels) of the first frame.
+
+    Raises UnreadableImage where it is not of the usual kind.
+    """
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -179,7 +187,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int, int]:
 
 
 def _pictures(index: Any) -> int:
-    """How many pictures the index of a multi-picture file (CIPA DC-007) lists; 1 where there is none."""
+    """How many pictures a multi-picture file (CIPA DC-007) lists in its index; 1 without one."""
     order = {b"II": "<", b"MM": ">"}.get(index[:2] if isinstance(index, bytes) else b"")
     if order is None:
         return 1
@@ -200,7 +208,8 @@ def _is_webp(data: bytes) -> bool:
 
 def _read_webp(data: bytes, max_pixels: int) -> Image:
     width, height = _webp_size(data)
-    require_size((1, height, width, 3), max_pixels)  # before the decoder: it makes room for all at once
+    # before there is a decoder: it makes room for all of it at once
+    require_size((1, height, width, 3), max_pixels)
     with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as file:
         if file.n_frames > 1:
             raise UnreadableImage(f"is an animation of {file.n_frames} frames, expected one")
@@ -208,6 +217,8 @@ def _read_webp(data: bytes, max_pixels: int) -> Image:
             raise UnreadableImage(_DAMAGED)
         pixels, header = np.asarray(file), _profile_and_exif(file.info)
         notes = ("its XMP",) if file.info.get("xmp") else ()
+    if pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
+        pixels = pixels[..., :3]  # the encoder drops it too
     require_size((1, *pixels.shape), max_pixels)
     return _image(pixels, "webp", header, notes)
 

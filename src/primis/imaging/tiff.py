@@ -1,7 +1,7 @@
 """TIFF through tifffile: grey, RGB, palette and YCbCr, with or without opacity, of 2 to 16 bits.
 
-Samples are taken as stored; palettes and YCbCr become RGB. Pages that are alike are frames. An image's
-header holds, by tag, what a restored file declares as its source did.
+Samples are taken as stored; palettes and YCbCr become RGB. Pages that are alike are frames. An
+image's header holds, by tag, what a restored file declares as its source did.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _EXTRA, _PROFILE = "282", "283", "296", "33
 _LEFT_OUT = {270: "ImageDescription", 330: "SubIFDs", 700: "XMP", 34665: "EXIF", 34853: "GPS"}
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_CHANNELS = {_WHITE_IS_ZERO: (1, 2, 3, 4), _BLACK_IS_ZERO: (1, 2, 3, 4), _RGB: (3, 4), _PALETTE: (1,), _YCBCR: (3,)}
+_CHANNELS: dict[int, tuple[int, ...]] = {
+    _WHITE_IS_ZERO: (1, 2, 3, 4),
+    _BLACK_IS_ZERO: (1, 2, 3, 4),
+    _RGB: (3, 4),
+    _PALETTE: (1,),
+    _YCBCR: (3,),
+}
 """Samples a pixel by photometric interpretation."""
 _MEANING = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
 _EXTRA_SAMPLES = ("unspecified", "assocalpha", "unassalpha")
@@ -33,6 +39,9 @@ _REDUCED = 1 | 4
 _JPEG = 7
 _PLAIN = {1, 5, 8, 32773, 32946}  # none, LZW, Deflate, PackBits
 _MAX_PAGES = 1 << 16
+_LUMA = [0.299, 0.587, 0.114]
+_RANGES = [0, 255, 128, 255, 128, 255]
+"""What a YCbCr file means that does not say: share of the colours in luminance, black and white."""
 _BLOCK = 1 << 20
 """Pixels that are turned from YCbCr to RGB at a time."""
 
@@ -57,7 +66,8 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
         pages = [page for page in every if not int(page.subfiletype) & _REDUCED] or every[:1]
         kinds = [_kind(page) for page in pages]
         if any(kind != kinds[0] for kind in kinds):
-            raise UnreadableImage(f"is TIFF with {len(pages)} pages that are not alike, expected one image or a stack")
+            what = f"is TIFF with {len(pages)} pages that are not alike"
+            raise UnreadableImage(f"{what}, expected one image or a stack")
         first, kind = pages[0], kinds[0]
         for page in pages:
             _require_segments(page, kind, len(data), max_pixels)
@@ -66,7 +76,8 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
         colours = 3 if kind.photometric == _PALETTE else kind.samples
         require_size((frames, kind.height, kind.width, colours), max_pixels)
         if stack:
-            pixels = file.series[0].asarray(maxworkers=1).reshape(stack, kind.height, kind.width, kind.samples)
+            pixels = file.series[0].asarray(maxworkers=1)
+            pixels = pixels.reshape(stack, kind.height, kind.width, kind.samples)
         else:
             pixels = _frames(pages, kind, data, frames)
         if kind.photometric == _PALETTE:
@@ -98,12 +109,14 @@ def write_tiff(image: Image, kept: Kept) -> bytes:
         declared = kept.wholes(_EXTRA, extra, 2) or (2,) * extra
         how["extrasamples"] = [_EXTRA_SAMPLES[number] for number in declared]
     across, down = (kept.wholes(tag, 2, (1 << 32) - 1) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    if across and down:
+    if across and down and across[1] and down[1]:
         how |= {"resolution": (across, down), "resolutionunit": kept.whole(_UNIT, 1, 3) or 2}
     if profile := kept.data(_PROFILE):
         how["iccprofile"] = profile
-    limits = {int(tag): kept.wholes(tag, channels, (1 << 16) - 1) for tag in (_LEAST, _MOST)}
-    tags = [(tag, "H", channels, values if channels > 1 else values[0], True) for tag, values in limits.items() if values]
+    tags: list[tuple[int, str, int, Any, bool]] = []
+    for tag in (_LEAST, _MOST):
+        if limits := kept.wholes(tag, channels, (1 << 16) - 1):
+            tags.append((int(tag), "H", channels, limits if channels > 1 else limits[0], True))
     if orientation := kept.whole(_ORIENTATION, 1, 8):
         tags.append((int(_ORIENTATION), "H", 1, orientation, True))
     pixels = image.pixels[..., 0] if channels == 1 else image.pixels
@@ -117,11 +130,14 @@ def _is_packed(dtype: np.dtype, depth: int) -> bool:
     return dtype.kind == "u" and 8 * (dtype.itemsize - 1) < depth < 8 * dtype.itemsize and depth > 1
 
 
-# --- before anything is decoded ---------------------------------------------------------------------
+# --- before anything is decoded ---
 
 
 def _require_end(data: bytes) -> None:
-    """Raise UnreadableImage where the list of pages leads back to itself: tifffile would follow it for ever."""
+    """Raise UnreadableImage where the list of pages leads back to itself.
+
+    tifffile would follow it for ever.
+    """
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     first, count, entry, link = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
@@ -143,7 +159,11 @@ def _require_end(data: bytes) -> None:
 
 def _kind(page: Any) -> _Kind:
     """What a page holds. Raises UnreadableImage unless it is of a kind that is read."""
-    photometric, depth, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
+    photometric, depth, samples = (
+        int(page.photometric),
+        page.bitspersample,
+        int(page.samplesperpixel),
+    )
     if photometric not in _CHANNELS:
         name = getattr(page.photometric, "name", photometric)
         raise UnreadableImage(
@@ -162,25 +182,32 @@ def _kind(page: Any) -> _Kind:
         name = "of an unknown type" if dtype is None else f'of type "{dtype.name}"'
         raise UnreadableImage(f"has samples {name} and {depth} bits, expected integers of 2 to 16")
     if samples not in _CHANNELS[photometric]:
-        raise UnreadableImage(f"has {samples} samples a pixel, expected 1 to 4, 3 or 4 of RGB, 1 of a palette")
+        expected = "1 to 4, 3 or 4 of RGB, 3 of YCbCr, 1 of a palette"
+        raise UnreadableImage(f"has {samples} samples a pixel, expected {expected}")
     extra = tuple(int(value) for value in page.extrasamples)
-    return _Kind(int(page.imagelength), int(page.imagewidth), samples, depth, dtype.name, photometric, extra)
+    return _Kind(
+        int(page.imagelength), int(page.imagewidth), samples, depth, dtype.name, photometric, extra
+    )
 
 
 def _require_segments(page: Any, kind: _Kind, size: int, max_pixels: int) -> None:
-    """Raise UnreadableImage where strips or tiles are missing, end beyond the file or are larger than an image may be."""
+    """Raise UnreadableImage where strips or tiles are missing, too large or cut off."""
     require_size((max(int(page.shaped[1]), 1), kind.height, kind.width, kind.samples), max_pixels)
     if page.is_tiled:
-        require_size((int(page.tiledepth), int(page.tilelength), int(page.tilewidth), kind.samples), max_pixels)
-    places = [(int(at), int(length)) for at, length in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if any(at + length > size for at, length in places if length):
+        tile = (int(page.tiledepth), int(page.tilelength), int(page.tilewidth), kind.samples)
+        require_size(tile, max_pixels)
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if any(int(at) + int(length) > size for at, length in places if length):
         raise UnreadableImage("cannot be decoded: its pixels end beyond the file")
-    if not page.is_contiguous and len(places) < math.prod(page.chunked):
-        raise UnreadableImage(f"cannot be decoded: has {len(places)} of {math.prod(page.chunked)} strips or tiles")
+    if page.is_contiguous:  # then the strips count as one
+        return
+    expected = math.prod(page.chunked)
+    if len(places) < expected:
+        raise UnreadableImage(f"cannot be decoded: has {len(places)} of {expected} strips or tiles")
 
 
 def _single_stack(file: Any, kind: _Kind) -> int | None:
-    """Frames where one page stands for a stack that lies end to end, as some programs write it; else None."""
+    """Frames where one page stands for a stack that lies end to end, else None."""
     series = file.series
     if len(series) != 1 or series[0].size == file.pages[0].size or kind.photometric == _YCBCR:
         return None
@@ -192,14 +219,14 @@ def _single_stack(file: Any, kind: _Kind) -> int | None:
 
 
 def _is_told(page: Any, tag: int) -> bool:
-    """Whether a page holds what does not come back; the shape that tifffile writes says nothing new."""
+    """Whether a page holds this; the shape that tifffile writes says nothing new."""
     if tag not in page.tags:
         return False
     value = page.tags[tag].value
     return bool(value) and not str(value).startswith('{"shape"')
 
 
-# --- pixels -----------------------------------------------------------------------------------------
+# --- pixels ---
 
 
 def _frames(pages: list[Any], kind: _Kind, data: bytes, frames: int) -> np.ndarray:
@@ -210,10 +237,11 @@ def _frames(pages: list[Any], kind: _Kind, data: bytes, frames: int) -> np.ndarr
         if kind.photometric == _YCBCR and int(page.compression) != _JPEG:
             pixels[at : at + depth] = _ycbcr(page, kind, data)
         else:
-            array = page.asarray(squeeze=False, maxworkers=1)  # plane, depth, row, column, sample
-            for plane in range(array.shape[0]):
-                last = plane if array.shape[0] > 1 else slice(None)
-                pixels[at : at + depth, ..., last] = array[plane, ..., 0] if array.shape[0] > 1 else array[plane]
+            planes = page.asarray(squeeze=False, maxworkers=1)  # plane, depth, row, column, sample
+            if len(planes) == 1:
+                pixels[at : at + depth] = planes[0]
+            else:
+                pixels[at : at + depth] = np.moveaxis(planes[..., 0], 0, -1)
         at += depth
     return pixels
 
@@ -222,7 +250,7 @@ def _apply_palette(numbers: np.ndarray, page: Any) -> np.ndarray:
     """Colours in 8 bits where the palette has no finer ones, else in 16."""
     palette = np.asarray(page.colormap)
     if palette.shape != (3, 2 ** int(page.bitspersample)) or palette.dtype != np.uint16:
-        raise UnreadableImage("cannot be decoded: its palette does not fit the depth of its samples")
+        raise UnreadableImage("cannot be decoded: its palette does not fit its depth")
     if (palette % 257 == 0).all():
         palette = (palette // 257).astype(np.uint8)
     elif (palette % 256 == 0).all():
@@ -233,44 +261,61 @@ def _apply_palette(numbers: np.ndarray, page: Any) -> np.ndarray:
 
 
 def _ycbcr(page: Any, kind: _Kind, data: bytes) -> np.ndarray:
-    """RGB of a page whose samples are luminance and two differences, these for several pixels at once (TIFF 6.0, section 21)."""
-    if int(page.compression) not in _PLAIN or int(page.predictor) != 1 or int(page.planarconfig) != 1 or page.shaped[1] != 1:
-        raise UnreadableImage("is TIFF in YCbCr of a kind that is not read, expected JPEG or plain samples")
+    """RGB of a page of luminances and two differences, these for several pixels at once.
+
+    TIFF 6.0, section 21.
+    """
+    compression = int(page.compression)
+    plain = compression in _PLAIN and int(page.predictor) == 1 and int(page.fillorder) == 1
+    if not plain or int(page.planarconfig) != 1 or page.shaped[1] != 1:
+        expected = "JPEG or plain samples"
+        raise UnreadableImage(f"is TIFF in YCbCr of a kind that is not read, expected {expected}")
     across, down = (int(x) for x in page.tags.valueof(530, (2, 2)))
     if {across, down} - {1, 2, 4}:
         raise UnreadableImage("cannot be decoded: its YCbCr subsampling is none of 1, 2, 4")
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, kind.width)
+    rows, columns = page.rowsperstrip, kind.width
+    if page.is_tiled:
+        rows, columns = page.tilelength, page.tilewidth
     rows = min(rows, -(-kind.height // down) * down)
+    corners = list(product(range(0, kind.height, rows), range(0, kind.width, columns)))
     out = np.empty((kind.height, kind.width, 3), np.uint8)
-    corners = product(range(0, kind.height, rows), range(0, kind.width, columns))
-    for (top, left), at, length in zip(corners, page.dataoffsets, page.databytecounts, strict=False):
+    for (top, left), segment in zip(corners, _segments(page, data), strict=True):
         inside = rows if page.is_tiled else min(rows, kind.height - top)
         blocks = (-(-inside // down), -(-columns // across))
         size = math.prod(blocks) * (across * down + 2)
-        part = data[at : at + length]
-        if int(page.compression) != 1:
-            part = tifffile.TIFF.DECOMPRESSORS[int(page.compression)](part, out=size)
+        part = segment
+        if compression != 1:
+            part = tifffile.TIFF.DECOMPRESSORS[compression](segment, out=size)
         if len(part) < size:
             raise UnreadableImage("cannot be decoded: a strip or tile has too few samples")
+        unfolded = _unfold(np.frombuffer(part, np.uint8, size), blocks, across, down)
         place = out[top : top + inside, left : left + columns]
-        place[:] = _unfold(np.frombuffer(part, np.uint8, size), blocks, across, down)[: place.shape[0], : place.shape[1]]
+        place[:] = unfolded[: place.shape[0], : place.shape[1]]
     every = max(_BLOCK // kind.width, 1)
     for top in range(0, kind.height, every):
         out[top : top + every] = _to_rgb(out[top : top + every], page)
     return out
 
 
+def _segments(page: Any, data: bytes) -> list[bytes]:
+    """The strips or tiles as they lie in the file."""
+    offsets, lengths = (324, 325) if page.is_tiled else (273, 279)
+    places = zip(page.tags.valueof(offsets, ()), page.tags.valueof(lengths, ()), strict=True)
+    return [data[at : at + length] for at, length in places]
+
+
 def _unfold(part: np.ndarray, blocks: tuple[int, int], across: int, down: int) -> np.ndarray:
     """(rows, columns, 3): each block holds its luminances, then its two differences."""
     units = part.reshape(*blocks, across * down + 2)
-    light = units[..., :-2].reshape(*blocks, down, across).swapaxes(1, 2).reshape(blocks[0] * down, -1)
+    rows = units[..., :-2].reshape(*blocks, down, across).swapaxes(1, 2)
+    light = rows.reshape(blocks[0] * down, -1)
     other = units[..., -2:].repeat(down, axis=0).repeat(across, axis=1)
     return np.concatenate([light[..., None], other], axis=2)
 
 
 def _to_rgb(ycbcr: np.ndarray, page: Any) -> np.ndarray:
-    red, green, blue = (_ratios(page, 529, 3) or [0.299, 0.587, 0.114])[:3]
-    low_y, high_y, low_b, high_b, low_r, high_r = _ratios(page, 532, 6) or [0, 255, 128, 255, 128, 255]
+    red, green, blue = _ratios(page, 529, 3) or _LUMA
+    low_y, high_y, low_b, high_b, low_r, high_r = _ratios(page, 532, 6) or _RANGES
     y, b, r = (ycbcr[..., i].astype(np.float32) for i in range(3))
     y = (y - low_y) * (255 / (high_y - low_y))
     b = (b - low_b) * (127 / (high_b - low_b)) * (2 - 2 * blue) + y
@@ -286,7 +331,7 @@ def _ratios(page: Any, tag: int, count: int) -> list[float] | None:
     return [over / under for over, under in zip(value[::2], value[1::2], strict=True)]
 
 
-# --- what is kept -----------------------------------------------------------------------------------
+# --- what is kept ---
 
 
 def _kept(page: Any, kind: _Kind) -> dict[str, Any]:
@@ -308,7 +353,8 @@ def _kept(page: Any, kind: _Kind) -> dict[str, Any]:
             values[tag] = int(value)
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
         value = page.tags.valueof(int(tag))
-        if isinstance(value, tuple) and len(value) == 2 and _are_wholes(value, (1 << 32) - 1):
+        sound = isinstance(value, tuple) and len(value) == 2
+        if sound and _are_wholes(value, (1 << 32) - 1) and value[1]:
             values[tag] = value
     profile = page.tags.valueof(int(_PROFILE))
     if isinstance(profile, bytes) and profile:
@@ -322,10 +368,10 @@ def _are_wholes(values: tuple[Any, ...], most: int) -> bool:
 
 def _image(pixels: np.ndarray, kind: _Kind, kept: dict[str, Any], notes: tuple[str, ...]) -> Image:
     depth = kind.depth if _DEPTH in kept else 8 * pixels.dtype.itemsize
-    most = kept.get(_MOST, ())
-    if depth == 16 and pixels.dtype.kind == "u" and len(set(most)) == 1 and int(pixels.max()) <= most[0]:
-        stored = int(most[0]).bit_length()  # MaxSampleValue 4095 says that 12 of the 16 bits are used
-        depth = stored if stored > 8 and most[0] == 2**stored - 1 else depth
+    most = set(kept.get(_MOST, ()))
+    if depth == 16 and len(most) == 1 and int(pixels.max()) <= min(most):
+        stored = min(most).bit_length()  # a MaxSampleValue of 4095 says that 12 of the 16 are used
+        depth = stored if stored > 8 and min(most) == 2**stored - 1 else depth
     inverted = kind.photometric == _WHITE_IS_ZERO and pixels.shape[3] == 1
     meaning = "MONOCHROME1" if inverted else _MEANING[pixels.shape[3]]
     return Image(pixels, depth, meaning, "tiff", header=pack(kept), notes=notes)
