@@ -208,7 +208,7 @@ def test_pages_that_are_alike_are_frames_and_others_are_refused() -> None:
     with pytest.raises(UnreadableImage, match="2 pages that are not alike"):
         parse(written(GREY, GREY[::2]))
     image = parse(written(GREY, GREY[::2], subfiletype=1))
-    assert (image.shape, image.notes) == ((1, 24, 32, 1), ("1 reduced image",))
+    assert (image.shape, image.notes) == ((1, 24, 32, 1), ("1 reduced image, left out",))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_what_is_damaged_or_unknown_beside_the_pixels_is_left_out() -> None:
     text = chunk(b"tEXt", b"Comment\0patient")
     short = chunk(b"pHYs", b"123")
     image, restored = comes_back(png(4, 1, 8, 0, b"\0abcd", bytes(wrong), text, short))
-    assert image.notes == ("its text",)
+    assert image.notes == ("text chunks, left out",)
     assert not any(name in restored for name in (b"gAMA", b"tEXt", b"pHYs", b"patient"))
 
 
@@ -372,7 +372,7 @@ def test_the_first_picture_of_a_phone_is_read_as_jpeg() -> None:
     with PIL.Image.open(io.BytesIO(data)) as picture:
         assert picture.format == "MPO"
         assert (image.pixels[0] == np.asarray(picture)).all()
-    assert (image.kind, image.notes) == ("jpeg", ("1 further picture",))
+    assert (image.kind, image.notes) == ("jpeg", ("1 further picture, left out",))
     with PIL.Image.open(io.BytesIO(render(image, DERIVED))) as again:
         assert again.format == "JPEG"
 
@@ -382,7 +382,7 @@ def test_further_pictures_are_counted_and_exif_is_kept() -> None:
     exif[0x0112] = 6
     more = [PIL.Image.fromarray(COLOUR)] * 2
     image = parse(saved(COLOUR, "mpo", save_all=True, append_images=more, exif=exif))
-    assert image.notes == ("2 further pictures",)
+    assert image.notes == ("2 further pictures, left out",)
     with PIL.Image.open(io.BytesIO(render(image, DERIVED))) as again:
         assert again.getexif()[0x0112] == 6
 

@@ -380,11 +380,11 @@ def _send_image(replies: BinaryIO, image: Image) -> None:
     fields = _Fields(
         list(pixels.shape),
         pixels.dtype.name,
-        image.bit_depth,
+        int(image.bit_depth),
         image.photometric,
         image.kind,
-        None if image.spacing_mm is None else list(image.spacing_mm),
-        None if image.padding_range is None else list(image.padding_range),
+        None if image.spacing_mm is None else [float(x) for x in image.spacing_mm],
+        None if image.padding_range is None else [int(x) for x in image.padding_range],
         list(image.notes),
         len(image.header),
     )

@@ -86,6 +86,11 @@ def pack(values: dict[str, Any]) -> bytes:
     return header
 
 
+def left_out(what: tuple[str, ...]) -> tuple[str, ...]:
+    """Notes that this does not come back."""
+    return tuple(f"{name}, left out" for name in what)
+
+
 def _bytes(value: Any) -> bytes | None:
     if not isinstance(value, str):
         return None

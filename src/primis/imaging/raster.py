@@ -18,7 +18,7 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from primis.errors import UnreadableImage
 from primis.imaging import png
 from primis.imaging.image import MAX_PIXELS, Image, require_size
-from primis.imaging.kept import Kept, pack
+from primis.imaging.kept import Kept, left_out, pack
 
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_QUALITY = 98
@@ -123,7 +123,7 @@ def _read_png(data: bytes, max_pixels: int) -> Image:
     if pixels.shape != (file.height, file.width, file.channels):
         raise UnreadableImage(_DAMAGED)
     header: dict[str, Any] = {"chunks": dict(file.kept)} if file.kept else {}
-    notes = ("its text",) if file.texts else ()
+    notes = ("text chunks",) if file.texts else ()
     return _image(pixels, "png", header, notes)
 
 
@@ -146,8 +146,8 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Image:
         info = file.info
     more = _pictures(info.get("mp")) - 1
     notes = [f"{more} further picture{'s' if more > 1 else ''}"] if more > 0 else []
-    notes += ["its XMP"] if info.get("xmp") else []
-    notes += ["its comment"] if info.get("comment") else []
+    notes += ["XMP"] if info.get("xmp") else []
+    notes += ["comment"] if info.get("comment") else []
     header = _profile_and_exif(info)
     if info.get("dpi"):
         header["dpi"] = [float(x) for x in info["dpi"]]
@@ -216,7 +216,7 @@ def _read_webp(data: bytes, max_pixels: int) -> Image:
         if file.size != (width, height) or file.mode not in ("RGB", "RGBA"):
             raise UnreadableImage(_DAMAGED)
         pixels, header = np.asarray(file), _profile_and_exif(file.info)
-        notes = ("its XMP",) if file.info.get("xmp") else ()
+        notes = ("XMP",) if file.info.get("xmp") else ()
     if pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
         pixels = pixels[..., :3]  # the encoder drops it too
     require_size((1, *pixels.shape), max_pixels)
@@ -246,5 +246,10 @@ def _image(pixels: np.ndarray, kind: str, header: dict[str, Any], notes: tuple[s
         header, pixels = header | {"equal": True}, pixels[..., :1]
     depth = 8 * pixels.dtype.itemsize
     return Image(
-        pixels[None], depth, _PHOTOMETRIC[pixels.shape[2]], kind, header=pack(header), notes=notes
+        pixels[None],
+        depth,
+        _PHOTOMETRIC[pixels.shape[2]],
+        kind,
+        header=pack(header),
+        notes=left_out(notes),
     )

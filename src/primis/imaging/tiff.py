@@ -17,7 +17,7 @@ import tifffile
 
 from primis.errors import UnreadableImage
 from primis.imaging.image import Image, require_size
-from primis.imaging.kept import Kept, pack
+from primis.imaging.kept import Kept, left_out, pack
 
 _DEPTH, _PHOTOMETRIC, _ORIENTATION, _LEAST, _MOST = "258", "262", "274", "280", "281"
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _EXTRA, _PROFILE = "282", "283", "296", "338", "34675"
@@ -374,4 +374,4 @@ def _image(pixels: np.ndarray, kind: _Kind, kept: dict[str, Any], notes: tuple[s
         depth = stored if stored > 8 and min(most) == 2**stored - 1 else depth
     inverted = kind.photometric == _WHITE_IS_ZERO and pixels.shape[3] == 1
     meaning = "MONOCHROME1" if inverted else _MEANING[pixels.shape[3]]
-    return Image(pixels, depth, meaning, "tiff", header=pack(kept), notes=notes)
+    return Image(pixels, depth, meaning, "tiff", header=pack(kept), notes=left_out(notes))
