@@ -1,36 +1,132 @@
-"""From file to image and back, whatever the kind; a kind is known by its bytes, not by its name."""
+"""From file to image and back, whatever the kind; a kind is known by its bytes, not by its name.
+
+Files are decoded in a process of their own (see `apart`), which runs this module as its program.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from primis.errors import UnreadableImage
+from primis.imaging import apart
 from primis.imaging.image import MAX_PIXELS, Derivation, Image
+
+_MAX_BYTES = 1 << 32
+_NOT_FILES = (
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+    (stat.S_ISDIR, "is a folder"),
+)
 
 
 def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image, bytes]:
     """An image and the file's own bytes. Raises UnreadableImage, which names the file."""
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f'image "{path}" cannot be read: {error.strerror}') from None
-    try:
-        return parse(data), data
+        return parse(data, max_pixels), data
     except UnreadableImage as error:
         raise UnreadableImage(f'image "{path}" {error}') from None
 
 
-def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """An image from the bytes of a file of any kind. Raises UnreadableImage."""
-    from primis.imaging import dicom, raster  # each brings a large library
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file of at most 4 GiB; nothing else is opened, nothing is waited for.
 
-    if dicom.is_dicom(data):
-        return dicom.read_dicom(data)
-    return raster.read_raster(data)
+    Raises UnreadableImage, which names the file.
+    """
+    try:
+        _require_file(path, os.stat(path))
+        flags = (
+            getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC", "O_NOCTTY")
+        )
+        descriptor = os.open(path, os.O_RDONLY | sum(flags))
+        with open(descriptor, "rb") as file:
+            there = os.fstat(descriptor)
+            _require_file(path, there)  # another may lie there by now
+            data = file.read(there.st_size + 1)
+    except OSError as error:
+        raise UnreadableImage(_why(path, error)) from None
+    except ValueError:  # a zero in the middle
+        raise UnreadableImage(
+            f'image "{path}" cannot be read: no file can have this name'
+        ) from None
+    if len(data) != there.st_size:
+        raise UnreadableImage(f'image "{path}" changed while it was read')
+    return data
+
+
+def _require_file(path: Path, there: os.stat_result) -> None:
+    for is_kind, what in _NOT_FILES:
+        if is_kind(there.st_mode):
+            if stat.S_ISDIR(there.st_mode):
+                _require_searchable(path)
+            raise UnreadableImage(f'image "{path}" {what}, expected a file')
+    if not stat.S_ISREG(there.st_mode):
+        raise UnreadableImage(f'image "{path}" is no file')
+    if there.st_size > _MAX_BYTES:
+        raise UnreadableImage(
+            f'image "{path}" has {there.st_size} bytes, expected at most {_MAX_BYTES}'
+        )
+
+
+def _require_searchable(folder: Path) -> None:
+    """Raise UnreadableImage that says why a folder cannot be searched, if so.
+
+    Whoever lists inputs names such a folder among them.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                os.lstat(entry.path)
+                break
+    except OSError as error:
+        raise UnreadableImage(f'folder "{folder}" cannot be searched: {error.strerror}') from None
+
+
+def _why(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return f'image "{path}" is a link to nothing'
+    return f'image "{path}" cannot be read: {error.strerror}'
+
+
+def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """An image from the bytes of a file of any kind, decoded in a process of its own.
+
+    Raises UnreadableImage (without a file name: the caller adds it).
+    """
+    return apart.decode(data, max_pixels)
+
+
+def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """The same in this process: what a decoder does on a damaged file is not contained.
+
+    Raises UnreadableImage and MemoryError.
+    """
+    from primis.imaging import raster
+
+    if data[128:132] == b"DICM" or not raster.is_raster(
+        data
+    ):  # its preamble may be the start of a TIFF
+        from primis.imaging import dicom  # a large library, which no other kind needs
+
+        if dicom.is_dicom(data):
+            return dicom.read_dicom(data, max_pixels=max_pixels)
+    return raster.read_raster(data, max_pixels)
 
 
 def render(image: Image, derivation: Derivation) -> bytes:
     """The file of the image's own kind."""
     from primis.imaging import dicom, raster
 
-    return dicom.write_dicom(image, derivation) if image.kind == "dicom" else raster.write_raster(image)
+    return (
+        dicom.write_dicom(image, derivation)
+        if image.kind == "dicom"
+        else raster.write_raster(image)
+    )
+
+
+if __name__ == "__main__":
+    apart.serve(parse_here)

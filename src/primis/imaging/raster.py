@@ -1,178 +1,255 @@
-"""PNG, JPEG, WebP (Pillow), TIFF (tifffile) and 16-bit PNG (imagecodecs), 8 and 16 bits a sample.
+"""PNG, JPEG and WebP through Pillow, 16-bit PNG through imagecodecs; TIFF is in `tiff`.
 
-Nothing is scaled. Grey that is stored as three equal channels is read as grey and written back as it
-was. An image's header holds what is to come back with the pixels: mode, ICC profile, EXIF, resolution.
+Nothing is scaled. Grey that is stored as three equal channels is read as grey and written back as
+it was. Palettes become RGB, transparent colours opacity. An image's header holds what is to come
+back with the pixels: whether channels were equal, colour profile and gamma, EXIF, resolution.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-import json
-import logging
 import struct
-import warnings
 from typing import Any
 
 import numpy as np
 import PIL.Image
+from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from primis.errors import UnreadableImage
-from primis.imaging.image import Image
+from primis.imaging import png
+from primis.imaging.image import MAX_PIXELS, Image, require_size
+from primis.imaging.kept import Kept, left_out, pack
 
-_FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
-_MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA", "YCbCr": "RGB"}
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
 _JPEG_QUALITY = 98
-_TIFF_TAGS = (274, 282, 283, 296, 34675)  # orientation, resolution and its unit, ICC profile
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG = b"\xff\xd8\xff"
+_DAMAGED = "cannot be decoded: damaged or cut off"
 
 
-def read_raster(data: bytes) -> Image:
-    """Raises UnreadableImage (without a file name: the caller adds it)."""
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _read_tiff(data)
+def is_raster(data: bytes) -> bool:
+    """Whether the first bytes are those of a kind that is read here."""
+    return data.startswith((*_TIFF, _JPEG, png.SIGNATURE)) or _is_webp(data)
+
+
+def read_raster(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Raises UnreadableImage (without a file name: the caller adds it) and MemoryError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(data), formats=list(_FORMATS)) as file:
-                return _read_pillow(file, data)
-    except PIL.UnidentifiedImageError:
-        raise UnreadableImage("is no PNG, JPEG, WebP, TIFF or DICOM") from None
-    except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError):
-        raise UnreadableImage(f"has more than {PIL.Image.MAX_IMAGE_PIXELS} pixels") from None
-    except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise UnreadableImage(f"cannot be decoded: {str(error).splitlines()[0] if str(error) else 'damaged'}") from None
+        if data.startswith(_TIFF):
+            from primis.imaging.tiff import read_tiff
+
+            return read_tiff(data, max_pixels)
+        if data.startswith(png.SIGNATURE):
+            return _read_png(data, max_pixels)
+        if data.startswith(_JPEG):
+            return _read_jpeg(data, max_pixels)
+        if _is_webp(data):
+            return _read_webp(data, max_pixels)
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception:  # decoders raise whatever they like
+        raise UnreadableImage(_DAMAGED) from None
+    raise UnreadableImage("is no PNG, JPEG, WebP, TIFF or DICOM")
 
 
 def write_raster(image: Image) -> bytes:
-    """The file. JPEG is written at quality 98 without subsampling; all others without loss."""
-    header = json.loads(image.header or b"{}")
-    pixels = image.pixels
-    if image.kind == "tiff":
-        return _write_tiff(image, header)
-    frame = np.repeat(pixels[0], 3, axis=2) if header.get("equal") else pixels[0]
+    """The file. JPEG is written at quality 98 without subsampling; all others without loss.
+
+    Raises ValueError where header and pixels are not those of an image of its kind.
+    """
+    kept = Kept.parse(image.header)
+    try:
+        if image.kind == "tiff":
+            from primis.imaging.tiff import write_tiff
+
+            return write_tiff(image, kept)
+        frame = image.pixels[0]
+        frame = np.repeat(frame, 3, axis=2) if kept.flag("equal") and frame.shape[2] == 1 else frame
+        if image.kind == "png":
+            return _write_png(frame, kept)
+        return _write_jpeg_or_webp(frame, image.kind, kept)
+    except Exception:  # whatever encoders meet in what others sealed
+        raise ValueError(f"the image cannot be written as {image.kind}") from None
+
+
+def _write_jpeg_or_webp(frame: np.ndarray, kind: str, kept: Kept) -> bytes:
+    how: dict[str, Any] = {}
+    for name in ("icc_profile", "exif"):
+        if data := kept.data(name):
+            how[name] = data
+    if kind == "jpeg":
+        how |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+        if dpi := kept.positive("dpi", 2):
+            how["dpi"] = dpi
+    else:  # effort: half the time of the default, 1 % larger
+        how |= {"lossless": True, "exact": True, "quality": 20}
+    return _save(frame, kind, how)
+
+
+def _write_png(frame: np.ndarray, kept: Kept) -> bytes:
     if frame.dtype == np.uint16 and frame.shape[2] > 1:  # Pillow has no such mode
         import imagecodecs
 
-        return bytes(imagecodecs.png_encode(np.ascontiguousarray(frame)))
-    picture = PIL.Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else np.ascontiguousarray(frame))
+        data = bytes(imagecodecs.png_encode(np.ascontiguousarray(frame)))
+    else:
+        data = _save(frame, "png", {})
+    return png.insert(data, kept.named("chunks"), frame.shape[2])
+
+
+def _save(frame: np.ndarray, kind: str, how: dict[str, Any]) -> bytes:
+    flat = frame[..., 0] if frame.shape[2] == 1 else frame
+    picture = PIL.Image.fromarray(np.ascontiguousarray(flat))
     out = io.BytesIO()
-    keep: dict[str, Any] = {k: base64.b64decode(header[k]) for k in ("icc_profile", "exif") if k in header}
-    if "dpi" in header and image.kind != "webp":
-        keep["dpi"] = tuple(header["dpi"])
-    how: dict[str, dict[str, Any]] = {
-        "jpeg": {"quality": _JPEG_QUALITY, "subsampling": 0},
-        "webp": {"lossless": True, "exact": True, "quality": 20},  # effort: half the time of the default, 1 % larger
-    }
-    picture.save(out, image.kind.upper(), **how.get(image.kind, {}), **keep)
+    picture.save(out, kind.upper(), **how)
     return out.getvalue()
 
 
-def _read_pillow(file: Any, data: bytes) -> Image:
-    kind = _FORMATS[file.format]
-    if getattr(file, "n_frames", 1) > 1:
-        raise UnreadableImage(f"is an animation of {file.n_frames} frames, expected one")
-    header: dict[str, Any] = {}
-    if kind == "png" and data[24] == 16:
-        pixels = _read_png16(data)
-    elif file.mode in _MODES:
-        pixels = np.asarray(file.convert(_MODES[file.mode]))
+def _read_png(data: bytes, max_pixels: int) -> Image:
+    file, needed = png.scan(data)
+    if file.frames > 1:
+        raise UnreadableImage(f"is an animation of {file.frames} frames, expected one")
+    require_size((1, file.height, file.width, file.channels), max_pixels)
+    if file.depth == 16:
+        import imagecodecs
+
+        pixels = np.asarray(imagecodecs.png_decode(needed))
     else:
-        raise UnreadableImage(f'has pixels of mode "{file.mode}", expected grey or RGB')
+        with PngImagePlugin.PngImageFile(io.BytesIO(needed)) as picture:
+            mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[file.channels - bool(file.key)]
+            pixels = np.asarray(picture.convert(mode))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
-        header["equal"], pixels = True, pixels[..., :1]
-    for key in ("icc_profile", "exif"):
-        if file.info.get(key):
-            header[key] = base64.b64encode(file.info[key]).decode()
-    if file.info.get("dpi"):
-        header["dpi"] = [float(x) for x in file.info["dpi"]]
-    return _image(pixels[None], kind, header)
+    if file.key:
+        pixels = _opaque_but(pixels, file.key, file.depth)
+    if pixels.shape != (file.height, file.width, file.channels):
+        raise UnreadableImage(_DAMAGED)
+    header: dict[str, Any] = {"chunks": dict(file.kept)} if file.kept else {}
+    notes = ("text chunks",) if file.texts else ()
+    return _image(pixels, "png", header, notes)
 
 
-def _read_png16(data: bytes) -> np.ndarray:
-    import imagecodecs
+def _opaque_but(pixels: np.ndarray, key: tuple[int, ...], depth: int) -> np.ndarray:
+    """With a channel of opacity: none where all samples are the key's."""
+    if depth < 8:
+        key = tuple(sample * 255 // (2**depth - 1) for sample in key)
+    full = np.iinfo(pixels.dtype).max
+    seen = (pixels != np.array(key)).any(axis=2, keepdims=True)
+    return np.concatenate([pixels, seen.astype(pixels.dtype) * full], axis=2)
 
+
+def _read_jpeg(data: bytes, max_pixels: int) -> Image:
+    height, width, channels = _jpeg_size(data)
+    require_size((1, height, width, channels), max_pixels)
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as file:
+        if file.size != (width, height) or file.layers != channels:
+            raise UnreadableImage(_DAMAGED)
+        pixels = np.asarray(file)
+        info = file.info
+    more = _pictures(info.get("mp")) - 1
+    notes = [f"{more} further picture{'s' if more > 1 else ''}"] if more > 0 else []
+    notes += ["XMP"] if info.get("xmp") else []
+    notes += ["comment"] if info.get("comment") else []
+    header = _profile_and_exif(info)
+    if info.get("dpi"):
+        header["dpi"] = [float(x) for x in info["dpi"]]
+    return _image(pixels if pixels.ndim == 3 else pixels[..., None], "jpeg", header, tuple(notes))
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int, int]:
+    """(height, width, channels) of the first frame.
+
+    Raises UnreadableImage where it is not of the usual kind.
+    """
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            at += 1  # between segments: as lenient as decoders are
+            continue
+        marker = data[at + 1]
+        if marker == 0xFF or marker in (0, 1) or 0xD0 <= marker <= 0xD8:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            break
+        if marker in (0xD9, 0xDA):
+            raise UnreadableImage("cannot be decoded: its pixels come before their size")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    frame = data[at + 4 : at + 10]
+    if len(frame) < 6:
+        raise UnreadableImage(_DAMAGED)
+    depth, height, width, channels = struct.unpack(">BHHB", frame)
+    if depth != 8:
+        raise UnreadableImage(f"is a JPEG of {depth} bits a sample, expected 8")
+    if channels == 4:
+        raise UnreadableImage("is a JPEG with colours as CMYK or YCCK, expected grey or RGB")
+    if channels not in (1, 3):
+        raise UnreadableImage(f"is a JPEG with {channels} channels, expected 1 or 3")
+    return height, width, channels
+
+
+def _pictures(index: Any) -> int:
+    """How many pictures a multi-picture file (CIPA DC-007) lists in its index; 1 without one."""
+    order = {b"II": "<", b"MM": ">"}.get(index[:2] if isinstance(index, bytes) else b"")
+    if order is None:
+        return 1
     try:
-        return np.asarray(imagecodecs.png_decode(data))
-    except (RuntimeError, ValueError) as error:
-        raise UnreadableImage(f"cannot be decoded: {error}") from None
-
-
-def _read_tiff(data: bytes) -> Image:
-    import tifffile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of its complaints is raised
-    _require_end(data)
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages[0]
-            count, pixels, axes = len(file.series), file.series[0].asarray(), file.series[0].axes
-            photometric, depth = int(page.photometric), int(np.max(page.bitspersample))  # type: ignore[union-attr]
-            tags = {t.code: t.value for t in page.tags if t.code in _TIFF_TAGS}  # type: ignore[union-attr]
-    except Exception as error:  # tifffile raises whatever its codecs raise
-        raise UnreadableImage(f"cannot be decoded: {str(error).splitlines()[0] if str(error) else 'damaged'}") from None
-    if photometric not in (0, 1, 2) or count != 1:
-        raise UnreadableImage(f"is TIFF with {count} series and photometric interpretation {photometric}, expected one, 0..2")
-    if pixels.dtype not in (np.uint8, np.uint16, np.int16) or not 8 <= depth <= 16:
-        raise UnreadableImage(f'has samples of type "{pixels.dtype}" and {depth} bits, expected integers of 8 to 16')
-    if "S" in axes:
-        shaped = np.moveaxis(pixels, axes.index("S"), -1)
-        shaped = shaped.reshape(-1, *shaped.shape[-3:])
-    else:
-        shaped = pixels.reshape(-1, *pixels.shape[-2:], 1)
-    if shaped.shape[3] not in _PHOTOMETRIC:
-        raise UnreadableImage(f"has {shaped.shape[3]} samples a pixel, expected 1..4")
-    meaning = "MONOCHROME1" if photometric == 0 else _PHOTOMETRIC[shaped.shape[3]]
-    header = {str(code): _plain(value) for code, value in tags.items()}
-    return Image(shaped, depth, meaning, "tiff", None, json.dumps(header).encode())
-
-
-def _require_end(data: bytes) -> None:
-    """Raises UnreadableImage where the list of pages leads back to itself: tifffile would follow it for ever."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
-    first, count, entry, link = (8, "Q", 20, "Q") if big else (4, "H", 12, "I")
-    seen: set[int] = set()
-    try:
-        at = struct.unpack_from(order + link, data, first)[0]
-        while at and at not in seen:
-            seen.add(at)
-            entries = struct.unpack_from(order + count, data, at)[0]
-            at = struct.unpack_from(order + link, data, at + struct.calcsize(count) + entries * entry)[0]
+        at = struct.unpack_from(order + "I", index, 4)[0]
+        for entry in range(min(struct.unpack_from(order + "H", index, at)[0], 64)):
+            tag, _, _, value = struct.unpack_from(order + "HHII", index, at + 2 + 12 * entry)
+            if tag == 0xB001:
+                return int(value) if value < 1 << 16 else 1
     except struct.error:
-        raise UnreadableImage("cannot be decoded: its list of pages is cut off") from None
-    if at:
-        raise UnreadableImage("cannot be decoded: its list of pages leads back to itself")
+        pass
+    return 1
 
 
-def _plain(value: Any) -> Any:
-    """A tag's value for JSON."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return [int(v) for v in value] if isinstance(value, tuple) else int(value)
+def _is_webp(data: bytes) -> bool:
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _write_tiff(image: Image, header: dict[str, Any]) -> bytes:
-    import tifffile
-
-    colour = image.shape[3] >= 3
-    grey = "miniswhite" if image.photometric == "MONOCHROME1" else "minisblack"
-    pixels = image.pixels[..., 0] if image.shape[3] == 1 else image.pixels
-    how: dict[str, Any] = {"photometric": "rgb" if colour else grey, "compression": "zlib"}
-    if "282" in header and "283" in header:
-        how |= {"resolution": (header["282"], header["283"]), "resolutionunit": header.get("296", 2)}
-    if "34675" in header:
-        how["iccprofile"] = base64.b64decode(header["34675"])
-    if "274" in header:
-        how["extratags"] = [(274, "H", 1, header["274"], True)]
-    if image.shape[3] in (2, 4):
-        how["extrasamples"] = ["unassalpha"]
-    out = io.BytesIO()
-    tifffile.imwrite(out, pixels[0] if len(pixels) == 1 else pixels, metadata=None, **how)
-    return out.getvalue()
+def _read_webp(data: bytes, max_pixels: int) -> Image:
+    width, height = _webp_size(data)
+    # before there is a decoder: it makes room for all of it at once
+    require_size((1, height, width, 3), max_pixels)
+    with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as file:
+        if file.n_frames > 1:
+            raise UnreadableImage(f"is an animation of {file.n_frames} frames, expected one")
+        if file.size != (width, height) or file.mode not in ("RGB", "RGBA"):
+            raise UnreadableImage(_DAMAGED)
+        pixels, header = np.asarray(file), _profile_and_exif(file.info)
+        notes = ("XMP",) if file.info.get("xmp") else ()
+    if pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
+        pixels = pixels[..., :3]  # the encoder drops it too
+    require_size((1, *pixels.shape), max_pixels)
+    return _image(pixels, "webp", header, notes)
 
 
-def _image(pixels: np.ndarray, kind: str, header: dict[str, Any]) -> Image:
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height). Raises UnreadableImage."""
+    kind, head = data[12:16], data[:30]
+    if len(head) == 30 and kind == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if len(head) == 30 and kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", head, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if len(head) >= 25 and kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise UnreadableImage(_DAMAGED)
+
+
+def _profile_and_exif(info: dict[Any, Any]) -> dict[str, Any]:
+    return {name: bytes(info[name]) for name in ("icc_profile", "exif") if info.get(name)}
+
+
+def _image(pixels: np.ndarray, kind: str, header: dict[str, Any], notes: tuple[str, ...]) -> Image:
+    if pixels.shape[2] == 3 and (pixels == pixels[..., :1]).all():
+        header, pixels = header | {"equal": True}, pixels[..., :1]
     depth = 8 * pixels.dtype.itemsize
-    return Image(pixels, depth, _PHOTOMETRIC[pixels.shape[3]], kind, None, json.dumps(header).encode())
+    return Image(
+        pixels[None],
+        depth,
+        _PHOTOMETRIC[pixels.shape[2]],
+        kind,
+        header=pack(header),
+        notes=left_out(notes),
+    )
