@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterator
 
@@ -31,6 +32,7 @@ _STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelVal
           "LargestPixelValueInSeries", "SmallestImagePixelValueInPlane",
           "LargestImagePixelValueInPlane", "PixelDataProviderURL")  # fmt: skip
 _MAX_ST = 1024
+_UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
           "StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber",
           "InstanceNumber")  # fmt: skip
@@ -50,12 +52,7 @@ def preface(data_set: DataSet) -> bytes:
 
 def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source: bool) -> None:
     if known_source:
-        source: DataSet = {}
-        sop_class = text(data_set, "SOPClassUID") or _SECONDARY_CAPTURE
-        put(source, "ReferencedSOPClassUID", sop_class)
-        put(source, "ReferencedSOPInstanceUID", text(data_set, "SOPInstanceUID") or _uid("missing"))
-        sources = sequence(data_set, "SourceImageSequence")
-        put_items(data_set, "SourceImageSequence", *sources, source)
+        _refer_to_source(data_set)
         series = text(data_set, "SeriesInstanceUID")
         put(data_set, "SeriesInstanceUID", _uid("series", series, derivation.group))
     else:
@@ -81,6 +78,18 @@ def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source
     put_items(data_set, "DerivationCodeSequence", *codes, code)
     for keyword in (*_STALE, *SIGNATURES):
         data_set.pop(tag_of(keyword), None)
+
+
+def _refer_to_source(data_set: DataSet) -> None:
+    """Where the source has UIDs by which it can be referred to."""
+    sop_class = text(data_set, "SOPClassUID") or _SECONDARY_CAPTURE
+    instance = text(data_set, "SOPInstanceUID")
+    if all(len(uid) <= 64 and _UID.fullmatch(uid) for uid in (sop_class, instance)):
+        source: DataSet = {}
+        put(source, "ReferencedSOPClassUID", sop_class)
+        put(source, "ReferencedSOPInstanceUID", instance)
+        sources = sequence(data_set, "SourceImageSequence")
+        put_items(data_set, "SourceImageSequence", *sources, source)
 
 
 def _frame_types(data_set: DataSet) -> Iterator[DataSet]:

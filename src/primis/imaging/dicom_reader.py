@@ -293,6 +293,8 @@ class Reader:
         likely = [_Head(tag, "", short, at + 8), _Head(tag, "", length, at + 8)]
         if not short and end - at >= 12:
             likely.insert(0 if raw.isalpha() else 1, long)
+        if raw != b"\0\0" and min(raw) < 0x20:  # no VR at all
+            likely.reverse()
         return next((head for head in likely if self._fits(head, end, order)), likely[0])
 
     def _fits(self, head: _Head, end: int, order: str) -> bool:
