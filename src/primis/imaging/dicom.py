@@ -199,8 +199,11 @@ def _start(reader: Reader) -> int:
 def _inflated(data: memoryview, max_pixels: int) -> memoryview:
     limit = 2 * max_pixels + MAX_HEADER
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    out = inflater.decompress(data, limit)
-    if inflater.unconsumed_tail and not inflater.eof:
+    out, rest = bytearray(), bytes(data)
+    while rest and not inflater.eof and len(out) <= limit:
+        out += inflater.decompress(rest, MAX_HEADER)
+        rest = inflater.unconsumed_tail
+    if len(out) > limit:
         raise UnreadableImage(f"takes more than {limit} bytes inflated (--max-pixels)")
     return memoryview(out)
 
@@ -241,6 +244,9 @@ def _decode(source: _Source) -> tuple[np.ndarray, int]:
     if cut and not overlays:
         reader.note(PIXEL_DATA, "bits outside of the samples are left out")
     if layout.photometric == "PALETTE COLOR":
+        for keyword in (_PADDING, _PADDING_LIMIT):
+            if data_set.pop(tag_of(keyword), None):
+                reader.note(tag_of(keyword), "is an index of the palette, left out")
         return through_palette(pixels, data_set, layout)
     return pixels, bits
 

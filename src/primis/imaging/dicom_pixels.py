@@ -31,11 +31,13 @@ from primis.errors import UnreadableImage
 from primis.imaging.dicom_elements import DataSet, number, text
 from primis.imaging.image import require_size
 
-_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+_GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _FULL_RANGE = ("YBR_FULL", "YBR_FULL_422")
+_COLOUR = ("RGB", *_FULL_RANGE)
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 LOSSY = (*LOSSY_JPEG, JPEGLSNearLossless, JPEG2000, HTJ2K)
 """Syntaxes whose decoders may overshoot the range of a sample."""
+_ROWS = 64
 Fragments = list[memoryview]
 
 
@@ -78,10 +80,10 @@ def layout_of(data_set: DataSet, pixels: memoryview | Fragments, max_pixels: int
             f"has samples of {allocated} bits, {stored} of them stored, expected integers of 8 or "
             "16 bits (BitsAllocated)"
         )
-    if samples != (3 if photometric not in (*_MONOCHROME, "PALETTE COLOR") else 1):
+    if photometric not in {1: _GREY, 3: _COLOUR}.get(samples, ()):
         raise UnreadableImage(
             f'has {samples} samples a pixel and photometric interpretation "{photometric}", '
-            "expected grey, palette, RGB or YBR_FULL"
+            f"expected 1 and one of {', '.join(_GREY)}, or 3 and one of {', '.join(_COLOUR)}"
         )
     layout = Layout(
         frames=number(data_set, "NumberOfFrames") or 0,
@@ -104,16 +106,11 @@ def layout_of(data_set: DataSet, pixels: memoryview | Fragments, max_pixels: int
 
 def _photometric(told: str, samples: int) -> str:
     """Old files leave it out or say what cannot be."""
-    if samples == 1 and told not in (*_MONOCHROME, "PALETTE COLOR"):
+    if samples == 1 and told not in _GREY:
         return "MONOCHROME2"
-    if samples == 3 and (
-        told in ("", *_MONOCHROME, "PALETTE COLOR") or told in ("YBR_ICT", "YBR_RCT")
-    ):
+    if samples == 3 and told in ("", "YBR_ICT", "YBR_RCT", *_GREY):
         return "RGB"
-    known = (*_MONOCHROME, "PALETTE COLOR", "RGB", *_FULL_RANGE)
-    return (
-        told if told in known else f"{told[:16]}" if told.replace("_", "").isalnum() else "unknown"
-    )
+    return told if told.replace("_", "").replace(" ", "").isalnum() and len(told) <= 16 else ""
 
 
 def _count_frames(layout: Layout, pixels: memoryview | Fragments) -> int:
@@ -137,9 +134,7 @@ def native(layout: Layout, pixels: memoryview, *, big: bool, words: bool) -> np.
     if layout.photometric == "YBR_FULL_422" and len(pixels) >= layout.frames * (size // 2 * 3):
         layout, size = replace(layout, photometric="YBR_FULL"), size // 2 * 3
     if len(pixels) < layout.frames * size:
-        raise UnreadableImage(
-            f"has {len(pixels)} bytes of pixels, expected {layout.frames * size} (cut off?)"
-        )
+        raise UnreadableImage(f"has {len(pixels)} bytes of pixels, expected {layout.frames * size}")
     whole = pixels[: layout.frames * size]
     if big and words and layout.allocated == 8:
         odd = pixels[: len(whole) + len(whole) % 2]
@@ -181,6 +176,12 @@ def _to_rgb(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 def compressed(layout: Layout, fragments: Fragments, syntax: UID) -> np.ndarray:
     """(frames, rows, columns, samples), in RGB where it is colour."""
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        raise UnreadableImage(
+            f'is in transfer syntax "{syntax.name}", for which there is no decoder'
+        ) from None
     out = np.empty((layout.frames, *layout.shape), layout.dtype)
     count = 0
     for frame in itertools.islice(_frames(layout, fragments), layout.frames):
@@ -193,7 +194,8 @@ def compressed(layout: Layout, fragments: Fragments, syntax: UID) -> np.ndarray:
 
 def _frames(layout: Layout, fragments: Fragments) -> Iterator[bytes]:
     """Frames of one fragment each, or as the offset table or their first bytes divide them."""
-    table, bodies = fragments[0] if fragments else memoryview(b""), fragments[1:]
+    table = fragments[0] if fragments else memoryview(b"")
+    bodies = [body for body in fragments[1:] if len(body)]
     if layout.frames == 1 or len(bodies) <= layout.frames:
         yield from [b"".join(bodies)] if layout.frames == 1 else (bytes(body) for body in bodies)
         return
@@ -286,11 +288,13 @@ def _frame_header(frame: bytes) -> int:
 
 
 def _rgb_of(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """YBR_FULL of that many bits to RGB (PS3.3, C.7.6.3.1.2)."""
+    """YBR_FULL of that many bits to RGB (PS3.3, C.7.6.3.1.2), some rows at a time."""
     middle, white = 1 << (bits - 1), (1 << bits) - 1
-    y, blue, red = (pixels[..., k].astype(np.float32) for k in range(3))
-    blue, red = blue - middle, red - middle
-    out = np.stack(
-        [y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], axis=-1
-    )
-    return np.clip(np.floor(out + 0.5), 0, white).astype(pixels.dtype)
+    out = np.empty_like(pixels)
+    for start in range(0, len(pixels), _ROWS):
+        rows = pixels[start : start + _ROWS].astype(np.float32)
+        y, blue, red = rows[..., 0], rows[..., 1] - middle, rows[..., 2] - middle
+        green = y - 0.344136 * blue - 0.714136 * red
+        rgb = np.stack([y + 1.402 * red, green, y + 1.772 * blue], axis=-1)
+        out[start : start + _ROWS] = np.clip(np.floor(rgb + 0.5), 0, white)
+    return out

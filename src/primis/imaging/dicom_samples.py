@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,29 +74,26 @@ def within_bits(
     """(samples, their bits, whether bits outside of them were cut off that were not zero)."""
     stored, shift = layout.stored, layout.high + 1 - layout.stored
     low, high = limits(stored, signed=layout.signed)
+    unsigned = raw.view(f"u{raw.dtype.itemsize}")
+    used = int(np.bitwise_or.reduce(unsigned, axis=None))
+    if shift and used & ((1 << shift) - 1) and not used >> stored:
+        shift = 0  # so HighBit is wrong
     if not shift and low <= int(raw.min()) and int(raw.max()) <= high:
         return raw, stored, False
-    unsigned = raw.view(f"u{raw.dtype.itemsize}")
-    if shift:
-        used = int(np.bitwise_or.reduce(unsigned, axis=None))
-        if used & ((1 << shift) - 1) and not used >> stored:
-            right = replace(layout, high=stored - 1)
-            return within_bits(raw, right, lossy=False, padding=padding)
-    elif len(padding) == 2 and layout.allocated == 16:
-        outside = unsigned[(raw < low) | (raw > high)]
-        if (outside == int.from_bytes(padding, "little")).all():  # so BitsStored is wrong
-            return raw, layout.allocated, False
+    if not shift and len(padding) == 2 and layout.allocated == 16:
+        value = int.from_bytes(padding, "little", signed=layout.signed)
+        if all(((f >= low) & (f <= high) | (f == value)).all() for f in raw):
+            return raw, layout.allocated, False  # so BitsStored is wrong
     if lossy:  # a decoder that overshoots
         return np.clip(raw, low, high), stored, False
-    sample = (unsigned >> shift) & ((1 << stored) - 1)
-    cut = int(np.bitwise_or.reduce(unsigned ^ (sample << shift), axis=None))
-    if layout.signed:
-        cut = (
-            0 if not shift and not int(np.bitwise_or.reduce(unsigned, axis=None)) >> stored else cut
-        )
-        sign = 1 << (stored - 1)
-        sample = ((sample ^ sign) - sign).view(raw.dtype)
-    return sample.astype(raw.dtype, copy=False), stored, bool(cut)
+    out, cut = raw if raw.flags.writeable else raw.copy(), False
+    sign = 1 << (stored - 1)
+    for frame in out:
+        bits = frame.view(f"u{frame.dtype.itemsize}")
+        sample = (bits >> shift) & ((1 << stored) - 1)
+        cut = cut or bool(((sample << shift) != bits).any())
+        frame[:] = ((sample ^ sign) - sign).view(raw.dtype) if layout.signed else sample
+    return out, stored, cut and not (layout.signed and not shift and not used >> stored)
 
 
 def limits(bits: int, *, signed: bool) -> tuple[int, int]:
