@@ -238,7 +238,7 @@ def _frame(layout: Layout, frame: bytes, syntax: UID) -> np.ndarray:
         )
         photometric = str(told["photometric_interpretation"])
     except Exception:
-        if syntax not in LOSSY_JPEG:
+        if syntax != JPEGExtended12Bit or not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
             raise
         import imagecodecs
 

@@ -144,7 +144,7 @@ class Reader:
             raise TooLarge(f"has sequences nested deeper than {MAX_DEPTH} levels")
         out: DataSet = {}
         while end - at >= 8:
-            if self._bytes(at, 8) == bytes(8):
+            if not self.data[at] and self._bytes(at, 8) == bytes(8):
                 at = min(max(self.skip_zeros(at), at + 8), end)
                 continue
             try:
