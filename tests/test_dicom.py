@@ -500,6 +500,9 @@ def test_frames_are_counted_where_nobody_says_how_many() -> None:
     assert image.shape == (2, SIZE, SIZE, 1)
     said = read_dicom(made(grey8() | {PIXELS: ("OB", pixels), 0x00280008: ("IS", b"1 ")}))
     assert said.shape == (1, SIZE, SIZE, 1)
+    assert said.notes == (
+        "(7FE0,0010) PixelData: holds more frames than NumberOfFrames says, the rest is left out",
+    )
 
 
 def test_fragments_are_joined_to_frames() -> None:
@@ -513,6 +516,13 @@ def test_fragments_are_joined_to_frames() -> None:
     assert (read_dicom(one).pixels[0, ..., 0] == GREY8).all()
     nameless = one.replace(element(0x00020010, "UI", J2K.encode()), b"")
     assert (read_dicom(nameless).pixels[0, ..., 0] == GREY8).all()
+
+
+def test_a_jpeg_that_is_cut_off_is_never_silent() -> None:
+    whole = bytes(imagecodecs.jpeg8_encode(GREY8))
+    assert read_dicom(packed(grey8(), [whole], "1.2.840.10008.1.2.4.50")).notes == ()
+    image = read_dicom(packed(grey8(), [whole[:-40]], "1.2.840.10008.1.2.4.50"))
+    assert "its last rows may be missing" in image.notes[0]
 
 
 def test_a_frame_larger_than_the_file_says_is_not_decoded() -> None:

@@ -219,8 +219,9 @@ def _samples(source: _Source, max_pixels: int) -> tuple[np.ndarray, int]:
     except (
         BaseException
     ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
+        name = _syntax_name(source.syntax)
         raise UnreadableImage(
-            f'cannot be decoded: its pixels are damaged or not in transfer syntax "{_syntax_name(source.syntax)}"'
+            f'cannot be decoded: its pixels are damaged or not in transfer syntax "{name}"'
         ) from None
 
 
@@ -234,9 +235,10 @@ def _decode(source: _Source) -> tuple[np.ndarray, int]:
     syntax = UID(source.syntax)
     if isinstance(reader.pixels, list):
         syntax = UID(_syntax_of(reader.pixels, source.syntax))
-        raw = compressed(layout, reader.pixels, syntax)
+        raw = compressed(layout, reader.pixels, syntax, reader.note)
     else:
-        raw = native(layout, reader.pixels, big=source.big, words=reader.pixels_vr == "OW")
+        words = reader.pixels_vr == "OW"
+        raw = native(layout, reader.pixels, reader.note, big=source.big, words=words)
     there = syntax not in LOSSY_JPEG
     overlays = cut_overlays(data_set, raw, layout, reader.note, there=there)
     lossy, padding = syntax in LOSSY and not (overlays and there), raw_value(data_set, _PADDING)
@@ -279,7 +281,7 @@ def _image(source: _Source, pixels: np.ndarray, bits: int) -> Image:
 
 
 def _bounded(data_set: DataSet, reader: Reader) -> bytes:
-    """The data set in bytes, without its largest elements where it is larger than a header may be."""
+    """The data set in bytes, without its largest elements where a header may not be so large."""
     while len(body := encode(data_set)) > MAX_HEADER:
         size = {tag: len(encode({tag: element})) for tag, element in data_set.items()}
         largest = max(size, key=lambda tag: size[tag])

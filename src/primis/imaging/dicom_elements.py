@@ -7,6 +7,7 @@ way. What an implicit encoding leaves open is looked up; what is not known is UN
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -31,6 +32,8 @@ class Element(NamedTuple):
 
 
 DataSet = dict[int, Element]
+Note = Callable[[int, str], None]
+"""Takes the tag of something that cannot come back, and why."""
 
 
 def name_of(tag: int) -> str:

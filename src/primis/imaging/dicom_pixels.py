@@ -28,13 +28,15 @@ from pydicom.uid import (
 )
 
 from primis.errors import UnreadableImage
-from primis.imaging.dicom_elements import DataSet, number, text
+from primis.imaging.dicom_elements import PIXEL_DATA, DataSet, Note, number, text
 from primis.imaging.image import require_size
 
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _FULL_RANGE = ("YBR_FULL", "YBR_FULL_422")
 _COLOUR = ("RGB", *_FULL_RANGE)
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_WITH_END = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
+MORE_FRAMES = "holds more frames than NumberOfFrames says, the rest is left out"
 LOSSY = (*LOSSY_JPEG, JPEGLSNearLossless, JPEG2000, HTJ2K)
 """Syntaxes whose decoders may overshoot the range of a sample."""
 _ROWS = 64
@@ -128,13 +130,15 @@ def _frame_bytes(layout: Layout) -> int:
     return size // 3 * 2 if layout.photometric == "YBR_FULL_422" else size
 
 
-def native(layout: Layout, pixels: memoryview, *, big: bool, words: bool) -> np.ndarray:
+def native(layout: Layout, pixels: memoryview, note: Note, *, big: bool, words: bool) -> np.ndarray:
     """(frames, rows, columns, samples). words: bytes lie in words of two (VR OW)."""
     size = _frame_bytes(layout)
     if layout.photometric == "YBR_FULL_422" and len(pixels) >= layout.frames * (size // 2 * 3):
         layout, size = replace(layout, photometric="YBR_FULL"), size // 2 * 3
     if len(pixels) < layout.frames * size:
         raise UnreadableImage(f"has {len(pixels)} bytes of pixels, expected {layout.frames * size}")
+    if len(pixels) >= (layout.frames + 1) * size:
+        note(PIXEL_DATA, MORE_FRAMES)
     whole = pixels[: layout.frames * size]
     if big and words and layout.allocated == 8:
         odd = pixels[: len(whole) + len(whole) % 2]
@@ -174,7 +178,7 @@ def _to_rgb(array: np.ndarray, layout: Layout) -> np.ndarray:
     return out
 
 
-def compressed(layout: Layout, fragments: Fragments, syntax: UID) -> np.ndarray:
+def compressed(layout: Layout, fragments: Fragments, syntax: UID, note: Note) -> np.ndarray:
     """(frames, rows, columns, samples), in RGB where it is colour."""
     try:
         get_decoder(syntax)
@@ -183,10 +187,14 @@ def compressed(layout: Layout, fragments: Fragments, syntax: UID) -> np.ndarray:
             f'is in transfer syntax "{syntax.name}", for which there is no decoder'
         ) from None
     out = np.empty((layout.frames, *layout.shape), layout.dtype)
-    count = 0
-    for frame in itertools.islice(_frames(layout, fragments), layout.frames):
+    count, frames = 0, _frames(layout, fragments)
+    for frame in itertools.islice(frames, layout.frames):
+        if syntax in _WITH_END and b"\xff\xd9" not in frame:  # decoders fill up what is missing
+            note(PIXEL_DATA, "a frame has no end, its last rows may be missing")
         out[count] = _frame(layout, frame, syntax)
         count += 1
+    if next(frames, None) is not None:
+        note(PIXEL_DATA, MORE_FRAMES)
     if count < layout.frames:
         raise UnreadableImage(f"has {count} frames of pixels, expected {layout.frames}")
     return out
@@ -217,7 +225,8 @@ def _frame(layout: Layout, frame: bytes, syntax: UID) -> np.ndarray:
     size = _size_of(frame, syntax)
     if size and size[:2] != (layout.rows, layout.columns):
         raise UnreadableImage(
-            f"has a frame of {size[0]} x {size[1]} pixels, expected {layout.rows} x {layout.columns}"
+            f"has a frame of {size[0]} x {size[1]} pixels, "
+            f"expected {layout.rows} x {layout.columns}"
         )
     try:
         array, told = get_decoder(syntax).as_array(
@@ -257,7 +266,7 @@ def _size_of(frame: bytes, syntax: UID) -> tuple[int, int] | None:
             raise UnreadableImage("has a JPEG 2000 code stream without its size")
         right, bottom, left, top = struct.unpack_from(">4L", frame, start + 8)
         return bottom - top, right - left
-    if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+    if syntax in _WITH_END:
         return _jpeg_size(frame)
     return None
 

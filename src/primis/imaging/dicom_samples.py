@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 import numpy as np
 
 from primis.errors import UnreadableImage
-from primis.imaging.dicom_elements import DataSet, Element, tag_of, text
+from primis.imaging.dicom_elements import DataSet, Element, Note, tag_of, text
 from primis.imaging.dicom_pixels import Layout
-
-Note = Callable[[int, str], None]
 
 _COLOURS = ("Red", "Green", "Blue")
 _TABLE = "PaletteColorLookupTable"
