@@ -476,6 +476,13 @@ def test_a_segmented_palette_is_unfolded() -> None:
     assert (image.pixels[0, ..., 1] == table[places]).all()
 
 
+def test_padding_of_a_palette_is_left_out_with_a_note() -> None:
+    raw = palette(16, EIGHT.tobytes() * 2) | {0x00280120: ("US", u2(7))}
+    image = read_dicom(made(raw))
+    assert image.padding_range is None
+    assert image.notes == ("(0028,0120) PixelPaddingValue: is an index of the palette, left out",)
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
@@ -743,7 +750,7 @@ def test_restored_files_have_no_error_that_their_source_lacks(tmp_path: Path) ->
 @needs_dciodvfy
 def test_real_files_have_no_error_that_their_source_lacks(tmp_path: Path) -> None:
     seen = 0
-    for path in real_files()[::2]:
+    for path in [*FAULTS.glob("*.dcm"), *real_files()[::2]]:
         data = path.read_bytes()
         try:
             read_dicom(data)

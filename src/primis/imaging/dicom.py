@@ -45,6 +45,7 @@ from primis.imaging.dicom_elements import (
     number,
     raw_value,
     settle_signs,
+    size_of,
     tag_of,
     text,
     values,
@@ -108,9 +109,10 @@ def read_dicom(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
         image = _image(source, *_samples(source, max_pixels))
         try:  # what could not be restored is not shared
             write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
-        except Exception as error:
-            why = str(error) if isinstance(error, ValueError) else "unknown reason"
-            raise UnreadableImage(f"has a header that cannot be kept: {why}") from None
+        except TooLarge as error:
+            raise UnreadableImage(str(error)) from None
+        except Exception:
+            raise UnreadableImage("has a header that cannot be kept") from None
     return image
 
 
@@ -282,12 +284,15 @@ def _image(source: _Source, pixels: np.ndarray, bits: int) -> Image:
 
 def _bounded(data_set: DataSet, reader: Reader) -> bytes:
     """The data set in bytes, without its largest elements where a header may not be so large."""
-    while len(body := encode(data_set)) > MAX_HEADER:
-        size = {tag: len(encode({tag: element})) for tag, element in data_set.items()}
-        largest = max(size, key=lambda tag: size[tag])
-        del data_set[largest]
-        reader.note(largest, f"takes {size[largest]} bytes, more than a header may have, left out")
-    return body
+    sizes = {tag: size_of(element) for tag, element in data_set.items()}
+    total = sum(sizes.values())
+    for tag in sorted(sizes, key=lambda tag: -sizes[tag]):
+        if total <= MAX_HEADER:
+            break
+        del data_set[tag]
+        total -= sizes[tag]
+        reader.note(tag, f"takes {sizes[tag]} bytes, more than a header may have, left out")
+    return encode(data_set)
 
 
 def _padding_range(data_set: DataSet, layout: Layout, bits: int) -> tuple[int, int] | None:

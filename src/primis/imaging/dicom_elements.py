@@ -91,6 +91,13 @@ def _item(body: bytes) -> bytes:
     return struct.pack("<HHL", _ITEM >> 16, _ITEM & 0xFFFF, len(body)) + body
 
 
+def size_of(element: Element) -> int:
+    """The bytes that an element takes, or a few more."""
+    if not isinstance(element.value, list):
+        return 12 + len(element.value)
+    return 12 + sum(8 + sum(map(size_of, item.values())) for item in element.value)
+
+
 def element_head(tag: int, vr: str, length: int) -> bytes:
     """What stands before a value. A length that the VR cannot hold makes it UN (PS3.5, 6.2.2)."""
     if vr in SHORT_VRS and length <= 0xFFFF:
