@@ -1,289 +1,342 @@
-"""DICOM through pydicom and its decoder plug-ins.
+"""DICOM, decoded by pydicom's plug-ins; its header is kept as bytes.
 
-Samples are taken as stored: rescale, window and MONOCHROME1's inversion stay in the header, which comes
-back with the image. YBR and palette colour become RGB. A restored lossy image is a new object: new UIDs,
-ImageType DERIVED, source and derivation, and the lossy-compression attributes (PS3.3, C.7.6.1.1.5).
+Samples are taken as stored: rescale, window and MONOCHROME1's inversion stay in the header, which
+comes back with the image. YBR and palette colour become RGB. A restored lossy image is a new
+object: new UIDs, ImageType DERIVED, source and derivation, and the lossy-compression attributes
+(PS3.3, C.7.6.1.1.5). Nothing of the source's preamble comes back: it may be a program.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
+import contextlib
 import logging
 import warnings
 import zlib
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
 from primis.errors import UnreadableImage
-from primis.imaging.apart import decode_apart
-from primis.imaging.image import Derivation, Image
+from primis.imaging.dicom_derived import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    PREAMBLE,
+    SIGNATURES,
+    describe_pixels,
+    preface,
+    record_derivation,
+    secondary_capture,
+)
+from primis.imaging.dicom_elements import (
+    PIXEL_DATA,
+    DataSet,
+    element_head,
+    encode,
+    number,
+    raw_value,
+    settle_signs,
+    size_of,
+    tag_of,
+    text,
+    values,
+)
+from primis.imaging.dicom_pixels import (
+    LOSSY,
+    LOSSY_JPEG,
+    Layout,
+    compressed,
+    jpeg_kind,
+    layout_of,
+    native,
+)
+from primis.imaging.dicom_reader import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    Reader,
+    TooLarge,
+)
+from primis.imaging.dicom_samples import cut_overlays, limits, through_palette, within_bits
+from primis.imaging.image import MAX_PIXELS, Derivation, Image
 
-_METHOD = "PRIMIS_1"
-_PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002)
-_STRAY_GROUP = 0xFFFE  # sequence delimiters that a broken writer left at the top level
-_STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries",
-          "LargestPixelValueInSeries", "DigitalSignaturesSequence", "MACParametersSequence")  # fmt: skip
-_PALETTE = ("RedPaletteColorLookupTable", "GreenPaletteColorLookupTable", "BluePaletteColorLookupTable")
+MAX_HEADER = 16 << 20
+"""Bytes of a data set without its pixels."""
 
-_OVERLAYS = 0x60
-_PREAMBLE, _META = 132, 0x0002
+_IMPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+_GE_BIG = "1.2.840.113619.5.2"
+"""Implicit VR little endian, its pixels big endian."""
+_PIXEL_TAGS = range(0x7FE00000, 0x7FE10000)
 _LARGEST_SPACING = 1e6
 """Millimetres; what is more is no spacing."""
-_PRIVATE_GROUP, _PRIVATE_CREATOR, _PADDING = 0x0029, "PRIMIS", 0x01  # in sealed headers only
-_MAX_ST = 1024
-
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote header values
+_FIRST_GROUPS = (b"\0\0", b"\x02\0", b"\x08\0", b"\0\x08")
+_PADDING, _PADDING_LIMIT = "PixelPaddingValue", "PixelPaddingRangeLimit"
 
 
 def is_dicom(data: bytes) -> bool:
     """Whether this is a DICOM file, with or without its preamble."""
-    if data[128:132] == b"DICM":
+    if data[128:132] == b"DICM" or data[:4] == b"DICM":
         return True
-    return data[:2] in (b"\x08\x00", b"\x02\x00") and data[3:4] == b"\x00"
+    reader = Reader(memoryview(data))
+    start = _start(reader)
+    first = data[start : start + 2]
+    return first in _FIRST_GROUPS and any(
+        reader.walk(start, len(data), encoding, 3) == 3
+        for encoding in (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
+    )
 
 
-def read_dicom(data: bytes) -> Image:
+def read_dicom(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Raises UnreadableImage (without a file name: the caller adds it)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         try:
-            dataset = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
-            pixels_there, modality = any(tag in dataset for tag in _PIXEL_TAGS[:3]), _modality(dataset)
-        except Exception:  # whatever its parser meets in a damaged file
+            source = _parse(data, max_pixels)
+        except UnreadableImage:
+            raise
+        except TooLarge as error:
+            raise UnreadableImage(str(error)) from None
+        except Exception:  # whatever a damaged file leads to
             raise UnreadableImage("cannot be parsed as DICOM") from None
-        if not pixels_there:
-            raise UnreadableImage(f'is DICOM without pixels (modality "{modality}")')
-        pixels, photometric = _pixels(dataset, data)
-        try:
-            bits = 8 * pixels.dtype.itemsize
-            depth = bits if photometric == "RGB" else min(int(dataset.get("BitsStored", bits)), bits)
-            header = _header(dataset, pixels)
-            image = Image(pixels, depth, photometric, "dicom", _spacing(dataset), header)
-            write_dicom(image, Derivation("", 1.0, "", ""))  # what could not be restored is not shared
-        except Exception as error:  # of the same kind
-            raise UnreadableImage(f"has a header that cannot be kept ({type(error).__name__})") from None
+        image = _image(source, *_samples(source, max_pixels))
+        try:  # what could not be restored is not shared
+            write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
+        except TooLarge as error:
+            raise UnreadableImage(str(error)) from None
+        except Exception:
+            raise UnreadableImage("has a header that cannot be kept") from None
     return image
 
 
 def write_dicom(image: Image, derivation: Derivation) -> bytes:
     """A derived, uncompressed (explicit VR little endian) object with the header of its source.
 
-    Where `image.header` is empty (tier preview) it is a secondary capture with pixels only.
+    Where `image.header` is empty (tier preview) it is a secondary capture with pixels only. Raises
+    ValueError where the header is none, or larger than one may be.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = _parsed(image.header) if image.header else _secondary_capture()
-        image = _impose_padding(dataset, image)
-        _record_derivation(dataset, derivation, known_source=bool(image.header))
-        _set_pixels(dataset, image)
-        out = io.BytesIO()
-        dataset.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    return out.getvalue()
+    data_set = read_header(image.header) if image.header else secondary_capture()
+    record_derivation(data_set, derivation, known_source=bool(image.header))
+    describe_pixels(data_set, image)
+    before = {tag: element for tag, element in data_set.items() if tag < PIXEL_DATA}
+    after = {tag: element for tag, element in data_set.items() if tag > PIXEL_DATA}
+    little = image.pixels.astype(image.pixels.dtype.newbyteorder("<"), copy=False)
+    odd = little.nbytes % 2
+    vr = "OW" if little.dtype.itemsize > 1 else "OB"
+    head = element_head(PIXEL_DATA, vr, little.nbytes + odd)
+    pixels = np.ascontiguousarray(little).data.cast("B") if little.size else b""
+    parts = (preface(data_set), encode(before), head, pixels, bytes(odd), encode(after))
+    return b"".join(parts)
 
 
-def _parsed(header: bytes) -> Dataset:
-    """A sealed header. Raises ValueError unless it is in explicit VR little endian: deflated, a small one may swell to fill
-    the memory."""
-    file = io.BytesIO(header)
-    file.seek(_PREAMBLE)
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag.group != _META)
-    if meta.get("TransferSyntaxUID") != ExplicitVRLittleEndian:
-        raise ValueError("transfer syntax")
-    return pydicom.dcmread(io.BytesIO(header))
+def read_header(header: bytes) -> DataSet:
+    """A sealed header's data set. Raises ValueError unless it is in explicit VR little endian
+    (deflated, a small one may swell to fill the memory) and within the limits of one."""
+    if len(header) > MAX_HEADER + len(PREAMBLE) + 1024 or header[128:132] != b"DICM":
+        raise ValueError(f"not a DICOM file of at most {MAX_HEADER} bytes")
+    reader = Reader(memoryview(header))
+    meta, at = reader.meta(len(PREAMBLE))
+    if text(meta, "TransferSyntaxUID") != EXPLICIT_VR_LITTLE_ENDIAN:
+        raise ValueError("transfer syntax is not explicit VR little endian")
+    data_set = reader.data_set(at, EXPLICIT_LITTLE)
+    if reader.broken:
+        raise ValueError("elements that cannot be parsed")
+    return data_set
 
 
-def _pixels(dataset: Dataset, data: bytes) -> tuple[np.ndarray, str]:
+@dataclass(frozen=True)
+class _Source:
+    """A file, parsed."""
+
+    reader: Reader
+    data_set: DataSet
+    syntax: str
+    layout: Layout
+    big: bool
+    """Whether the samples are big endian."""
+
+
+def _parse(data: bytes, max_pixels: int) -> _Source:
+    reader = Reader(memoryview(data))
+    meta, at = reader.meta(_start(reader))
+    syntax = text(meta, "TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        reader, at, syntax = (
+            Reader(_inflated(reader.data[at:], max_pixels)),
+            0,
+            EXPLICIT_VR_LITTLE_ENDIAN,
+        )
+    if bytes(reader.data[at : at + 8]) == bytes(8):
+        at = reader.skip_zeros(at)
+    declared = {_IMPLICIT: IMPLICIT_LITTLE, _GE_BIG: IMPLICIT_LITTLE, _BIG: EXPLICIT_BIG}
+    encoding = reader.guess(at, declared.get(syntax, EXPLICIT_LITTLE))
+    data_set = reader.data_set(at, encoding)
+    if reader.pixels is None:
+        if 0x7FE00008 in data_set or 0x7FE00009 in data_set:
+            raise UnreadableImage("has samples that are floats, expected integers of 8 or 16 bits")
+        if reader.broken or not data_set:
+            raise UnreadableImage("cannot be parsed as DICOM, it is damaged or cut off")
+        raise UnreadableImage(f'is DICOM without pixels (modality "{_modality(data_set)}")')
+    settle_signs(data_set, signed=number(data_set, "PixelRepresentation") == 1)
+    layout = layout_of(data_set, reader.pixels, max_pixels)
+    return _Source(reader, data_set, syntax, layout, encoding.big or syntax == _GE_BIG)
+
+
+def _start(reader: Reader) -> int:
+    """Where the first element is: after a preamble, after zeros, or at once."""
+    if bytes(reader.data[128:132]) == b"DICM":
+        return 132
+    if bytes(reader.data[:4]) == b"DICM":
+        return 4
+    return reader.skip_zeros(0) if bytes(reader.data[:8]) == bytes(8) else 0
+
+
+def _inflated(data: memoryview, max_pixels: int) -> memoryview:
+    limit = 2 * max_pixels + MAX_HEADER
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    out, rest = bytearray(), bytes(data)
+    while rest and not inflater.eof and len(out) <= limit:
+        out += inflater.decompress(rest, MAX_HEADER)
+        rest = inflater.unconsumed_tail
+    if len(out) > limit:
+        raise UnreadableImage(f"takes more than {limit} bytes inflated (--max-pixels)")
+    return memoryview(out)
+
+
+def _samples(source: _Source, max_pixels: int) -> tuple[np.ndarray, int]:
+    """The samples and their bits. Raises UnreadableImage."""
     try:
-        array = decode_apart(data) if _is_compressed(dataset) else dataset.pixel_array
-        photometric = str(dataset.PhotometricInterpretation)
-        if photometric == "PALETTE COLOR":
-            array = apply_color_lut(array, dataset)
-        frames, stored = int(dataset.get("NumberOfFrames") or 1), int(dataset.BitsStored)
-        high = int(dataset.get("HighBit", stored - 1))
-        shape = (frames, int(dataset.Rows), int(dataset.Columns))
+        return _decode(source)
+    except (UnreadableImage, KeyboardInterrupt, SystemExit):
+        raise
     except MemoryError:
         raise UnreadableImage("does not fit in memory") from None
-    except Exception as error:  # the plug-ins raise whatever they like
-        syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-        why = str(error) if isinstance(error, UnreadableImage) else type(error).__name__
-        raise UnreadableImage(f'cannot be decoded (transfer syntax "{getattr(syntax, "name", "unknown")}", {why})') from None
-    colour = photometric not in ("MONOCHROME1", "MONOCHROME2")
-    if colour and array.shape[-1] != 3:
-        raise UnreadableImage(f"has colours in an array of shape {array.shape}, expected 3 channels")
-    if array.dtype.kind not in "iu" or array.dtype.itemsize > 2 or stored < 2:
-        raise UnreadableImage(f'has samples of type "{array.dtype}", {stored} bits stored, expected integers of 2 to 16')
-    if high != stored - 1:
-        raise UnreadableImage(f"has its {stored} bits up to bit {high}, expected up to bit {stored - 1}")
-    whole = (*shape, 3 if colour else 1)
-    if array.size != int(np.prod(whole)):
-        raise UnreadableImage(f"has {array.size} samples, expected {whole}")
-    return array.reshape(whole), "RGB" if colour else photometric
+    except (
+        BaseException
+    ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
+        name = _syntax_name(source.syntax)
+        raise UnreadableImage(
+            f'cannot be decoded: its pixels are damaged or not in transfer syntax "{name}"'
+        ) from None
 
 
-def _is_compressed(dataset: Dataset) -> bool:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    return bool(syntax.is_compressed and syntax not in (RLELossless, DeflatedExplicitVRLittleEndian))
+def _syntax_name(syntax: str) -> str:
+    return UID(syntax).name if set(syntax) <= set("0123456789.") and syntax else "unknown"
 
 
-def _header(dataset: Dataset, pixels: np.ndarray) -> bytes:
-    """The data set without its pixels, as a DICOM file of its own, and where its padding lies."""
-    keep = {k: v for k, v in dataset.items() if k not in _PIXEL_TAGS and k.group != _STRAY_GROUP}
-    rest = Dataset(keep)
-    swap = not dataset.original_encoding[1]
-    rest.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
-    for element in rest.iterall():  # parses all, so that values are written anew in little endian
-        if swap and element.VR == "OW" and isinstance(element.value, bytes):
-            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
-    for group in {element.tag.group for element in rest if element.tag.group >> 8 == _OVERLAYS}:
-        if (group, 0x3000) not in rest:  # lay in unused bits of the pixels, which do not come back
-            del rest[group * 0x10000 : (group + 1) * 0x10000]
-    file = Dataset()
-    file.update(rest)
-    file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
-    file.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or _uid("missing")
-    padding = file.get("PixelPaddingValue")
-    if isinstance(padding, int) and pixels.shape[3] == 1:
-        last = file.get("PixelPaddingRangeLimit", padding)
-        inside = (pixels >= min(padding, last)) & (pixels <= max(padding, last))
-        block = file.private_block(_PRIVATE_GROUP, _PRIVATE_CREATOR, create=True)
-        block.add_new(_PADDING, "OB", _even(zlib.compress(np.packbits(inside).tobytes(), 9)))
-    out = io.BytesIO()
-    file.save_as(out, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    return out.getvalue()
-
-
-def _impose_padding(dataset: Dataset, image: Image) -> Image:
-    """Padding is exactly that again, and nothing else is. Takes the note of it out of the data set."""
-    try:
-        block = dataset.private_block(_PRIVATE_GROUP, _PRIVATE_CREATOR)
-    except KeyError:
-        return image
-    size = image.pixels.size
-    bits = zlib.decompressobj().decompress(block[_PADDING].value, -(-size // 8))
-    inside = np.unpackbits(np.frombuffer(bits, np.uint8), count=size).astype(bool).reshape(image.shape)
-    padding, last = int(dataset.PixelPaddingValue), int(dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue))
-    low, high = min(padding, last), max(padding, last)
-    pixels = image.pixels.copy()
-    between = ~inside & (pixels >= low) & (pixels <= high)
-    limit = 2 ** (image.bit_depth - (pixels.dtype.kind == "i")) - 1
-    pixels[between] = high + 1 if high < limit else low - 1
-    pixels[inside] = np.clip(pixels[inside], low, high) if low < high else padding
-    del dataset[block.get_tag(_PADDING)]
-    del dataset[_PRIVATE_GROUP, block.block_start >> 8]
-    return replace(image, pixels=pixels)
-
-
-def _even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
-
-
-def _record_derivation(dataset: Dataset, derivation: Derivation, *, known_source: bool) -> None:
-    sources = list(dataset.get("SourceImageSequence") or [])
-    if known_source:
-        source = Dataset()
-        source.ReferencedSOPClassUID = dataset.get("SOPClassUID", SecondaryCaptureImageStorage)
-        source.ReferencedSOPInstanceUID = dataset.get("SOPInstanceUID") or dataset.file_meta.MediaStorageSOPInstanceUID
-        dataset.SourceImageSequence = [*sources, source]
-        dataset.SeriesInstanceUID = _uid("series", str(dataset.get("SeriesInstanceUID", "")), derivation.group)
+def _decode(source: _Source) -> tuple[np.ndarray, int]:
+    layout, reader, data_set = source.layout, source.reader, source.data_set
+    assert reader.pixels is not None
+    syntax = UID(source.syntax)
+    if isinstance(reader.pixels, list):
+        syntax = UID(_syntax_of(reader.pixels, source.syntax))
+        raw = compressed(layout, reader.pixels, syntax, reader.note)
     else:
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (_uid(level, derivation.seed) for level in ("study", "series"))
-    dataset.SOPInstanceUID = _uid("instance", derivation.seed)
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.ImageType = ["DERIVED", *(_several(dataset, "ImageType")[1:] or ["PRIMARY"])]
-    for functional in (
-        *(dataset.get("SharedFunctionalGroupsSequence") or []),
-        *(dataset.get("PerFrameFunctionalGroupsSequence") or []),
-    ):
-        for item in functional.values():
-            for inner in item.value if item.VR == "SQ" else []:
-                if "FrameType" in inner:
-                    inner.FrameType = ["DERIVED", *_several(inner, "FrameType")[1:]]
-    ratios, methods = (_several(dataset, f"LossyImageCompression{x}") for x in ("Ratio", "Method"))
-    methods += ["UNKNOWN"] * (len(ratios) - len(methods))
-    dataset.LossyImageCompression = "01"
-    dataset.LossyImageCompressionRatio = [*ratios, f"{derivation.ratio:.4g}"]
-    dataset.LossyImageCompressionMethod = [*methods, _METHOD]
-    earlier = str(dataset.get("DerivationDescription") or "")
-    dataset.DerivationDescription = (f"{earlier}; {derivation.text}" if earlier else derivation.text)[-_MAX_ST:]
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "113040", "DCM", "Lossy Compression"
-    dataset.DerivationCodeSequence = [*(dataset.get("DerivationCodeSequence") or []), code]
-    for keyword in _STALE:
-        if keyword in dataset:
-            delattr(dataset, keyword)
+        words = reader.pixels_vr == "OW"
+        raw = native(layout, reader.pixels, reader.note, big=source.big, words=words)
+    there = syntax not in LOSSY_JPEG
+    overlays = cut_overlays(data_set, raw, layout, reader.note, there=there)
+    lossy, padding = syntax in LOSSY and not (overlays and there), raw_value(data_set, _PADDING)
+    pixels, bits, cut = within_bits(raw, layout, lossy=lossy, padding=padding)
+    if cut and not overlays:
+        reader.note(PIXEL_DATA, "bits outside of the samples are left out")
+    if layout.photometric == "PALETTE COLOR":
+        for keyword in (_PADDING, _PADDING_LIMIT):
+            if data_set.pop(tag_of(keyword), None):
+                reader.note(tag_of(keyword), "is an index of the palette, left out")
+        return through_palette(pixels, data_set, layout)
+    return pixels, bits
 
 
-def _set_pixels(dataset: Dataset, image: Image) -> None:
-    frames, height, width, channels = image.shape
-    depth = 8 * image.pixels.dtype.itemsize
-    if channels == 3:
-        for keyword in (*_PALETTE, *(f"{k}Descriptor" for k in _PALETTE), *(f"{k}Data" for k in _PALETTE)):
-            if keyword in dataset:
-                delattr(dataset, keyword)
-        dataset.PlanarConfiguration = 0
-    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = height, width, channels
-    dataset.PhotometricInterpretation = image.photometric
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = depth, image.bit_depth, image.bit_depth - 1
-    dataset.PixelRepresentation = int(image.pixels.dtype.kind == "i")
-    if frames > 1 or "NumberOfFrames" in dataset:
-        dataset.NumberOfFrames = frames
-    data = image.pixels.astype(image.pixels.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = _even(data)
-    dataset["PixelData"].VR = "OW" if depth > 8 else "OB"
+def _syntax_of(fragments: list[memoryview], told: str) -> str:
+    """The transfer syntax; what the first frame begins with, where none or a native one is told."""
+    if told not in ("", EXPLICIT_VR_LITTLE_ENDIAN, _IMPLICIT, _BIG, _GE_BIG):
+        return told
+    first = bytes(fragments[1][:4]) if len(fragments) > 1 else b""
+    if first == b"\xff\x4f\xff\x51":
+        return str(JPEG2000)
+    if first[:2] != b"\xff\xd8":
+        return str(RLELossless)
+    frame = {0xC0: JPEGBaseline8Bit, 0xC1: JPEGExtended12Bit, 0xF7: JPEGLSLossless}
+    return str(frame.get(jpeg_kind(bytes(fragments[1])), JPEGLosslessSV1))
 
 
-def _secondary_capture() -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.Modality, dataset.ConversionType = "OT", "WSD"
-    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-                    "StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber"):  # fmt: skip
-        setattr(dataset, keyword, None)
-    return dataset
+def _image(source: _Source, pixels: np.ndarray, bits: int) -> Image:
+    data_set, reader, layout = source.data_set, source.reader, source.layout
+    colour = pixels.shape[3] == 3
+    for keyword in SIGNATURES:
+        if data_set.pop(tag_of(keyword), None):
+            reader.note(tag_of(keyword), "signs the source, left out")
+    kept = {tag: element for tag, element in data_set.items() if tag not in _PIXEL_TAGS}
+    header = preface(kept) + _bounded(kept, reader)
+    padding = None if colour else _padding_range(kept, layout, bits)
+    photometric = "RGB" if colour else layout.photometric
+    spacing = _spacing(kept)
+    return Image(pixels, bits, photometric, "dicom", spacing, header, padding, reader.notes)
 
 
-def _uid(*parts: str) -> UID:
-    """A UID under 2.25 (PS3.5, B.2) that is the same for the same parts."""
-    digest = hashlib.sha256("\0".join(("primis", *parts)).encode()).digest()
-    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
+def _bounded(data_set: DataSet, reader: Reader) -> bytes:
+    """The data set in bytes, without its largest elements where a header may not be so large."""
+    sizes = {tag: size_of(element) for tag, element in data_set.items()}
+    total = sum(sizes.values())
+    for tag in sorted(sizes, key=lambda tag: -sizes[tag]):
+        if total <= MAX_HEADER:
+            break
+        del data_set[tag]
+        total -= sizes[tag]
+        reader.note(tag, f"takes {sizes[tag]} bytes, more than a header may have, left out")
+    return encode(data_set)
 
 
-def _several(dataset: Dataset, keyword: str) -> list[Any]:
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str | float | int) or not hasattr(value, "__iter__") else list(value)
+def _padding_range(data_set: DataSet, layout: Layout, bits: int) -> tuple[int, int] | None:
+    """What is padding, in the signedness of the samples: as US, -2000 is 63536."""
+    ends = []
+    for keyword in (_PADDING, _PADDING_LIMIT):
+        value = raw_value(data_set, keyword)
+        if len(value) != 2:
+            break
+        end = int.from_bytes(value, "little", signed=layout.signed)
+        low, high = limits(bits, signed=layout.signed)
+        if layout.signed and high < end < 1 << bits:  # not sign-extended
+            end -= 1 << bits
+        if not low <= end <= high:
+            break
+        ends.append(end)
+    return (min(ends), max(ends)) if ends else None
 
 
-def _spacing(dataset: Dataset) -> tuple[float, float] | None:
+def _spacing(data_set: DataSet) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         try:
-            row, column = (float(x) for x in dataset[keyword].value)
-        except (KeyError, TypeError, ValueError):
+            row, column = (float(x) for x in values(data_set, keyword))
+        except ValueError:
             continue
         if 0 < row < _LARGEST_SPACING and 0 < column < _LARGEST_SPACING:
             return (row, column)
     return None
 
 
-def _modality(dataset: Dataset) -> str:
-    value = str(dataset.get("Modality", "unknown"))
-    return value if value.isascii() and value.isalnum() and len(value) <= 16 else "unknown"
+def _modality(data_set: DataSet) -> str:
+    value = text(data_set, "Modality")
+    return value if value.isalnum() and len(value) <= 16 else "unknown"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of pydicom and its decoders meanwhile: they quote header values."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
