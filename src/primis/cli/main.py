@@ -61,7 +61,7 @@ _Model = Annotated[
 _MaxPixels = Annotated[
     int | None,
     typer.Option(
-        help="Refuse images of more pixels in all frames, or of a quarter of that in one; every "
+        help="Refuse images of more pixels in all frames, or of a third of that in one; every "
         "channel counts. (default: 268,435,456)"
     ),
 ]

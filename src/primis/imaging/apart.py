@@ -72,15 +72,6 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     return _decoder().decode(data, max_pixels)
 
 
-def decode_apart(data: bytes) -> np.ndarray:
-    """`pixel_array` of a DICOM file: it is the process apart that calls this."""
-    import io
-
-    import pydicom
-
-    return pydicom.dcmread(io.BytesIO(data), force=True).pixel_array
-
-
 class _Decoder:
     """The process, one for the whole run: starting it takes longer than most images."""
 
@@ -92,9 +83,7 @@ class _Decoder:
         with self._lock:
             used = self._process is not None and self._process.poll() is None
             try:
-                if (
-                    used
-                ):  # an earlier file may have left it in ruins: then this one gets a new process
+                if used:  # what an earlier file left in ruins is replaced by a new process
                     with contextlib.suppress(_Died, _NoMemory):
                         return self._ask(data, max_pixels)
                 return self._ask(data, max_pixels)

@@ -59,6 +59,14 @@ def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source
         put(data_set, "StudyInstanceUID", _uid("study", derivation.seed))
         put(data_set, "SeriesInstanceUID", _uid("series", derivation.seed))
     put(data_set, "SOPInstanceUID", _uid("instance", derivation.seed))
+    _describe(data_set, derivation.text)
+    for keyword in SIGNATURES:
+        data_set.pop(tag_of(keyword), None)
+    if not derivation.lossless:
+        _record_loss(data_set, derivation)
+
+
+def _record_loss(data_set: DataSet, derivation: Derivation) -> None:
     rest = values(data_set, "ImageType")[1:] or [b"PRIMARY"]
     put(data_set, "ImageType", "DERIVED", *rest)
     for inner in _frame_types(data_set):
@@ -69,14 +77,13 @@ def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source
     put(data_set, "LossyImageCompression", "01")
     put(data_set, "LossyImageCompressionRatio", *ratios, f"{derivation.ratio:.4g}")
     put(data_set, "LossyImageCompressionMethod", *methods, _METHOD)
-    _describe(data_set, derivation.text)
     code: DataSet = {}
     put(code, "CodeValue", "113040")
     put(code, "CodingSchemeDesignator", "DCM")
     put(code, "CodeMeaning", "Lossy Compression")
     codes = sequence(data_set, "DerivationCodeSequence")
     put_items(data_set, "DerivationCodeSequence", *codes, code)
-    for keyword in (*_STALE, *SIGNATURES):
+    for keyword in _STALE:
         data_set.pop(tag_of(keyword), None)
 
 

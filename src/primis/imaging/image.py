@@ -16,19 +16,19 @@ PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
 
 MAX_PIXELS = 1 << 28
 """Pixels of all frames, each channel counted, that readers take unless told otherwise (`--max-pixels`); one frame may
-have a quarter of them, so that a small hostile file takes about a gigabyte at most."""
+have a third of them, so that a small hostile file takes about a gigabyte at most."""
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
     """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
     frames, height, width, channels = shape
     if min(shape) < 1:
-        raise UnreadableImage(f"has {frames} frames of {height} x {width} pixels, expected some")
+        raise UnreadableImage(f"has {frames} x {height} x {width} pixels, expected some")
     frame = height * width * channels
-    if frame > max_pixels // 4 or frames * frame > max_pixels:
+    if frame > max_pixels // 3 or frames * frame > max_pixels:
         raise UnreadableImage(
-            f"has {frames} frames of {height} x {width} x {channels} samples, expected at most "
-            f"{max_pixels // 4} a frame and {max_pixels} in all (--max-pixels)"
+            f"has {frames} x {height} x {width} x {channels} samples, expected at most "
+            f"{max_pixels // 3} a frame and {max_pixels} in all (--max-pixels)"
         )
 
 
