@@ -52,7 +52,8 @@ def _release(
     release = Release(path, known=known, anew=anew)
     grants = [_grant(file) for file in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
-    facts["notes"] = release.notes
+    if release.notes:
+        facts["notes"] = release.notes
     if identities:
         opened = _open(release, identities)
         facts["opened"] = [_opened(g) for g in opened]
