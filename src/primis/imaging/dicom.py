@@ -58,6 +58,7 @@ from primis.imaging.dicom_pixels import (
     jpeg_kind,
     layout_of,
     native,
+    syntax_name,
 )
 from primis.imaging.dicom_reader import (
     EXPLICIT_BIG,
@@ -221,14 +222,10 @@ def _samples(source: _Source, max_pixels: int) -> tuple[np.ndarray, int]:
     except (
         BaseException
     ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
-        name = _syntax_name(source.syntax)
+        name = syntax_name(source.syntax)
         raise UnreadableImage(
             f'cannot be decoded: its pixels are damaged or not in transfer syntax "{name}"'
         ) from None
-
-
-def _syntax_name(syntax: str) -> str:
-    return UID(syntax).name if set(syntax) <= set("0123456789.") and syntax else "unknown"
 
 
 def _decode(source: _Source) -> tuple[np.ndarray, int]:
