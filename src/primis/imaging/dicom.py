@@ -101,19 +101,17 @@ def read_dicom(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     with _quiet():
         try:
             source = _parse(data, max_pixels)
+            image = _image(source, *_samples(source))
+            # what could not be restored is not shared
+            write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
         except UnreadableImage:
             raise
         except TooLarge as error:
             raise UnreadableImage(str(error)) from None
+        except MemoryError:
+            raise UnreadableImage("does not fit in memory") from None
         except Exception:  # whatever a damaged file leads to
             raise UnreadableImage("cannot be parsed as DICOM") from None
-        image = _image(source, *_samples(source, max_pixels))
-        try:  # what could not be restored is not shared
-            write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
-        except TooLarge as error:
-            raise UnreadableImage(str(error)) from None
-        except Exception:
-            raise UnreadableImage("has a header that cannot be kept") from None
     return image
 
 
@@ -211,14 +209,12 @@ def _inflated(data: memoryview, max_pixels: int) -> memoryview:
     return memoryview(out)
 
 
-def _samples(source: _Source, max_pixels: int) -> tuple[np.ndarray, int]:
+def _samples(source: _Source) -> tuple[np.ndarray, int]:
     """The samples and their bits. Raises UnreadableImage."""
     try:
         return _decode(source)
-    except (UnreadableImage, KeyboardInterrupt, SystemExit):
+    except (UnreadableImage, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except MemoryError:
-        raise UnreadableImage("does not fit in memory") from None
     except (
         BaseException
     ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
