@@ -215,9 +215,7 @@ def _samples(source: _Source) -> tuple[np.ndarray, int]:
         return _decode(source)
     except (UnreadableImage, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except (
-        BaseException
-    ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
+    except BaseException:  # decoders raise whatever they like; a panic of Rust is no Exception
         name = syntax_name(source.syntax)
         raise UnreadableImage(
             f'cannot be decoded: its pixels are damaged or not in transfer syntax "{name}"'
