@@ -492,6 +492,7 @@ def test_padding_of_a_palette_is_left_out_with_a_note() -> None:
         ({0x00280008: ("IS", b"0 ")}, (8, "MONOCHROME2")),
         ({0x00280103: ("US", b"")}, (8, "MONOCHROME2")),
         ({0x00280010: ("UL", struct.pack("<L", SIZE))}, (8, "MONOCHROME2")),
+        ({0x00280010: ("UN", u2(SIZE)), 0x00280008: ("UN", b"1 ")}, (8, "MONOCHROME2")),
     ],
 )
 def test_missing_and_odd_attributes_of_the_pixels(change: Raw, wanted: tuple[int, str]) -> None:
@@ -560,6 +561,12 @@ def test_what_cannot_be_read_is_refused_before_it_is_decoded(change: Raw, why: s
 def test_a_syntax_without_decoder_is_named() -> None:
     with pytest.raises(UnreadableImage, match='"MPEG2 Main Profile / Main Level", for which'):
         read_dicom(packed(grey8(), [b"video"], "1.2.840.10008.1.2.4.100"))
+
+
+def test_a_name_of_a_syntax_is_never_repeated_as_it_stands() -> None:
+    with pytest.raises(UnreadableImage, match='"unknown"') as caught:
+        read_dicom(packed(grey8(), [b"video"], "1.2\n\x1b[31m"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_limit_of_pixels_is_the_callers() -> None:

@@ -58,6 +58,7 @@ from primis.imaging.dicom_pixels import (
     jpeg_kind,
     layout_of,
     native,
+    syntax_name,
 )
 from primis.imaging.dicom_reader import (
     EXPLICIT_BIG,
@@ -100,19 +101,17 @@ def read_dicom(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     with _quiet():
         try:
             source = _parse(data, max_pixels)
+            image = _image(source, *_samples(source))
+            # what could not be restored is not shared
+            write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
         except UnreadableImage:
             raise
         except TooLarge as error:
             raise UnreadableImage(str(error)) from None
+        except MemoryError:
+            raise UnreadableImage("does not fit in memory") from None
         except Exception:  # whatever a damaged file leads to
             raise UnreadableImage("cannot be parsed as DICOM") from None
-        image = _image(source, *_samples(source, max_pixels))
-        try:  # what could not be restored is not shared
-            write_dicom(replace(image, pixels=image.pixels[:1]), Derivation("", 1.0, "", ""))
-        except TooLarge as error:
-            raise UnreadableImage(str(error)) from None
-        except Exception:
-            raise UnreadableImage("has a header that cannot be kept") from None
     return image
 
 
@@ -210,25 +209,17 @@ def _inflated(data: memoryview, max_pixels: int) -> memoryview:
     return memoryview(out)
 
 
-def _samples(source: _Source, max_pixels: int) -> tuple[np.ndarray, int]:
+def _samples(source: _Source) -> tuple[np.ndarray, int]:
     """The samples and their bits. Raises UnreadableImage."""
     try:
         return _decode(source)
-    except (UnreadableImage, KeyboardInterrupt, SystemExit):
+    except (UnreadableImage, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except MemoryError:
-        raise UnreadableImage("does not fit in memory") from None
-    except (
-        BaseException
-    ):  # decoders raise whatever they like, and Rust's a panic that is no Exception
-        name = _syntax_name(source.syntax)
+    except BaseException:  # decoders raise whatever they like; a panic of Rust is no Exception
+        name = syntax_name(source.syntax)
         raise UnreadableImage(
             f'cannot be decoded: its pixels are damaged or not in transfer syntax "{name}"'
         ) from None
-
-
-def _syntax_name(syntax: str) -> str:
-    return UID(syntax).name if set(syntax) <= set("0123456789.") and syntax else "unknown"
 
 
 def _decode(source: _Source) -> tuple[np.ndarray, int]:

@@ -28,14 +28,30 @@ SIGNATURES = ("DigitalSignaturesSequence", "MACParametersSequence")
 _METHOD = "PRIMIS_1"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _IMPLEMENTATION = "2.25.210375412306219047311285427561325108841"
-_STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries",
-          "LargestPixelValueInSeries", "SmallestImagePixelValueInPlane",
-          "LargestImagePixelValueInPlane", "PixelDataProviderURL")  # fmt: skip
+_STALE = (
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "SmallestImagePixelValueInPlane",
+    "LargestImagePixelValueInPlane",
+    "PixelDataProviderURL",
+)
 _MAX_ST = 1024
 _UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
-_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-          "StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber",
-          "InstanceNumber")  # fmt: skip
+_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "SeriesNumber",
+    "InstanceNumber",
+)
 
 
 def preface(data_set: DataSet) -> bytes:

@@ -136,11 +136,12 @@ def number(data_set: DataSet, keyword: str) -> int | None:
     element = data_set.get(tag_of(keyword))
     if element is None or not isinstance(element.value, bytes):
         return None
-    if element.vr in ("IS", "DS", "LO", "SH", "CS"):
+    vr = element.vr if element.vr != "UN" else vr_of(tag_of(keyword))
+    if vr in ("IS", "DS", "LO", "SH", "CS"):
         digits = text(data_set, keyword)
         whole = digits[: len(digits) - len(digits.lstrip("0123456789"))]
         return int(whole) if 0 < len(whole) < 12 else None
-    length = 4 if element.vr in ("UL", "SL") else 2
+    length = 4 if vr in ("UL", "SL") else 2
     short = len(element.value) < length
     return None if short else int.from_bytes(element.value[:length], "little")
 

@@ -184,7 +184,7 @@ def compressed(layout: Layout, fragments: Fragments, syntax: UID, note: Note) ->
         get_decoder(syntax)
     except NotImplementedError:
         raise UnreadableImage(
-            f'is in transfer syntax "{syntax.name}", for which there is no decoder'
+            f'is in transfer syntax "{syntax_name(syntax)}", for which there is no decoder'
         ) from None
     out = np.empty((layout.frames, *layout.shape), layout.dtype)
     count, frames = 0, _frames(layout, fragments)
@@ -198,6 +198,11 @@ def compressed(layout: Layout, fragments: Fragments, syntax: UID, note: Note) ->
     if count < layout.frames:
         raise UnreadableImage(f"has {count} frames of pixels, expected {layout.frames}")
     return out
+
+
+def syntax_name(syntax: str) -> str:
+    """For people; what is no UID could be anything."""
+    return UID(syntax).name if syntax and set(syntax) <= set("0123456789.") else "unknown"
 
 
 def _frames(layout: Layout, fragments: Fragments) -> Iterator[bytes]:
