@@ -29,8 +29,8 @@ from primis.network.sparsify import dequantise, keep_top_s, quantise, restore_me
 from primis.training import Recipe, train, train_checkpoint
 from tests.conftest import TINY
 
-SMALL = Preset("small", widths=(8, 8), blocks=1)
-GROUPED = Preset("small paper", "grouped", code_maps=2, atoms_per_map=64, widths=(8, 8), blocks=1)
+SMALL = Preset("small", widths=(8, 8))
+GROUPED = Preset("small paper", "grouped", code_maps=4, atoms_per_map=64, widths=(8, 8))
 SHORT = Recipe(steps=12, batch=2, patch=64, epoch=4, transform_steps=8)
 
 

@@ -29,6 +29,7 @@ _BLOCK = 8
 _RATE, _DECAY = 1e-3, 1e-4
 _ADVERSARIAL, _CYCLE = 0.01, 10.0
 _STARTED_FROM = 16
+_LEAST = 16
 _SOURCE = "Shiri et al. 2024, Table 4"
 
 
@@ -70,7 +71,20 @@ def critic(inputs: int, width: int) -> nn.Module:
     """MONAI's discriminator of patches."""
     from monai.networks.nets import PatchDiscriminator
 
-    return PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE")
+    return Widened(PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE"))
+
+
+class Widened(nn.Module):
+    """A network for at least 16 x 16: what is smaller is widened by its border, or nothing is left to take the norm of."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        missing = [max(0, _LEAST - side) for side in x.shape[2:]]
+        out: list[Tensor] = self.inner(nn.functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate"))
+        return out
 
 
 class Translator(ImageAttack):
