@@ -39,18 +39,22 @@ def require_ours(path: Path) -> None:
     try:
         about = path.lstat()
         if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
-            raise OutputError(f'"{path}" is a link or a device, expected a file or folder of yours: look what it is, and remove it')
+            raise OutputError(
+                f'"{path}" is a link or a device, expected a file or folder of yours: look what it is, and remove it'
+            )
         if about.st_uid != os.getuid():
             raise OutputError(f'"{path}" belongs to another user{_owners(path)}: look what it is, and remove it')
-        open_to_others = about.st_mode & _BY_OTHERS and not _is_closed(path.parent)
+        out_of_reach = stat.S_ISREG(about.st_mode) and _is_closed(path.parent)
     except OSError as error:
         raise OutputError(f'"{path}" cannot be read: {error.strerror}') from None
-    if open_to_others and _fresh(path) & _BY_OTHERS == 0:
-        raise OutputError(f'others may write in "{path}": look what it holds, then remove it or take that right away (chmod go-w)')
+    if about.st_mode & _BY_OTHERS and not out_of_reach and _fresh(path) & _BY_OTHERS == 0:
+        raise OutputError(
+            f'others may write in "{path}": look what it holds, then remove it or take that right away (chmod go-w)'
+        )
 
 
 def _is_closed(folder: Path) -> bool:
-    """Whether nobody else can enter a folder, so that the modes of the files in it mean nothing."""
+    """Whether nobody else can enter a folder, so that the modes of the files in it matter to nobody."""
     about = folder.lstat()
     return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 

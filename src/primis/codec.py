@@ -231,11 +231,11 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
-        model = program(checkpoint.preset.architecture, name, checkpoint.network)
         try:
+            model = program(checkpoint.preset.architecture, name, checkpoint.network)
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base of their own
-            raise ModelError(f'model "{checkpoint.digest[:12]}" cannot be run ({type(error).__name__})') from None
+        except Exception:  # its exceptions share no base of their own
+            raise ModelError(f'model "{checkpoint.digest[:12]}" cannot be run: ONNX Runtime refuses it') from None
 
 
 class TorchEngine:

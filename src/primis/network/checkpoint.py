@@ -119,10 +119,10 @@ def _read(path: Path) -> bytes:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise ModelError(f'model "{path}" is not a file')
-            data = file.read(_MOST_BYTES + 1)
+            data = b"" if about.st_size > _MOST_BYTES else file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ModelError(f'model "{path}" cannot be read: {getattr(error, "strerror", None) or error}') from None
-    if len(data) > _MOST_BYTES:
+    if max(about.st_size, len(data)) > _MOST_BYTES:
         raise ModelError(f'model "{path}" is larger than {_MOST_BYTES >> 20} MiB')
     return data
 
