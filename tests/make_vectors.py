@@ -68,7 +68,8 @@ def tiny_model() -> None:
         codes.append(top_s(z, 256 * 2 ** (seed % 5)).levels[0])
     tables = fit_context_model(codes, layout_of(preset), steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
-    write_checkpoint(Checkpoint(preset, tensors, tables, {"data": "phantoms"}), VECTORS / "tiny.safetensors")
+    found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
+    write_checkpoint(found, VECTORS / "tiny.safetensors")
 
 
 def rebuild(data: bytes, change) -> bytes:

@@ -1,4 +1,4 @@
-"""A model's file is numbers: whatever else it holds, it is refused, and what runs it comes with primis."""
+"""A model's file is numbers: one with more is refused, and what runs them comes with primis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from primis.codes.sparse import SparseCode
 from primis.errors import ModelError
 from primis.network import checkpoint as checkpoint_module
 from primis.network.build import build
-from primis.network.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, shipped, write_checkpoint
+from primis.network.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    read_checkpoint,
+    shipped,
+    write_checkpoint,
+)
 from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, PAPER, WIDEST, Preset
 from primis.network.program import PARTS, PREFIX, graph_file, program, with_tensors
@@ -30,6 +36,7 @@ from tests.conftest import TINY
 
 LAPPED = Preset("lapped", widths=(5, 7))
 GROUPED = Preset("grouped", "grouped", code_maps=4, atoms_per_map=64, widths=(5, 7))
+PRESETS = [DEFAULT, PAPER, LAPPED, GROUPED]
 
 
 def parts_of(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
@@ -47,41 +54,44 @@ def refused(path: Path, data: bytes) -> str:
 
 
 def noise(preset: Preset) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in tensor_shapes(preset).items()}
+    rng, shapes = np.random.default_rng(0), tensor_shapes(preset).items()
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes}
 
 
-@pytest.mark.parametrize("preset", [DEFAULT, PAPER, LAPPED, GROUPED], ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_the_shapes_are_those_of_the_network(preset) -> None:
-    assert tensor_shapes(preset) == {name: tuple(t.shape) for name, t in build(preset).state_dict().items()}
+    state = build(preset).state_dict()
+    assert tensor_shapes(preset) == {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 @pytest.mark.parametrize("preset", [LAPPED, GROUPED], ids=lambda preset: preset.name)
 def test_the_shipped_graphs_are_what_the_architecture_exports(preset) -> None:
     network, rng = noise(preset), np.random.default_rng(1)
     one = np.full((1, 1, 1, 1), 0.25, np.float32)
-    inputs = {
-        "encode": {"x": rng.normal(size=(1, 1, 48, 80)).astype(np.float32)},
-        "decode": {"q": rng.normal(size=(1, preset.atoms, 3, 5)).astype(np.float32), "threshold": one, "opened": one},
-    }
+    x = rng.normal(size=(1, 1, 48, 80)).astype(np.float32)
+    q = rng.normal(size=(1, preset.atoms, 3, 5)).astype(np.float32)
+    inputs = {"encode": {"x": x}, "decode": {"q": q, "threshold": one, "opened": one}}
     for name, fresh in export_graphs(preset).items():
         kept = graph_file(preset.architecture, name).read_bytes()
         results = []
         for graph in (fresh, kept):
-            session = onnxruntime.InferenceSession(with_tensors(graph, name, network), providers=["CPUExecutionProvider"])
+            whole = with_tensors(graph, name, network)
+            session = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"])
             results.append(session.run(None, inputs[name])[0])
         assert abs(results[0] - results[1]).max() < 1e-5 * abs(results[0]).max()
-        assert wanted(fresh) == wanted(kept) <= {f"{PREFIX}{key}" for key in network if key.startswith(PARTS[name])}
+        offered = {f"{PREFIX}{key}" for key in network if key.startswith(PARTS[name])}
+        assert wanted(fresh) == wanted(kept) <= offered
 
 
 def wanted(graph: bytes) -> set[str]:
     """The tensors that a graph takes and does not hold."""
     model = onnx.load_from_string(graph).graph
-    made = {output for node in model.node for output in node.output} | {value.name for value in model.initializer}
-    return {name for node in model.node for name in node.input} - made - {value.name for value in model.input} - {""}
+    made = {name for node in model.node for name in node.output}
+    given = {value.name for value in (*model.input, *model.initializer)}
+    return {name for node in model.node for name in node.input} - made - given - {""}
 
 
-@pytest.mark.parametrize("preset", [DEFAULT, PAPER, LAPPED, GROUPED], ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_one_graph_serves_every_width(preset) -> None:
     tables = read_checkpoint(TINY).tables
     model = Checkpoint(preset, noise(preset), tables, {})
@@ -99,7 +109,8 @@ def test_a_program_refers_to_nothing_outside_itself(architecture) -> None:
     for name in PARTS:
         model = onnx.load_from_string(program(architecture, name, noise(preset)))
         assert {node.domain for node in model.graph.node} == {""}
-        assert not {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan", "SequenceMap"}
+        used = {node.op_type for node in model.graph.node}
+        assert not used & {"If", "Loop", "Scan", "SequenceMap"}
         assert not any(tensor.external_data for tensor in model.graph.initializer)
         assert not model.functions
 
@@ -109,7 +120,8 @@ def test_a_graph_in_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "owner.key").write_bytes(b"AGE-SECRET-KEY-1" + bytes(40))
     graph = onnx.load_from_string(graph_file("lapped", "decode").read_bytes())
     tensor = graph.graph.initializer.add()
-    tensor.name, tensor.data_type, tensor.data_location = "key", onnx.TensorProto.UINT8, onnx.TensorProto.EXTERNAL
+    tensor.name, tensor.data_type = "key", onnx.TensorProto.UINT8
+    tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.dims.append(56)
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", str(tmp_path / "owner.key")
@@ -122,18 +134,22 @@ def test_a_graph_in_the_file_is_refused(tmp_path: Path) -> None:
 
 
 def altered(name: str) -> bytes:
-    """The tiny model, wrong in one way."""
+    """The tiny model, wrong in one way; without a name, the names of all ways."""
     manifest, tensors = parts_of(TINY.read_bytes())
-    preset, training = manifest["preset"], manifest["training"]
+    preset = manifest["preset"]
     bias = tensors["network.decoder.join.bias"]
     not_finite = bias.copy()
     not_finite[3] = np.nan
-    beside = {"primis": json.dumps(manifest), "note": "x"}
+    text = json.dumps(manifest)
+
+    def told_as(manifest: str) -> bytes:
+        return save(tensors, {"primis": manifest})
+
     told: dict[str, dict] = {
         "format_2": manifest | {"format": 2},
         "format_true": manifest | {"format": True},
         "field_more": manifest | {"comment": "x"},
-        "no_training": {key: value for key, value in manifest.items() if key != "training"},
+        "no_training": without(manifest, "training"),
         "training_is_a_list": manifest | {"training": [1]},
         "training_is_a_number": manifest | {"training": 7},
         "training_nested": manifest | {"training": {"a": {"b": 1}}},
@@ -146,7 +162,7 @@ def altered(name: str) -> bytes:
         "training_huge_number": manifest | {"training": {"a": 1 << 70}},
         "preset_is_text": manifest | {"preset": "default"},
         "preset_field_more": manifest | {"preset": preset | {"depth": 3}},
-        "preset_field_less": manifest | {"preset": {key: value for key, value in preset.items() if key != "blocks"}},
+        "preset_field_less": manifest | {"preset": without(preset, "blocks")},
         "preset_escape": manifest | {"preset": preset | {"name": "\x1b[2J"}},
         "preset_name_long": manifest | {"preset": preset | {"name": "x" * 65}},
         "preset_name_number": manifest | {"preset": preset | {"name": 7}},
@@ -170,8 +186,8 @@ def altered(name: str) -> bytes:
     held: dict[str, dict[str, np.ndarray]] = {
         "tensor_more": tensors | {"network.decoder.more": bias},
         "tensor_of_no_kind": tensors | {"more": bias},
-        "tensor_less": {key: value for key, value in tensors.items() if key != "network.decoder.join.bias"},
-        "table_less": {key: value for key, value in tensors.items() if key != "tables.bias"},
+        "tensor_less": without(tensors, "network.decoder.join.bias"),
+        "table_less": without(tensors, "tables.bias"),
         "table_more": tensors | {"tables.more": tensors["tables.bias"]},
         "table_float": tensors | {"tables.bias": tensors["tables.bias"].astype(np.float32)},
         "table_without_axes": tensors | {"tables.logarithm": np.array(4, np.int32)},
@@ -183,26 +199,28 @@ def altered(name: str) -> bytes:
         "infinite": tensors | {"network.decoder.join.bias": bias + np.float32(np.inf)},
     }
     raw = {
-        "metadata_more": lambda: save(tensors, beside),
+        "metadata_more": lambda: save(tensors, {"primis": text, "note": "x"}),
         "metadata_none": lambda: save(tensors, {}),
-        "training_not_finite": lambda: save(tensors, {"primis": json.dumps(manifest | {"training": {"a": float("inf")}})}),
-        "key_twice": lambda: save(tensors, {"primis": json.dumps(manifest)[:-1] + ', "format": 1}'}),
-        "deeply_nested": lambda: save(tensors, {"primis": "[" * 100_000}),
-        "training_longest_number": lambda: save(tensors, {"primis": json.dumps(manifest)[:-1] + ', "x": ' + "9" * 9999 + "}"}),
-        "header_too_long": lambda: save(tensors, {"primis": json.dumps(manifest) + " " * (1 << 20)}),
+        "training_not_finite": lambda: told_as(text.replace('"phantoms"', "Infinity")),
+        "key_twice": lambda: told_as(text[:-1] + ', "format": 1}'),
+        "deeply_nested": lambda: told_as("[" * 100_000),
+        "longest_number": lambda: told_as(text[:-1] + ', "x": ' + "9" * 9999 + "}"),
+        "header_too_long": lambda: told_as(text + " " * (1 << 20)),
         "header_longer_than_file": lambda: b"\xff" * 8 + TINY.read_bytes()[8:],
         "data_more": lambda: TINY.read_bytes() + b"\0",
         "data_less": lambda: TINY.read_bytes()[:-1],
         "not_utf8": lambda: TINY.read_bytes().replace(b"phantoms", b"phantom\xff"),
         "empty": lambda: b"",
     }
-    makers = {key: lambda value=value: save(tensors, {"primis": json.dumps(value)}) for key, value in told.items()}
-    makers |= {key: lambda value=value: save(value, {"primis": json.dumps(manifest)}) for key, value in held.items()}
-    makers |= raw
-    if name == "":
-        return ",".join(makers).encode()
-    assert training
-    return makers[name]()
+    if name in told:
+        return told_as(json.dumps(told[name]))
+    if name in held:
+        return save(held[name], {"primis": text})
+    return raw[name]() if name else ",".join((*told, *held, *raw)).encode()
+
+
+def without(whole: dict, key: str) -> dict:
+    return {name: value for name, value in whole.items() if name != key}
 
 
 @pytest.mark.parametrize("name", altered("").decode().split(","))
@@ -216,7 +234,7 @@ def test_flips_and_cuts_raise_model_errors_only(tmp_path: Path) -> None:
     good, path, rng = TINY.read_bytes(), tmp_path / "m", random.Random(0)
     end = 8 + struct.unpack("<Q", good[:8])[0]
     outcomes = {True: 0, False: 0}
-    for number in range(1500):
+    for number in range(600):
         data = bytearray(good)
         if number % 10 == 0:
             data = data[: rng.randrange(end + 2000)]
@@ -229,15 +247,15 @@ def test_flips_and_cuts_raise_model_errors_only(tmp_path: Path) -> None:
             outcomes[True] += 1
         except ModelError:
             outcomes[False] += 1
-    assert outcomes[False] > 1000
+    assert outcomes[False] > 400
 
 
 def test_only_bounded_files_are_read(tmp_path: Path, monkeypatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:
         file.truncate((256 << 20) + 1)
-    said = {"pipe": "is not a file", "large": "larger than 256 MiB", "": "cannot be read", "missing": "cannot be read"}
-    for name, words in said.items():
+    said = {"pipe": "is not a file", "large": "larger than 256 MiB"}
+    for name, words in (said | {"": "cannot be read", "missing": "cannot be read"}).items():
         for reads in (read_checkpoint, lambda path: find_checkpoint("0" * 64, (path,))):
             with pytest.raises(ModelError, match=words):
                 reads(tmp_path / name)

@@ -70,12 +70,12 @@ class Blank:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_memory_is_a_few_bytes_a_pixel(codec, monkeypatch, channels) -> None:
-    """Beyond the frame and its code: both directions go window by window, from grey levels to grey levels."""
-    monkeypatch.setattr(codec_module, "_WINDOW", 4)
+    """Beyond the frame and its code: both directions go window by window."""
+    monkeypatch.setattr(codec_module, "_WINDOW", 3)
     blank = Codec(codec.checkpoint, Blank())
-    frame = np.zeros((1536, 1536, channels), np.uint16)
+    frame = np.zeros((1024, 1024, channels), np.uint16)
     frame[0] = 1000
-    levels = np.ones((channels, 256, 96, 96), np.int16)
+    levels = np.ones((channels, 256, 64, 64), np.int16)
     tracemalloc.start()
     try:
         z, scale = blank.encode(frame)

@@ -135,7 +135,7 @@ def test_what_was_planted_where_a_run_goes_on_is_not_run(data, tmp_path, kind) -
         torch.save(planted, folder / "last.ckpt")
     else:
         (folder / "last.ckpt").write_bytes(pickle.dumps(planted) if kind == "pickle" else b"PK\3\4")
-    with pytest.raises(OutputError, match=r"last.ckpt.* is damaged, or was not written by"):
+    with pytest.raises(OutputError, match=r"last.ckpt.* is damaged, or not from"):
         run(data, folder)
     assert not mark.exists()
 

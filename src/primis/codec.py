@@ -35,6 +35,10 @@ _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 """Orthonormal: brightness and two differences of colour; the error is the same on either side."""
 
 
+Part = Callable[[slice, slice], np.ndarray]
+"""What stands in some rows and columns."""
+
+
 class Engine(Protocol):
     """What runs the network."""
 
@@ -86,8 +90,9 @@ class Codec:
             """Planes of a part of the frame, beyond its end the border again."""
             inside = frame[height, width].astype(np.float32)
             planes = _decorrelate((inside - np.float32(scale.centre)) / np.float32(scale.width))
-            missing = (height.stop - height.start - planes.shape[1], width.stop - width.start - planes.shape[2])
-            return np.pad(planes, [(0, 0), (0, missing[0]), (0, missing[1])], mode="edge")
+            down = height.stop - height.start - planes.shape[1]
+            right = width.stop - width.start - planes.shape[2]
+            return np.pad(planes, [(0, 0), (0, down), (0, right)], mode="edge")
 
         return self._coefficients((frame.shape[2], rows, columns), part), scale
 
@@ -115,14 +120,15 @@ class Codec:
         means = SparseCode(code.levels[:, :1], code.threshold, code.offset).coefficients
 
         def part(rows: slice, columns: slice) -> np.ndarray:
-            q = SparseCode(code.levels[:, :, rows, columns], code.threshold, code.offset).coefficients
+            levels = code.levels[:, :, rows, columns]
+            q = SparseCode(levels, code.threshold, code.offset).coefficients
             q[:, maps * self.preset.atoms_per_map :] = 0
             return q
 
         frame = np.empty((*size, len(code.levels)), dtype)
-        for rows, columns, pixels in self._pixels(part, means, code.threshold, maps / self.preset.code_maps):
-            place = (_times(rows, self.preset.stride, size[0]), _times(columns, self.preset.stride, size[1]))
-            frame[place] = _grey(pixels[: place[0].stop - place[0].start, : place[1].stop - place[1].start], scale, dtype)
+        opened = maps / self.preset.code_maps
+        for place, pixels in self._pixels(part, means, code.threshold, opened, size):
+            frame[place] = _grey(pixels, scale, dtype)
         return frame
 
     def synthesise(self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0) -> np.ndarray:
@@ -130,15 +136,17 @@ class Codec:
 
         threshold: t, in the same unit; opened: the part of the code maps that is known.
         """
-        stride = self.preset.stride
+
+        def part(rows: slice, columns: slice) -> np.ndarray:
+            return q[:, :, rows, columns].copy()
+
         frame = np.empty((*size, len(q)), np.float32)
-        for rows, columns, pixels in self._pixels(lambda y, x: q[:, :, y, x].copy(), q[:, :1], threshold, opened):
-            place = (_times(rows, stride, size[0]), _times(columns, stride, size[1]))
-            frame[place] = pixels[: place[0].stop - place[0].start, : place[1].stop - place[1].start]
+        for place, pixels in self._pixels(part, q[:, :1], threshold, opened, size):
+            frame[place] = pixels
         return frame
 
-    def _coefficients(self, shape: tuple[int, int, int], part: Callable[[slice, slice], np.ndarray]) -> np.ndarray:
-        """z (c, LM, h, w), window by window. shape: (c, h, w); part: the planes (c, H, W) of some rows and columns of pixels."""
+    def _coefficients(self, shape: tuple[int, int, int], part: Part) -> np.ndarray:
+        """z (c, LM, h, w), window by window. shape: (c, h, w); part: planes (c, H, W) of pixels."""
         stride = self.preset.stride
         z = np.empty((shape[0], self.preset.atoms, *shape[1:]), np.float32)
         for rows, columns in self._windows(shape[1:]):
@@ -151,12 +159,11 @@ class Codec:
         return z
 
     def _pixels(
-        self, part: Callable[[slice, slice], np.ndarray], means: np.ndarray, threshold: float, opened: float
-    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """(rows, columns, what stands there (H, W, c) float32), window by window; rows and columns are positions.
+        self, part: Part, means: np.ndarray, threshold: float, opened: float, size: tuple[int, int]
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """(rows and columns, the pixels there (H, W, c) float32) of a frame, window by window.
 
-        part: coefficients (c, LM, h, w) of some rows and columns of positions, which are ours to change; means: atom 0 of
-        all (c, 1, h, w).
+        part: coefficients (c, LM, h, w) of positions, ours to change; means: atom 0 of all.
         """
         stride = self.preset.stride
         if self.layout.means:
@@ -165,13 +172,18 @@ class Codec:
             q = part(rows.outer, columns.outer)
             if self.layout.means:
                 q[:, :1] = means[:, :, rows.outer, columns.outer]
-            planes = np.stack([self._finite(self._engine.decode(plane[None], threshold, opened)[0, 0]) for plane in q])
-            yield rows.place, columns.place, _correlate(planes[:, _times(rows.inner, stride), _times(columns.inner, stride)])
+            found = (self._engine.decode(plane[None], threshold, opened)[0, 0] for plane in q)
+            planes = np.stack([self._finite(plane) for plane in found])
+            inner = planes[:, _times(rows.inner, stride), _times(columns.inner, stride)]
+            place = (_times(rows.place, stride, size[0]), _times(columns.place, stride, size[1]))
+            height, width = (side.stop - side.start for side in place)
+            yield place, _correlate(inner[:, :height, :width])
 
     def _finite(self, values: np.ndarray) -> np.ndarray:
         """Raises ModelError where a network computes what is no number."""
         if not np.isfinite(values).all():
-            raise ModelError(f'model "{self.checkpoint.digest[:12]}" gives values that are not finite')
+            model = self.checkpoint.digest[:12]
+            raise ModelError(f'model "{model}" gives values that are not finite')
         return values
 
     def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
@@ -208,7 +220,10 @@ def _correlate(planes: np.ndarray) -> np.ndarray:
 
 
 class OnnxEngine:
-    """ONNX Runtime, with primis' own graphs and the weights of a checkpoint. threads: 0 for as many as cores."""
+    """ONNX Runtime, with primis' own graphs and a checkpoint's weights.
+
+    threads: 0 for as many as cores.
+    """
 
     def __init__(self, checkpoint: Checkpoint, threads: int = 0) -> None:
         self._encode, self._decode = (self._session(checkpoint, name, threads) for name in ("encode", "decode"))
@@ -232,10 +247,11 @@ class OnnxEngine:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
         try:
-            model = program(checkpoint.preset.architecture, name, checkpoint.network)
-            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            graph = program(checkpoint.preset.architecture, name, checkpoint.network)
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception:  # its exceptions share no base of their own
-            raise ModelError(f'model "{checkpoint.digest[:12]}" cannot be run: ONNX Runtime refuses it') from None
+            model = checkpoint.digest[:12]
+            raise ModelError(f'model "{model}" cannot be run: ONNX Runtime refuses it') from None
 
 
 class TorchEngine:

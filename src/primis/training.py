@@ -367,7 +367,8 @@ def train_checkpoint(
     train_files, held_out = split_files(data, validation)
     begin = read_checkpoint(named(start)) if start else None
     record = asdict(recipe) | {
-        "preset": preset.name, "data": _printable(data.name), "files": len(train_files), "validation": len(held_out),
+        "preset": preset.name, "data": _printable(data.name),
+        "files": len(train_files), "validation": len(held_out),
         "start": begin.digest if begin else None,
     }  # fmt: skip
     frames, judged = Frames(train_files, least=recipe.patch), Frames(held_out, least=preset.stride)
@@ -387,7 +388,7 @@ def train_checkpoint(
 
 
 def _same_run(folder: Path, record: dict[str, Any]) -> None:
-    """Note what a run in this folder is, or make sure that it is this one, and that nobody else laid it there."""
+    """Note what a run in this folder is, or make sure that it is this one, and ours."""
     _require_own(folder)
     note = folder / "recipe.json"
     mine = json.dumps(record, indent=1, sort_keys=True)
@@ -398,7 +399,7 @@ def _same_run(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _require_own(folder: Path) -> None:
-    """Make the folder, or make sure that what a run would go on with there is ours. Raises OutputError."""
+    """Make the folder, or make sure that what a run goes on with is ours. Raises OutputError."""
     own_folder(folder)
     for name in ("recipe.json", "last.ckpt", "best.ckpt"):
         if (folder / name).is_symlink() or (folder / name).exists():
@@ -406,13 +407,13 @@ def _require_own(folder: Path) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """A checkpoint of Lightning's as tensors and plain values: nothing in it is run. Raises OutputError."""
+    """A checkpoint of Lightning's: tensors and plain values, nothing is run. Raises OutputError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # its exceptions share no base of their own
         state = None
     if not isinstance(state, dict):
-        raise OutputError(f'"{path}" is damaged, or was not written by "primis train": remove its folder to begin anew')
+        raise OutputError(f'"{path}" is damaged, or not from "primis train": remove its folder')
     return state
 
 

@@ -1,6 +1,6 @@
 """A finished part of an evaluation, kept as it comes, so that a stopped run goes on where it was.
 
-What is kept is taken from a folder of ours alone, never unpickled, and made anew where it is damaged.
+What is kept is taken from a folder of ours alone, never unpickled, and made anew where damaged.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,23 @@ import numpy as np
 
 from primis.atomic import own_folder, require_ours
 from primis.sharing.output import write_new
+
+Arrays = dict[str, np.ndarray]
+
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises where a file is not what it wrote."""
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)."""
@@ -74,7 +92,7 @@ class Parts:
         return part
 
 
-def _part(kept: dict[str, np.ndarray] | None) -> Part | None:
+def _part(kept: Arrays | None) -> Part | None:
     """The part that a file held, if it did."""
     try:
         body = json.loads(str((kept or {})["body"]))
@@ -84,7 +102,7 @@ def _part(kept: dict[str, np.ndarray] | None) -> Part | None:
     return Part(body, arrays) if isinstance(body, dict) else None
 
 
-def kept_arrays(path: Path) -> dict[str, np.ndarray] | None:
+def kept_arrays(path: Path) -> Arrays | None:
     """Arrays of an .npz that an earlier run left, None where there is none or it is damaged.
 
     Raises OutputError where it is not ours.
@@ -95,5 +113,5 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error):
+    except _DAMAGE:
         return None

@@ -22,7 +22,7 @@ from primis.codec import Codec, Scale
 from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
-from primis.evaluation.part import kept_arrays
+from primis.evaluation.part import Arrays, kept_arrays
 from primis.sharing.output import write_new
 
 ORIGINAL = "original"
@@ -180,12 +180,13 @@ class Versions:
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
 
 
-def _version(kept: dict[str, np.ndarray] | None, pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
+def _version(kept: Arrays | None, pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
     """What a file held of an image, if it did."""
-    if kept is None or not {"pixels", "bits"} <= kept.keys() or kept["bits"].shape or kept["bits"].dtype != np.float64:
+    if kept is None or kept.keys() != {"pixels", "bits"}:
         return None
-    same = (kept["pixels"].shape, kept["pixels"].dtype) == (pixels.shape, pixels.dtype)
-    return (kept["pixels"], float(kept["bits"])) if same else None
+    out, bits = kept["pixels"], kept["bits"]
+    fits = (out.shape, out.dtype) == (pixels.shape, pixels.dtype)
+    return (out, float(bits)) if fits and bits.shape == () and bits.dtype == np.float64 else None
 
 
 def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:

@@ -1,9 +1,9 @@
 """A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
 
-It holds numbers and nothing else. The network's tensors are named as in `tensors.py`, after "network.",
-the integer tables of the coder (`codes/context.py`) after "tables."; which there are, and of what shape,
-follows from the preset, and a file with one more, one less or another is refused. The graphs that run
-them ship with primis (`program.py`). Loading needs NumPy only.
+It holds numbers and nothing else. The network's tensors are named as in `tensors.py`, after
+"network.", the integer tables of the coder (`codes/context.py`) after "tables."; which there are,
+and of what shape, follows from the preset, and a file with one more, one less or another is
+refused. The graphs that run them ship with primis (`program.py`). Loading needs NumPy only.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ _MOST_KEYS, _MOST_NUMBERS, _LONGEST_TEXT = 64, 64, 255
 """Of the record of a training: its keys, the numbers of a list, the characters of a text."""
 
 
+_TABLES = tuple(table.name for table in fields(ContextModel))
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A preset, its trained tensors, its tables, and how it came about.
 
-    digest: SHA-256 of the file, 64 hex digits; bundles name it. training: data, split, recipe; numbers, short
-    texts and lists of numbers.
+    digest: SHA-256 of the file, 64 hex digits; bundles name it. training: data, split, recipe;
+    numbers, short texts and lists of numbers.
     """
 
     preset: Preset
@@ -63,12 +66,13 @@ class Checkpoint:
         if fault := self.preset.fault:
             return fault
         if not _is_record(self.training):
-            return "its record of the training is not a flat list of names with numbers, short texts and lists of numbers"
+            return "its record of the training has other than numbers, short texts and their lists"
         shapes = tensor_shapes(self.preset)
         if missing := [name for name in shapes if name not in self.network]:
             return f'tensor "{missing[0]}" is missing'
         if len(self.network) > len(shapes):
-            return f"it holds {len(self.network) - len(shapes)} tensors that its preset does not have"
+            more = len(self.network) - len(shapes)
+            return f"it holds {more} tensors that its preset does not have"
         for name, shape in shapes.items():
             tensor = self.network[name]
             if tensor.dtype != np.float32 or tensor.shape != shape:
@@ -88,11 +92,16 @@ def layout_of(preset: Preset) -> Layout:
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
-    """Write the file, whole or not at all; returns its digest. Raises ModelError if nobody could read it again."""
+    """Write the file, whole or not at all; returns its digest.
+
+    Raises ModelError if nobody could read it again.
+    """
     if fault := checkpoint.fault:
         raise ModelError(f'model "{path}" cannot be written: {fault}')
     tensors = {f"network.{name}": np.ascontiguousarray(t) for name, t in checkpoint.network.items()}
-    tables = {f"tables.{f.name}": np.ascontiguousarray(getattr(checkpoint.tables, f.name)) for f in fields(ContextModel)}
+    tables = {}
+    for name in _TABLES:
+        tables[f"tables.{name}"] = np.ascontiguousarray(getattr(checkpoint.tables, name))
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
     data = save(tensors | tables, {"primis": json.dumps(manifest, sort_keys=True)})
     partial = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
@@ -108,7 +117,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Raises ModelError if the file is missing, damaged, of another format or holds anything but a preset's numbers."""
+    """Raises ModelError if the file is missing, damaged, another format or more than numbers."""
     return _parse(_read(path), path)
 
 
@@ -121,7 +130,8 @@ def _read(path: Path) -> bytes:
                 raise ModelError(f'model "{path}" is not a file')
             data = b"" if about.st_size > _MOST_BYTES else file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise ModelError(f'model "{path}" cannot be read: {getattr(error, "strerror", None) or error}') from None
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f'model "{path}" cannot be read: {reason}') from None
     if max(about.st_size, len(data)) > _MOST_BYTES:
         raise ModelError(f'model "{path}" is larger than {_MOST_BYTES >> 20} MiB')
     return data
@@ -137,15 +147,16 @@ class _Refused(Exception):
 
 
 def _parse(data: bytes, path: Path) -> Checkpoint:
-    """1 the header, 2 its manifest, 3 the preset, 4 the tensors; then all against what the preset demands."""
+    """1 the header, 2 its manifest, 3 the preset, 4 the tensors; 5 what the preset demands."""
+    refused = f'model "{path}" is damaged or not a primis model of format 1'
     try:
         checkpoint = _unchecked(data)
-        if fault := checkpoint.fault:
+        if fault := checkpoint.fault:  # 5
             raise _Refused(fault)
     except _Refused as error:
-        raise ModelError(f'model "{path}" is damaged or not a primis model of format 1: {error}') from None
+        raise ModelError(f"{refused}: {error}") from None
     except Exception:  # whatever bytes of any kind make JSON, NumPy and safetensors raise
-        raise ModelError(f'model "{path}" is damaged or not a primis model of format 1') from None
+        raise ModelError(refused) from None
     return checkpoint
 
 
@@ -169,12 +180,14 @@ def _unchecked(data: bytes) -> Checkpoint:
     preset = Preset(**told | {"widths": tuple(told["widths"])})
     # 4
     tensors: Mapping[str, np.ndarray] = load(data)
-    tables = {f"tables.{f.name}" for f in fields(ContextModel)}
-    network = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-    if len(network) + len(tables) != len(tensors) or not tables <= tensors.keys():
+    of_network = [name for name in tensors if name.startswith("network.")]
+    of_coder = [f"tables.{name}" for name in _TABLES]
+    if len(of_network) + len(of_coder) != len(tensors) or not tensors.keys() >= {*of_coder}:
         raise _Refused("it holds other than the tensors of a network and the tables of its coder")
-    found = ContextModel(*(tensors[f"tables.{f.name}"] for f in fields(ContextModel)))
-    return Checkpoint(preset, network, found, manifest["training"], hashlib.sha256(data).hexdigest())
+    network = {name.removeprefix("network."): tensors[name] for name in of_network}
+    tables = ContextModel(*(tensors[name] for name in of_coder))
+    digest = hashlib.sha256(data).hexdigest()
+    return Checkpoint(preset, network, tables, manifest["training"], digest)
 
 
 def _strict_json(text: bytes | str) -> dict[str, Any]:
@@ -216,7 +229,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and (value.isprintable() or not value)
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
 
 
 def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:

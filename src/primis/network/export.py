@@ -1,8 +1,8 @@
-"""The architectures as ONNX graphs without weights, so that those who only share and restore need no torch.
+"""The architectures as ONNX graphs without weights: who only shares and restores needs no torch.
 
-`python -m primis.network.export` writes the files in `graphs/` anew: after a change to an architecture,
-and only then. The weights are inputs while a graph is made, so that none is folded into it, and what it
-wants of a checkpoint stands under the checkpoint's own names (`program.py` adds them).
+`python -m primis.network.export` writes the files in `graphs/` anew: after a change to an
+architecture, and only then. The weights are inputs while a graph is made, so that none is folded
+into it, and what it wants stands under a checkpoint's own names (`program.py` adds the tensors).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Fed(nn.Module):
 
 
 def export_graphs(preset: Preset) -> dict[str, bytes]:
-    """`encode` (x -> z) and `decode` (q, threshold, opened -> pixels) as ONNX, for any height, width and weights."""
+    """`encode` (x -> z), `decode` (q, threshold, opened -> pixels), for any sides and weights."""
     network = build(preset).eval().requires_grad_(False)
     free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}  # type: ignore[attr-defined]
     x = torch.zeros(1, 1, 3 * preset.stride, 4 * preset.stride)
@@ -58,7 +58,7 @@ def export_graphs(preset: Preset) -> dict[str, bytes]:
     }
 
 
-def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, dynamic: tuple[Any, ...]) -> bytes:
+def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, dynamic: Any) -> bytes:
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, dynamic: 
 
 
 def _bare(model: Any) -> bytes:
-    """What computes and nothing else: weights are wanted by name only, notes and shapes of this preset go."""
+    """What computes and nothing else: weights are wanted by name only, notes and shapes go."""
     graph = model.graph
     for field in ("metadata_props", "doc_string", "producer_name", "producer_version"):
         model.ClearField(field)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 STRIDE = 16
 BLOCKS = 2
 GROUPS = 4
-"""What the graphs that ship with primis fix: the stride, the residual blocks, the code maps of `grouped`."""
+"""What the shipped graphs fix: the stride, the residual blocks, the code maps of `grouped`."""
 
 WIDEST = 128
-"""A model's widths are at most this: it bounds the memory and the time that a stranger's weights can take."""
+"""A model's widths are at most this: it bounds what a stranger's weights can take."""
 
 _LONGEST_NAME = 64
 
@@ -50,16 +50,19 @@ class Preset:
         """Why the graphs that ship with primis cannot run it, in a few words; None if they can."""
         if self.architecture not in ("lapped", "grouped"):
             return "its architecture is unknown, expected lapped or grouped"
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= _LONGEST_NAME or not self.name.isprintable():
+        name = self.name if isinstance(self.name, str) else ""
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
             return f"its name is not a text of 1 to {_LONGEST_NAME} printable characters"
         atoms = (self.code_maps, self.atoms_per_map)
-        if not all(type(n) is int and n > 0 for n in (self.stride, self.blocks, *atoms, *self.widths)):
+        sizes = (self.stride, self.blocks, *atoms, *self.widths)
+        if not all(type(size) is int and size > 0 for size in sizes):
             return "its sizes are not whole numbers above zero"
         if (self.stride, self.blocks) != (STRIDE, BLOCKS):
             return f"its stride and blocks are not {STRIDE} and {BLOCKS}"
         if self.architecture == "lapped" and self.atoms != STRIDE**2:
             return f"its code maps hold other than {STRIDE**2} atoms together"
-        if self.architecture == "grouped" and (self.code_maps != GROUPS or self.atoms_per_map > STRIDE**2):
+        grouped = self.architecture == "grouped"
+        if grouped and (self.code_maps != GROUPS or self.atoms_per_map > STRIDE**2):
             return f"it has other than {GROUPS} code maps of at most {STRIDE**2} atoms"
         if len(self.widths) != 2 or max(self.widths) > WIDEST:
             return f"its widths are not two of at most {WIDEST}"

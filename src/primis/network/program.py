@@ -1,9 +1,9 @@
-"""The network as ONNX Runtime takes it: a graph that ships with primis, fed with a checkpoint's tensors.
+"""The network as ONNX Runtime takes it: a shipped graph with a checkpoint's tensors.
 
 A graph is the architecture alone, at any widths (`export.py` writes the files), and comes from the
-package, never from a model's file: that holds numbers, and numbers run nothing. The tensors are added
-as the graph's initializers. Protocol Buffers make that easy: a message with another of its type behind
-it is read as the two merged, so each tensor takes a few bytes of its own in front and no library.
+package, never from a model's file: that holds numbers, and numbers run nothing. The tensors are
+added as the graph's initializers. Protocol Buffers make that easy: a message with another of its
+type behind it is read as the two merged, so a tensor takes a few bytes in front and no library.
 """
 
 from __future__ import annotations
@@ -33,21 +33,25 @@ def graph_file(architecture: str, name: str) -> Path:
 
 
 def program(architecture: str, name: str, network: Mapping[str, np.ndarray]) -> bytes:
-    """The graph `encode` or `decode` with its weights: an ONNX model that refers to nothing outside itself."""
+    """The graph `encode` or `decode` with its weights: an ONNX model that needs nothing else."""
     return with_tensors(graph_file(architecture, name).read_bytes(), name, network)
 
 
 def with_tensors(graph: bytes, name: str, network: Mapping[str, np.ndarray]) -> bytes:
     """A graph `encode` or `decode` with the tensors of a network that are for it."""
-    wanted = ((key, tensor) for key, tensor in network.items() if key.startswith(PARTS[name]))
-    added = b"".join(_field(_INITIALIZER_OF_GRAPH, _tensor(PREFIX + key, tensor)) for key, tensor in wanted)
+    wanted = [key for key in network if key.startswith(PARTS[name])]
+    tensors = (_tensor(PREFIX + key, network[key]) for key in wanted)
+    added = b"".join(_field(_INITIALIZER_OF_GRAPH, tensor) for tensor in tensors)
     return graph + _field(_GRAPH_OF_MODEL, added)
 
 
 def _tensor(name: str, tensor: np.ndarray) -> bytes:
-    numbers = [*((_DIMS, side) for side in tensor.shape), (_TYPE, _FLOAT)]
-    head = b"".join(bytes(_varint(field << 3)) + bytes(_varint(number)) for field, number in numbers)
+    head = b"".join(_number(_DIMS, side) for side in tensor.shape) + _number(_TYPE, _FLOAT)
     return head + _field(_NAME, name.encode()) + _field(_RAW_DATA, tensor.astype("<f4").tobytes())
+
+
+def _number(number: int, value: int) -> bytes:
+    return bytes(_varint(number << 3)) + bytes(_varint(value))
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -71,11 +71,12 @@ def critic(inputs: int, width: int) -> nn.Module:
     """MONAI's discriminator of patches."""
     from monai.networks.nets import PatchDiscriminator
 
-    return Widened(PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE"))
+    inner = PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE")
+    return Widened(inner)
 
 
 class Widened(nn.Module):
-    """A network for at least 16 x 16: what is smaller is widened by its border, or nothing is left to take the norm of."""
+    """A network for at least 16 x 16, or no norm can be taken: what is smaller gets a border."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -83,7 +84,8 @@ class Widened(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         missing = [max(0, _LEAST - side) for side in x.shape[2:]]
-        out: list[Tensor] = self.inner(nn.functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate"))
+        padded = nn.functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
+        out: list[Tensor] = self.inner(padded)
         return out
 
 
