@@ -32,7 +32,6 @@ from primis.keys.identity import _signer, _x25519
 from primis.keys.seal import Secret, image_secret, pad, release_secrets, seal, unpad, unseal
 from primis.network.autoencoder import AutoEncoder
 from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
-from primis.network.export import export_graphs
 from primis.network.presets import Preset
 from primis.network.sparsify import transform_means
 from primis.network.tables import fit_context_model
@@ -70,7 +69,7 @@ def tiny_model() -> None:
     import torch
 
     torch.manual_seed(0)
-    preset = Preset("tiny", widths=(8, 8), blocks=1)
+    preset = Preset("tiny", widths=(8, 8))
     network = AutoEncoder(preset)
     codes = []
     for seed in range(6):
@@ -79,9 +78,8 @@ def tiny_model() -> None:
         codes.append(top_s(z, 256 * 2 ** (seed % 5)).levels[0])
     tables = fit_context_model(codes, layout_of(preset), steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
-    write_checkpoint(
-        Checkpoint(preset, tensors, tables, {"data": "phantoms"}, export_graphs(network)), VECTORS / "tiny.safetensors"
-    )
+    found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
+    write_checkpoint(found, VECTORS / "tiny.safetensors")
 
 
 def rebuild(data: bytes, change) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import primis.codec as codec_module
 from primis.codec import Codec, OnnxEngine, TorchEngine
+from primis.codes.sparse import SparseCode
 from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom
 from primis.network.checkpoint import read_checkpoint, shipped
@@ -46,11 +49,47 @@ def test_quality_grows_with_sparsity(default) -> None:
     assert quality == sorted(quality)
 
 
-def test_windows_leave_no_seam(default, monkeypatch) -> None:
-    frame = draw_phantom(256, seed=5)[..., None]
+@pytest.mark.parametrize("channels", [1, 4])
+def test_windows_leave_no_seam(default, monkeypatch, channels) -> None:
+    phantom = draw_phantom(256, seed=5)[:250, :237]
+    frame = np.stack([np.roll(phantom, 9 * k, 0) for k in range(channels)], axis=-1)
     whole = restored(default, frame, 4).astype(int)
     monkeypatch.setattr(codec_module, "_WINDOW", 5)
     assert (restored(default, frame, 4) == whole).all()
+
+
+class Blank:
+    """An engine that takes no memory but its outcome's."""
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        return np.full((1, 256, x.shape[2] // 16, x.shape[3] // 16), 0.5, np.float32)
+
+    def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
+        return np.full((1, 1, 16 * q.shape[2], 16 * q.shape[3]), 0.25, np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_memory_is_a_few_bytes_a_pixel(codec, monkeypatch, channels) -> None:
+    """Beyond the frame and its code: both directions go window by window."""
+    monkeypatch.setattr(codec_module, "_WINDOW", 3)
+    blank = Codec(codec.checkpoint, Blank())
+    frame = np.zeros((1024, 1024, channels), np.uint16)
+    frame[0] = 1000
+    levels = np.ones((channels, 256, 64, 64), np.int16)
+    tracemalloc.start()
+    try:
+        z, scale = blank.encode(frame)
+        encoding = tracemalloc.get_traced_memory()[1] - z.nbytes
+        del z
+        tracemalloc.reset_peak()
+        held = tracemalloc.get_traced_memory()[0]
+        out = blank.decode(SparseCode(levels, 0.1), scale, frame.shape[:2], frame.dtype)
+        decoding = tracemalloc.get_traced_memory()[1] - held
+    finally:
+        tracemalloc.stop()
+    assert out.shape == frame.shape
+    assert encoding < 4 * frame.size
+    assert decoding < 6 * frame.size
 
 
 def test_never_under_the_plain_transform(default) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from primis.codec import Codec
 from primis.codes.sparse import top_s, top_s_of_maps
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
-from primis.errors import ModelError, UsageError
+from primis.errors import ModelError, OutputError, UsageError
 from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.network.autoencoder import AutoEncoder
@@ -29,8 +30,8 @@ from primis.network.sparsify import dequantise, keep_top_s, quantise, restore_me
 from primis.training import Recipe, train, train_checkpoint
 from tests.conftest import TINY
 
-SMALL = Preset("small", widths=(8, 8), blocks=1)
-GROUPED = Preset("small paper", "grouped", code_maps=2, atoms_per_map=64, widths=(8, 8), blocks=1)
+SMALL = Preset("small", widths=(8, 8))
+GROUPED = Preset("small paper", "grouped", code_maps=4, atoms_per_map=64, widths=(8, 8))
 SHORT = Recipe(steps=12, batch=2, patch=64, epoch=4, transform_steps=8)
 
 
@@ -113,6 +114,48 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(data, tmp_path) -> None
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert whole["decoder.pixels.weight"].abs().max() > 0
     assert whole["projection.turn"].abs().max() > 0
+
+
+class Planted:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "cut"])
+def test_what_was_planted_where_a_run_goes_on_is_not_run(data, tmp_path, kind) -> None:
+    mark, folder = tmp_path / "mark", tmp_path / "m.training"
+    folder.mkdir(mode=0o700)
+    planted = {"state_dict": {}, "callbacks": Planted(mark)}
+    if kind == "torch":
+        torch.save(planted, folder / "last.ckpt")
+    else:
+        (folder / "last.ckpt").write_bytes(pickle.dumps(planted) if kind == "pickle" else b"PK\3\4")
+    with pytest.raises(OutputError, match=r"last.ckpt.* is damaged, or not from"):
+        run(data, folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["", "last.ckpt", "best.ckpt", "recipe.json"])
+def test_a_run_goes_on_only_with_what_is_ours(data, tmp_path, name) -> None:
+    folder, elsewhere = tmp_path / "m.training", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if name:
+        folder.mkdir()
+    (folder / name if name else folder).symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="is a link"):
+        train_checkpoint(data, tmp_path / "m", SHORT, SMALL, accelerator="cpu")
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_preset_that_the_graphs_cannot_run_is_not_trained(data, tmp_path) -> None:
+    with pytest.raises(UsageError, match="its widths are not two of at most 128"):
+        train_checkpoint(data, tmp_path / "m", SHORT, replace(SMALL, widths=(8, 129)))
+    assert not (tmp_path / "m.training").exists()
 
 
 def test_half_precision_trains_the_trunk_and_leaves_the_transform_exact(data, tmp_path) -> None:

@@ -12,7 +12,7 @@ preset `default`) are transformed once more, over the positions of the whole pla
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s_of_maps
 from primis.errors import InputError, ModelError
 from primis.imaging.tiles import Window, windows
 from primis.network.checkpoint import Checkpoint
+from primis.network.program import program
 
 _WINDOW = 64
 _HALO = {"lapped": 12, "grouped": 4}
@@ -32,6 +33,10 @@ _HALO = {"lapped": 12, "grouped": 4}
 
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 """Orthonormal: brightness and two differences of colour; the error is the same on either side."""
+
+
+Part = Callable[[slice, slice], np.ndarray]
+"""What stands in some rows and columns."""
 
 
 class Engine(Protocol):
@@ -78,20 +83,24 @@ class Codec:
     def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
         """Coefficients z (c, LM, h, w) of a frame (H, W, c); `sparsify` makes a code of them."""
         scale = Scale(int(frame.min()), int(frame.max()))
-        planes = _decorrelate((frame.astype(np.float32) - np.float32(scale.centre)) / np.float32(scale.width))
         stride = self.preset.stride
         rows, columns = (-(-side // stride) for side in frame.shape[:2])
-        pad = [(0, 0), (0, rows * stride - frame.shape[0]), (0, columns * stride - frame.shape[1])]
-        planes = np.pad(planes, pad, mode="edge")
-        z = self.analyse(planes)
-        return z, scale
+
+        def part(height: slice, width: slice) -> np.ndarray:
+            """Planes of a part of the frame, beyond its end the border again."""
+            inside = frame[height, width].astype(np.float32)
+            planes = _decorrelate((inside - np.float32(scale.centre)) / np.float32(scale.width))
+            down = height.stop - height.start - planes.shape[1]
+            right = width.stop - width.start - planes.shape[2]
+            return np.pad(planes, [(0, 0), (0, down), (0, right)], mode="edge")
+
+        return self._coefficients((frame.shape[2], rows, columns), part), scale
 
     def analyse(self, planes: np.ndarray) -> np.ndarray:
         """Coefficients (c, LM, h, w) of planes (c, H', W') in units of their range, sides multiples of the stride."""
-        z = np.stack([self._encode_plane(plane) for plane in planes])
-        if self.layout.means:
-            z[:, 0] = [transform_means(plane) for plane in z[:, 0]]
-        return z
+        channels, rows, columns = planes.shape
+        shape = (channels, rows // self.preset.stride, columns // self.preset.stride)
+        return self._coefficients(shape, lambda height, width: planes[:, height, width])
 
     def sparsify(self, z: np.ndarray, entries: int) -> SparseCode:
         """Keep at most `entries` of z (c, LM, h, w), over the frame, or as many at each position of each map."""
@@ -108,49 +117,90 @@ class Codec:
     ) -> np.ndarray:
         """A frame (H, W, c) of `dtype`, H x W = size. opened_maps: how many code maps are known, all by default."""
         maps = self.preset.code_maps if opened_maps is None else opened_maps
-        q = code.coefficients
-        q[:, maps * self.preset.atoms_per_map :] = 0
-        frame = self.synthesise(q, code.threshold, size, maps / self.preset.code_maps)
-        grey = np.round(frame.astype(np.float64) * scale.width + scale.centre)
-        return np.clip(grey, scale.low, scale.high).astype(dtype)
+        means = SparseCode(code.levels[:, :1], code.threshold, code.offset).coefficients
+
+        def part(rows: slice, columns: slice) -> np.ndarray:
+            levels = code.levels[:, :, rows, columns]
+            q = SparseCode(levels, code.threshold, code.offset).coefficients
+            q[:, maps * self.preset.atoms_per_map :] = 0
+            return q
+
+        frame = np.empty((*size, len(code.levels)), dtype)
+        opened = maps / self.preset.code_maps
+        for place, pixels in self._pixels(part, means, code.threshold, opened, size):
+            frame[place] = _grey(pixels, scale, dtype)
+        return frame
 
     def synthesise(self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0) -> np.ndarray:
         """A frame (H, W, c) float32 in units of its range, zero in the middle, from coefficients q (c, LM, h, w).
 
         threshold: t, in the same unit; opened: the part of the code maps that is known.
         """
-        if self.layout.means:
-            q = np.concatenate([np.stack([restore_means(plane) for plane in q[:, 0]])[:, None], q[:, 1:]], axis=1)
-        planes = np.stack([self._decode_plane(plane, threshold, opened) for plane in q])
-        return _correlate(planes[:, : size[0], : size[1]])
 
-    def _encode_plane(self, plane: np.ndarray) -> np.ndarray:
-        """(H', W') -> (LM, h, w) float32, window by window."""
+        def part(rows: slice, columns: slice) -> np.ndarray:
+            return q[:, :, rows, columns].copy()
+
+        frame = np.empty((*size, len(q)), np.float32)
+        for place, pixels in self._pixels(part, q[:, :1], threshold, opened, size):
+            frame[place] = pixels
+        return frame
+
+    def _coefficients(self, shape: tuple[int, int, int], part: Part) -> np.ndarray:
+        """z (c, LM, h, w), window by window. shape: (c, h, w); part: planes (c, H, W) of pixels."""
         stride = self.preset.stride
-        shape = (plane.shape[0] // stride, plane.shape[1] // stride)
-        z = np.empty((self.preset.atoms, *shape), np.float32)
-        for rows, columns in self._windows(shape):
-            part = plane[_times(rows.outer, stride), _times(columns.outer, stride)]
-            z[:, rows.place, columns.place] = self._engine.encode(part[None, None])[0][:, rows.inner, columns.inner]
+        z = np.empty((shape[0], self.preset.atoms, *shape[1:]), np.float32)
+        for rows, columns in self._windows(shape[1:]):
+            planes = part(_times(rows.outer, stride), _times(columns.outer, stride))
+            for channel, plane in enumerate(planes):
+                found = self._finite(self._engine.encode(plane[None, None])[0])
+                z[channel, :, rows.place, columns.place] = found[:, rows.inner, columns.inner]
+        if self.layout.means:
+            z[:, 0] = [transform_means(plane) for plane in z[:, 0]]
         return z
 
-    def _decode_plane(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
-        """(LM, h, w) -> (H', W') float32, window by window."""
+    def _pixels(
+        self, part: Part, means: np.ndarray, threshold: float, opened: float, size: tuple[int, int]
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """(rows and columns, the pixels there (H, W, c) float32) of a frame, window by window.
+
+        part: coefficients (c, LM, h, w) of positions, ours to change; means: atom 0 of all.
+        """
         stride = self.preset.stride
-        plane = np.empty((q.shape[1] * stride, q.shape[2] * stride), np.float32)
-        for rows, columns in self._windows(q.shape[1:]):
-            pixels = self._engine.decode(q[None, :, rows.outer, columns.outer], threshold, opened)[0, 0]
-            kept = pixels[_times(rows.inner, stride), _times(columns.inner, stride)]
-            plane[_times(rows.place, stride), _times(columns.place, stride)] = kept
-        return plane
+        if self.layout.means:
+            means = np.stack([restore_means(plane) for plane in means[:, 0]])[:, None]
+        for rows, columns in self._windows(means.shape[2:]):
+            q = part(rows.outer, columns.outer)
+            if self.layout.means:
+                q[:, :1] = means[:, :, rows.outer, columns.outer]
+            found = (self._engine.decode(plane[None], threshold, opened)[0, 0] for plane in q)
+            planes = np.stack([self._finite(plane) for plane in found])
+            inner = planes[:, _times(rows.inner, stride), _times(columns.inner, stride)]
+            place = (_times(rows.place, stride, size[0]), _times(columns.place, stride, size[1]))
+            height, width = (side.stop - side.start for side in place)
+            yield place, _correlate(inner[:, :height, :width])
+
+    def _finite(self, values: np.ndarray) -> np.ndarray:
+        """Raises ModelError where a network computes what is no number."""
+        if not np.isfinite(values).all():
+            model = self.checkpoint.digest[:12]
+            raise ModelError(f'model "{model}" gives values that are not finite')
+        return values
 
     def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
         halo = _HALO[self.preset.architecture]
         return product(windows(shape[0], _WINDOW, halo), windows(shape[1], _WINDOW, halo))
 
 
-def _times(part: slice, stride: int) -> slice:
-    return slice(part.start * stride, part.stop * stride)
+def _times(part: slice, stride: int, end: int | None = None) -> slice:
+    """Positions as pixels, as far as there are some."""
+    stop = part.stop * stride
+    return slice(part.start * stride, stop if end is None else min(stop, end))
+
+
+def _grey(pixels: np.ndarray, scale: Scale, dtype: np.dtype) -> np.ndarray:
+    """Units of a frame's range -> its grey levels."""
+    grey = np.round(pixels.astype(np.float64) * scale.width + scale.centre)
+    return np.clip(grey, scale.low, scale.high).astype(dtype)
 
 
 def _decorrelate(frame: np.ndarray) -> np.ndarray:
@@ -170,11 +220,12 @@ def _correlate(planes: np.ndarray) -> np.ndarray:
 
 
 class OnnxEngine:
-    """ONNX Runtime, with the graphs and the weights of a checkpoint. threads: 0 for as many as cores."""
+    """ONNX Runtime, with primis' own graphs and a checkpoint's weights.
+
+    threads: 0 for as many as cores.
+    """
 
     def __init__(self, checkpoint: Checkpoint, threads: int = 0) -> None:
-        if not {"encode", "decode"} <= checkpoint.graphs.keys():
-            raise ModelError(f'model "{checkpoint.digest[:12]}" has no graphs for ONNX Runtime')
         self._encode, self._decode = (self._session(checkpoint, name, threads) for name in ("encode", "decode"))
 
     def encode(self, x: np.ndarray) -> np.ndarray:
@@ -195,14 +246,12 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
-        graph = checkpoint.graphs[name]
         try:
-            tensors = [np.ascontiguousarray(checkpoint.network[weight]) for weight in graph.weights]
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors]
-            options.add_external_initializers([f"network.{weight}" for weight in graph.weights], values)
-            return onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base of their own
-            raise ModelError(f'model "{checkpoint.digest[:12]}" cannot be run ({type(error).__name__})') from None
+            graph = program(checkpoint.preset.architecture, name, checkpoint.network)
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception:  # its exceptions share no base of their own
+            model = checkpoint.digest[:12]
+            raise ModelError(f'model "{model}" cannot be run: ONNX Runtime refuses it') from None
 
 
 class TorchEngine:

@@ -34,13 +34,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from primis.atomic import own_folder, require_ours
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
-from primis.errors import ModelError, UsageError
+from primis.errors import ModelError, OutputError, UsageError
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import as_network, build
 from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
-from primis.network.export import export_graphs
 from primis.network.presets import DEFAULT, Preset
 from primis.network.sparsify import (
     dequantise,
@@ -273,8 +273,10 @@ def train(
 
     folder takes checkpoints and TensorBoard's curves and pictures. start: weights to begin with.
     trainer_options go to Lightning's Trainer: devices, num_nodes, strategy, precision, accelerator.
+    Raises OutputError if what lies in `folder` is not ours or damaged.
     The second result says whether this process should write the outcome (one does, of several).
     """
+    _require_own(folder)
     L.seed_everything(recipe.seed, verbose=False)
     module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
     if start is not None:
@@ -301,10 +303,12 @@ def train(
         **options,
     )
     last = folder / "last.ckpt"
+    if last.exists():
+        _load(last)
     handler = signal.getsignal(signal.SIGINT)
     torch.set_flush_denormal(True)  # where weights decay to nothing, a processor takes ten times as long
     try:
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     except SystemExit:  # how Lightning ends after an interrupt
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
@@ -312,7 +316,7 @@ def train(
         torch.set_flush_denormal(False)
     if not trainer.is_global_zero:
         return module.network, False
-    state = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"]
+    state = _load(folder / "best.ckpt")["state_dict"]
     module.load_state_dict(state)
     network = module.network.cpu().eval()
     if isinstance(network, AutoEncoder):
@@ -358,10 +362,13 @@ def train_checkpoint(
     process writes. Raises UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does
     not fit the preset.
     """
+    if preset.fault:
+        raise UsageError(f'preset "{preset.name}" cannot be trained for primis: {preset.fault}')
     train_files, held_out = split_files(data, validation)
     begin = read_checkpoint(named(start)) if start else None
     record = asdict(recipe) | {
-        "preset": preset.name, "data": data.name, "files": len(train_files), "validation": len(held_out),
+        "preset": preset.name, "data": _printable(data.name),
+        "files": len(train_files), "validation": len(held_out),
         "start": begin.digest if begin else None,
     }  # fmt: skip
     frames, judged = Frames(train_files, least=recipe.patch), Frames(held_out, least=preset.stride)
@@ -377,15 +384,39 @@ def train_checkpoint(
     images = [(x, _log_uniform(rng, recipe.sparsity)) for x in _whole_images(frames, preset.stride, _TABLE_IMAGES)]
     tables = fit_tables(network, images, steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table)
     tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
-    return write_checkpoint(Checkpoint(preset, tensors, tables, record, export_graphs(network)), out)
+    return write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
 
 
 def _same_run(folder: Path, record: dict[str, Any]) -> None:
-    """Note what a run in this folder is, or make sure that it is this one."""
+    """Note what a run in this folder is, or make sure that it is this one, and ours."""
+    _require_own(folder)
     note = folder / "recipe.json"
     mine = json.dumps(record, indent=1, sort_keys=True)
-    if (folder / "last.ckpt").exists() and (not note.exists() or note.read_text() != mine):
+    if (folder / "last.ckpt").exists() and (not note.exists() or note.read_text("utf-8", "replace") != mine):
         raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
-    folder.mkdir(parents=True, exist_ok=True)
-    if not note.exists() or note.read_text() != mine:
+    if not note.exists() or note.read_text("utf-8", "replace") != mine:
         note.write_text(mine)
+
+
+def _require_own(folder: Path) -> None:
+    """Make the folder, or make sure that what a run goes on with is ours. Raises OutputError."""
+    own_folder(folder)
+    for name in ("recipe.json", "last.ckpt", "best.ckpt"):
+        if (folder / name).is_symlink() or (folder / name).exists():
+            require_ours(folder / name)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint of Lightning's: tensors and plain values, nothing is run. Raises OutputError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # its exceptions share no base of their own
+        state = None
+    if not isinstance(state, dict):
+        raise OutputError(f'"{path}" is damaged, or not from "primis train": remove its folder')
+    return state
+
+
+def _printable(name: str) -> str:
+    """A file's name as a record may hold it."""
+    return "".join(character if character.isprintable() else "?" for character in name)[:200]

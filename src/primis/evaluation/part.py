@@ -1,10 +1,16 @@
-"""A finished part of an evaluation, kept as it comes, so that a stopped run goes on where it was."""
+"""A finished part of an evaluation, kept as it comes, so that a stopped run goes on where it was.
+
+What is kept is taken from a folder of ours alone, never unpickled, and made anew where damaged.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +18,25 @@ from typing import Any
 
 import numpy as np
 
+from primis.atomic import own_folder, require_ours
 from primis.sharing.output import write_new
+
+Arrays = dict[str, np.ndarray]
+
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises where a file is not what it wrote."""
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)."""
@@ -55,14 +79,39 @@ class Parts:
         """The part of that name, made now or before."""
         if self._folder is None:
             return make()
-        path = self._folder / f"{self._plan}-{hashlib.sha256(f'{self._prefix}{name}'.encode()).hexdigest()[:12]}.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {key[1:]: data[key] for key in data.files if key.startswith("_")}
-                return Part(json.loads(str(data["body"])), arrays)
+        own_folder(self._folder)
+        digest = hashlib.sha256(f"{self._prefix}{name}".encode()).hexdigest()
+        path = self._folder / f"{self._plan}-{digest[:12]}.npz"
+        if kept := _part(kept_arrays(path)):
+            return kept
         part = make()
         out = io.BytesIO()
         named = {f"_{name}": array for name, array in part.arrays.items()}
         np.savez_compressed(out, allow_pickle=False, body=np.array(json.dumps(part.body)), **named)
         write_new(path, out.getvalue(), 0o600)
         return part
+
+
+def _part(kept: Arrays | None) -> Part | None:
+    """The part that a file held, if it did."""
+    try:
+        body = json.loads(str((kept or {})["body"]))
+    except (KeyError, ValueError, RecursionError):
+        return None
+    arrays = {name[1:]: array for name, array in (kept or {}).items() if name.startswith("_")}
+    return Part(body, arrays) if isinstance(body, dict) else None
+
+
+def kept_arrays(path: Path) -> Arrays | None:
+    """Arrays of an .npz that an earlier run left, None where there is none or it is damaged.
+
+    Raises OutputError where it is not ours.
+    """
+    if not path.is_symlink() and not path.exists():
+        return None
+    require_ours(path)
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except _DAMAGE:
+        return None

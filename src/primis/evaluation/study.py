@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from primis.atomic import own_folder
 from primis.codec import Codec
 from primis.datasets.corpus import Corpus, open_corpora, split
 from primis.datasets.sample import Sample
@@ -78,6 +79,7 @@ class Study:
             for c in self.corpora
             for s in c.samples
         ]
+        own_folder(kept)
         self.parts = Parts(kept / "parts", told)
 
     def part(self, name: str, make: Callable[[], Part]) -> Part:

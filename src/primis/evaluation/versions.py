@@ -17,10 +17,12 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+from primis.atomic import own_folder
 from primis.codec import Codec, Scale
 from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
+from primis.evaluation.part import Arrays, kept_arrays
 from primis.sharing.output import write_new
 
 ORIGINAL = "original"
@@ -126,9 +128,9 @@ class Versions:
             return pixels, float(bit_depth)
         digest = _digest(pixels, bit_depth)
         path = self._path(digest, version)
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as data:
-                out, bits = data["pixels"], float(data["bits"])
+        kept = _version(kept_arrays(path), pixels) if path is not None else None
+        if kept is not None:
+            out, bits = kept
         else:
             out, bits = self._make(sample_key, pixels, bit_depth, version, digest)
             if path is not None:
@@ -139,6 +141,7 @@ class Versions:
     def _path(self, digest: str, version: Version) -> Path | None:
         if self._cache is None:
             return None
+        own_folder(self._cache)
         model = self._codecs[version.preset].checkpoint.digest if version.preset else ""
         of = f"{_CACHE} {digest} {version.name} {version.through} {version.sparsity} {model}"
         return self._cache / f"{hashlib.sha256(of.encode()).hexdigest()}.npz"
@@ -175,6 +178,15 @@ class Versions:
         (ours,) = (v for v in self.list if (v.through, v.preset, v.sparsity) == (_OURS, version.preset, version.sparsity))
         known = self._bits.get((digest, ours))
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
+
+
+def _version(kept: Arrays | None, pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """What a file held of an image, if it did."""
+    if kept is None or kept.keys() != {"pixels", "bits"}:
+        return None
+    out, bits = kept["pixels"], kept["bits"]
+    fits = (out.shape, out.dtype) == (pixels.shape, pixels.dtype)
+    return (out, float(bits)) if fits and bits.shape == () and bits.dtype == np.float64 else None
 
 
 def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:

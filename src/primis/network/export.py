@@ -1,7 +1,8 @@
-"""The network as ONNX graphs without weights, so that those who only share and restore need no torch.
+"""The architectures as ONNX graphs without weights: who only shares and restores needs no torch.
 
-A graph belongs to the architecture: its weights are named as in the checkpoint, which holds both, and
-are handed to ONNX Runtime when a session starts.
+`python -m primis.network.export` writes the files in `graphs/` anew: after a change to an
+architecture, and only then. The weights are inputs while a graph is made, so that none is folded
+into it, and what it wants stands under a checkpoint's own names (`program.py` adds the tensors).
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primis.network.build import as_network
-from primis.network.checkpoint import Graph
-
-_PREFIX = "network."
+from primis.network.build import as_network, build
+from primis.network.presets import DEFAULT, PAPER, Preset
+from primis.network.program import GRAPHS, PREFIX, graph_file
 
 
 class _Encode(nn.Module):
@@ -33,48 +33,77 @@ class _Decode(_Encode):
         return as_network(self.network).decode(q, threshold, opened)
 
 
-def export_graphs(network: nn.Module) -> dict[str, Graph]:
-    """`encode` (x -> z) and `decode` (q, threshold, opened -> pixels) as ONNX, for any height and width."""
-    preset = as_network(network).preset
-    stride = preset.stride
+class _Fed(nn.Module):
+    """A module whose weights are its last input."""
+
+    def __init__(self, module: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self._held, self._names = [module], names  # in a list: not a part of this one
+
+    def forward(self, *inputs: Any) -> Tensor:
+        weights = dict(zip(self._names, inputs[-1], strict=True))
+        return torch.func.functional_call(self._held[0], weights, inputs[:-1])
+
+
+def export_graphs(preset: Preset) -> dict[str, bytes]:
+    """`encode` (x -> z), `decode` (q, threshold, opened -> pixels), for any sides and weights."""
+    network = build(preset).eval().requires_grad_(False)
     free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}  # type: ignore[attr-defined]
-    x = torch.zeros(1, 1, 3 * stride, 4 * stride)
+    x = torch.zeros(1, 1, 3 * preset.stride, 4 * preset.stride)
     q, one = torch.zeros(1, preset.atoms, 3, 4), torch.ones(1, 1, 1, 1)
-    network = network.eval()
+    inputs = {"q": q, "threshold": one, "opened": one.clone()}
     return {
-        "encode": _export(_Encode(network), (x,), ["x"], "z", (free,)),
-        "decode": _export(_Decode(network), (q, one, one.clone()), ["q", "threshold", "opened"], "pixels", (free, None, None)),
+        "encode": _export(_Encode(network), {"x": x}, "z", (free,)),
+        "decode": _export(_Decode(network), inputs, "pixels", (free, None, None)),
     }
 
 
-def _export(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, dynamic: Any) -> Graph:
+def _export(module: nn.Module, inputs: dict[str, Tensor], output: str, dynamic: Any) -> bytes:
+    weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, inputs, dynamo=True, input_names=names, output_names=[output],
-            dynamic_shapes=dynamic, opset_version=18, verbose=False,
-        )  # fmt: skip
+            _Fed(module, list(weights)),
+            (*inputs.values(), tuple(weights.values())),
+            dynamo=True,
+            input_names=[*inputs, *weights],
+            output_names=[output],
+            dynamic_shapes=((*dynamic, tuple(None for _ in weights)),),
+            opset_version=18,
+            verbose=False,
+        )
         assert program is not None
         program.optimize()
-    return _without_weights(program.model_proto)
+    return _bare(program.model_proto)
 
 
-def _without_weights(model: Any) -> Graph:
-    """Mark the weights as data that lies elsewhere; small constants stay."""
-    from onnx import TensorProto
-
-    weights = []
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith(_PREFIX):
-            weights.append(tensor.name.removeprefix(_PREFIX))
-            tensor.ClearField("raw_data")
-            tensor.ClearField("float_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            entry = tensor.external_data.add()
-            entry.key, entry.value = "location", "checkpoint"
-    for thing in (model, model.graph, *model.graph.node, *model.graph.value_info):
+def _bare(model: Any) -> bytes:
+    """What computes and nothing else: weights are wanted by name only, notes and shapes go."""
+    graph = model.graph
+    for field in ("metadata_props", "doc_string", "producer_name", "producer_version"):
+        model.ClearField(field)
+    graph.ClearField("value_info")
+    inputs = [given for given in graph.input if not given.name.startswith(PREFIX)]
+    graph.ClearField("input")
+    graph.input.extend(inputs)
+    for thing in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         thing.ClearField("metadata_props")
-        if thing is not model:
-            thing.ClearField("doc_string")
-    return Graph(model.SerializeToString(deterministic=True), tuple(weights))
+        thing.ClearField("doc_string")
+    for value in (*graph.input, *graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis and dim.dim_value != 1:
+                dim.dim_param = f"{value.name}_{axis}"
+    return model.SerializeToString(deterministic=True)
+
+
+def main() -> None:
+    """Write the graphs that ship with primis."""
+    GRAPHS.mkdir(exist_ok=True)
+    for preset in (DEFAULT, PAPER):
+        for name, graph in export_graphs(preset).items():
+            graph_file(preset.architecture, name).write_bytes(graph)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,6 +29,7 @@ _BLOCK = 8
 _RATE, _DECAY = 1e-3, 1e-4
 _ADVERSARIAL, _CYCLE = 0.01, 10.0
 _STARTED_FROM = 16
+_LEAST = 16
 _SOURCE = "Shiri et al. 2024, Table 4"
 
 
@@ -70,7 +71,22 @@ def critic(inputs: int, width: int) -> nn.Module:
     """MONAI's discriminator of patches."""
     from monai.networks.nets import PatchDiscriminator
 
-    return PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE")
+    inner = PatchDiscriminator(2, width, inputs, num_layers_d=2, kernel_size=3, norm="INSTANCE")
+    return Widened(inner)
+
+
+class Widened(nn.Module):
+    """A network for at least 16 x 16, or no norm can be taken: what is smaller gets a border."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        missing = [max(0, _LEAST - side) for side in x.shape[2:]]
+        padded = nn.functional.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
+        out: list[Tensor] = self.inner(padded)
+        return out
 
 
 class Translator(ImageAttack):

@@ -1,0 +1,157 @@
+"""Work goes on only with what this user left, not with links or what others own or may write in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from primis import atomic
+from primis.atomic import own_folder, require_ours
+from primis.errors import OutputError
+from primis.evaluation.part import Part, Parts
+from primis.evaluation.versions import Versions, version_list
+from primis.imaging.phantom import draw_phantom
+
+
+def made(path: Path, mode: int) -> Path:
+    """A file, or a folder where the name ends in "d"."""
+    if path.name.endswith("d"):
+        path.mkdir()
+    else:
+        path.write_bytes(b"")
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("f", 0o644, None),
+        ("f", 0o600, None),
+        ("d", 0o755, None),
+        ("d", 0o700, None),
+        ("f", 0o664, "others may write"),
+        ("f", 0o646, "others may write"),
+        ("d", 0o775, "others may write"),
+        ("d", 0o1777, "others may write"),
+    ],
+)
+def test_modes(tmp_path: Path, name: str, mode: int, words: str | None) -> None:
+    tmp_path.chmod(0o755)
+    path = made(tmp_path / name, mode)
+    if words is None:
+        require_ours(path)
+    else:
+        with pytest.raises(OutputError, match=words):
+            require_ours(path)
+    assert [found.name for found in tmp_path.rglob("*")] == [name]
+
+
+def test_nobody_can_write_in_a_folder_that_nobody_can_enter(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    own_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    require_ours(made(folder / "f", 0o664))
+
+
+def test_links_and_pipes(tmp_path: Path) -> None:
+    made(tmp_path / "f", 0o600)
+    (tmp_path / "to").symlink_to(tmp_path / "f")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("to", "dangling", "pipe"):
+        with pytest.raises(OutputError, match="is a link or a device"):
+            require_ours(tmp_path / name)
+    with pytest.raises(OutputError, match="cannot be read"):
+        require_ours(tmp_path / "missing")
+
+
+def test_other_owners(tmp_path: Path, monkeypatch) -> None:
+    path = made(tmp_path / "f", 0o600)
+    us = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: us + 1)
+    with pytest.raises(OutputError, match="belongs to another user"):
+        require_ours(path)
+
+
+def test_a_disk_that_keeps_no_modes_can_be_worked_on(tmp_path: Path, monkeypatch) -> None:
+    """As on exFAT: whatever mode a file is made with, it shows 0777. The owner still counts."""
+    tmp_path.chmod(0o755)
+    folder = made(tmp_path / "d", 0o777)
+    real, us = os.fstat, os.getuid()
+
+    def shown(handle: int) -> os.stat_result:
+        about = real(handle)
+        return os.stat_result([about.st_mode | 0o777, *about[1:]])
+
+    monkeypatch.setattr(atomic.os, "fstat", shown)
+    require_ours(folder)
+    require_ours(made(folder / "f", 0o777))
+    monkeypatch.setattr(os, "getuid", lambda: us + 1)
+    with pytest.raises(OutputError, match="this disk does not keep who owns a file"):
+        require_ours(folder)
+
+
+def test_where_files_have_no_owners_nothing_is_asked(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delattr(os, "getuid")
+    require_ours(made(tmp_path / "f", 0o666))
+
+
+def test_a_damaged_part_is_made_anew(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "kept", {"plan": 1})
+    part = Part({"x": 1}, {"a": np.arange(4)})
+    parts.get("p", lambda: part)
+    (path,) = (tmp_path / "kept").iterdir()
+    good = path.read_bytes()
+    bad = [b"", good[:50], good[:-30], good[:40] + bytes(len(good)), good.replace(b"body", b"Body")]
+    bad += [good[:k] + bytes([good[k] ^ 1]) + good[k + 1 :] for k in range(0, len(good), 7)]
+    for data in bad:
+        path.write_bytes(data)
+        found = parts.get("p", lambda: part)
+        assert found.body == {"x": 1}
+        assert found.arrays["a"].tolist() == [0, 1, 2, 3]
+    assert parts.get("p", lambda: pytest.fail("made again")).body == {"x": 1}
+
+
+def test_pickled_arrays_are_not_taken(tmp_path: Path) -> None:
+    class Planted:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "mark",)
+
+    parts = Parts(tmp_path / "kept", {})
+    parts.get("p", lambda: Part({"x": 1}))
+    (path,) = (tmp_path / "kept").iterdir()
+    np.savez(path, body=np.array('{"x": 2}'), _a=np.array([Planted()], dtype=object))
+    assert parts.get("p", lambda: Part({"x": 1})).body == {"x": 1}
+    assert not (tmp_path / "mark").exists()
+
+
+def test_what_others_may_have_laid_there_is_not_taken(tmp_path: Path, codec) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept").chmod(0o777)
+    versions = Versions(tmp_path / "kept", {"default": codec}, version_list([4.0]))
+    pixels = draw_phantom(64)
+    for work in (
+        lambda: Parts(tmp_path / "kept", {}).get("p", lambda: Part({})),
+        lambda: versions.get("x", pixels, 12, versions.list[1]),
+    ):
+        with pytest.raises(OutputError, match="others may write"):
+            work()
+
+
+def test_a_damaged_version_is_made_anew(tmp_path: Path, codec) -> None:
+    versions = Versions(tmp_path / "kept", {"default": codec}, version_list([4.0]))
+    pixels = draw_phantom(64)
+    out, bits = versions.get("x", pixels, 12, versions.list[1])
+    (path,) = (tmp_path / "kept").iterdir()
+    good = path.read_bytes()
+    others = tmp_path / "other.npz"
+    np.savez(others, pixels=np.zeros((3, 3)), bits=np.float64(1))
+    for data in (b"", good[:60], good[:-9], others.read_bytes()):
+        path.write_bytes(data)
+        again, same = versions.get("x", pixels, 12, versions.list[1])
+        assert (again == out).all()
+        assert same == bits

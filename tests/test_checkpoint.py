@@ -1,0 +1,325 @@
+"""A model's file is numbers: one with more is refused, and what runs them comes with primis."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load, save
+
+from primis.codec import Codec, OnnxEngine, TorchEngine
+from primis.codes.sparse import SparseCode
+from primis.errors import ModelError
+from primis.network import checkpoint as checkpoint_module
+from primis.network.build import build
+from primis.network.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    read_checkpoint,
+    shipped,
+    write_checkpoint,
+)
+from primis.network.export import export_graphs
+from primis.network.presets import DEFAULT, PAPER, WIDEST, Preset
+from primis.network.program import PARTS, PREFIX, graph_file, program, with_tensors
+from primis.network.tensors import tensor_shapes
+from tests.conftest import TINY
+
+LAPPED = Preset("lapped", widths=(5, 7))
+GROUPED = Preset("grouped", "grouped", code_maps=4, atoms_per_map=64, widths=(5, 7))
+PRESETS = [DEFAULT, PAPER, LAPPED, GROUPED]
+
+
+def parts_of(data: bytes) -> tuple[dict, dict[str, np.ndarray]]:
+    """(manifest, tensors) of a file."""
+    head = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    return json.loads(head["__metadata__"]["primis"]), dict(load(data))
+
+
+def refused(path: Path, data: bytes) -> str:
+    """What is said of a file with these bytes."""
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as error:
+        read_checkpoint(path)
+    return str(error.value)
+
+
+def noise(preset: Preset) -> dict[str, np.ndarray]:
+    rng, shapes = np.random.default_rng(0), tensor_shapes(preset).items()
+    return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_the_shapes_are_those_of_the_network(preset) -> None:
+    state = build(preset).state_dict()
+    assert tensor_shapes(preset) == {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("preset", [LAPPED, GROUPED], ids=lambda preset: preset.name)
+def test_the_shipped_graphs_are_what_the_architecture_exports(preset) -> None:
+    network, rng = noise(preset), np.random.default_rng(1)
+    one = np.full((1, 1, 1, 1), 0.25, np.float32)
+    x = rng.normal(size=(1, 1, 48, 80)).astype(np.float32)
+    q = rng.normal(size=(1, preset.atoms, 3, 5)).astype(np.float32)
+    inputs = {"encode": {"x": x}, "decode": {"q": q, "threshold": one, "opened": one}}
+    for name, fresh in export_graphs(preset).items():
+        kept = graph_file(preset.architecture, name).read_bytes()
+        results = []
+        for graph in (fresh, kept):
+            whole = with_tensors(graph, name, network)
+            session = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"])
+            results.append(session.run(None, inputs[name])[0])
+        assert abs(results[0] - results[1]).max() < 1e-5 * abs(results[0]).max()
+        offered = {f"{PREFIX}{key}" for key in network if key.startswith(PARTS[name])}
+        assert wanted(fresh) == wanted(kept) <= offered
+
+
+def wanted(graph: bytes) -> set[str]:
+    """The tensors that a graph takes and does not hold."""
+    model = onnx.load_from_string(graph).graph
+    made = {name for node in model.node for name in node.output}
+    given = {value.name for value in (*model.input, *model.initializer)}
+    return {name for node in model.node for name in node.input} - made - given - {""}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_one_graph_serves_every_width(preset) -> None:
+    tables = read_checkpoint(TINY).tables
+    model = Checkpoint(preset, noise(preset), tables, {})
+    one, other = TorchEngine(model), OnnxEngine(model)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(1, 1, 64, 32)).astype(np.float32)
+    q = rng.normal(size=(1, preset.atoms, 4, 2)).astype(np.float32)
+    for found in ([engine.encode(x) for engine in (one, other)], [engine.decode(q, 0.5, 0.25) for engine in (one, other)]):
+        assert abs(found[0] - found[1]).max() < 1e-5 * abs(found[0]).max()
+
+
+@pytest.mark.parametrize("architecture", ["lapped", "grouped"])
+def test_a_program_refers_to_nothing_outside_itself(architecture) -> None:
+    preset = {"lapped": LAPPED, "grouped": GROUPED}[architecture]
+    for name in PARTS:
+        model = onnx.load_from_string(program(architecture, name, noise(preset)))
+        assert {node.domain for node in model.graph.node} == {""}
+        used = {node.op_type for node in model.graph.node}
+        assert not used & {"If", "Loop", "Scan", "SequenceMap"}
+        assert not any(tensor.external_data for tensor in model.graph.initializer)
+        assert not model.functions
+
+
+def test_a_graph_in_the_file_is_refused(tmp_path: Path) -> None:
+    """As in a file that read the owner's key through a tensor that lies elsewhere."""
+    (tmp_path / "owner.key").write_bytes(b"AGE-SECRET-KEY-1" + bytes(40))
+    graph = onnx.load_from_string(graph_file("lapped", "decode").read_bytes())
+    tensor = graph.graph.initializer.add()
+    tensor.name, tensor.data_type = "key", onnx.TensorProto.UINT8
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.dims.append(56)
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", str(tmp_path / "owner.key")
+    manifest, tensors = parts_of(TINY.read_bytes())
+    hostile = tensors | {"graph.decode": np.frombuffer(graph.SerializeToString(), np.uint8)}
+    graphs = {"graphs": {"decode": sorted(tensors)}}
+    for told in (manifest, manifest | graphs):
+        said = refused(tmp_path / "m", save(hostile, {"primis": json.dumps(told)}))
+        assert "it holds other than" in said or "other fields" in said
+
+
+def altered(name: str) -> bytes:
+    """The tiny model, wrong in one way; without a name, the names of all ways."""
+    manifest, tensors = parts_of(TINY.read_bytes())
+    preset = manifest["preset"]
+    bias = tensors["network.decoder.join.bias"]
+    not_finite = bias.copy()
+    not_finite[3] = np.nan
+    text = json.dumps(manifest)
+
+    def told_as(manifest: str) -> bytes:
+        return save(tensors, {"primis": manifest})
+
+    told: dict[str, dict] = {
+        "format_2": manifest | {"format": 2},
+        "format_true": manifest | {"format": True},
+        "field_more": manifest | {"comment": "x"},
+        "no_training": without(manifest, "training"),
+        "training_is_a_list": manifest | {"training": [1]},
+        "training_is_a_number": manifest | {"training": 7},
+        "training_nested": manifest | {"training": {"a": {"b": 1}}},
+        "training_list_of_lists": manifest | {"training": {"a": [[1]]}},
+        "training_list_of_text": manifest | {"training": {"a": ["x"]}},
+        "training_long_text": manifest | {"training": {"a": "x" * 256}},
+        "training_escape": manifest | {"training": {"a": "\x1b[2J"}},
+        "training_many_keys": manifest | {"training": {str(k): k for k in range(65)}},
+        "training_long_list": manifest | {"training": {"a": [0] * 65}},
+        "training_huge_number": manifest | {"training": {"a": 1 << 70}},
+        "preset_is_text": manifest | {"preset": "default"},
+        "preset_field_more": manifest | {"preset": preset | {"depth": 3}},
+        "preset_field_less": manifest | {"preset": without(preset, "blocks")},
+        "preset_escape": manifest | {"preset": preset | {"name": "\x1b[2J"}},
+        "preset_name_long": manifest | {"preset": preset | {"name": "x" * 65}},
+        "preset_name_number": manifest | {"preset": preset | {"name": 7}},
+        "architecture_unknown": manifest | {"preset": preset | {"architecture": "onnx"}},
+        "architecture_is_a_list": manifest | {"preset": preset | {"architecture": ["lapped"]}},
+        "grouped": manifest | {"preset": preset | {"architecture": "grouped"}},
+        "stride_0": manifest | {"preset": preset | {"stride": 0}},
+        "stride_8": manifest | {"preset": preset | {"stride": 8}},
+        "blocks_many": manifest | {"preset": preset | {"blocks": 1 << 40}},
+        "blocks_true": manifest | {"preset": preset | {"blocks": True}},
+        "code_maps_32": manifest | {"preset": preset | {"code_maps": 32}},
+        "maps_cut_a_group": manifest | {"preset": preset | {"code_maps": 128, "atoms_per_map": 2}},
+        "width_other": manifest | {"preset": preset | {"widths": [8, 9]}},
+        "width_huge": manifest | {"preset": preset | {"widths": [8, 1 << 62]}},
+        "width_negative": manifest | {"preset": preset | {"widths": [8, -8]}},
+        "width_fraction": manifest | {"preset": preset | {"widths": [8, 8.0]}},
+        "widths_one": manifest | {"preset": preset | {"widths": [8]}},
+        "widths_none": manifest | {"preset": preset | {"widths": []}},
+        "widths_text": manifest | {"preset": preset | {"widths": "88"}},
+    }
+    held: dict[str, dict[str, np.ndarray]] = {
+        "tensor_more": tensors | {"network.decoder.more": bias},
+        "tensor_of_no_kind": tensors | {"more": bias},
+        "tensor_less": without(tensors, "network.decoder.join.bias"),
+        "table_less": without(tensors, "tables.bias"),
+        "table_more": tensors | {"tables.more": tensors["tables.bias"]},
+        "table_float": tensors | {"tables.bias": tensors["tables.bias"].astype(np.float32)},
+        "table_without_axes": tensors | {"tables.logarithm": np.array(4, np.int32)},
+        "table_too_large": tensors | {"tables.outer": tensors["tables.outer"] + (1 << 21)},
+        "shape_other": tensors | {"network.decoder.join.bias": bias[:, None]},
+        "float64": tensors | {"network.decoder.join.bias": bias.astype(np.float64)},
+        "float16": tensors | {"network.decoder.join.bias": bias.astype(np.float16)},
+        "not_a_number": tensors | {"network.decoder.join.bias": not_finite},
+        "infinite": tensors | {"network.decoder.join.bias": bias + np.float32(np.inf)},
+    }
+    raw = {
+        "metadata_more": lambda: save(tensors, {"primis": text, "note": "x"}),
+        "metadata_none": lambda: save(tensors, {}),
+        "training_not_finite": lambda: told_as(text.replace('"phantoms"', "Infinity")),
+        "key_twice": lambda: told_as(text[:-1] + ', "format": 1}'),
+        "deeply_nested": lambda: told_as("[" * 100_000),
+        "longest_number": lambda: told_as(text[:-1] + ', "x": ' + "9" * 9999 + "}"),
+        "header_too_long": lambda: told_as(text + " " * (1 << 20)),
+        "header_longer_than_file": lambda: b"\xff" * 8 + TINY.read_bytes()[8:],
+        "data_more": lambda: TINY.read_bytes() + b"\0",
+        "data_less": lambda: TINY.read_bytes()[:-1],
+        "not_utf8": lambda: TINY.read_bytes().replace(b"phantoms", b"phantom\xff"),
+        "empty": lambda: b"",
+    }
+    if name in told:
+        return told_as(json.dumps(told[name]))
+    if name in held:
+        return save(held[name], {"primis": text})
+    return raw[name]() if name else ",".join((*told, *held, *raw)).encode()
+
+
+def without(whole: dict, key: str) -> dict:
+    return {name: value for name, value in whole.items() if name != key}
+
+
+@pytest.mark.parametrize("name", altered("").decode().split(","))
+def test_what_is_not_a_presets_numbers_is_refused(name: str, tmp_path: Path) -> None:
+    said = refused(tmp_path / "m", altered(name))
+    assert "damaged or not a primis model of format 1" in said
+    assert said.isprintable()
+
+
+def test_flips_and_cuts_raise_model_errors_only(tmp_path: Path) -> None:
+    good, path, rng = TINY.read_bytes(), tmp_path / "m", random.Random(0)
+    end = 8 + struct.unpack("<Q", good[:8])[0]
+    outcomes = {True: 0, False: 0}
+    for number in range(600):
+        data = bytearray(good)
+        if number % 10 == 0:
+            data = data[: rng.randrange(end + 2000)]
+        else:
+            for _ in range(rng.choice((1, 1, 3, 20))):
+                data[rng.randrange(end)] = rng.choice((rng.randrange(256), *b'[]{}",:0192-eE.\\'))
+        path.write_bytes(data)
+        try:
+            read_checkpoint(path)
+            outcomes[True] += 1
+        except ModelError:
+            outcomes[False] += 1
+    assert outcomes[False] > 400
+
+
+def test_only_bounded_files_are_read(tmp_path: Path, monkeypatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate((256 << 20) + 1)
+    said = {"pipe": "is not a file", "large": "larger than 256 MiB"}
+    for name, words in (said | {"": "cannot be read", "missing": "cannot be read"}).items():
+        for reads in (read_checkpoint, lambda path: find_checkpoint("0" * 64, (path,))):
+            with pytest.raises(ModelError, match=words):
+                reads(tmp_path / name)
+    with pytest.raises(ModelError, match="is not a file"):
+        read_checkpoint(Path("/dev/zero"))
+    monkeypatch.setattr(checkpoint_module, "_MOST_BYTES", TINY.stat().st_size)
+    assert read_checkpoint(TINY).preset.name == "tiny"
+
+
+def test_the_digest_is_that_of_what_was_read(tmp_path: Path) -> None:
+    found = read_checkpoint(TINY)
+    assert find_checkpoint(found.digest, (TINY,)).digest == found.digest
+    again = write_checkpoint(found, tmp_path / "m")
+    assert (again, (tmp_path / "m").read_bytes()) == (found.digest, TINY.read_bytes())
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_nobody_could_read_is_not_written(tmp_path: Path) -> None:
+    found = read_checkpoint(TINY)
+    bias = {"decoder.join.bias": np.full(8, np.nan, np.float32)}
+    wide = replace(found.preset, widths=(WIDEST + 1, 8))
+    cases = {
+        "not finite": replace(found, network=found.network | bias),
+        "widths are not two of at most": replace(found, preset=wide),
+        "record of the training": replace(found, training={"a": {}}),
+    }
+    for words, bad in cases.items():
+        with pytest.raises(ModelError, match=words):
+            write_checkpoint(bad, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".m.partial").symlink_to(tmp_path / "precious")
+    (tmp_path / "m").symlink_to(tmp_path / "precious")
+    write_checkpoint(read_checkpoint(TINY), tmp_path / "m")
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert read_checkpoint(tmp_path / "m").preset.name == "tiny"
+
+
+def test_weights_that_compute_no_number_are_an_error() -> None:
+    found = read_checkpoint(TINY)
+    huge = {name: np.full_like(tensor, 3e38) for name, tensor in found.network.items()}
+    codec = Codec(replace(found, network=huge))
+    frame = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32, 1)
+    with pytest.raises(ModelError, match="not finite"):
+        codec.encode(frame)
+    z, scale = Codec(found).encode(frame)
+    code = SparseCode(np.ones(z.shape, np.int16), 0.1)
+    with pytest.raises(ModelError, match="not finite"):
+        codec.decode(code, scale, (32, 32), frame.dtype)
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_the_shipped_weights_hold_no_more_than_a_preset(name: str) -> None:
+    found = read_checkpoint(shipped(name))
+    assert found.preset in (DEFAULT, PAPER)
+    assert found.training["steps"] == {"default": 16000, "paper": 3000}[name]
+    assert {key.split(".")[0] for key in load(shipped(name).read_bytes())} == {"network", "tables"}
+
+
+def test_torch_runs_what_the_file_holds() -> None:
+    found = read_checkpoint(TINY)
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 32, 32).numpy()
+    assert np.allclose(TorchEngine(found).encode(x), OnnxEngine(found).encode(x), atol=1e-5)

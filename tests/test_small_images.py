@@ -1,0 +1,37 @@
+"""Networks of attackers on codes of a few positions: an audit of small images must run to its end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from primis.evaluation.attacks.adversaries import critic, u_net, v_net
+from primis.evaluation.attacks.linkage import ALTERATIONS
+
+SIDES = [(1, 1), (1, 4), (4, 1), (3, 3), (4, 4), (6, 6), (8, 2)]
+"""Positions, or blocks of 8 pixels, of images of 16 x 16 to 96 x 96 pixels."""
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_every_network_learns_from_them(sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, *sides)
+    for network in (u_net(3, 4, 8), v_net(3, 4, 8)):
+        out = network.train()(x)
+        assert out.shape == (2, 4, *sides)
+        out.sum().backward()
+    judged = critic(3, 8).train()(x)[-1]
+    assert torch.isfinite(judged).all()
+
+
+def test_large_images_are_judged_as_they_are() -> None:
+    torch.manual_seed(0)
+    network, x = critic(3, 8).eval(), torch.randn(1, 3, 16, 20)
+    assert torch.equal(network(x)[-1], network.inner(x)[-1])
+
+
+@pytest.mark.parametrize("kind", ALTERATIONS)
+def test_every_alteration_keeps_the_size(kind: str) -> None:
+    image = np.linspace(-0.5, 0.5, 16 * 16, dtype=np.float32).reshape(16, 16)
+    assert ALTERATIONS[kind](image, np.random.default_rng(0)).shape == (16, 16)
