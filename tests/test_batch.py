@@ -112,7 +112,7 @@ def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp
     with pytest.raises(OutputError, match="not begun with your key"):  # nor elsewhere
         batch.share([tmp_path / "in"], tmp_path / "s", [], signer, SETTINGS, model=TINY)
     partial.chmod(0o777)
-    with pytest.raises(OutputError, match="belongs to others"):
+    with pytest.raises(OutputError, match="others may write in"):
         share()
     partial.chmod(0o700)
     assert all(r.error is None for r in share())

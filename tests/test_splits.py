@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from primis.atomic import write_new
 from primis.datasets.corpus import SHARES, Corpus, split, splits_of
 from primis.datasets.sample import Sample
 from primis.errors import OutputError, UsageError
 from primis.evaluation.report.write import as_csv
-from primis.sharing.output import write_new
 
 
 def invented(count: int, *, per_patient: int = 3, published: str | None = None) -> Corpus:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from primis.atomic import remove_folder, write_new
 from primis.bundle.layout import Entry, Manifest, Settings, read_header
 from primis.codec import Codec
 from primis.datasets.files import collect
@@ -39,7 +40,6 @@ from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, s
 from primis.sharing.budgets import Budgets, Need
 from primis.sharing.image_bundle import CodecFor, Restored, restore_image, share_image
 from primis.sharing.names import FreeNames, safe_name
-from primis.sharing.output import remove_folder, write_new
 from primis.sharing.release import (
     Release,
     Scope,

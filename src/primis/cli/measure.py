@@ -35,10 +35,10 @@ def audit(
     owner: Owner = None,
 ) -> None:
     """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
+    from primis.atomic import PARTIAL, finish_folder, remove_folder
     from primis.cli.progress import running_bar
     from primis.evaluation.attacks.protocol import MINUTES
     from primis.evaluation.audit import audit as attack
-    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
     from primis.sharing.release import Release
 
     if out.exists():
@@ -80,12 +80,12 @@ def evaluate(
     quick: Annotated[bool, typer.Option("--quick", help="The whole report on a few images, in minutes; proves nothing.")] = False,
 ) -> None:
     """Measure what the paper measures, on your images: every table and figure in one report."""
+    from primis.atomic import PARTIAL, finish_folder, remove_folder
     from primis.cli.progress import running_bar
     from primis.evaluation.attacks.mechanism import MECHANISMS
     from primis.evaluation.chapters import document
     from primis.evaluation.report.write import write
     from primis.evaluation.study import PARTS, Plan, Study
-    from primis.sharing.output import PARTIAL, finish_folder, remove_folder
 
     if part not in (*PARTS, "all"):
         raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')

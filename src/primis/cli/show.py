@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from primis.atomic import read_regular, reason
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.layout import MAGIC, read_bundle
 from primis.errors import BadGrant, InputError, NoMatchingGrant
@@ -13,7 +14,6 @@ from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.sharing.image_bundle import read_name
 from primis.sharing.known import KnownReleases
-from primis.sharing.output import read_regular, reason
 from primis.sharing.release import GrantFile, Release
 
 _MAX_FILE = 1 << 32

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from primis.atomic import own_folder, require_ours
-from primis.sharing.output import write_new
+from primis.atomic import own_folder, require_ours, write_new
 
 Arrays = dict[str, np.ndarray]
 

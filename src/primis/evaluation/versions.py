@@ -17,13 +17,12 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from primis.atomic import own_folder
+from primis.atomic import own_folder, write_new
 from primis.codec import Codec, Scale
 from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
 from primis.evaluation.part import Arrays, kept_arrays
-from primis.sharing.output import write_new
 
 ORIGINAL = "original"
 """The version that all others are compared with."""

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from primis.atomic import write_new
 from primis.errors import OutputError, UnexpectedRelease
 from primis.sharing.lock import locked
-from primis.sharing.output import write_new
 
 _MAX_BYTES = 1 << 26
 

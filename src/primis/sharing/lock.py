@@ -19,8 +19,8 @@ from typing import IO
 
 import portalocker
 
+from primis.atomic import reason
 from primis.errors import OutputError
-from primis.sharing.output import reason
 
 _POLL = 0.1
 _LONGEST = 200

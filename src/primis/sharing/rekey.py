@@ -22,14 +22,7 @@ from dataclasses import dataclass
 from glob import escape as glob_escape
 from pathlib import Path
 
-from primis.bundle.layout import Entry, Manifest
-from primis.errors import BadBundle, OutputError, UsageError
-from primis.keys.grant import Grant
-from primis.keys.identity import Recipient, Signer
-from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
-from primis.sharing.image_bundle import reseal
-from primis.sharing.lock import locked
-from primis.sharing.output import (
+from primis.atomic import (
     PARTIAL,
     level_times,
     reason,
@@ -37,6 +30,13 @@ from primis.sharing.output import (
     sync_folder,
     write_new,
 )
+from primis.bundle.layout import Entry, Manifest
+from primis.errors import BadBundle, OutputError, UsageError
+from primis.keys.grant import Grant
+from primis.keys.identity import Recipient, Signer
+from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.sharing.image_bundle import reseal
+from primis.sharing.lock import locked
 from primis.sharing.release import (
     MANIFEST,
     OLD,

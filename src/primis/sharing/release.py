@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from glob import escape as glob_escape
 from pathlib import Path
 
+from primis.atomic import PARTIAL, open_regular, read_regular, reason, sweep, write_new
 from primis.bundle.layout import (
     MAX_HEADER,
     MAX_MANIFEST,
@@ -51,7 +52,6 @@ from primis.keys.identity import (
 from primis.keys.seal import TIERS, Secret, release_secrets
 from primis.sharing.known import KnownReleases
 from primis.sharing.lock import locked
-from primis.sharing.output import PARTIAL, open_regular, read_regular, reason, sweep, write_new
 
 MANIFEST = "manifest.json"
 OLD = ".old"

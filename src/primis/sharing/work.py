@@ -10,18 +10,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from primis.errors import OutputError
-from primis.keys.seal import Secret, derive
-from primis.sharing.lock import locked
-from primis.sharing.output import (
+from primis.atomic import (
     PARTIAL,
     finish_folder,
     level_times,
     reason,
     remove_folder,
+    require_ours,
     sweep,
     write_new,
 )
+from primis.errors import OutputError
+from primis.keys.seal import Secret, derive
+from primis.sharing.lock import locked
 
 JOURNAL = ".journal"
 _MAX_NAME = 200
@@ -74,7 +75,7 @@ class Work:
         if not self.journal.is_file():
             raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
         for path in (self.partial, self.journal):
-            _require_ours(path)
+            require_ours(path)
         first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
         if first != head:
             raise OutputError(
@@ -128,10 +129,3 @@ def _record(line: str) -> dict[str, Any] | None:
     except ValueError:  # cut off in the middle of a line
         return None
     return record if isinstance(record, dict) else None
-
-
-def _require_ours(path: Path) -> None:
-    """Raises OutputError where others own it or may write in it."""
-    stat = path.lstat()
-    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
-        raise OutputError(f'"{path}" belongs to others, or they may write in it: look what it is, and remove it')

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from primis.atomic import write_new
 from primis.evaluation.attacks.judge import DOUBT, LOOKS, MARGINS, Finding, Gain
-from primis.sharing.output import write_new
 
 _SIDE = 256
 

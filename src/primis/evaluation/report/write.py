@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from primis.atomic import reason, write_new
 from primis.errors import OutputError
 from primis.evaluation.report.document import Document
 from primis.evaluation.report.html import page
 from primis.evaluation.report.pdf import render
-from primis.sharing.output import reason, write_new
 
 Csv = tuple[Sequence[str], Iterable[Sequence[Any]]]
 """(columns, rows)."""
