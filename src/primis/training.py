@@ -409,7 +409,9 @@ def _require_own(folder: Path) -> None:
 def _load(path: Path) -> dict[str, Any]:
     """A checkpoint of Lightning's: tensors and plain values, nothing is run. Raises OutputError."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice for who wrote another kind of file
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # its exceptions share no base of their own
         state = None
     if not isinstance(state, dict):

@@ -42,6 +42,8 @@ from primis.sharing.release import Release, owner_scope
 
 LEAST_JUDGED = 8
 """Fewer images than this prove nothing: any order of so few is too likely."""
+LEAST_SIDE = 7
+"""Pixels of a side that pictures are compared by: a window of SSIM."""
 _MOST_TRAINED, _MOST_JUDGED = 120, 40
 _SHOWN, _BEST = 4, 2
 _SIGNS = 0.95
@@ -165,9 +167,15 @@ def _is_shared(case: Case, image: Image, codec: Codec) -> bool:
 
 def _alike(headers: dict[str, Header]) -> list[str]:
     """The largest group of grey images that can be attacked together: one window of pixels, one choice of settings."""
-    kinds = {i: (h.settings, _window(h.geometry)) for i, h in headers.items() if h.geometry.channels == 1}
-    if not kinds:
+    grey = {i: h for i, h in headers.items() if h.geometry.channels == 1}
+    if not grey:
         raise UsageError("the release has no grey image: colour is not attacked yet")
+    kinds = {i: (h.settings, _window(h.geometry)) for i, h in grey.items()}
+    kinds = {i: kind for i, kind in kinds.items() if min(kind[1]) >= LEAST_SIDE}
+    if not kinds:
+        raise UsageError(
+            f"the release has no grey image of at least {LEAST_SIDE} x {LEAST_SIDE} pixels: smaller ones cannot be compared"
+        )
     common = Counter(kinds.values()).most_common(1)[0][0]
     return [i for i, kind in kinds.items() if kind == common]
 
@@ -247,7 +255,7 @@ def _facts(release: Release, world: World, originals: Path | None, unknown: int,
     }
     if left_out := len(release.ids) - len(world.train) - len(world.test):
         facts["left out"] = (
-            f"{left_out} images: blank, in colour, of another shape or other settings, or more than an audit takes"
+            f"{left_out} images: blank, in colour, too small, of another shape or other settings, or more than an audit takes"
         )
     if not enough:
         facts["note"] = (
