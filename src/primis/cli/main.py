@@ -61,8 +61,8 @@ _Model = Annotated[
 _MaxPixels = Annotated[
     int | None,
     typer.Option(
-        help="Refuse images of more pixels in all frames, or of a third of that in one; every "
-        "channel counts. (default: 268,435,456)"
+        help="Refuse images of more pixels in all frames, or of a quarter of that in one; every "
+        "channel counts. (default: 300 million)"
     ),
 ]
 _Anew = Annotated[

@@ -26,12 +26,18 @@ _REACH = 0.5
 def choose(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> SparseCode:
     """The best `entries` of z (c, LM, h, w), at most, quantised."""
     first = top_s(z, entries)
-    size = np.abs(z) / np.float32(first.threshold)
+    size = np.abs(z)
+    size /= np.float32(first.threshold)
     candidates = np.flatnonzero(size > _REACH)
+    near = size.reshape(-1)[candidates]
+    del size  # a whole image may be large
     if not 0 < np.count_nonzero(first.levels) < len(candidates):
         return first
-    bits = np.stack([_prices(plane, layout, model) for plane in first.levels]).reshape(-1)[candidates]
-    near = size.reshape(-1)[candidates]
+    prices = np.empty(z.shape, np.float32)
+    for levels, out in zip(first.levels, prices, strict=True):
+        _price(levels, layout, model, out)
+    bits = prices.reshape(-1)[candidates]
+    del prices
     low, high = _REACH, 1.25
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
@@ -47,7 +53,10 @@ def choose(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> 
 
 def entry_odds(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
     """How likely each place is to have an entry, given those of levels (c, LM, h, w) around it: natural logarithm, float32."""
-    return np.stack([-np.log(2) * _prices(plane, layout, model) for plane in levels]).astype(np.float32)
+    prices = np.empty(levels.shape, np.float32)
+    for plane, out in zip(levels, prices, strict=True):
+        _price(plane, layout, model, out)
+    return prices * np.float32(-np.log(2))
 
 
 def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -57,14 +66,12 @@ def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return np.where((steps > 0) & (gain > LAMBDA * bits), steps, 0)
 
 
-def _prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
+def _price(levels: np.ndarray, layout: Layout, model: ContextModel, out: np.ndarray) -> None:
     """Bits that each entry of levels (LM, h, w) takes, or would take, more than a zero."""
-    prices = np.empty(levels.shape, np.float32)
     for top in range(0, levels.shape[1], TILE):
         for left in range(0, levels.shape[2], TILE):
-            tile = levels[:, top : top + TILE, left : left + TILE]
-            prices[:, top : top + TILE, left : left + TILE] = _tile_prices(tile, layout, model)
-    return prices
+            place = (slice(None), slice(top, top + TILE), slice(left, left + TILE))
+            out[place] = _tile_prices(levels[place], layout, model)
 
 
 def _tile_prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:

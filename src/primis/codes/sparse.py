@@ -66,14 +66,18 @@ def top_s(coefficients: np.ndarray, entries: int) -> SparseCode:
     if not 0 < entries < magnitude.size:
         threshold = floor if entries else 2 * peak + 1
     else:
-        kth = np.partition(magnitude, magnitude.size - entries, axis=None)[magnitude.size - entries]
-        threshold = max(float(kth), floor)
+        place = magnitude.size - entries
+        ordered = magnitude.reshape(-1)
+        ordered.partition(place)  # in place: a whole image may be large
+        threshold = max(float(ordered[place]), floor)
+        np.abs(coefficients, out=magnitude)
     threshold = float(np.float32(threshold))
-    levels = np.floor(magnitude / np.float32(threshold))
-    if np.count_nonzero(levels) > entries:  # ties at the threshold: take none of them
+    if np.count_nonzero(magnitude >= np.float32(threshold)) > entries:  # ties: take none of them
         threshold = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
-        levels = np.floor(magnitude / np.float32(threshold))
-    return SparseCode((np.sign(coefficients) * levels).astype(np.int16), threshold)
+    np.divide(magnitude, np.float32(threshold), out=magnitude)
+    np.floor(magnitude, out=magnitude)
+    np.copysign(magnitude, coefficients, out=magnitude)
+    return SparseCode(magnitude.astype(np.int16), threshold)
 
 
 def top_s_of_maps(coefficients: np.ndarray, code_maps: int, sparsity: int) -> SparseCode:

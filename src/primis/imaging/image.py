@@ -12,11 +12,13 @@ KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom"
 """Kinds of file that are read and written, and the suffix a restored file gets."""
 
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
-"""What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is opacity."""
+"""What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is
+opacity."""
 
-MAX_PIXELS = 1 << 28
-"""Pixels of all frames, each channel counted, that readers take unless told otherwise (`--max-pixels`); one frame may
-have a third of them, so that a small hostile file takes about a gigabyte at most."""
+MAX_PIXELS = 300_000_000
+"""Pixels of all frames, each channel counted, that readers take unless told otherwise
+(`--max-pixels`). One frame may have a quarter of them: 25 megapixels in colour, some gigabyte of
+memory to encode."""
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
@@ -25,10 +27,10 @@ def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS)
     if min(shape) < 1:
         raise UnreadableImage(f"has {frames} x {height} x {width} pixels, expected some")
     frame = height * width * channels
-    if frame > max_pixels // 3 or frames * frame > max_pixels:
+    if frame > max_pixels // 4 or frames * frame > max_pixels:
         raise UnreadableImage(
             f"has {frames} x {height} x {width} x {channels} samples, expected at most "
-            f"{max_pixels // 3} a frame and {max_pixels} in all (--max-pixels)"
+            f"{max_pixels // 4} a frame and {max_pixels} in all (--max-pixels)"
         )
 
 
