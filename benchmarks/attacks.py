@@ -48,7 +48,10 @@ def subjects(table: Path, split: str, most: int) -> list[Subject]:
     """The rows, read."""
     rows = picked(table, split, most)
     said = [traits_of(r["label"], sex(r.get("sex") or ""), years(r.get("age") or "")) for r in rows]
-    return [Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], t) for r, t in zip(rows, said, strict=True)]
+    return [
+        Subject(read(table.parent / r["file"])[0], r["file"], r["patient"], t)
+        for r, t in zip(rows, said, strict=True)
+    ]
 
 
 def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:
@@ -56,7 +59,13 @@ def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:
     step = max(1, len(members) // (2 * len(others)))
     gain = membership(codec, members[::step], others)
     return Result(
-        Finding("membership in the weights' training set", "weights", "Yeom et al. 2018", "the weights and the image", (gain,))
+        Finding(
+            "membership in the weights' training set",
+            "weights",
+            "Yeom et al. 2018",
+            "the weights and the image",
+            (gain,),
+        )
     )
 
 
@@ -73,10 +82,19 @@ def main() -> None:
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = replace(FULL, steps=arguments.steps)
     train, test = (
-        subjects(arguments.table, split, most) for split, most in (("train", arguments.train), ("test", arguments.test))
+        subjects(arguments.table, split, most)
+        for split, most in (("train", arguments.train), ("test", arguments.test))
     )
-    plan = {"mechanism": repr(mechanism), "budget": repr(budget), "images": [len(train), len(test)], "machine": machine()}
-    plan |= {"model": checkpoint.digest, "table": hashlib.sha256(arguments.table.read_bytes()).hexdigest()}
+    plan = {
+        "mechanism": repr(mechanism),
+        "budget": repr(budget),
+        "images": [len(train), len(test)],
+        "machine": machine(),
+    }
+    plan |= {
+        "model": checkpoint.digest,
+        "table": hashlib.sha256(arguments.table.read_bytes()).hexdigest(),
+    }
     parts = Parts(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
     attacked = attack(mechanism, train, test, codec, budget, parts, shown)
     results = attacked.results
@@ -84,16 +102,34 @@ def main() -> None:
         images = ([subject.image for subject in part] for part in (train, test))
         results.append(result(parts, "membership", lambda: member(codec, *images)))
     for finding in attacked.findings:
-        gains = "; ".join(f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains)
+        gains = "; ".join(
+            f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains
+        )
         reached = f"{finding.figures['psnr'].value:.2f} dB, " if "psnr" in finding.figures else ""
         print(f"{finding.attack}: {reached}{gains} {finding.note}")
     rows = rows_of(attacked.world, results, shown=_SHOWN, best=_BEST)
     (RESULTS / f"attacks-{arguments.mechanism}.png").write_bytes(sheet(rows))
     s = mechanism.settings
-    facts = {"data": arguments.table.stem, "train": len(train), "test": len(test), "mechanism": arguments.mechanism}
-    facts |= {"preset": mechanism.preset, "sparsity": s.sparsity, "decoys": s.decoys, "budget": vars(budget)}
-    facts |= {"machine": machine(), "ceiling": {name: vars(e) for name, e in attacked.ceiling.items()}}
-    facts |= {"controls": [f.as_dict() for f in attacked.checks], "findings": [f.as_dict() for f in attacked.findings]}
+    facts = {
+        "data": arguments.table.stem,
+        "train": len(train),
+        "test": len(test),
+        "mechanism": arguments.mechanism,
+    }
+    facts |= {
+        "preset": mechanism.preset,
+        "sparsity": s.sparsity,
+        "decoys": s.decoys,
+        "budget": vars(budget),
+    }
+    facts |= {
+        "machine": machine(),
+        "ceiling": {name: vars(e) for name, e in attacked.ceiling.items()},
+    }
+    facts |= {
+        "controls": [f.as_dict() for f in attacked.checks],
+        "findings": [f.as_dict() for f in attacked.findings],
+    }
     print(save(f"attacks-{arguments.mechanism}", facts))
 
 

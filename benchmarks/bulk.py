@@ -45,13 +45,35 @@ def main() -> None:
             nonlocal clock
             if done % (total // 10) == 0:
                 now = time.perf_counter()
-                rows.append({"done": done, "rate": (total // 10) / (now - clock), "mib": resident()})
-                print("{done:5} images  {rate:6.2f} images/s  {mib:6.0f} MiB".format(**rows[-1]), flush=True)
+                rows.append(
+                    {"done": done, "rate": (total // 10) / (now - clock), "mib": resident()}
+                )
+                print(
+                    "{done:5} images  {rate:6.2f} images/s  {mib:6.0f} MiB".format(**rows[-1]),
+                    flush=True,
+                )
                 clock = now
 
         settings = Settings(4.0, "keyed", 4.0, 2.75, 4.0)
-        batch.share([folder / "in"], folder / "out", [], read_signer(folder / "key"), settings, on_result=seen)
-    print(save("bulk", {"images": arguments.images, "size": arguments.size, "rows": rows, "machine": machine()}))
+        batch.share(
+            [folder / "in"],
+            folder / "out",
+            [],
+            read_signer(folder / "key"),
+            settings,
+            on_result=seen,
+        )
+    print(
+        save(
+            "bulk",
+            {
+                "images": arguments.images,
+                "size": arguments.size,
+                "rows": rows,
+                "machine": machine(),
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

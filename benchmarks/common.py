@@ -31,8 +31,13 @@ def load(folder: Path, every: int) -> list[tuple[str, Image]]:
 def machine() -> dict[str, str]:
     """Where and on which commit this ran."""
     with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        model = next(
+            (line.split(":")[1].strip() for line in file if line.startswith("model name")),
+            platform.machine(),
+        )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {"cpu": model, "python": platform.python_version(), "commit": commit.stdout.strip()}
 
 

@@ -17,7 +17,9 @@ def result(name: str) -> dict[str, Any]:
 
 def rows(head: list[str], body: list[list[str]]) -> str:
     """A Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body])
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]
+    )
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -27,5 +29,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def estimate(e: dict[str, Any], digits: int = 2, unit: str = "") -> str:
     """A figure and its 95 % interval."""
-    value, low, high = (f"{round(e[name], digits) + 0.0:.{digits}f}" for name in ("value", "low", "high"))
+    value, low, high = (
+        f"{round(e[name], digits) + 0.0:.{digits}f}" for name in ("value", "low", "high")
+    )
     return f"{value}{unit} ({low} to {high})"

@@ -24,7 +24,11 @@ from primis.evaluation.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
 
 _RIVALS = {
-    "JPEG 2000": (lambda x, q: imagecodecs.jpeg2k_encode(x, level=q), imagecodecs.jpeg2k_decode, tuple(range(26, 56, 2))),
+    "JPEG 2000": (
+        lambda x, q: imagecodecs.jpeg2k_encode(x, level=q),
+        imagecodecs.jpeg2k_decode,
+        tuple(range(26, 56, 2)),
+    ),
     "JPEG XL": (
         lambda x, q: imagecodecs.jpegxl_encode(x, distance=q, effort=7),
         imagecodecs.jpegxl_decode,
@@ -45,29 +49,64 @@ def main() -> None:
     rows: dict[float, list[dict[str, float]]] = {s: [] for s in arguments.sparsity}
     images = [image for _, image in load(arguments.folder, arguments.every)]
     for image in track(images, description="images"):
-        frame, scale = np.ascontiguousarray(image.pixels[0, ..., 0]), data_range(image.pixels, image.bit_depth)
+        frame, scale = (
+            np.ascontiguousarray(image.pixels[0, ..., 0]),
+            data_range(image.pixels, image.bit_depth),
+        )
         curves = {}
         for name, (encode, decode, settings) in _RIVALS.items():
             files = [encode(frame, float(setting)) for setting in settings]
             curves[name] = sorted(
-                (psnr(frame, decode(file), scale), len(file), len(pyrage.encrypt(file, [recipient]))) for file in files
+                (
+                    psnr(frame, decode(file), scale),
+                    len(file),
+                    len(pyrage.encrypt(file, [recipient])),
+                )
+                for file in files
             )
         z, grey = codec.encode(image.pixels[0])
         for sparsity in arguments.sparsity:
             code = codec.sparsify(z, round(sparsity * z[0, 0].size))
-            streams = [encode_code(code.levels[0], atoms, layout, tables) for atoms in layout.split()]
-            reached = psnr(image.pixels[0], codec.decode(code, grey, frame.shape, frame.dtype), scale)
-            row = {"psnr": reached, "bits": 8 * sum(len(part) for pair in streams for part in pair) / frame.size}
+            streams = [
+                encode_code(code.levels[0], atoms, layout, tables) for atoms in layout.split()
+            ]
+            reached = psnr(
+                image.pixels[0], codec.decode(code, grey, frame.shape, frame.dtype), scale
+            )
+            row = {
+                "psnr": reached,
+                "bits": 8 * sum(len(part) for pair in streams for part in pair) / frame.size,
+            }
             for name, curve in curves.items():
                 quality, plain, in_age = (np.array(column) for column in zip(*curve, strict=True))
-                row[name] = 8 * float(np.exp(np.interp(reached, quality, np.log(plain)))) / frame.size
-                row[f"{name} in age"] = 8 * float(np.exp(np.interp(reached, quality, np.log(in_age)))) / frame.size
+                row[name] = (
+                    8 * float(np.exp(np.interp(reached, quality, np.log(plain)))) / frame.size
+                )
+                row[f"{name} in age"] = (
+                    8 * float(np.exp(np.interp(reached, quality, np.log(in_age)))) / frame.size
+                )
             rows[sparsity].append(row)
-    result = {f"{s:g}": {name: float(np.mean([row[name] for row in found])) for name in found[0]} for s, found in rows.items()}
+    result = {
+        f"{s:g}": {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+        for s, found in rows.items()
+    }
     print(f"{arguments.folder.name}: {len(images)} images; bits per pixel at each image's own PSNR")
     for sparsity, mean in result.items():
-        print(f"  S_x = {sparsity:<4}" + "  ".join(f"{name} {value:.4f}" for name, value in mean.items()))
-    print(save("matched", {"data": arguments.folder.name, "images": len(images), "rows": result, "machine": machine()}))
+        print(
+            f"  S_x = {sparsity:<4}"
+            + "  ".join(f"{name} {value:.4f}" for name, value in mean.items())
+        )
+    print(
+        save(
+            "matched",
+            {
+                "data": arguments.folder.name,
+                "images": len(images),
+                "rows": result,
+                "machine": machine(),
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ _REPEAT = 3
 def rows(folder: Path, table: Path) -> list[tuple[str, str]]:
     """(file, split) of all kinds."""
     with table.open(newline="") as file:
-        found = [(str((table.parent / row["file"]).resolve()), row["split"]) for row in csv.DictReader(file)]
+        found = [
+            (str((table.parent / row["file"]).resolve()), row["split"])
+            for row in csv.DictReader(file)
+        ]
     for kind in KINDS:
         files = sorted(path for path in (folder / kind).rglob("*") if path.is_file())
         kept = files[::2]

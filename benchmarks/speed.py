@@ -48,10 +48,18 @@ def timed(times: dict[str, list[float]], name: str, call: Callable[[], object]) 
 
 def new_secrets(bundle_id: str) -> dict[str, Secret]:
     """Fresh ones, at every tier."""
-    return {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+    return {
+        t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()
+    }
 
 
-def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.Identity, times: dict[str, list[float]]) -> None:
+def measure(
+    image: Image,
+    codec: Codec,
+    paper: Codec | None,
+    key: pyrage.x25519.Identity,
+    times: dict[str, list[float]],
+) -> None:
     """Every stage once, on one image."""
     frame = np.ascontiguousarray(np.squeeze(image.pixels[0]))
     bundle_id = secrets.token_hex(16)
@@ -59,9 +67,17 @@ def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.
     z, scale = timed(times, "encode", lambda: codec.encode(image.pixels[0]))  # type: ignore[misc]
     code = timed(times, "choose entries", lambda: codec.sparsify(z, 8 * z.shape[2] * z.shape[3]))
     levels, layout, tables = code.levels[0], codec.layout, codec.checkpoint.tables
-    streams = timed(times, "code", lambda: [encode_code(levels, atoms, layout, tables) for atoms in layout.split()])
+    streams = timed(
+        times,
+        "code",
+        lambda: [encode_code(levels, atoms, layout, tables) for atoms in layout.split()],
+    )
     odds = timed(times, "odds of decoys (sca)", lambda: entry_odds(code.levels, layout, tables))
-    timed(times, "ambiguate (sca)", lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3], odds=odds))  # type: ignore[arg-type]
+    timed(
+        times,
+        "ambiguate (sca)",
+        lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3], odds=odds),
+    )  # type: ignore[arg-type]
     share = lambda: share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
     data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
 
@@ -74,16 +90,34 @@ def measure(image: Image, codec: Codec, paper: Codec | None, key: pyrage.x25519.
     timed(times, "purify (decode the code)", purify)
     timed(times, "decode", lambda: codec.decode(code, scale, frame.shape, frame.dtype))
     timed(times, "write the file", lambda: render(image, Derivation("", 1.0, "", "")))
-    timed(times, "restore, whole", lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"))
+    timed(
+        times,
+        "restore, whole",
+        lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"),
+    )
     if paper is not None:
         z, scale = timed(times, "preset paper: encode", lambda: paper.encode(image.pixels[0]))  # type: ignore[misc]
         code = paper.sparsify(z, 4 * 4 * z.shape[2] * z.shape[3])
-        timed(times, "preset paper: decode", lambda: paper.decode(code, scale, frame.shape, frame.dtype))
-    sealed = timed(times, "age: encrypt the bundle", lambda: pyrage.encrypt(data, [key.to_public()]))
+        timed(
+            times,
+            "preset paper: decode",
+            lambda: paper.decode(code, scale, frame.shape, frame.dtype),
+        )
+    sealed = timed(
+        times, "age: encrypt the bundle", lambda: pyrage.encrypt(data, [key.to_public()])
+    )
     timed(times, "age: decrypt the bundle", lambda: pyrage.decrypt(sealed, [key]))
     for name, encode, decode in (
-        ("OpenJPEG", lambda: imagecodecs.jpeg2k_encode(frame, level=43.5, numthreads=1), imagecodecs.jpeg2k_decode),
-        ("JPEG XL", lambda: imagecodecs.jpegxl_encode(frame, distance=1.3, effort=7, numthreads=1), imagecodecs.jpegxl_decode),
+        (
+            "OpenJPEG",
+            lambda: imagecodecs.jpeg2k_encode(frame, level=43.5, numthreads=1),
+            imagecodecs.jpeg2k_decode,
+        ),
+        (
+            "JPEG XL",
+            lambda: imagecodecs.jpegxl_encode(frame, distance=1.3, effort=7, numthreads=1),
+            imagecodecs.jpegxl_decode,
+        ),
     ):
         packed = timed(times, f"{name}: encode", encode)
         timed(times, f"{name}: decode", lambda d=decode, p=packed: d(p))
@@ -130,19 +164,40 @@ def main() -> None:
         measure(image, codec, paper, key, times)
     median = {name: float(np.median(values[1:])) for name, values in times.items()}
     height, width = images[0].shape[1:3]
-    print(f"{arguments.folder.name}: {len(images) - 1} images of {height} x {width}, one thread, medians")
+    print(
+        f"{arguments.folder.name}: {len(images) - 1} images of {height} x {width}, one thread, medians"
+    )
     print(f"  {'':<26}{'':>11}  s/megapixel   x OpenJPEG   x preset paper")
     for name, seconds in median.items():
         out = any(word in name for word in ("decode", "restore", "write", "purify", "decrypt"))
         ratios = [seconds / median[f"OpenJPEG: {'decode' if out else 'encode'}"]]
-        ratios += [seconds / median[f"preset paper: {name}"]] if f"preset paper: {name}" in median else []
+        ratios += (
+            [seconds / median[f"preset paper: {name}"]] if f"preset paper: {name}" in median else []
+        )
         shown = "".join(f"{ratio:12.2f}" for ratio in ratios)
-        print(f"  {name:<26}{1e3 * seconds:8.1f} ms  {1e6 * seconds / (height * width):11.3f}{shown}")
-    done = subprocess.run([sys.executable, __file__, "--peak"], capture_output=True, text=True, check=True)
+        print(
+            f"  {name:<26}{1e3 * seconds:8.1f} ms  {1e6 * seconds / (height * width):11.3f}{shown}"
+        )
+    done = subprocess.run(
+        [sys.executable, __file__, "--peak"], capture_output=True, text=True, check=True
+    )
     memory = [float(x) for x in done.stdout.split()]
-    print(f"  peak memory, {_LARGE} x {_LARGE}, 12 bits: share {memory[0]:.0f} MiB, then restore {memory[1]:.0f} MiB")
-    facts = {"data": arguments.folder.name, "images": len(images) - 1, "seconds": median, "machine": machine()}
-    print(save("speed", facts | {"peak_mib": {"side": _LARGE, "share": memory[0], "share_and_restore": memory[1]}}))
+    print(
+        f"  peak memory, {_LARGE} x {_LARGE}, 12 bits: share {memory[0]:.0f} MiB, then restore {memory[1]:.0f} MiB"
+    )
+    facts = {
+        "data": arguments.folder.name,
+        "images": len(images) - 1,
+        "seconds": median,
+        "machine": machine(),
+    }
+    print(
+        save(
+            "speed",
+            facts
+            | {"peak_mib": {"side": _LARGE, "share": memory[0], "share_and_restore": memory[1]}},
+        )
+    )
     return None
 
 

@@ -12,22 +12,34 @@ def fidelity() -> str:
         for version, m in part["measures"].items():
             if version != "lossless":
                 cells = [
-                    f"{m[name]['value']:.{d}f} ± {m[name]['sd']:.{d}f}" for name, d in (("psnr", 2), ("ssim", 3), ("mae", 2))
+                    f"{m[name]['value']:.{d}f} ± {m[name]['sd']:.{d}f}"
+                    for name, d in (("psnr", 2), ("ssim", 3), ("mae", 2))
                 ]
-                r2 = "" if part["r_squared"][version] is None else f"{part['r_squared'][version]:.4f}"
-                body.append([corpus, str(part["n"]), version, number(m["bits"]["value"], 3), *cells, r2])
+                r2 = (
+                    ""
+                    if part["r_squared"][version] is None
+                    else f"{part['r_squared'][version]:.4f}"
+                )
+                body.append(
+                    [corpus, str(part["n"]), version, number(m["bits"]["value"], 3), *cells, r2]
+                )
     return rows(["images", "n", "version", "bit per pixel", "PSNR, dB", "SSIM", "MAE", "R²"], body)
 
 
 def classification() -> str:
     """The paper's Table 2: trained on originals, tested on each version; and how the whole grid fares."""
-    tasks = {name: task for name, task in result("evaluate")["classification"].items() if name != "facts"}
+    tasks = {
+        name: task for name, task in result("evaluate")["classification"].items() if name != "facts"
+    }
     tested = next(iter(tasks.values()))["tested"]
     body = []
     for name, task in tasks.items():
         cells = [estimate(task[f"original -> {version}"]["auc"]) for version in tested]
         grid = [(a, b) for a in task["versions"] for b in task["versions"] if b != "original"]
-        within = sum(task[f"{a} -> {b}"]["auc"]["value"] >= task[f"{a} -> original"]["auc"]["low"] for a, b in grid)
+        within = sum(
+            task[f"{a} -> {b}"]["auc"]["value"] >= task[f"{a} -> original"]["auc"]["low"]
+            for a, b in grid
+        )
         lost = sum(task[f"{a} -> {b}"]["difference"]["high"] < 0 for a, b in grid)
         body.append(
             [
@@ -39,7 +51,14 @@ def classification() -> str:
             ]
         )
     return rows(
-        ["task", "n", *(f"on {v}" for v in tested), "cells within the interval of originals", "losses clear of chance"], body
+        [
+            "task",
+            "n",
+            *(f"on {v}" for v in tested),
+            "cells within the interval of originals",
+            "losses clear of chance",
+        ],
+        body,
     )
 
 
@@ -57,7 +76,15 @@ def texture() -> str:
     """The paper's Fig. 8 in numbers."""
     data = result("evaluate")["texture"]
     body = [
-        [version, *(str(counts[name]) for name in ("excellent", "good", "fair", "poor")), f"{100 * share:.0f} %"]
-        for version, counts, share in zip(data["versions"], data["classes"], data["share_excellent"], strict=True)
+        [
+            version,
+            *(str(counts[name]) for name in ("excellent", "good", "fair", "poor")),
+            f"{100 * share:.0f} %",
+        ]
+        for version, counts, share in zip(
+            data["versions"], data["classes"], data["share_excellent"], strict=True
+        )
     ]
-    return rows(["version", "excellent (ICC > 0.75)", "good", "fair", "poor", "share excellent"], body)
+    return rows(
+        ["version", "excellent (ICC > 0.75)", "good", "fair", "poor", "share excellent"], body
+    )

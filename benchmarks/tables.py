@@ -14,7 +14,15 @@ from markdown_tables import HERE, MECHANISMS, estimate, number, result, rows
 
 PAGES = (HERE / "README.md", HERE.parent / "docs" / "evaluation.md")
 LEVELS = (38.5, 42.0, 46.0)
-MODALITIES = ("ct-2d", "mri-2d", "ultrasound-2d", "ct-head", "mr-t1", "dicom-chest", "dicom-radiograph")
+MODALITIES = (
+    "ct-2d",
+    "mri-2d",
+    "ultrasound-2d",
+    "ct-head",
+    "mr-t1",
+    "dicom-chest",
+    "dicom-radiograph",
+)
 
 
 def at(points: list[dict], wanted: float, name: str) -> float | None:
@@ -31,9 +39,20 @@ def matched() -> str:
     body = []
     for sparsity, row in result("matched")["rows"].items():
         cells = [sparsity, number(row["psnr"], 2), number(row["bits"])]
-        cells += [f"{row[name]:.4f} ({100 * (row['bits'] / row[name] - 1):+.1f} %)" for name in names[:2]]
+        cells += [
+            f"{row[name]:.4f} ({100 * (row['bits'] / row[name] - 1):+.1f} %)" for name in names[:2]
+        ]
         body.append(cells + [number(row[name]) for name in names[2:]])
-    return rows(["S_x", "mean PSNR, dB", "primis, key + values", *(f"{n}, ours against it" for n in names[:2]), *names[2:]], body)
+    return rows(
+        [
+            "S_x",
+            "mean PSNR, dB",
+            "primis, key + values",
+            *(f"{n}, ours against it" for n in names[:2]),
+            *names[2:],
+        ],
+        body,
+    )
 
 
 def presets() -> str:
@@ -42,7 +61,11 @@ def presets() -> str:
     body = []
     for curve in result("presets")["curves"]:
         for p in curve["points"]:
-            cells = [curve["codec"].removeprefix("primis "), f"{p['setting']:g}", f"{p['psnr']:.2f} ± {p['psnr_sd']:.2f}"]
+            cells = [
+                curve["codec"].removeprefix("primis "),
+                f"{p['setting']:g}",
+                f"{p['psnr']:.2f} ± {p['psnr_sd']:.2f}",
+            ]
             cells += [f"{p['ssim']:.3f} ± {p['ssim_sd']:.3f}"]
             body.append(cells + [number(p[k]) for k in ("key", "values", "bits", "public_bytes")])
     return rows(head, body)
@@ -56,8 +79,14 @@ def fidelity() -> str:
     for curve in result("rate_distortion")["curves"]:
         for p in curve["points"] if "model" in curve else []:
             cells = [f"{p['setting']:g}", f"{p['psnr']:.2f} ± {p['psnr_sd']:.2f}"]
-            cells += [f"{p['ssim']:.3f} ± {p['ssim_sd']:.3f}", number(p.get("ms_ssim")), number(p["psnr_preview"], 2)]
-            cells += [number(p[k]) for k in ("key", "values", "bits", "public_bytes", "sealed", "bundle")]
+            cells += [
+                f"{p['ssim']:.3f} ± {p['ssim_sd']:.3f}",
+                number(p.get("ms_ssim")),
+                number(p["psnr_preview"], 2),
+            ]
+            cells += [
+                number(p[k]) for k in ("key", "values", "bits", "public_bytes", "sealed", "bundle")
+            ]
             body.append(cells)
     return rows(head, body)
 
@@ -78,15 +107,27 @@ def rivals() -> str:
             label = "key + values" if name == "bits" and "model" in curve else label  # noqa: PLW2901
             values = [at(curve["points"], level, name) for level in LEVELS]
             if any(values):
-                body.append([f"{curve['codec']}{', ' if label else ''}{label}", *(number(value) for value in values)])
-    lossless = next(c for c in result("rate_distortion")["curves"] if c["codec"] == "JPEG XL, lossless")
+                body.append(
+                    [
+                        f"{curve['codec']}{', ' if label else ''}{label}",
+                        *(number(value) for value in values),
+                    ]
+                )
+    lossless = next(
+        c for c in result("rate_distortion")["curves"] if c["codec"] == "JPEG XL, lossless"
+    )
     body.append(["JPEG XL, lossless", *[f"({lossless['points'][0]['bits']:.2f})"] * 3])
     return rows(["bits per pixel", *(f"{level:g} dB" for level in LEVELS)], body)
 
 
 def modalities() -> str:
     """Other images, the chest model and the one trained on a mix; bits beside JPEG 2000 at the same PSNR."""
-    head = ["data", "images", "model", *(f"S_x = {s}: PSNR, SSIM; key + values (JPEG 2000)" for s in (4, 8, 16))]
+    head = [
+        "data",
+        "images",
+        "model",
+        *(f"S_x = {s}: PSNR, SSIM; key + values (JPEG 2000)" for s in (4, 8, 16)),
+    ]
     body = []
     for name in MODALITIES:
         data = result(f"modality-{name}")
@@ -97,7 +138,9 @@ def modalities() -> str:
             cells = [name, str(data["images"]), curve["codec"].removeprefix("primis ")]
             for p in curve["points"]:
                 beside = at(jpeg2000, p["psnr"], "bits") if jpeg2000 else None
-                cells.append(f"{p['psnr']:.2f}, {p['ssim']:.3f}; {p['bits']:.3f} ({number(beside, 3)})")
+                cells.append(
+                    f"{p['psnr']:.2f}, {p['ssim']:.3f}; {p['bits']:.3f} ({number(beside, 3)})"
+                )
             body.append(cells)
     return rows(head, body)
 
@@ -111,7 +154,13 @@ def speed() -> str:
         out = any(word in name for word in ("decode", "restore", "write", "purify", "decrypt"))
         paper = seconds.get(f"preset paper: {name}")
         ratio = value / seconds[f"OpenJPEG: {'decode' if out else 'encode'}"]
-        cells = [name, f"{1e3 * value:.1f}", f"{value / 0.262144:.3f}", f"{ratio:.2f}", number(value / paper, 3) if paper else ""]
+        cells = [
+            name,
+            f"{1e3 * value:.1f}",
+            f"{value / 0.262144:.3f}",
+            f"{ratio:.2f}",
+            number(value / paper, 3) if paper else "",
+        ]
         body.append(cells)
     peak = data["peak_mib"]
     table = rows(["stage", "ms", "s / megapixel", "x OpenJPEG", "x preset paper"], body)
@@ -125,27 +174,44 @@ def training_speed() -> str:
     """Patches and megapixels a second."""
     data = result("training_speed")
     body = [
-        [name, f"{row['patches_per_second']:.1f}", f"{row['megapixels_per_second']:.2f}"] for name, row in data["presets"].items()
+        [name, f"{row['patches_per_second']:.1f}", f"{row['megapixels_per_second']:.2f}"]
+        for name, row in data["presets"].items()
     ]
     return rows([f"preset, {data['device']}", "patches / s", "megapixels / s"], body)
 
 
 def attacked(mechanism: str, kind: str) -> list[dict[str, Any]]:
     """Findings of a kind."""
-    return [finding for finding in result(f"attacks-{mechanism}")["findings"] if finding["kind"] == kind]
+    return [
+        finding for finding in result(f"attacks-{mechanism}")["findings"] if finding["kind"] == kind
+    ]
 
 
 def reconstructions(mechanism: str) -> str:
     """Every attack that draws an image; the authorised user above, the prior below."""
     data = result(f"attacks-{mechanism}")
-    head = ["attack", "its attacker holds", "PSNR, dB", "SSIM", "gain over the best without the code, dB"]
-    head += ["over another image's code, dB", "own image told from another's, AUC", "support AUC", "found"]
+    head = [
+        "attack",
+        "its attacker holds",
+        "PSNR, dB",
+        "SSIM",
+        "gain over the best without the code, dB",
+    ]
+    head += [
+        "over another image's code, dB",
+        "own image told from another's, AUC",
+        "support AUC",
+        "found",
+    ]
     ceiling, images = data["ceiling"], attacked(mechanism, "image")
     body = [
         [
             "*authorised*",
             "the key",
-            *(f"{ceiling[m]['value']:.{d}f} ± {ceiling[m]['sd']:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3))),
+            *(
+                f"{ceiling[m]['value']:.{d}f} ± {ceiling[m]['sd']:.{d}f}"
+                for m, d in (("psnr", 2), ("ssim", 3))
+            ),
         ]
     ]
     body[0] += [""] * 5
@@ -161,7 +227,10 @@ def reconstructions(mechanism: str) -> str:
             estimate(gains[0]["estimate"]),
             estimate(gains[1]["estimate"]) if len(gains) > 1 else "",
         ]
-        cells += [estimate(gains[2]["estimate"], 3) if len(gains) > 2 else "", "yes" if finding["broken"] else "no"]
+        cells += [
+            estimate(gains[2]["estimate"], 3) if len(gains) > 2 else "",
+            "yes" if finding["broken"] else "no",
+        ]
         body.append(cells)
     floor = images[0]["figures"]["floor: mean image"]
     body.append(["*mean image*", "no code", f"{floor['value']:.2f} ± {floor['sd']:.2f}", *[""] * 6])
@@ -171,18 +240,27 @@ def reconstructions(mechanism: str) -> str:
 def other_attacks() -> str:
     """Links, labels, keys, lengths, bytes; mechanism by mechanism."""
     findings = {
-        name: {f["attack"]: f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "image"} for name in MECHANISMS
+        name: {
+            f["attack"]: f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "image"
+        }
+        for name in MECHANISMS
     }
     body = []
     for attack in {name: None for part in findings.values() for name in part}:
         known = next(part[attack] for part in findings.values() if attack in part)
         gain = known["gains"][0]
         cells = [attack, known["holds"], gain["what"]]
-        chances = {part[attack]["gains"][0]["chance"] for part in findings.values() if attack in part}
+        chances = {
+            part[attack]["gains"][0]["chance"] for part in findings.values() if attack in part
+        }
         cells.append(" / ".join(reached(gain["unit"], {"value": c}) for c in sorted(chances)))
         for part in findings.values():
             finding = part.get(attack)
-            cells.append("" if finding is None else reached(finding["gains"][0]["unit"], finding["gains"][0]["estimate"]))
+            cells.append(
+                ""
+                if finding is None
+                else reached(finding["gains"][0]["unit"], finding["gains"][0]["estimate"])
+            )
         body.append(cells)
     return rows(["attack", "its attacker holds", "measure", "chance", *MECHANISMS.values()], body)
 
@@ -198,14 +276,38 @@ def reached(unit: str, e: dict[str, Any]) -> str:
 
 def table_4() -> str:
     """The paper's four attackers on the decoded public image and on the code, in the paper's measures."""
-    head = ["attacker", "mechanism", "MAE", "ME", "RMSE", "PSNR, dB", "SSIM", "PSNR, CI 95 %", "SSIM, CI 95 %"]
+    head = [
+        "attacker",
+        "mechanism",
+        "MAE",
+        "ME",
+        "RMSE",
+        "PSNR, dB",
+        "SSIM",
+        "PSNR, CI 95 %",
+        "SSIM, CI 95 %",
+    ]
     digits = {"mae": 1, "me": 1, "rmse": 1, "psnr": 2, "ssim": 3}
     body = []
-    for attack in [f["attack"] for f in attacked("keyed", "image") if f["source"].endswith("Table 4")]:
+    for attack in [
+        f["attack"] for f in attacked("keyed", "image") if f["source"].endswith("Table 4")
+    ]:
         for mechanism, name in MECHANISMS.items():
             for f in [f["figures"] for f in attacked(mechanism, "image") if f["attack"] == attack]:
-                cells = [attack, name, *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in digits.items())]
-                body.append([*cells, *(f"{f[m]['low']:.{digits[m]}f} to {f[m]['high']:.{digits[m]}f}" for m in ("psnr", "ssim"))])
+                cells = [
+                    attack,
+                    name,
+                    *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in digits.items()),
+                ]
+                body.append(
+                    [
+                        *cells,
+                        *(
+                            f"{f[m]['low']:.{digits[m]}f} to {f[m]['high']:.{digits[m]}f}"
+                            for m in ("psnr", "ssim")
+                        ),
+                    ]
+                )
     return rows(head, body)
 
 
@@ -228,19 +330,32 @@ def attack_summary() -> str:
         return f"{estimate(gain['estimate'], digits)}, p {gain['p']:.2g}: {top['attack']}, of {len(found)}"
 
     def recovered(name: str) -> str:
-        found = [f for f in attacked(name, "image") if "support recovered" in f["figures"] and "twice" not in f["attack"]]
+        found = [
+            f
+            for f in attacked(name, "image")
+            if "support recovered" in f["figures"] and "twice" not in f["attack"]
+        ]
         if not found:
             return "no entries to see"
         top = max(found, key=lambda f: f["figures"]["support recovered"]["value"])["figures"]
         return f"{100 * top['support recovered']['value']:.0f} % (chance {100 * top['chance']['value']:.0f} %)"
 
     def first(name: str, attack: str) -> str:
-        found = next((f for f in result(f"attacks-{name}")["findings"] if f["attack"].startswith(attack)), None)
-        return "" if found is None else reached(found["gains"][0]["unit"], found["gains"][0]["estimate"])
+        found = next(
+            (f for f in result(f"attacks-{name}")["findings"] if f["attack"].startswith(attack)),
+            None,
+        )
+        return (
+            ""
+            if found is None
+            else reached(found["gains"][0]["unit"], found["gains"][0]["estimate"])
+        )
 
     def label(name: str, which: str) -> str:
         found = [f for f in attacked(name, "label") if which in f["attack"]]
-        return reached(found[0]["gains"][0]["unit"], found[0]["gains"][0]["estimate"]) if found else ""
+        return (
+            reached(found[0]["gains"][0]["unit"], found[0]["gains"][0]["estimate"]) if found else ""
+        )
 
     def ceiling(name: str, which: str) -> str:
         labels = [f for f in attacked(name, "label") if which in f["attack"]]
@@ -254,14 +369,23 @@ def attack_summary() -> str:
         findings = [f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "weights"]
         return f"{sum(f['broken'] for f in findings)} of {len(findings)}"
 
-    row("authorised user, PSNR", lambda n: f"{result(f'attacks-{n}')['ceiling']['psnr']['value']:.2f} dB")
+    row(
+        "authorised user, PSNR",
+        lambda n: f"{result(f'attacks-{n}')['ceiling']['psnr']['value']:.2f} dB",
+    )
     row("best reconstruction: gain over the best without the code, dB", best)
     row("own image told from another's, AUC: best", lambda n: likeliest(n, 1, 2))
     row("true entries told from others, AUC: best", lambda n: likeliest(n, 2, 3))
     row("support recovered, best without a second release", recovered)
     row("linkage: which of 100 images is it", lambda n: first(n, "linkage: the image as it is"))
-    row("linkage: bytes of another sharing of the image", lambda n: first(n, "linkage: bytes of another sharing"))
-    row("normal or pneumonia, read from the public code, AUC", lambda n: label(n, ", read from the code"))
+    row(
+        "linkage: bytes of another sharing of the image",
+        lambda n: first(n, "linkage: bytes of another sharing"),
+    )
+    row(
+        "normal or pneumonia, read from the public code, AUC",
+        lambda n: label(n, ", read from the code"),
+    )
     row("... from the true code", lambda n: ceiling(n, ", read from the code"))
     row("... from what a network sees", lambda n: label(n, ", read from what"))
     row("... from the image itself", lambda n: ceiling(n, ", read from what"))
@@ -273,15 +397,41 @@ def attack_summary() -> str:
 
 def tradeoff() -> str:
     """Key and ambiguity at level sca."""
-    head = ["preset", "S_x", "S_n", "decoys", "key, bit per pixel", "bits an entry", "support AUC", "recovered (chance)"]
+    head = [
+        "preset",
+        "S_x",
+        "S_n",
+        "decoys",
+        "key, bit per pixel",
+        "bits an entry",
+        "support AUC",
+        "recovered (chance)",
+    ]
     head += ["PSNR, dB", "gain over the best without the code, dB", "authorised, dB"]
     body = []
     for preset in ("default", "paper"):
         for p in result(f"tradeoff-{preset}")["points"]:
             laid = "where likely" if p["likely"] else "evenly"
-            cells = [preset, f"{p['sparsity']:g}", f"{p['decoys']:g}", laid, number(p["key"]), number(p["bits_per_entry"], 2)]
-            cells += [estimate(p["auc"], 3), f"{100 * p['recovered']['value']:.0f} % ({100 * p['chance']['value']:.0f} %)"]
-            body.append([*cells, number(p["psnr"]["value"], 2), estimate(p["gain"]), number(p["authorised"], 2)])
+            cells = [
+                preset,
+                f"{p['sparsity']:g}",
+                f"{p['decoys']:g}",
+                laid,
+                number(p["key"]),
+                number(p["bits_per_entry"], 2),
+            ]
+            cells += [
+                estimate(p["auc"], 3),
+                f"{100 * p['recovered']['value']:.0f} % ({100 * p['chance']['value']:.0f} %)",
+            ]
+            body.append(
+                [
+                    *cells,
+                    number(p["psnr"]["value"], 2),
+                    estimate(p["gain"]),
+                    number(p["authorised"], 2),
+                ]
+            )
     return rows(head, body)
 
 
@@ -291,9 +441,18 @@ def preview() -> str:
     for name, label in MECHANISMS.items():
         for f in attacked(name, "image"):
             if floor in f["figures"]:
-                cells = [label, number(f["figures"]["psnr"]["value"], 2), number(f["figures"][floor]["value"], 2)]
-                body.append([*cells, estimate(f["gains"][0]["estimate"]), "yes" if f["broken"] else "no"])
-    return rows(["", "PSNR, dB", "with another image's code, dB", "what the right code adds, dB", "found"], body)
+                cells = [
+                    label,
+                    number(f["figures"]["psnr"]["value"], 2),
+                    number(f["figures"][floor]["value"], 2),
+                ]
+                body.append(
+                    [*cells, estimate(f["gains"][0]["estimate"]), "yes" if f["broken"] else "no"]
+                )
+    return rows(
+        ["", "PSNR, dB", "with another image's code, dB", "what the right code adds, dB", "found"],
+        body,
+    )
 
 
 TABLES = {

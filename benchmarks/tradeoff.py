@@ -32,7 +32,10 @@ from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.network.checkpoint import read_checkpoint, shipped
 
-GRIDS = {"default": ((4, 8, 16), (1, 4, 16), (False, True)), "paper": ((16, 32, 64), (1, 4), (False,))}
+GRIDS = {
+    "default": ((4, 8, 16), (1, 4, 16), (False, True)),
+    "paper": ((16, 32, 64), (1, 4), (False,)),
+}
 """Preset: S_x per position (of preset `paper` summed over its four code maps: 4, 8 and 16 of each), S_n / S_x (16 at
 S_x = 16 fills every entry), and whether decoys lie where entries are likely."""
 WAYS = (
@@ -51,7 +54,20 @@ def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
     view = View(code.levels[0], np.zeros(0, np.uint8), b"")
     full = data_range(image.pixels, image.bit_depth)
-    return Case(name, name, {}, pixels, authorised, code.levels[0], code.threshold, scale.low, scale.high, full, view, {})
+    return Case(
+        name,
+        name,
+        {},
+        pixels,
+        authorised,
+        code.levels[0],
+        code.threshold,
+        scale.low,
+        scale.high,
+        full,
+        view,
+        {},
+    )
 
 
 def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:
@@ -65,22 +81,41 @@ def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:
 def key_bits(case: Case, codec: Codec) -> float:
     """Bits of the support, given the public code."""
     streams = (
-        encode_support(case.levels, case.view.public, a, codec.layout, codec.checkpoint.tables) for a in codec.layout.split()
+        encode_support(case.levels, case.view.public, a, codec.layout, codec.checkpoint.tables)
+        for a in codec.layout.split()
     )
     return float(sum(8 * len(stream) for stream in streams))
 
 
-def point(train: list[Case], test: list[Case], settings: Settings, codec: Codec, budget: Budget, *, likely: bool) -> dict:
+def point(
+    train: list[Case],
+    test: list[Case],
+    settings: Settings,
+    codec: Codec,
+    budget: Budget,
+    *,
+    likely: bool,
+) -> dict:
     """One setting of the grid."""
     decoys = round(settings.decoys)
-    train, test = ([ambiguated(case, decoys, codec, likely=likely) for case in part] for part in (train, test))
+    train, test = (
+        [ambiguated(case, decoys, codec, likely=likely) for case in part] for part in (train, test)
+    )
     world = World(codec, settings, train, test, budget, likely=likely)
     (marker := Marker()).fit(world)
     found = judge_images(marker, world)[0].figures
     pixels = test[0].pixels.size
     key = float(np.mean([key_bits(case, codec) for case in test]))
     entries = float(np.mean([np.count_nonzero(case.levels) for case in test]))
-    authorised = float(np.mean([psnr(case.pixels, case.authorised, case.full) for case in test if case.authorised is not None]))
+    authorised = float(
+        np.mean(
+            [
+                psnr(case.pixels, case.authorised, case.full)
+                for case in test
+                if case.authorised is not None
+            ]
+        )
+    )
     wanted = {
         "support AUC": "auc",
         "support recovered": "recovered",
@@ -112,12 +147,22 @@ def plot(path: Path) -> None:
             below = [p["authorised"] - p["psnr"]["value"] for p in part]
             for axis, key, height in ((axes[0], "bits_per_entry", found), (axes[1], "key", below)):
                 across = [p[key] for p in part]
-                axis.plot(across, height, f"{marker}-", color=colour, label=f"{name}, S_x = {sparsity}")
+                axis.plot(
+                    across, height, f"{marker}-", color=colour, label=f"{name}, S_x = {sparsity}"
+                )
                 for p, x, y in zip(part, across, height, strict=True):
                     ratio = f"{p['decoys'] / p['sparsity']:g}"
-                    axis.annotate(ratio, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=colour)
-    axes[0].set(xlabel="key, bits for each true entry", ylabel="share of the support that a network finds", ylim=(0, 1.05))
-    axes[1].set(xlabel="key, bits per pixel", ylabel="dB below the authorised image", ylim=(0, None))
+                    axis.annotate(
+                        ratio, (x, y), (4, 4), textcoords="offset points", fontsize=7, color=colour
+                    )
+    axes[0].set(
+        xlabel="key, bits for each true entry",
+        ylabel="share of the support that a network finds",
+        ylim=(0, 1.05),
+    )
+    axes[1].set(
+        xlabel="key, bits per pixel", ylabel="dB below the authorised image", ylim=(0, None)
+    )
     axes[0].legend(fontsize=7, loc="lower left")
     figure.savefig(path, dpi=110)
 
@@ -135,12 +180,18 @@ def main() -> None:
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
     budget = Budget(arguments.steps, 4, 64)
     images = {
-        split: [(row["file"], read(arguments.table.parent / row["file"])[0]) for row in picked(arguments.table, split, most)]
+        split: [
+            (row["file"], read(arguments.table.parent / row["file"])[0])
+            for row in picked(arguments.table, split, most)
+        ]
         for split, most in (("train", arguments.train), ("test", arguments.test))
     }
     points = []
     for sparsity in sparsities:
-        train, test = ([encoded(image, name, sparsity, codec) for name, image in images[split]] for split in ("train", "test"))
+        train, test = (
+            [encoded(image, name, sparsity, codec) for name, image in images[split]]
+            for split in ("train", "test")
+        )
         for ratio in ratios:
             decoys = min(ratio * sparsity, codec.preset.atoms - sparsity)
             settings = Settings(float(decoys), "sca", float(sparsity), 8.0, 4.0)

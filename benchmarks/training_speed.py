@@ -50,13 +50,27 @@ def main() -> None:
             recipe = replace(RECIPES[name], steps=arguments.steps, epoch=arguments.steps)
             clock = Clock()
             frames = Frames(files, least=recipe.patch)
-            train(frames, Frames(files[:1], least=16), recipe, preset, Path(folder) / name, callbacks=[clock])
+            train(
+                frames,
+                Frames(files[:1], least=16),
+                recipe,
+                preset,
+                Path(folder) / name,
+                callbacks=[clock],
+            )
             seconds = (clock.ends[-1] - clock.ends[_WARM - 1]) / (len(clock.ends) - _WARM)
             patches = recipe.batch / seconds
-            rows[name] = {"patches_per_second": patches, "megapixels_per_second": patches * recipe.patch**2 / 1e6}
+            rows[name] = {
+                "patches_per_second": patches,
+                "megapixels_per_second": patches * recipe.patch**2 / 1e6,
+            }
             print(f"{name:<10}{patches:8.1f} patches/s of {recipe.patch} x {recipe.patch}", end="")
             print(f"{rows[name]['megapixels_per_second']:8.3f} megapixels/s")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{arguments.threads} thread(s)"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{arguments.threads} thread(s)"
+    )
     print(save("training_speed", {"device": device, "presets": rows, "machine": machine()}))
 
 

@@ -42,8 +42,14 @@ BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
 SETTINGS = Settings(
-    decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0,
-    header_bytes=256, original_bits=1.5, exact_bits=0,
+    decoys=4.0,
+    protection="keyed",
+    sparsity=4.0,
+    support_bits=2.75,
+    value_bits=4.0,
+    header_bytes=256,
+    original_bits=1.5,
+    exact_bits=0,
 )
 
 
@@ -61,7 +67,9 @@ def image_secrets() -> dict[str, Secret]:
 def phantom() -> Image:
     """The image in the vector: 72 x 56, 12 bits."""
     pixels = draw_phantom(96)[8:80, 20:76]
-    return Image(np.ascontiguousarray(pixels)[None, :, :, None], 12, "MONOCHROME2", "tiff", (0.5, 0.5), b"{}")
+    return Image(
+        np.ascontiguousarray(pixels)[None, :, :, None], 12, "MONOCHROME2", "tiff", (0.5, 0.5), b"{}"
+    )
 
 
 def tiny_model() -> None:
@@ -146,7 +154,9 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         return lambda: rebuild(good, lambda body: edit(body["sections"]))
 
     def sealed_header(change):
-        return lambda: resealed(good, "header", "diagnostic", lambda padded: pad(change(unpad(padded)), len(padded)))
+        return lambda: resealed(
+            good, "header", "diagnostic", lambda padded: pad(change(unpad(padded)), len(padded))
+        )
 
     def padding(name, tier, change):
         return lambda: resealed(good, name, tier, change)
@@ -159,8 +169,12 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "header_too_long": lambda: good[:8] + b"\xff\xff\xff\xff" + good[12:],
         "header_not_json": lambda: raw_header(good, lambda h: b"[" + h[1:]),
         "header_with_spaces": lambda: raw_header(good, lambda h: h.replace(b":", b": ", 1)),
-        "header_key_twice": lambda: raw_header(good, lambda h: h.replace(b'"format":1', b'"format":1,"format":1')),
-        "header_whole_number_with_point": lambda: raw_header(good, lambda h: h.replace(b'"height":72', b'"height":72.0')),
+        "header_key_twice": lambda: raw_header(
+            good, lambda h: h.replace(b'"format":1', b'"format":1,"format":1')
+        ),
+        "header_whole_number_with_point": lambda: raw_header(
+            good, lambda h: h.replace(b'"height":72', b'"height":72.0')
+        ),
         "header_deeply_nested": lambda: raw_header(good, lambda h: b"[" * 30000),
         "header_unknown_field": put("comment", value="x"),
         "format_2": put("format", value=2),
@@ -177,13 +191,17 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "header_bytes_with_fraction": put("settings", "header_bytes", value=256.5),
         "header_bytes_is_null": put("settings", "header_bytes", value=None),
         "header_bytes_disagrees_with_sizes": put("settings", "header_bytes", value=512),
-        "original_bits_missing": lambda: rebuild(good, lambda body: body["settings"].pop("original_bits")),
+        "original_bits_missing": lambda: rebuild(
+            good, lambda body: body["settings"].pop("original_bits")
+        ),
         "original_bits_negative": put("settings", "original_bits", value=-1),
         "original_bits_too_fine": put("settings", "original_bits", value=1.5001),
         "original_bits_too_large": put("settings", "original_bits", value=64.001),
         "original_bits_disagrees_with_sizes": put("settings", "original_bits", value=1.25),
         "original_without_room": put("settings", "original_bits", value=0),
-        "exact_bits_missing": lambda: rebuild(good, lambda body: body["settings"].pop("exact_bits")),
+        "exact_bits_missing": lambda: rebuild(
+            good, lambda body: body["settings"].pop("exact_bits")
+        ),
         "exact_bits_is_three": put("settings", "exact_bits", value=3),
         "exact_bits_is_true": put("settings", "exact_bits", value=True),
         "exact_bits_without_section": put("settings", "exact_bits", value=1),
@@ -192,7 +210,10 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "height_is_true": put("geometry", "height", value=True),
         "too_many_samples": put("geometry", "frames", value=1 << 20),
         "billions_of_tiles": lambda: rebuild(
-            good, lambda body: body["geometry"].update(height=1 << 17, width=1 << 17, stride=1, tile=4, code_maps=1)
+            good,
+            lambda body: body["geometry"].update(
+                height=1 << 17, width=1 << 17, stride=1, tile=4, code_maps=1
+            ),
         ),
         "format_is_true": put("format", value=True),
         "tile_cuts_a_block": put("geometry", "tile", value=30),
@@ -204,7 +225,9 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "sections_out_of_order": sections(lambda s: s.insert(0, s.pop(1))),
         "section_digest_wrong": sections(lambda s: s[4].update(sha256="0" * 64)),
         "section_too_long": sections(lambda s: s[5].update(bytes=s[5]["bytes"] + 1)),
-        "sealed_header_not_compressed": sealed_header(lambda packed: b'{"name": "phantom.tif"}\n{}'),
+        "sealed_header_not_compressed": sealed_header(
+            lambda packed: b'{"name": "phantom.tif"}\n{}'
+        ),
         "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
         "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
         "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
@@ -217,12 +240,19 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
             )
         ),
         "values_altered_with_their_digest": lambda: altered(good, "public", 0),
-        "header_padding_not_zero": padding("header", "diagnostic", lambda padded: padded[:-1] + b"\1"),
-        "original_padding_not_zero": padding("original", "original", lambda padded: padded[:-1] + b"\1"),
-        "original_longer_than_its_room": padding("original", "original", lambda padded: b"\xff" * 8 + padded[8:]),
+        "header_padding_not_zero": padding(
+            "header", "diagnostic", lambda padded: padded[:-1] + b"\1"
+        ),
+        "original_padding_not_zero": padding(
+            "original", "original", lambda padded: padded[:-1] + b"\1"
+        ),
+        "original_longer_than_its_room": padding(
+            "original", "original", lambda padded: b"\xff" * 8 + padded[8:]
+        ),
     }
     return {name: make() for name, make in cases.items()} | {
-        f"{name}_altered": altered(good, name) for name in ("info", "index", "supports", "header", "original")
+        f"{name}_altered": altered(good, name)
+        for name in ("info", "index", "supports", "header", "original")
     }
 
 
@@ -259,9 +289,7 @@ def bad_manifests(good: bytes) -> dict[str, bytes]:
     return {
         "no_newline": bytes_changed(lambda t: t[:-1]),
         "with_spaces": bytes_changed(lambda t: t.replace(b":", b": ", 1)),
-        "key_twice": bytes_changed(
-            lambda t: t.replace(b'"format":1', b'"format":1,"format":1')
-        ),
+        "key_twice": bytes_changed(lambda t: t.replace(b'"format":1', b'"format":1,"format":1')),
         "no_signature_line": text,
         "signature_cut_off": line[:-2] + b"\n" + text,
         "signature_upper_case": signer + b" " + signature.upper() + b"\n" + text,
@@ -274,9 +302,7 @@ def bad_manifests(good: bytes) -> dict[str, bytes]:
         "format_is_true": put(format=True),
         "version_zero": put(version=0),
         "version_is_text": put(version="3"),
-        "keys_missing": signed(
-            canonical({k: v for k, v in body.items() if k != "keys"}) + b"\n"
-        ),
+        "keys_missing": signed(canonical({k: v for k, v in body.items() if k != "keys"}) + b"\n"),
         "keys_short": put(keys="e" * 31),
         "bundles_is_text": put(bundles=""),
         "created_has_a_newline": put(created="2024-01-31T12:00:00Z\nsigner: trusted"),
@@ -304,7 +330,9 @@ def main() -> None:
     (VECTORS / "manifests" / "good.json").write_bytes(good)
     for name, data in bad_manifests(good).items():
         (VECTORS / "manifests" / f"{name}.json").write_bytes(data)
-    restored = restore_image(shared.data, image_secrets(), "diagnostic", lambda digest: codec, group="vectors")
+    restored = restore_image(
+        shared.data, image_secrets(), "diagnostic", lambda digest: codec, group="vectors"
+    )
     header, parts = read_bundle(shared.data, "good")
     facts = {
         "bundle_id": BUNDLE_ID,

@@ -29,15 +29,23 @@ class Bits:
     """A stream, bit by bit. chance: 65536ths of a one."""
 
     def __init__(self, data: bytes) -> None:
-        self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._decoder = constriction.stream.queue.RangeDecoder(
+            np.frombuffer(data, "<u4").astype(np.uint32)
+        )
 
     def take(self, chance: float) -> int:
-        return int(self._decoder.decode(constriction.stream.model.Bernoulli(perfect=False), np.array([chance / 65536]))[0])
+        return int(
+            self._decoder.decode(
+                constriction.stream.model.Bernoulli(perfect=False), np.array([chance / 65536])
+            )[0]
+        )
 
 
 def frequencies(n: int) -> list[tuple[int, int]]:
     """(u, v) of n² atoms in their order."""
-    return sorted(((u, v) for u in range(n) for v in range(n)), key=lambda a: (a[0] ** 2 + a[1] ** 2, a[0]))
+    return sorted(
+        ((u, v) for u in range(n) for v in range(n)), key=lambda a: (a[0] ** 2 + a[1] ** 2, a[0])
+    )
 
 
 def borders(starts: tuple[int, ...], stop: int) -> list[tuple[int, int]]:
@@ -101,7 +109,10 @@ class Spec:
         r = self._density()
         bias = [int(x) for x in t.bias[place + atom]]
         logit = bias[0] + bias[1] * r + (bias[2] * r * r) // 64
-        logit += sum(int(t.linear[number, i, 0]) * f[i] + int(t.linear[number, i, 1]) * (f[i] > 0) for i in range(11))
+        logit += sum(
+            int(t.linear[number, i, 0]) * f[i] + int(t.linear[number, i, 1]) * (f[i] > 0)
+            for i in range(11)
+        )
         hidden = 0
         for j in range(8):
             inner = [int(x) for x in t.inner[number, j]]
@@ -110,7 +121,9 @@ class Spec:
         return self._look_up(logit + hidden // 4096)
 
     def _look_up(self, logit: int) -> int:
-        return int(self.tables.probability[(min(max(logit, -11 * 1024), 11 * 1024) + 11 * 1024) // 64])
+        return int(
+            self.tables.probability[(min(max(logit, -11 * 1024), 11 * 1024) + 11 * 1024) // 64]
+        )
 
     def _density(self) -> int:
         ratio = Fraction(self.entries, self.height * self.width) ** 8
@@ -126,7 +139,12 @@ class Spec:
             inside = lambda y, x: y < self.height and x < self.width  # noqa: E731
             shown = [
                 [
-                    [int(self.public[0][4 * y + u][4 * x + v]) if inside(4 * y + u, 4 * x + v) else 0 for x in range(columns)]
+                    [
+                        int(self.public[0][4 * y + u][4 * x + v])
+                        if inside(4 * y + u, 4 * x + v)
+                        else 0
+                        for x in range(columns)
+                    ]
                     for y in range(rows)
                 ]
                 for u, v in names
@@ -140,7 +158,11 @@ class Spec:
         down, across = (_second(side) for side in (self.height, self.width))
         rows, columns = range(self.height), range(self.width)
         means = [
-            [sum(down[k][y] * levels[k][m] * across[m][x] for k in rows for m in columns) // 4096 for x in columns] for y in rows
+            [
+                sum(down[k][y] * levels[k][m] * across[m][x] for k in rows for m in columns) // 4096
+                for x in columns
+            ]
+            for y in rows
         ]
 
         def at(y: int, x: int) -> int:
@@ -153,7 +175,15 @@ class Spec:
             abs(at(y, x - 1) + at(y, x + 1) - 2 * at(y, x)),
         )
 
-    def _walk(self, kind: str, planes: Planes, groups: list, names: list | None, relief: Relief, shown: Any) -> None:
+    def _walk(
+        self,
+        kind: str,
+        planes: Planes,
+        groups: list,
+        names: list | None,
+        relief: Relief,
+        shown: Any,
+    ) -> None:
         height, width = len(planes[0]), len(planes[0][0])
         first = 0 if kind or self.learned else 1
         record = range(16) if kind else self.atoms
@@ -170,7 +200,9 @@ class Spec:
             d = (names[a][0] - names[b][0]) ** 2 + (names[a][1] - names[b][1]) ** 2
             return 0 if d > 9 else (32 + max(d, 1)) // (2 * max(d, 1))
 
-        def flag_features(group: tuple[int, int], before: tuple[int, int], y: int, x: int) -> list[int]:
+        def flag_features(
+            group: tuple[int, int], before: tuple[int, int], y: int, x: int
+        ) -> list[int]:
             below, own, last = range(first, group[0]), range(*group), range(*before)
             left, above = (y, x - 2 if x >= 2 else x), (y - 2 if y >= 2 else y, x)
             fall = relief(y, x)
@@ -184,7 +216,12 @@ class Spec:
                 )
             ]
             sums += [sum(around(a, y, x, where) for a in own) for where in (BESIDE, CORNERS)]
-            return [*sums, sum(size(a, *left) + size(a, *above) for a in own), max(fall[:2]), max(fall[2:])]
+            return [
+                *sums,
+                sum(size(a, *left) + size(a, *above) for a in own),
+                max(fall[:2]),
+                max(fall[2:]),
+            ]
 
         def entry_features(group: tuple[int, int], a: int, y: int, x: int) -> list[int]:
             below, own = range(first, group[0]), range(*group)
@@ -215,10 +252,17 @@ class Spec:
                 flag_chance = {}
                 if self._flagged(kind, group):
                     head = (kind, group, "flag", turn)
-                    flag_chance = {p: self._chance(head, 0, flag_features(group, groups[number - 1], *p)) for p in places}
+                    flag_chance = {
+                        p: self._chance(head, 0, flag_features(group, groups[number - 1], *p))
+                        for p in places
+                    }
                     if shown is None:
                         places = [p for p in places if self.support.take(flag_chance[p])]
-                features = {(a, y, x): entry_features(group, a, y, x) for a in range(*group) for y, x in places}
+                features = {
+                    (a, y, x): entry_features(group, a, y, x)
+                    for a in range(*group)
+                    for y, x in places
+                }
                 found = []
                 for (a, y, x), seen in features.items():
                     chance: float = self._chance((kind, group, "entry", turn), a - group[0], seen)
@@ -226,7 +270,11 @@ class Spec:
                         if not shown[a][y][x]:
                             continue
                         p = chance / 65536 * (flag_chance[y, x] / 65536 if flag_chance else 1)
-                        d = sum(level != 0 for row in shown[a] for level in row) / 2 / (height * width)
+                        d = (
+                            sum(level != 0 for row in shown[a] for level in row)
+                            / 2
+                            / (height * width)
+                        )
                         chance = min(max(math.floor(p / (p + (1 - p) * d) * 65536), 1), 65535)
                     if self.support.take(chance):
                         found.append((a, y, x))
@@ -242,13 +290,21 @@ class Spec:
         exponent, left = dict.fromkeys(found, 0), found
         for e in range(14):
             head = (kind, group, "level", min(e, 11))
-            left = [p for p in left if self.values.take(self._chance(head, p[0] - group[0], features[p]))]
+            left = [
+                p
+                for p in left
+                if self.values.take(self._chance(head, p[0] - group[0], features[p]))
+            ]
             exponent.update(dict.fromkeys(left, e + 1))
         size = dict.fromkeys(found, 1)
         for below in range(max(exponent.values(), default=0)):
             for p in found:
                 if exponent[p] > below:
-                    chance = self._look_up(int(self.tables.mantissa[exponent[p]])) if below == 0 else 1 << 15
+                    chance = (
+                        self._look_up(int(self.tables.mantissa[exponent[p]]))
+                        if below == 0
+                        else 1 << 15
+                    )
                     size[p] = 2 * size[p] + self.values.take(chance)
         return {p: -size[p] if self.values.take(1 << 15) else size[p] for p in found}
 
@@ -260,6 +316,8 @@ def _second(side: int) -> list[list[int]]:
         n = min(4, side - start)
         for k in range(n):
             for i in range(n):
-                value = math.sqrt((1 if k == 0 else 2) / n) * math.cos(math.pi * k * (2 * i + 1) / (2 * n))
+                value = math.sqrt((1 if k == 0 else 2) / n) * math.cos(
+                    math.pi * k * (2 * i + 1) / (2 * n)
+                )
                 matrix[start + k][start + i] = round(64 * value)
     return matrix

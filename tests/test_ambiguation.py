@@ -31,15 +31,24 @@ def test_purify_undoes_ambiguate(seed: int, entries: int, decoys: int) -> None:
 
 def test_decoys_take_values_near_the_true_ones_of_their_atom_and_follow_its_use() -> None:
     levels = code(1, 600, (1, 256, 12, 12))
-    levels[levels != 0] *= np.random.default_rng(1).choice([1, 1, 1, 40], np.count_nonzero(levels)).astype(np.int16)
+    levels[levels != 0] *= (
+        np.random.default_rng(1).choice([1, 1, 1, 40], np.count_nonzero(levels)).astype(np.int16)
+    )
     public = ambiguate(levels, 600)
-    true, decoy = np.count_nonzero(levels, axis=(0, 2, 3)), np.count_nonzero(public - levels, axis=(0, 2, 3))
+    true, decoy = (
+        np.count_nonzero(levels, axis=(0, 2, 3)),
+        np.count_nonzero(public - levels, axis=(0, 2, 3)),
+    )
     roomy = (true > 0) & (true < 72)
     assert np.corrcoef(true[roomy], decoy[roomy])[0, 1] > 0.95
     for atom in np.flatnonzero((true > 0) & (decoy > 0)):
         values = levels[0, atom][levels[0, atom] != 0].astype(float)
         for value in (public - levels)[0, atom][(public - levels)[0, atom] != 0].tolist():
-            assert value in values if abs(value) < 3 else np.abs(np.log2(np.maximum(value / values, 1e-9))).min() < 0.75
+            assert (
+                value in values
+                if abs(value) < 3
+                else np.abs(np.log2(np.maximum(value / values, 1e-9))).min() < 0.75
+            )
 
 
 def test_a_value_that_is_there_once_need_not_be_true() -> None:
@@ -53,14 +62,18 @@ def test_a_value_that_is_there_once_need_not_be_true() -> None:
 
 def test_every_entry_can_be_filled_and_no_more() -> None:
     levels = code(2, 40)
-    assert np.count_nonzero(ambiguate(levels, levels.size - np.count_nonzero(levels))) == levels.size
+    assert (
+        np.count_nonzero(ambiguate(levels, levels.size - np.count_nonzero(levels))) == levels.size
+    )
     with pytest.raises(ValueError, match="expected 0"):
         ambiguate(levels, levels.size)
 
 
 def test_the_draw_decides_and_the_default_is_fresh() -> None:
     levels = code(3, 100)
-    fixed = [ambiguate(levels, 100, draw=lambda n: bytes(i % 251 for i in range(n))) for _ in range(2)]
+    fixed = [
+        ambiguate(levels, 100, draw=lambda n: bytes(i % 251 for i in range(n))) for _ in range(2)
+    ]
     assert (fixed[0] == fixed[1]).all()
     assert (ambiguate(levels, 100) != ambiguate(levels, 100)).any()
 
@@ -83,7 +96,9 @@ def test_choose_is_uniform() -> None:
     assert chi2 < 95  # 39 degrees of freedom: beyond it about once in a million
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20), st.data())
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20), st.data()
+)
 def test_share_out_adds_up(pairs: list[tuple[int, int]], data: st.DataObject) -> None:
     weights, room = (np.array(x) for x in zip(*pairs, strict=True))
     total = data.draw(st.integers(0, int(room.sum())))
@@ -114,7 +129,10 @@ def test_a_likely_choice_gives_distinct_numbers(n: int, data: st.DataObject) -> 
 def test_a_likely_choice_follows_the_odds() -> None:
     rng = np.random.default_rng(5)
     odds = np.log(np.array([1.0, 2.0, 3.0, 4.0]))
-    first = np.bincount([int(choose_likely(odds, 1, rng.bytes)[0]) for _ in range(8000)], minlength=4) / 8000
+    first = (
+        np.bincount([int(choose_likely(odds, 1, rng.bytes)[0]) for _ in range(8000)], minlength=4)
+        / 8000
+    )
     np.testing.assert_allclose(first, [0.1, 0.2, 0.3, 0.4], atol=0.02)
 
 

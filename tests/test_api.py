@@ -16,7 +16,11 @@ def test_the_public_list_is_short_and_true() -> None:
 
 def loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print(' '.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_primis_loads_nothing_large() -> None:
@@ -29,4 +33,6 @@ def test_the_command_line_loads_no_torch_to_show_its_help() -> None:
 
 
 def test_keys_bundles_and_grants_need_no_torch() -> None:
-    assert "torch" not in loaded_by("from primis import Release, read_signer, grant, rekey, parse_recipient, ambiguate, purify")
+    assert "torch" not in loaded_by(
+        "from primis import Release, read_signer, grant, rekey, parse_recipient, ambiguate, purify"
+    )

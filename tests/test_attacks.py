@@ -15,10 +15,27 @@ from primis.bundle.layout import Settings
 from primis.codec import Codec
 from primis.errors import PrimisError, UsageError
 from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.judge import LOOKS, Finding, Gain, counted, judge_images, judge_labels, judge_links
+from primis.evaluation.attacks.judge import (
+    LOOKS,
+    Finding,
+    Gain,
+    counted,
+    judge_images,
+    judge_labels,
+    judge_links,
+)
 from primis.evaluation.attacks.labels import Reader, traits_of
 from primis.evaluation.attacks.linkage import SharedAgain
-from primis.evaluation.attacks.protocol import MINUTES, QUICK, Case, Holds, ImageAttack, View, World, share_case
+from primis.evaluation.attacks.protocol import (
+    MINUTES,
+    QUICK,
+    Case,
+    Holds,
+    ImageAttack,
+    View,
+    World,
+    share_case,
+)
 from primis.evaluation.attacks.simple import Everything, Twice
 from primis.evaluation.attacks.suite import Result, jobs, result
 from primis.evaluation.audit import audit
@@ -61,10 +78,22 @@ def world_of(settings: Settings, codec: Codec, count: int = 12) -> World:
     def case(seed: int, judged: bool) -> Case:
         label = "ill" if seed % 2 else "well"
         return share_case(
-            image(seed), settings, codec, name=f"{seed}", patient=f"{seed // 2}", traits={"label": label}, judged=judged
+            image(seed),
+            settings,
+            codec,
+            name=f"{seed}",
+            patient=f"{seed // 2}",
+            traits={"label": label},
+            judged=judged,
         )
 
-    return World(codec, settings, [case(k, False) for k in range(count)], [case(100 + k, True) for k in range(count)], QUICK)
+    return World(
+        codec,
+        settings,
+        [case(k, False) for k in range(count)],
+        [case(100 + k, True) for k in range(count)],
+        QUICK,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +107,10 @@ def sca(trained: Codec) -> World:
 
 
 def all_of(world: World) -> dict[str, Result]:
-    again = [share_case(image(100 + k), world.settings, world.codec, name="again").view for k in range(len(world.test))]
+    again = [
+        share_case(image(100 + k), world.settings, world.codec, name="again").view
+        for k in range(len(world.test))
+    ]
     return {name: job() for name, job in jobs(world, again)}
 
 
@@ -91,28 +123,45 @@ def test_level_keyed_gives_nothing_away_to_any_attack(keyed: World, trained: Cod
     assert len(results) >= 30
     assert sum(len(result.finding.gains) for result in results.values()) <= LOOKS
     found = {name for name, result in results.items() if result.finding.broken}
-    assert not found or not found & broken_of(world_of(KEYED, trained))  # chance, once in a hundred runs, does not come twice
-    for name in ("keys of other images", "key of a lower tier", "keystream of a known image", "lengths"):
+    assert not found or not found & broken_of(
+        world_of(KEYED, trained)
+    )  # chance, once in a hundred runs, does not come twice
+    for name in (
+        "keys of other images",
+        "key of a lower tier",
+        "keystream of a known image",
+        "lengths",
+    ):
         assert not results[name].finding.broken, name
 
 
 def test_what_a_key_shows_is_not_shown_as_an_attackers_find(keyed: World) -> None:
     guess = keyed.test[0].pixels
     found = {"psnr": mean_of([60.0, 61.0])}
-    holders = [Result(Finding(h, "image", "", h, (), found), [guess]) for h in (Holds.PREVIEW, Holds.ENCODER)]
+    holders = [
+        Result(Finding(h, "image", "", h, (), found), [guess])
+        for h in (Holds.PREVIEW, Holds.ENCODER)
+    ]
     captions = [caption for caption, _ in sights(keyed, holders, 0, 2)]
     assert any(caption.startswith(Holds.ENCODER) for caption in captions)
     assert not any(caption.startswith(Holds.PREVIEW) for caption in captions)
 
 
-@pytest.mark.parametrize("keystream", [bytes, lambda n: bytes(7 * k % 256 for k in range(n))], ids=["none", "one"])
-def test_a_mask_that_is_missing_or_always_the_same_is_found(keystream, monkeypatch, trained: Codec) -> None:
+@pytest.mark.parametrize(
+    "keystream", [bytes, lambda n: bytes(7 * k % 256 for k in range(n))], ids=["none", "one"]
+)
+def test_a_mask_that_is_missing_or_always_the_same_is_found(
+    keystream, monkeypatch, trained: Codec
+) -> None:
     def mask(values: bytes, secret: object) -> bytes:
         return bytes(a ^ b for a, b in zip(values, keystream(len(values)), strict=True))
 
     monkeypatch.setattr(image_bundle, "mask", mask)
     world = world_of(KEYED, trained)
-    again = [share_case(image(100 + k), KEYED, trained, name="again").view for k in range(len(world.test))]
+    again = [
+        share_case(image(100 + k), KEYED, trained, name="again").view
+        for k in range(len(world.test))
+    ]
     assert judge_links(SharedAgain(again), world, [case.normal for case in world.test]).broken
 
 
@@ -130,20 +179,38 @@ def test_a_label_in_one_byte_of_the_bundle_is_read(keyed: World) -> None:
     reader = Reader("label", "ill")
     reader.fit(world)
     assert judge_labels(reader, world).broken
-    clean = [replace(c, view=replace(c.view, data=np.frombuffer(rng.bytes(4000), np.uint8))) for c in some[80:]]
+    clean = [
+        replace(c, view=replace(c.view, data=np.frombuffer(rng.bytes(4000), np.uint8)))
+        for c in some[80:]
+    ]
     assert not judge_labels(reader, replace(world, test=clean)).broken
 
 
 def test_every_trait_that_a_table_has_is_read(keyed: World) -> None:
-    assert traits_of("ill", "F", 60.0) == {"label": "ill", "sex": "sex F", "age group": "60 years and over"}
+    assert traits_of("ill", "F", 60.0) == {
+        "label": "ill",
+        "sex": "sex F",
+        "age group": "60 years and over",
+    }
     assert traits_of("", None, 59.9) == {"age group": "under 60 years"}
     cases = [
-        replace(case, traits=traits_of("ill" if k % 2 else "well", "FM"[k // 2 % 2], None if k < 2 else 40.0 + 30 * (k % 3 > 0)))
+        replace(
+            case,
+            traits=traits_of(
+                "ill" if k % 2 else "well",
+                "FM"[k // 2 % 2],
+                None if k < 2 else 40.0 + 30 * (k % 3 > 0),
+            ),
+        )
         for k, case in enumerate(keyed.train + keyed.test)
     ]
     world = replace(keyed, train=cases[: len(cases) // 2], test=cases[len(cases) // 2 :])
     names = [name for name, _ in jobs(world)]
-    told = [name.removesuffix(", read from the code") for name in names if name.endswith(", read from the code")]
+    told = [
+        name.removesuffix(", read from the code")
+        for name in names
+        if name.endswith(", read from the code")
+    ]
     assert {"ill", "sex F"} < {*told}
     assert len(told) == 3
     assert [name for name in names if name.endswith("read from the picture")]
@@ -151,19 +218,39 @@ def test_every_trait_that_a_table_has_is_read(keyed: World) -> None:
 
 def test_a_network_that_diverged_is_no_evidence(keyed: World) -> None:
     with pytest.raises(PrimisError, match="diverged"):
-        judge_images(_Cheat({id(case.view): np.full(case.pixels.shape, np.nan) for case in keyed.test}), keyed)
+        judge_images(
+            _Cheat({id(case.view): np.full(case.pixels.shape, np.nan) for case in keyed.test}),
+            keyed,
+        )
 
 
 def test_level_sca_gives_much_away(sca: World) -> None:
     results = all_of(sca)
     broken = {name for name, result in results.items() if result.finding.broken}
-    wanted = {"public code, decoded", "frequency of atoms", "support network", "generative prior with the decoder"}
-    assert wanted | {"the same image shared twice", "linkage: the image as it is", "matching all codes with all images"} <= broken
+    wanted = {
+        "public code, decoded",
+        "frequency of atoms",
+        "support network",
+        "generative prior with the decoder",
+    }
+    assert (
+        wanted
+        | {
+            "the same image shared twice",
+            "linkage: the image as it is",
+            "matching all codes with all images",
+        }
+        <= broken
+    )
     twice = results["the same image shared twice"].finding.figures
     assert twice["support recovered"].value > 0.75
     assert twice["psnr"].value > twice["floor: another image's code"].value + 1
     assert {"keys of other images", "key of a lower tier"}.isdisjoint(broken)
-    seen = {name: result.finding.figures["psnr"].value for name, result in results.items() if result.pictures}
+    seen = {
+        name: result.finding.figures["psnr"].value
+        for name, result in results.items()
+        if result.pictures
+    }
     for network in ("U-Net", "V-Net", "GAN"):  # they begin at what they read
         assert seen[f"{network} on the decoded public image"] > seen["public code, decoded"] - 0.5
 
@@ -193,11 +280,15 @@ def test_the_judge_finds_an_attack_that_knows_and_none_that_does_not(keyed: Worl
     assert finding.broken
     assert finding.figures["psnr"].value > 60
     np.testing.assert_allclose(shown[0], keyed.test[0].pixels, atol=1)
-    flat, _ = judge_images(_Cheat({id(case.view): np.ones(case.pixels.shape) for case in keyed.test}), keyed)
+    flat, _ = judge_images(
+        _Cheat({id(case.view): np.ones(case.pixels.shape) for case in keyed.test}), keyed
+    )
     assert not flat.broken
     assert flat.gains[0].estimate.value == pytest.approx(0, abs=1e-6)
     rng = np.random.default_rng(0)
-    noise, _ = judge_images(_Cheat({id(case.view): rng.normal(size=case.pixels.shape) for case in keyed.test}), keyed)
+    noise, _ = judge_images(
+        _Cheat({id(case.view): rng.normal(size=case.pixels.shape) for case in keyed.test}), keyed
+    )
     assert not noise.broken
 
 
@@ -232,7 +323,9 @@ def test_findings_survive_json_and_a_stopped_run(tmp_path: Path, sca: World) -> 
         finding, shown = judge_images(Everything(), sca)
         return Result(finding, shown[:2])
 
-    first, again, other = (result(Parts(tmp_path, {"plan": plan}), "everything", job) for plan in (1, 1, 2))
+    first, again, other = (
+        result(Parts(tmp_path, {"plan": plan}), "everything", job) for plan in (1, 1, 2)
+    )
     assert len(made) == 2
     assert first.finding == again.finding == other.finding
     np.testing.assert_allclose(first.pictures[1], again.pictures[1], rtol=1e-6)
@@ -245,7 +338,9 @@ def test_one_success_of_a_counted_attack_is_one_too_many() -> None:
 
 
 def test_intersection_needs_the_values_in_clear(keyed: World) -> None:
-    twice = Twice([(case.view, other.view) for case, other in zip(keyed.test, keyed.test[::-1], strict=True)])
+    twice = Twice(
+        [(case.view, other.view) for case, other in zip(keyed.test, keyed.test[::-1], strict=True)]
+    )
     assert twice.score(keyed, keyed.test[0].view).mean() < 0.02
 
 
@@ -257,7 +352,9 @@ def test_statistics_agree_with_what_is_known() -> None:
     assert auc_of(np.array([1.0, 2, 3, 4]), np.array([False, False, True, True])).value == 1
     assert auc_of(np.ones(10), np.arange(10) < 5).value == 0.5
     assert own_over_others(np.eye(10)).value == 1
-    assert own_over_others(np.add.outer(rng.normal(size=10), rng.normal(size=10)).round(9)).value == pytest.approx(0.5, abs=0.5)
+    assert own_over_others(
+        np.add.outer(rng.normal(size=10), rng.normal(size=10)).round(9)
+    ).value == pytest.approx(0.5, abs=0.5)
     with pytest.raises(ValueError, match="expected some of each"):
         auc_of(np.ones(3), np.ones(3, bool))
 
@@ -303,10 +400,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> Callable[[str], Path]:
+def released(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, signer
+) -> Callable[[str], Path]:
     def share(protection: str) -> Path:
         out = tmp_path_factory.mktemp(protection) / "release"
-        batch.share([folder], out, [], signer, replace(KEYED, protection=protection), with_original=protection == "keyed")
+        batch.share(
+            [folder],
+            out,
+            [],
+            signer,
+            replace(KEYED, protection=protection),
+            with_original=protection == "keyed",
+        )
         return out
 
     return share
@@ -316,12 +422,20 @@ def released(tmp_path_factory: pytest.TempPathFactory, folder: Path, signer) -> 
 def test_an_audit_tells_a_sound_release_from_a_leaking_one(
     protection: str, released, folder: Path, signer, tmp_path: Path
 ) -> None:
-    report = audit(Release(released(protection)), signer, originals=folder, budget=SEEING, folder=tmp_path / "kept")
+    report = audit(
+        Release(released(protection)),
+        signer,
+        originals=folder,
+        budget=SEEING,
+        folder=tmp_path / "kept",
+    )
     report.write(tmp_path / "report")
     body = json.loads((tmp_path / "report" / "audit.json").read_text())
     page = (tmp_path / "report" / "index.html").read_text()
     assert report.blind == []
-    drawn = sum(finding.kind == "image" and finding.holds != Holds.PREVIEW for finding in report.findings)
+    drawn = sum(
+        finding.kind == "image" and finding.holds != Holds.PREVIEW for finding in report.findings
+    )
     assert page.count("<img") == 20 + drawn + 3
     assert all(finding["attack"].replace("'", "&#39;") in page for finding in body["findings"])
     assert "PHANTOM" not in page  # the patient's number, which the harness compares
@@ -329,7 +443,9 @@ def test_an_audit_tells_a_sound_release_from_a_leaking_one(
         assert len(report.broken) >= 5
         assert "Do not publish" in report.verdict
     else:
-        assert len(report.broken) <= 1  # see the first test; one in a thousand runs or so has one by chance
+        assert (
+            len(report.broken) <= 1
+        )  # see the first test; one in a thousand runs or so has one by chance
 
 
 def test_an_audit_goes_on_where_it_stopped(released, folder: Path, signer, tmp_path: Path) -> None:
@@ -342,11 +458,20 @@ def test_an_audit_goes_on_where_it_stopped(released, folder: Path, signer, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        audit(release, signer, originals=folder, budget=QUICK, folder=tmp_path / "kept", progress=stop)
+        audit(
+            release, signer, originals=folder, budget=QUICK, folder=tmp_path / "kept", progress=stop
+        )
     before = len(list((tmp_path / "kept").iterdir()))
     assert before >= 8
     seen.clear()
-    audit(release, signer, originals=folder, budget=QUICK, folder=tmp_path / "kept", progress=lambda what, *_: seen.append(what))
+    audit(
+        release,
+        signer,
+        originals=folder,
+        budget=QUICK,
+        folder=tmp_path / "kept",
+        progress=lambda what, *_: seen.append(what),
+    )
     assert not any(what.startswith("likelihood of each entry") for what in seen)
     assert any(what.startswith("support network") for what in seen)
 
@@ -360,7 +485,9 @@ def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: P
         audit(release, signer, table=tmp_path / "t.csv")
 
 
-def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: Path, signer, images: Path) -> None:
+def test_a_small_release_is_audited_without_pictures_and_never_green(
+    tmp_path: Path, signer, images: Path
+) -> None:
     batch.share([images], tmp_path / "r", [], signer, KEYED)
     report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
     assert "too few images" in report.facts["note"]
@@ -375,13 +502,17 @@ def test_a_small_release_is_audited_without_pictures_and_never_green(tmp_path: P
 
 
 def test_an_audit_with_too_little_time_is_never_green(released, folder: Path, signer) -> None:
-    report = audit(Release(released("keyed")), signer, originals=folder, budget=replace(QUICK, steps=1))
+    report = audit(
+        Release(released("keyed")), signer, originals=folder, budget=replace(QUICK, steps=1)
+    )
     assert report.blind
     assert not report.passed
     assert "proves nothing" in report.verdict
 
 
-def test_an_audit_takes_no_other_image_for_the_original(tmp_path: Path, signer, images: Path) -> None:
+def test_an_audit_takes_no_other_image_for_the_original(
+    tmp_path: Path, signer, images: Path
+) -> None:
     batch.share([images], tmp_path / "r", [], signer, KEYED)
     (tmp_path / "others").mkdir()
     for path, seed in zip(sorted(images.iterdir()), (8, 9), strict=True):
@@ -394,11 +525,17 @@ def test_patients_of_the_header_stay_where_a_table_names_none(tmp_path: Path, si
     for folder in ("p1", "p2"):  # the same last name twice, and two shapes of one grid
         (tmp_path / "in" / folder).mkdir(parents=True)
         for seed in range(2):
-            (tmp_path / "in" / folder / f"{seed}.dcm").write_bytes(phantom_dicom(96 - 4 * (folder == "p2"), seed=seed))
+            (tmp_path / "in" / folder / f"{seed}.dcm").write_bytes(
+                phantom_dicom(96 - 4 * (folder == "p2"), seed=seed)
+            )
     batch.share([tmp_path / "in"], tmp_path / "r", [], signer, KEYED)
     table = tmp_path / "t.csv"
-    table.write_text("file,label\n" + "".join(f"{p}/{k}.dcm,{p}\n" for p in ("p1", "p2") for k in range(2)))
-    report = audit(Release(tmp_path / "r"), signer, originals=tmp_path / "in", table=table, budget=QUICK)
+    table.write_text(
+        "file,label\n" + "".join(f"{p}/{k}.dcm,{p}\n" for p in ("p1", "p2") for k in range(2))
+    )
+    report = audit(
+        Release(tmp_path / "r"), signer, originals=tmp_path / "in", table=table, budget=QUICK
+    )
     assert "unknown patients" not in report.facts["images"]
     assert "2 images" in report.facts["left out"]  # of the other shape
     table.write_text("file,label\nelsewhere.dcm,x\n")

@@ -52,8 +52,14 @@ def interrupt_after(count: int):
 def test_files_in_folders_keep_their_places_there(folder, share, keys, tmp_path) -> None:
     (folder / "notes.txt").write_text("not an image")
     assert [r.name for r in share()] == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
-    batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
-    found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    batch.restore(
+        Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
+    )
+    found = sorted(
+        p.relative_to(tmp_path / "out").as_posix()
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
+    )
     assert found == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
 
 
@@ -71,7 +77,9 @@ def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
     assert not list(tmp_path.glob("r.partial*"))
 
 
-def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(folder, share, tmp_path) -> None:
+def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(
+    folder, share, tmp_path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(2))
     journal = tmp_path / "r.partial.journal"
@@ -92,7 +100,9 @@ def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp
         share(on_result=interrupt_after(1))
     partial, journal = tmp_path / "r.partial", tmp_path / "r.partial.journal"
     [own] = (partial / "grants").glob("owner.*")
-    release_id = next(json.loads(line)["begun"] for line in journal.read_text().splitlines() if '"begun"' in line)
+    release_id = next(
+        json.loads(line)["begun"] for line in journal.read_text().splitlines() if '"begun"' in line
+    )
     mallory = read_signer(keys["stranger"])
     keys_id = next(
         json.loads(line)["keys"] for line in journal.read_text().splitlines() if '"begun"' in line
@@ -137,10 +147,17 @@ def test_images_are_shared_in_no_order(folder, share) -> None:
 def test_a_link_back_is_followed_once(folder) -> None:
     (folder / "a" / "back").symlink_to(folder)
     (folder / "loop").symlink_to(folder / "loop")
-    assert sorted(name for _, name in collect([folder])) == ["a/one.dcm", "b/one.dcm", "b/two.dcm", "loop"]
+    assert sorted(name for _, name in collect([folder])) == [
+        "a/one.dcm",
+        "b/one.dcm",
+        "b/two.dcm",
+        "loop",
+    ]
 
 
-def test_other_settings_do_not_mix_with_what_was_begun(folder, share, keys, signer, tmp_path) -> None:
+def test_other_settings_do_not_mix_with_what_was_begun(
+    folder, share, keys, signer, tmp_path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))
     other = replace(SETTINGS, sparsity=8.0)
@@ -161,7 +178,9 @@ def test_an_interrupted_restore_goes_on_where_it_stopped(share, keys, tmp_path) 
     share()
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
     with pytest.raises(KeyboardInterrupt):
-        batch.restore(release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1))
+        batch.restore(
+            release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1)
+        )
     assert not (tmp_path / "out").exists()
     results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
     assert [r.resumed for r in results] == [True, False, False]
@@ -172,19 +191,31 @@ def test_a_bundle_that_fails_does_not_stop_the_others(share, keys, tmp_path) -> 
     share()
     release = Release(tmp_path / "r")
     release.bundle_path(release.ids[1]).unlink()
-    results = batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    results = batch.restore(
+        release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
+    )
     assert [r.error is None for r in results] == [True, False, True]
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 2
 
 
 def test_names_never_leave_the_output_folder(folder, keys, signer, tmp_path, monkeypatch) -> None:
     evil = ["../../escape.dcm", "/etc/passwd", "a/../../x.dcm"]
-    monkeypatch.setattr(batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in evil])
+    monkeypatch.setattr(
+        batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in evil]
+    )
     to = [parse_recipient(f"alice={keys['alice']}")]
     batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
     before = set(tmp_path.rglob("*"))
-    results = batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "deep/out", models=(TINY,))
-    assert all((tmp_path / "deep/out" / r.name).resolve().is_relative_to((tmp_path / "deep/out").resolve()) for r in results)
+    results = batch.restore(
+        Release(tmp_path / "r"),
+        read_identities(keys["alice"]),
+        tmp_path / "deep/out",
+        models=(TINY,),
+    )
+    assert all(
+        (tmp_path / "deep/out" / r.name).resolve().is_relative_to((tmp_path / "deep/out").resolve())
+        for r in results
+    )
     new = set(tmp_path.rglob("*")) - before
     assert all(p.is_relative_to(tmp_path / "deep") for p in new)
 
@@ -211,10 +242,14 @@ def test_nothing_to_share_says_so(tmp_path) -> None:
 def test_the_journal_stays_out_of_the_release(share, tmp_path) -> None:
     share()
     assert len(Release(tmp_path / "r").ids) == 3
-    assert b"one.dcm" not in b"".join(p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file())
+    assert b"one.dcm" not in b"".join(
+        p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()
+    )
 
 
-def test_a_resumed_share_grants_only_to_those_named_now(folder, share, keys, signer, tmp_path, monkeypatch) -> None:
+def test_a_resumed_share_grants_only_to_those_named_now(
+    folder, share, keys, signer, tmp_path, monkeypatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(batch, "write_manifest", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -237,15 +272,33 @@ def test_a_folder_that_is_not_ours_is_left_alone(share, keys, tmp_path) -> None:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="has no journal"):
-        batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+        batch.restore(
+            Release(tmp_path / "r"),
+            read_identities(keys["alice"]),
+            tmp_path / "out",
+            models=(TINY,),
+        )
     assert (tmp_path / "out.partial" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_name_that_is_also_a_folder_finds_another_place(folder, keys, signer, tmp_path, monkeypatch) -> None:
+def test_a_name_that_is_also_a_folder_finds_another_place(
+    folder, keys, signer, tmp_path, monkeypatch
+) -> None:
     names = ["img", "img/b.dcm", "x" * 300, "/".join("a" * 40), "n\u4e2d" * 80]
-    monkeypatch.setattr(batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in names])
-    batch.share([folder], tmp_path / "r", [parse_recipient(f"alice={keys['alice']}")], signer, SETTINGS, model=TINY)
-    results = batch.restore(Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    monkeypatch.setattr(
+        batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in names]
+    )
+    batch.share(
+        [folder],
+        tmp_path / "r",
+        [parse_recipient(f"alice={keys['alice']}")],
+        signer,
+        SETTINGS,
+        model=TINY,
+    )
+    results = batch.restore(
+        Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
+    )
     assert [r.error for r in results] == [None] * 5
     assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 5
 
@@ -293,7 +346,13 @@ def test_a_file_larger_than_its_samples_is_sealed_too(folder, keys, signer, tmp_
     _with_private_header(folder / "b" / "two.dcm", 200_000)
     to = [parse_recipient(f"alice={keys['alice']}")]
     results = batch.share(
-        [folder], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True,
+        [folder],
+        tmp_path / "r",
+        to,
+        signer,
+        SETTINGS,
+        tier="original",
+        with_original=True,
         model=TINY,
     )
     assert [r.error for r in results] == [None] * 3
@@ -384,7 +443,13 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
     monkeypatch.setattr(batch, "read", lambda path, **how: (read(path, **how)[0], script))
     to = [parse_recipient(f"alice={keys['alice']}")]
     batch.share(
-        [folder], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True,
+        [folder],
+        tmp_path / "r",
+        to,
+        signer,
+        SETTINGS,
+        tier="original",
+        with_original=True,
         model=TINY,
     )
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])

@@ -99,7 +99,10 @@ def test_one_graph_serves_every_width(preset) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(1, 1, 64, 32)).astype(np.float32)
     q = rng.normal(size=(1, preset.atoms, 4, 2)).astype(np.float32)
-    for found in ([engine.encode(x) for engine in (one, other)], [engine.decode(q, 0.5, 0.25) for engine in (one, other)]):
+    for found in (
+        [engine.encode(x) for engine in (one, other)],
+        [engine.decode(q, 0.5, 0.25) for engine in (one, other)],
+    ):
         assert abs(found[0] - found[1]).max() < 1e-5 * abs(found[0]).max()
 
 

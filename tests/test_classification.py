@@ -24,7 +24,16 @@ from primis.evaluation.classification import (
     metrics,
     weighted_auc,
 )
-from primis.evaluation.learning import Learner, Pairs, Recipe, augmented, resampled, squared, standardised, trained
+from primis.evaluation.learning import (
+    Learner,
+    Pairs,
+    Recipe,
+    augmented,
+    resampled,
+    squared,
+    standardised,
+    trained,
+)
 from primis.evaluation.part import Part, Parts
 from primis.evaluation.report.classification import curve, section
 from primis.evaluation.report.document import Figure, Table, Text
@@ -47,8 +56,12 @@ def chest(seed: int, label: str) -> np.ndarray:
     return image
 
 
-def corpus(labels: tuple[str, ...] = ("normal", "bacterial"), origins: dict[str, str] | None = None) -> Examples:
-    rows = [(split, label) for split, count in SHARES.items() for label in labels for _ in range(count)]
+def corpus(
+    labels: tuple[str, ...] = ("normal", "bacterial"), origins: dict[str, str] | None = None
+) -> Examples:
+    rows = [
+        (split, label) for split, count in SHARES.items() for label in labels for _ in range(count)
+    ]
     original = np.stack([chest(seed, label) for seed, (_, label) in enumerate(rows)])
     noise = np.random.default_rng(0).normal(size=original.shape)
     images = {"original": original, "S_x = 4": original + 0.02 * noise, "blank": noise}
@@ -94,7 +107,9 @@ def test_measures_are_those_of_scikit_learn(classes: int) -> None:
     hits = [metrics_of.recall_score(labels == c, named == c) for c in judged]
     spared = [metrics_of.recall_score(labels != c, named != c) for c in judged]
     found = measures(np.ones((1, 60)), p, labels)[0]
-    assert np.allclose(found[:4], [auc, metrics_of.accuracy_score(labels, named), np.mean(hits), np.mean(spared)])
+    assert np.allclose(
+        found[:4], [auc, metrics_of.accuracy_score(labels, named), np.mean(hits), np.mean(spared)]
+    )
     each = [metrics_of.roc_auc_score(labels == c, p[:, c]) for c in judged] if classes > 2 else []
     assert np.allclose(found[4:], each)
 
@@ -105,7 +120,9 @@ def test_resampling_draws_whole_patients_within_their_class() -> None:
     assert drawn.shape == (2000, 6)
     assert (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 4] == drawn[:, 5]).all()
     assert (drawn[:, 0] + drawn[:, 2] == 2).all() and (drawn[:, 3] + drawn[:, 4] == 2).all()
-    assert not (drawn[:, 0] == drawn[:, 3]).all()  # the same number, but of another class: drawn by itself
+    assert not (
+        drawn[:, 0] == drawn[:, 3]
+    ).all()  # the same number, but of another class: drawn by itself
     assert np.array_equal(drawn, np.concatenate(list(resampled(strata, patients))))
 
 
@@ -115,9 +132,13 @@ def test_many_images_of_few_patients_leave_more_doubt() -> None:
     score = np.repeat(rng.normal(size=12), 10) + 0.8 * labels + 0.01 * rng.normal(size=120)
     scores = np.stack([1 / (1 + np.exp(score)), 1 / (1 + np.exp(-score))], 1)[None, None, None]
     body = {"versions": ["original"], "tested": ["original"]}
-    few = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120) // 10}))
+    few = metrics(
+        Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120) // 10})
+    )
     many = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120)}))
-    width = lambda cells: cells["original", "original"].auc.high - cells["original", "original"].auc.low  # noqa: E731
+    width = lambda cells: (
+        cells["original", "original"].auc.high - cells["original", "original"].auc.low
+    )  # noqa: E731
     assert width(few) > 1.3 * width(many)
 
 
@@ -138,14 +159,22 @@ def test_estimates_hold_together(part: Part, grid: dict[tuple[str, str], Cell]) 
         for found in (cell.auc, cell.accuracy, cell.sensitivity, cell.specificity, cell.difference):
             assert found.low <= found.value + 1e-9 and found.high >= found.value - 1e-9
             assert found.n == n and found.sd is not None
-        assert cell.accuracy.value == pytest.approx((cell.sensitivity.value + cell.specificity.value) / 2)  # classes are as large
-        assert cell.difference.value == pytest.approx(cell.auc.value - grid[t, "original"].auc.value)
-        assert cell.from_originals.value == pytest.approx(cell.auc.value - grid["original", "original"].auc.value)
+        assert cell.accuracy.value == pytest.approx(
+            (cell.sensitivity.value + cell.specificity.value) / 2
+        )  # classes are as large
+        assert cell.difference.value == pytest.approx(
+            cell.auc.value - grid[t, "original"].auc.value
+        )
+        assert cell.from_originals.value == pytest.approx(
+            cell.auc.value - grid["original", "original"].auc.value
+        )
     own = grid["S_x = 4", "original"].difference
     assert (own.value, own.low, own.high) == (0, 0, 0)
 
 
-def test_a_stopped_run_goes_on_and_a_run_repeats(examples: Examples, part: Part, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_and_a_run_repeats(
+    examples: Examples, part: Part, tmp_path: Path
+) -> None:
     def stop(what: str, done: int, total: int) -> None:
         if "trained on blank" in what:
             raise KeyboardInterrupt
@@ -154,8 +183,12 @@ def test_a_stopped_run_goes_on_and_a_run_repeats(examples: Examples, part: Part,
     with pytest.raises(KeyboardInterrupt):
         cross_grid(BINARY, examples, VERSIONS, LEARNER, stop, keep=parts.get)
     seen = []
-    again = cross_grid(BINARY, examples, VERSIONS, LEARNER, lambda *step: seen.append(step), keep=parts.get)
-    assert {what for what, _, _ in seen} == {f"task 7, trained on blank, seed {seed}" for seed in (0, 1)}
+    again = cross_grid(
+        BINARY, examples, VERSIONS, LEARNER, lambda *step: seen.append(step), keep=parts.get
+    )
+    assert {what for what, _, _ in seen} == {
+        f"task 7, trained on blank, seed {seed}" for seed in (0, 1)
+    }
     assert seen[-1][1] == seen[-1][2]
     assert np.array_equal(again.arrays["scores"], part.arrays["scores"])
     assert json.loads(json.dumps(again.body)) == json.loads(json.dumps(part.body))
@@ -168,9 +201,13 @@ def test_training_keeps_a_late_epoch_and_leaves_the_generator_alone() -> None:
     before = torch.random.get_rng_state()
     steps: list[int] = []
     recipe = Recipe(epochs=9, steps=30, batch=5, rate=1e-2)
-    network, course = trained(make, torch.nn.functional.cross_entropy, pairs, pairs, recipe, seed=0, report=steps.append)
+    network, course = trained(
+        make, torch.nn.functional.cross_entropy, pairs, pairs, recipe, seed=0, report=steps.append
+    )
     assert torch.equal(before, torch.random.get_rng_state())
-    assert steps == list(range(1, 31)) and len(course.losses) == 8  # 7 epochs of 4 steps, and the end
+    assert (
+        steps == list(range(1, 31)) and len(course.losses) == 8
+    )  # 7 epochs of 4 steps, and the end
     assert course.best >= 4 and course.losses[course.best] == min(course.losses[4:])
     with torch.no_grad():
         loss = float(torch.nn.functional.cross_entropy(network(pairs.x), pairs.y))
@@ -215,7 +252,9 @@ def test_three_classes_and_the_caution_where_the_corpus_tells() -> None:
     shown = section({6: telling, 7: cross_grid(TASKS[6], apart, ["original"], quick)}, {})
     cautions = [block for block in shown.blocks if isinstance(block, Text) and block.caution]
     assert len(cautions) == 2  # once at the top, once beside its own figure
-    tables = [block for block in shown.blocks if isinstance(block, Table) and "AUC (" in block.title]
+    tables = [
+        block for block in shown.blocks if isinstance(block, Table) and "AUC (" in block.title
+    ]
     assert tables[0].columns[2:] == ("Task 6, confounded", "Task 7")
 
 
@@ -244,7 +283,9 @@ def test_the_roc_curve_passes_through_known_points() -> None:
     assert drawn[0] == 0.5 and drawn[99] == 0.5 and drawn[101] == 1 and drawn[-1] == 1
 
 
-def test_the_section_shows_every_pair_and_what_was_lost(part: Part, grid: dict[tuple[str, str], Cell]) -> None:
+def test_the_section_shows_every_pair_and_what_was_lost(
+    part: Part, grid: dict[tuple[str, str], Cell]
+) -> None:
     stored = Part(json.loads(json.dumps(part.body)), part.arrays)
     paper = {"auc": {(7, "original", "S_x = 4"): 0.81}}
     shown = section({7: stored}, {"data": "phantoms"}, paper)

@@ -45,7 +45,9 @@ def test_a_flat_image_comes_back_exactly(codec, value) -> None:
 
 def test_quality_grows_with_sparsity(default) -> None:
     frame = draw_phantom(256, seed=4)[..., None]
-    quality = [psnr(frame, restored(default, frame, s), 4095) for s in (0.5, 1, 2, 4, 8, 16, 32, 64)]
+    quality = [
+        psnr(frame, restored(default, frame, s), 4095) for s in (0.5, 1, 2, 4, 8, 16, 32, 64)
+    ]
     assert quality == sorted(quality)
 
 

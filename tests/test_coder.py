@@ -10,10 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.codes.ambiguation import ambiguate
-from primis.codes.atoms import Layout, join_means, mean_matrix, restore_means, split_means, transform_means
+from primis.codes.atoms import (
+    Layout,
+    join_means,
+    mean_matrix,
+    restore_means,
+    split_means,
+    transform_means,
+)
 from primis.codes.choice import choose
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
-from primis.codes.context import FEATURES, HIDDEN, SCORE_LIMIT, TABLE_LIMIT, ContextModel, entry_density, heads
+from primis.codes.context import (
+    FEATURES,
+    HIDDEN,
+    SCORE_LIMIT,
+    TABLE_LIMIT,
+    ContextModel,
+    entry_density,
+    heads,
+)
 from primis.codes.sparse import LEVEL_LIMIT, top_s
 from primis.codes.support import encode_plain
 from primis.errors import DamagedSection
@@ -37,7 +52,9 @@ def random_code(atoms: int, shape: tuple[int, int], share: float, seed: int) -> 
 
 
 def learned_model() -> ContextModel:
-    return fit_context_model([random_code(128, (8, 8), 0.05, seed) for seed in range(2)], LEARNED, steps=5)
+    return fit_context_model(
+        [random_code(128, (8, 8), 0.05, seed) for seed in range(2)], LEARNED, steps=5
+    )
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 99))
@@ -70,7 +87,9 @@ def test_atoms_without_order_are_coded_too() -> None:
     levels, known = random_code(128, (5, 7), 0.05, 3), np.zeros((128, 5, 7), np.int16)
     for atoms in LEARNED.split():
         entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
-        known = decode_code(*encode_code(levels, atoms, LEARNED, model), known, atoms, entries, LEARNED, model)
+        known = decode_code(
+            *encode_code(levels, atoms, LEARNED, model), known, atoms, entries, LEARNED, model
+        )
     assert (known == levels).all()
 
 
@@ -79,14 +98,19 @@ def test_context_saves_bits_on_a_chest_and_the_public_code_saves_more(codec) -> 
     levels = top_s(z, 4 * 32 * 32).levels[0]
     public = ambiguate(levels[None], 4 * 32 * 32)[0]
     alone = sum(len(encode_code(levels, atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split())
-    given_public = sum(len(encode_support(levels, public, atoms, LAYOUT, MODEL)) for atoms in LAYOUT.split())
+    given_public = sum(
+        len(encode_support(levels, public, atoms, LAYOUT, MODEL)) for atoms in LAYOUT.split()
+    )
     assert given_public < 0.8 * alone < 0.4 * len(encode_plain(levels != 0))
 
 
 def test_the_choice_takes_fewer_bits_for_as_good_an_image(codec) -> None:
     z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
     codes = [top_s(z, 6 * 32 * 32), choose(z, 6 * 32 * 32, LAYOUT, MODEL)]
-    bits = [sum(len(encode_code(code.levels[0], atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split()) for code in codes]
+    bits = [
+        sum(len(encode_code(code.levels[0], atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split())
+        for code in codes
+    ]
     errors = [float(np.mean((code.coefficients - z) ** 2)) for code in codes]
     assert bits[1] < 0.97 * bits[0]
     assert errors[1] < 1.02 * errors[0]
@@ -135,7 +159,9 @@ def test_means_split_and_join(height: int, width: int) -> None:
     assert (join_means(split_means(plane), plane.shape) == plane).all()
     assert np.allclose(mean_matrix(height) @ mean_matrix(height).T, np.eye(height), atol=1e-6)
     z = np.random.default_rng(1).normal(size=(height, width))
-    assert np.allclose(transform_means(z), mean_matrix(height) @ z @ mean_matrix(width).T, atol=1e-6)
+    assert np.allclose(
+        transform_means(z), mean_matrix(height) @ z @ mean_matrix(width).T, atol=1e-6
+    )
     assert np.allclose(restore_means(transform_means(z)), z)
 
 
@@ -149,7 +175,9 @@ def test_every_product_is_exact() -> None:
             table = getattr(MODEL, name).copy()
             table.reshape(-1)[0] = bad
             assert not replace(MODEL, **{name: table}).fits(LAYOUT)
-    assert not ContextModel(*(getattr(MODEL, field.name) * 9999 for field in fields(MODEL))).fits(LAYOUT)
+    assert not ContextModel(*(getattr(MODEL, field.name) * 9999 for field in fields(MODEL))).fits(
+        LAYOUT
+    )
 
 
 def test_a_first_map_that_cuts_a_group_is_refused() -> None:

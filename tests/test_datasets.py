@@ -83,7 +83,9 @@ def nih(root: Path, *, size: int = 32) -> Path:
     )
     write_table(root / "Data_Entry_2017.csv", NIH, *rows, encoding="utf-8-sig")
     (root / "train_val_list.txt").write_text("00000001_000.png\n00000003_000.png\n")
-    (root / "test_list.txt").write_text("00000002_000.png\r\n00000002_001.png\r\n00000004_000.png\r\n")
+    (root / "test_list.txt").write_text(
+        "00000002_000.png\r\n00000002_001.png\r\n00000004_000.png\r\n"
+    )
     return root
 
 
@@ -91,7 +93,13 @@ def test_chestx_ray14(tmp_path: Path) -> None:
     corpus = the_corpus(nih(tmp_path))
     found = by_name(corpus)
     first = found["images_001/images/00000001_000.png"]
-    assert (first.patient, first.label, first.split, first.age, first.sex) == ("1", None, "train", 58, "M")
+    assert (first.patient, first.label, first.split, first.age, first.sex) == (
+        "1",
+        None,
+        "train",
+        58,
+        "M",
+    )
     normal, sick = (found[f"images_002/images/00000002_00{n}.png"] for n in (0, 1))
     assert (normal.label, normal.split, normal.age, normal.patient) == ("normal", "test", None, "2")
     assert (sick.label, sick.age) == ("pneumonia", pytest.approx(13 / 12))
@@ -104,7 +112,9 @@ def test_chestx_ray14(tmp_path: Path) -> None:
 
 def test_the_spacing_is_that_of_the_published_pixels(tmp_path: Path) -> None:
     found = by_name(the_corpus(nih(tmp_path, size=1024)))
-    assert found["images_001/images/00000001_000.png"].spacing_mm == pytest.approx((0.2 * 3, 0.1 * 2))
+    assert found["images_001/images/00000001_000.png"].spacing_mm == pytest.approx(
+        (0.2 * 3, 0.1 * 2)
+    )
 
 
 def test_kermany(tmp_path: Path) -> None:
@@ -146,10 +156,21 @@ def test_vindr_takes_the_majority(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "train/c", "test/d"):
         put(tmp_path / "1.0.0" / f"{name}.dicom", seed=ord(name[-1]))
     header = "image_id,rad_id,Aortic enlargement,Nodule/Mass,Pneumonia,Tuberculosis,No finding"
-    rows = ("a,R1,0,0,0,1,0", "a,R2,0,0,0,1,0", "a,R3,0,1,0,0,0", "b,R1,0,0,0,0,1", "b,R2,0,0,0,0,1", "b,R3,1,0,0,0,0")
+    rows = (
+        "a,R1,0,0,0,1,0",
+        "a,R2,0,0,0,1,0",
+        "a,R3,0,1,0,0,0",
+        "b,R1,0,0,0,0,1",
+        "b,R2,0,0,0,0,1",
+        "b,R3,1,0,0,0,0",
+    )
     rows += ("c,R8,1,0,1,0,0", "c,R9,1,0,1,0,0", "c,R10,0,0,0,0,1")
     write_table(tmp_path / "1.0.0" / "annotations" / "image_labels_train.csv", header, *rows)
-    write_table(tmp_path / "1.0.0" / "annotations" / "image_labels_test.csv", header.replace("rad_id,", ""), "d,0,1,0,0,0")
+    write_table(
+        tmp_path / "1.0.0" / "annotations" / "image_labels_test.csv",
+        header.replace("rad_id,", ""),
+        "d,0,1,0,0,0",
+    )
     corpus = the_corpus(tmp_path)
     assert {(s.name, s.label, s.split) for s in corpus.samples} == {
         ("train/a.dicom", "tuberculosis", "train"), ("train/b.dicom", "normal", "train"),
@@ -157,7 +178,11 @@ def test_vindr_takes_the_majority(tmp_path: Path) -> None:
     }  # fmt: skip
     assert any("patients are not published" in note for note in corpus.notes)
     grey = read_grey(corpus.samples[0])
-    assert (grey.pixels.shape, grey.bit_depth, grey.spacing_mm) == ((32, 32), 12, pytest.approx((350 / 32, 350 / 32), rel=1e-4))
+    assert (grey.pixels.shape, grey.bit_depth, grey.spacing_mm) == (
+        (32, 32),
+        12,
+        pytest.approx((350 / 32, 350 / 32), rel=1e-4),
+    )
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -214,7 +239,9 @@ def test_chexpert(tmp_path: Path) -> None:
 def test_covidx(tmp_path: Path) -> None:
     for name in ("train/a.png", "train/b c.jpg", "train/d.png", "test/a.png"):
         put(tmp_path / name)
-    (tmp_path / "train_COVIDx9A.txt").write_text("3 a.png COVID-19 cohen\n3 b c.jpg pneumonia fig1\nx d.png normal rsna\n")
+    (tmp_path / "train_COVIDx9A.txt").write_text(
+        "3 a.png COVID-19 cohen\n3 b c.jpg pneumonia fig1\nx d.png normal rsna\n"
+    )
     (tmp_path / "train_COVIDx9B.txt").write_text("3 a.png positive cohen\n")
     (tmp_path / "test_COVIDx9A.txt").write_text("9 a.png negative\n")
     assert {(s.name, s.patient, s.label, s.split) for s in the_corpus(tmp_path).samples} == {
@@ -229,7 +256,12 @@ def test_montgomery_and_shenzhen_beside_each_other(tmp_path: Path) -> None:
     put(one / "CXR_png" / "MCUCXR_0001_0.png")
     put_mask(one / "ManualMask" / "leftMask" / "MCUCXR_0001_0.png", left, value=1)
     put_mask(one / "ManualMask" / "rightMask" / "MCUCXR_0001_0.png", right)
-    write_table(one / "ClinicalReadings" / "MCUCXR_0001_0.txt", "Patient's Sex: F ", "Patient's Age: 027Y", "normal")
+    write_table(
+        one / "ClinicalReadings" / "MCUCXR_0001_0.txt",
+        "Patient's Sex: F ",
+        "Patient's Age: 027Y",
+        "normal",
+    )
     put(one / "CXR_png" / "MCUCXR_0104_1.png")
     put(other / "CXR_png" / "CHNCXR_0001_0.png")
     put_mask(other / "mask" / "CHNCXR_0001_0_mask.png", left)
@@ -238,7 +270,12 @@ def test_montgomery_and_shenzhen_beside_each_other(tmp_path: Path) -> None:
     write_table(other / "ClinicalReadings" / "CHNCXR_0327_1.txt", "femal 37yrs", "STB, mal-shaped")
     shenzhen, montgomery = open_corpora(tmp_path)
     healthy, ill = montgomery.samples
-    assert (healthy.patient, healthy.label, healthy.age, healthy.sex) == ("MCUCXR_0001", "normal", 27, "F")
+    assert (healthy.patient, healthy.label, healthy.age, healthy.sex) == (
+        "MCUCXR_0001",
+        "normal",
+        27,
+        "F",
+    )
     assert (ill.label, ill.age, ill.sex, ill.masks) == ("tuberculosis", None, None, ())
     assert healthy.spacing_mm == (0.0875, 0.0875) == read_grey(healthy).spacing_mm
     expected = np.zeros((32, 32), bool)
@@ -260,14 +297,21 @@ def test_two_layouts_in_one_folder_are_told_apart_only_by_name(tmp_path: Path) -
 def test_every_layout_says_whose_it_is() -> None:
     assert len(catalogue()) == 8
     for layout in catalogue().values():
-        assert layout.title and layout.citation and layout.licence and layout.url.startswith("https://")
+        assert (
+            layout.title
+            and layout.citation
+            and layout.licence
+            and layout.url.startswith("https://")
+        )
         assert layout.reader in ("findings", "names")
 
 
 # tables and plain folders
 
 
-def own_table(root: Path, *rows: str, header: str = "file,label,patient,split,mask,age,sex", **how) -> Path:
+def own_table(
+    root: Path, *rows: str, header: str = "file,label,patient,split,mask,age,sex", **how
+) -> Path:
     return write_table(root / "mine.csv", header, *rows, **how)
 
 
@@ -285,7 +329,14 @@ def test_a_table_with_everything_as_a_spreadsheet_saves_it(tmp_path: Path) -> No
     corpus = the_corpus(table)
     assert corpus == the_corpus(tmp_path) and corpus.name == "mine"
     a, b = corpus.samples
-    assert (a.name, a.label, a.patient, a.split, a.age, a.sex) == ("in/a.png", "normal", "1", "train", 41, "F")
+    assert (a.name, a.label, a.patient, a.split, a.age, a.sex) == (
+        "in/a.png",
+        "normal",
+        "1",
+        "train",
+        41,
+        "F",
+    )
     assert read_mask(a, (32, 32)).sum() == 32 and read_mask(a, (64, 64)).sum() == 128
     assert (b.label, b.patient, b.split, b.masks) == (None, "in/b.png", "val", ())
     assert len(corpus.notes) == 3 and "1 of 3 images in the table are not on disk" in corpus.notes
@@ -302,7 +353,11 @@ def test_several_tables_are_several_corpora_and_names_tell_children(tmp_path: Pa
     write_table(tmp_path / "unrelated.csv", "caf\xe9,tea", "1,2", encoding="latin-1")
     adults, kids, older = open_corpora(tmp_path)
     assert (adults.adult, kids.adult, older.adult) == (True, False, True)
-    assert adults.citation == "" and "Kermany" in kids.citation and any("learns age" in note for note in kids.notes)
+    assert (
+        adults.citation == ""
+        and "Kermany" in kids.citation
+        and any("learns age" in note for note in kids.notes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -313,7 +368,9 @@ def test_several_tables_are_several_corpora_and_names_tell_children(tmp_path: Pa
         ("a.png,normal,1,,,,\na.png,normal,1,,,,", 'names "a.png" twice, again in line 3'),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, row: str, message: str) -> None:
+def test_a_table_that_makes_no_sense_is_refused_in_one_line(
+    tmp_path: Path, row: str, message: str
+) -> None:
     put(tmp_path / "a.png")
     with pytest.raises(UsageError) as error:
         open_corpora(own_table(tmp_path, row))
@@ -329,9 +386,21 @@ def test_what_is_not_understood_is_refused_in_one_line(tmp_path: Path) -> None:
     for data, how, message in (
         (tmp_path / "none", {}, "does not exist"),
         (tmp_path / "empty", {}, '"Data_Entry_2017*.csv"'),
-        (tmp_path / "empty", {"layout": "padchest"}, 'is not of layout "padchest", expected "PADCHEST'),
-        (tmp_path / "empty", {"layout": "table"}, 'no table (.csv) with columns "file, label, patient"'),
-        (tmp_path / "empty", {"layout": "mimic"}, 'layout "mimic" is unknown, expected table, images, classes, chestx-ray14'),
+        (
+            tmp_path / "empty",
+            {"layout": "padchest"},
+            'is not of layout "padchest", expected "PADCHEST',
+        ),
+        (
+            tmp_path / "empty",
+            {"layout": "table"},
+            'no table (.csv) with columns "file, label, patient"',
+        ),
+        (
+            tmp_path / "empty",
+            {"layout": "mimic"},
+            'layout "mimic" is unknown, expected table, images, classes, chestx-ray14',
+        ),
         (bad, {}, "expected UTF-8 text"),
         (text, {}, "expected a folder, or a table (.csv)"),
         (lacking, {}, 'has no column "patient"'),
@@ -342,7 +411,11 @@ def test_what_is_not_understood_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_layout_without_its_images_is_refused(tmp_path: Path) -> None:
-    write_table(tmp_path / "Data_Entry_2017.csv", NIH, "00000001_000.png,No Finding,0,1,58,M,PA,2048,2048,0.1,0.1,")
+    write_table(
+        tmp_path / "Data_Entry_2017.csv",
+        NIH,
+        "00000001_000.png,No Finding,0,1,58,M,PA,2048,2048,0.1,0.1,",
+    )
     with pytest.raises(UsageError, match="none of the images"):
         open_corpora(tmp_path)
     write_table(tmp_path / "Data_Entry_2017.csv", "Image,Labels", "a.png,b")
@@ -369,7 +442,11 @@ def test_folders_are_classes_only_where_told(tmp_path: Path) -> None:
     for name in ("train/Normal/a.png", "train/sick/b.png", "valid/sick/c.png"):
         put(tmp_path / name)
     corpus = the_corpus(tmp_path, layout="classes")
-    assert [(s.label, s.split) for s in corpus.samples] == [("normal", "train"), ("sick", "train"), ("sick", "val")]
+    assert [(s.label, s.split) for s in corpus.samples] == [
+        ("normal", "train"),
+        ("sick", "train"),
+        ("sick", "val"),
+    ]
     assert corpus.classes == ("normal", "sick")
 
 
@@ -396,7 +473,15 @@ def test_colours_become_luma_and_monochrome1_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "age"),
-    [("058Y", 58), ("27", 27), ("female 64days", 64 / 365.25), ("18M", 1.5), ("414", None), ("", None), ("none", None)],
+    [
+        ("058Y", 58),
+        ("27", 27),
+        ("female 64days", 64 / 365.25),
+        ("18M", 1.5),
+        ("414", None),
+        ("", None),
+        ("none", None),
+    ],
 )
 def test_ages(text: str, age: float | None) -> None:
     assert years(text) == (pytest.approx(age) if age is not None else None)
@@ -405,13 +490,25 @@ def test_ages(text: str, age: float | None) -> None:
 def test_with_a_seed_corpora_come_split(tmp_path: Path) -> None:
     for n in range(10):
         put(tmp_path / f"{n}.png")
-    assert Counter(s.split for s in the_corpus(tmp_path, seed=0).samples) == {"train": 7, "val": 1, "test": 2}
+    assert Counter(s.split for s in the_corpus(tmp_path, seed=0).samples) == {
+        "train": 7,
+        "val": 1,
+        "test": 2,
+    }
     assert {s.split for s in the_corpus(tmp_path).samples} == {None}
 
 
 def test_the_real_collection(real_data: Path) -> None:
     corpora = open_corpora(real_data)
-    assert {c.name: len(c.samples) for c in corpora} == {"cxr-nih": 799, "cxr-children": 462, "cxr-adult-covid": 162}
+    assert {c.name: len(c.samples) for c in corpora} == {
+        "cxr-nih": 799,
+        "cxr-children": 462,
+        "cxr-adult-covid": 162,
+    }
     for corpus in corpora:
         assert split(corpus) == corpus
-    assert {c.name: c.adult for c in corpora} == {"cxr-nih": True, "cxr-children": False, "cxr-adult-covid": True}
+    assert {c.name: c.adult for c in corpora} == {
+        "cxr-nih": True,
+        "cxr-children": False,
+        "cxr-adult-covid": True,
+    }

@@ -39,7 +39,9 @@ def test_documented_commands_run(page: str, workplace: Path) -> None:
     for line in setup + listed:
         words = shlex.split(line, comments=True)[1:]
         command = [sys.executable, "-m", "primis.cli", *words]
-        done = subprocess.run(command, cwd=workplace, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=workplace, env=env, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, (line, done.stderr)
 
 

@@ -48,16 +48,28 @@ def png16(pixels: np.ndarray) -> bytes:
 FILES = {
     "png8": (saved(GREY8, "png"), GREY8),
     "png16": (png16(GREY16), GREY16),
-    "png16_colour": (png16(np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2)), np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2)),
+    "png16_colour": (
+        png16(np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2)),
+        np.stack([GREY16] * 2 + [GREY16[::-1]], axis=2),
+    ),
     "png_colour": (saved(COLOUR8, "png"), COLOUR8),
     "png_opacity": (saved(OPACITY8, "png"), OPACITY8),
     "webp_lossless": (saved(COLOUR8, "webp", lossless=True), COLOUR8),
     "webp_grey_as_colour": (saved(np.stack([GREY8] * 3, axis=2), "webp", lossless=True), GREY8),
     "tiff8": (tiff(GREY8), GREY8),
     "tiff16": (tiff(GREY16), GREY16),
-    "tiff16_colour": (tiff(np.stack([GREY16] * 3, axis=2), photometric="rgb"), np.stack([GREY16] * 3, axis=2)),
-    "tiff_signed": (tiff(GREY16.astype(np.int32).astype(np.int16) - 1000), GREY16.astype(np.int32).astype(np.int16) - 1000),
-    "tiff_pages": (tiff(np.stack([GREY16, GREY16[::-1]]), photometric="minisblack"), np.stack([GREY16, GREY16[::-1]])),
+    "tiff16_colour": (
+        tiff(np.stack([GREY16] * 3, axis=2), photometric="rgb"),
+        np.stack([GREY16] * 3, axis=2),
+    ),
+    "tiff_signed": (
+        tiff(GREY16.astype(np.int32).astype(np.int16) - 1000),
+        GREY16.astype(np.int32).astype(np.int16) - 1000,
+    ),
+    "tiff_pages": (
+        tiff(np.stack([GREY16, GREY16[::-1]]), photometric="minisblack"),
+        np.stack([GREY16, GREY16[::-1]]),
+    ),
     "tiff_white_is_zero": (tiff(GREY8, photometric="miniswhite"), GREY8),
     "dicom": (phantom_dicom(64), draw_phantom(64)),
 }
@@ -72,7 +84,11 @@ def test_pixels_come_through_unchanged(name: str) -> None:
     again = parse(render(image, DERIVED))
     assert again.pixels.shape == image.pixels.shape
     assert (again.pixels == image.pixels).all()
-    assert (again.kind, again.photometric, again.bit_depth) == (image.kind, image.photometric, image.bit_depth)
+    assert (again.kind, again.photometric, again.bit_depth) == (
+        image.kind,
+        image.photometric,
+        image.bit_depth,
+    )
 
 
 def test_jpeg_stays_jpeg_with_its_orientation_and_profile() -> None:
@@ -136,14 +152,18 @@ def test_restored_dicom_is_a_derived_lossy_object_with_its_header() -> None:
 def test_a_preview_has_no_header() -> None:
     from dataclasses import replace
 
-    restored = pydicom.dcmread(io.BytesIO(render(replace(parse(phantom_dicom(64)), header=b""), DERIVED)))
+    restored = pydicom.dcmread(
+        io.BytesIO(render(replace(parse(phantom_dicom(64)), header=b""), DERIVED))
+    )
     assert not restored.PatientName
     assert b"Phantom" not in render(replace(parse(phantom_dicom(64)), header=b""), DERIVED)
 
 
 def test_monochrome1_is_turned_over_for_display_only() -> None:
     pixels = GREY16[..., None]
-    assert (display(pixels, "MONOCHROME1").astype(int) + display(pixels, "MONOCHROME2") == 255).all()
+    assert (
+        display(pixels, "MONOCHROME1").astype(int) + display(pixels, "MONOCHROME2") == 255
+    ).all()
 
 
 def test_windows_cover_an_axis_once() -> None:
@@ -196,11 +216,19 @@ def test_one_image_type_and_earlier_derivations_are_kept() -> None:
 
 
 def test_tiff_keeps_orientation_resolution_and_profile() -> None:
-    how = {"resolution": (300, 300), "iccprofile": b"profile", "extratags": [(274, "H", 1, 6, True)]}
+    how = {
+        "resolution": (300, 300),
+        "iccprofile": b"profile",
+        "extratags": [(274, "H", 1, 6, True)],
+    }
     again = render(parse(tiff(GREY16, **how)), DERIVED)
     with tifffile.TiffFile(io.BytesIO(again)) as file:
         tags = file.pages[0].tags
-        assert (tags[274].value, tags[282].value, bytes(tags[34675].value)) == (6, (300, 1), b"profile")
+        assert (tags[274].value, tags[282].value, bytes(tags[34675].value)) == (
+            6,
+            (300, 1),
+            b"profile",
+        )
 
 
 @pytest.mark.parametrize("photometric", ["separated", "cielab"])

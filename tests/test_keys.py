@@ -27,7 +27,11 @@ from primis.keys.identity import (
 )
 from primis.keys.seal import TIERS, Secret, derive, mask, pad, release_secrets, seal, unpad, unseal
 
-PEM, SSH, NONE = serialization.Encoding.PEM, serialization.Encoding.OpenSSH, serialization.NoEncryption()
+PEM, SSH, NONE = (
+    serialization.Encoding.PEM,
+    serialization.Encoding.OpenSSH,
+    serialization.NoEncryption(),
+)
 RSA = rsa.generate_private_key(65537, 2048)
 ED = ed25519.Ed25519PrivateKey.generate()
 
@@ -37,13 +41,18 @@ def private(key: object, form: str = "PKCS8") -> bytes:
 
 
 def ssh_public(key: object) -> bytes:
-    return key.public_key().public_bytes(SSH, serialization.PublicFormat.OpenSSH) + b" alice@hospital\n"  # type: ignore[attr-defined]
+    return (
+        key.public_key().public_bytes(SSH, serialization.PublicFormat.OpenSSH)
+        + b" alice@hospital\n"
+    )  # type: ignore[attr-defined]
 
 
 def certificate() -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hospital")])
     day = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, RSA.public_key(), 1, day, day + datetime.timedelta(days=9999))
+    builder = x509.CertificateBuilder(
+        name, name, RSA.public_key(), 1, day, day + datetime.timedelta(days=9999)
+    )
     return builder.sign(RSA, hashes.SHA256()).public_bytes(PEM)
 
 
@@ -95,7 +104,10 @@ def test_passphrase_opens_and_a_wrong_one_does_not() -> None:
         ("age1qqqq", "not a valid public key"),
         ("ssh-rsa AAAA", "not a valid public key"),
         ("FILE:nothing here", "holds no public key"),
-        ("FILE:-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n", "a public key that cannot be read"),
+        (
+            "FILE:-----BEGIN PUBLIC KEY-----\nxx\n-----END PUBLIC KEY-----\n",
+            "a public key that cannot be read",
+        ),
         ("FILE:" + private(rsa.generate_private_key(65537, 1024)).decode(), "1024 bits"),
         ("FILE:" + private(ec.generate_private_key(ec.SECP256R1())).decode(), "another kind"),
     ],
@@ -110,8 +122,16 @@ def test_a_bad_recipient_is_one_line(text: str, why: str, tmp_path: Path) -> Non
 
 
 def test_a_bad_identity_is_one_line(tmp_path: Path) -> None:
-    locked = ED.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x"))
-    cases = {"missing": None, "public": ssh_public(ED), "locked": locked, "damaged": b"AGE-SECRET-KEY-1QQQ\n", "empty": b""}
+    locked = ED.private_bytes(
+        PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    cases = {
+        "missing": None,
+        "public": ssh_public(ED),
+        "locked": locked,
+        "damaged": b"AGE-SECRET-KEY-1QQQ\n",
+        "empty": b"",
+    }
     for name, data in cases.items():
         path = tmp_path / name
         if data is not None:
@@ -138,7 +158,13 @@ def test_no_secret_in_any_repr(tmp_path: Path) -> None:
     line = path.read_text().splitlines()[-1]
     signer, secret = read_signer(path), Secret.new()
     shown = repr(
-        [signer, read_identities(path), secret, passphrase_recipient("correct horse"), passphrase_identity("correct horse")]
+        [
+            signer,
+            read_identities(path),
+            secret,
+            passphrase_recipient("correct horse"),
+            passphrase_identity("correct horse"),
+        ]
     )
     assert line not in shown
     assert secret.value.hex() not in shown
@@ -168,7 +194,11 @@ def test_seal_and_unseal(plain: bytes) -> None:
     secret = Secret.new()
     sealed = seal(plain, secret, "info", b"binding")
     assert unseal(sealed, secret, "info", b"binding") == plain
-    for other in ((derive(secret, "x"), "info", b"binding"), (secret, "index", b"binding"), (secret, "info", b"")):
+    for other in (
+        (derive(secret, "x"), "info", b"binding"),
+        (secret, "index", b"binding"),
+        (secret, "info", b""),
+    ):
         with pytest.raises(DamagedSection):
             unseal(sealed, *other)
 

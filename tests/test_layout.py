@@ -47,15 +47,26 @@ def test_reads_what_it_writes(geometry: Geometry, chosen: Settings) -> None:
     assert write_bundle(read, again) == data
 
 
-@pytest.mark.parametrize(("bits", "original"), [(0.0, None), (0.001, 1 + 1200 + 16), (0.3, 135 + 1200 + 16)])
-def test_header_and_original_have_the_sizes_that_the_settings_give(bits: float, original: int | None) -> None:
+@pytest.mark.parametrize(
+    ("bits", "original"), [(0.0, None), (0.001, 1 + 1200 + 16), (0.3, 135 + 1200 + 16)]
+)
+def test_header_and_original_have_the_sizes_that_the_settings_give(
+    bits: float, original: int | None
+) -> None:
     geometry = Geometry(4, 3, 64, frames=2, height=30, stride=16, tile=8, width=20)
-    header = Header("0" * 32, geometry, Settings(4.0, "keyed", 4.0, 2.75, 4.0, 300, bits, 0), "f" * 64)
+    header = Header(
+        "0" * 32, geometry, Settings(4.0, "keyed", 4.0, 2.75, 4.0, 300, bits, 0), "f" * 64
+    )
     assert (header.fixed_sizes["header"], header.fixed_sizes.get("original")) == (316, original)
 
 
 def test_settings_that_are_left_to_the_kind_of_file_have_no_size() -> None:
-    header = Header("0" * 32, Geometry(4, 1, 64, 1, 30, 16, 8, 20), Settings(4.0, "keyed", 4.0, 2.75, 4.0), "f" * 64)
+    header = Header(
+        "0" * 32,
+        Geometry(4, 1, 64, 1, 30, 16, 8, 20),
+        Settings(4.0, "keyed", 4.0, 2.75, 4.0),
+        "f" * 64,
+    )
     with pytest.raises(ValueError, match="an image that is not known"):
         _ = header.fixed_sizes
 
@@ -66,7 +77,10 @@ def test_tiles_cover_the_grid_once(geometry: Geometry) -> None:
     assert covered == geometry.positions
 
 
-@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=6)), min_size=1, max_size=4))
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(max_size=6)), min_size=1, max_size=4),
+)
 @settings(max_examples=400, deadline=None)
 def test_mutations_are_read_or_refused(seed: bytes, edits: list[tuple[int, bytes]]) -> None:
     data = bytearray(seed)
@@ -83,7 +97,9 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
 )
 
 

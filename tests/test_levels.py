@@ -111,9 +111,7 @@ def test_levels_that_the_samples_cannot_have_are_refused(codec: Codec) -> None:
     from primis.bundle.layout import write_bundle
 
     with pytest.raises(DamagedSection, match='"exact"'):
-        restore_image(
-            write_bundle(header, parts), opened, "diagnostic", lambda _: codec, group="g"
-        )
+        restore_image(write_bundle(header, parts), opened, "diagnostic", lambda _: codec, group="g")
 
 
 def test_a_png_mask_is_read_as_one() -> None:

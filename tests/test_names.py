@@ -26,7 +26,7 @@ def test_no_hostile_name_is_restored_as_it_is(kind: str) -> None:
             assert part[0] not in ".-~=+@ ", (name, part)
             assert part[-1] not in ". "
             assert part.isprintable()
-            assert not set(part) & set('/\\:*?"<>|$`;&%!^\'')
+            assert not set(part) & set("/\\:*?\"<>|$`;&%!^'")
             assert part.partition(".")[0].casefold() not in ("con", "prn", "aux", "nul", "com1")
         assert path.suffix in ({".dcm", ""} if kind == "dicom" else {".png"}), name
 

@@ -15,22 +15,34 @@ from primis.sharing.release import Release
 from tests.conftest import SETTINGS
 
 
-def test_chest_radiographs_come_back_at_38_db_with_small_keys(real_data: Path, keys, signer, tmp_path) -> None:
+def test_chest_radiographs_come_back_at_38_db_with_small_keys(
+    real_data: Path, keys, signer, tmp_path
+) -> None:
     files = sorted((real_data / "cxr-nih" / "test").rglob("*.webp"))[::10]
     dicom = sorted((real_data / "dicom" / "chest").glob("*.dcm"))
     to = [parse_recipient(f"alice={keys['alice']}")]
-    shared = batch.share([*files, *dicom], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True)
+    shared = batch.share(
+        [*files, *dicom], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True
+    )
     assert [r.error for r in shared] == [None] * len(shared)
     release = Release(tmp_path / "r")
-    results = batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", tier="diagnostic")
+    results = batch.restore(
+        release, read_identities(keys["alice"]), tmp_path / "out", tier="diagnostic"
+    )
     assert [r.error for r in results] == [None] * len(results)
     quality = []
     for path in [*files, *dicom]:
         source, _ = read(path)
         restored, _ = read(tmp_path / "out" / path.name)
-        assert (source.shape, source.bit_depth, source.kind) == (restored.shape, restored.bit_depth, restored.kind)
+        assert (source.shape, source.bit_depth, source.kind) == (
+            restored.shape,
+            restored.bit_depth,
+            restored.kind,
+        )
         if path in files:
-            quality.append(psnr(source.pixels, restored.pixels, data_range(source.pixels, source.bit_depth)))
+            quality.append(
+                psnr(source.pixels, restored.pixels, data_range(source.pixels, source.bit_depth))
+            )
     assert np.mean(quality) >= 39
     for bundle_id in release.ids:
         header, _ = read_header(release.bundle(bundle_id), bundle_id)

@@ -30,7 +30,13 @@ from primis.imaging.phantom import draw_phantom
 
 VERSIONS = ("S_x = 4", "S_x = 8", "S_x = 16", "original")
 PAIRS = [(train, test) for train in VERSIONS for test in VERSIONS]
-FACTS = {"data": "phantoms <1>", "split": "70 / 10 / 20 %, patients apart", "n": "12", "seed": "0", "commit": "05ab98e"}
+FACTS = {
+    "data": "phantoms <1>",
+    "split": "70 / 10 / 20 %, patients apart",
+    "n": "12",
+    "seed": "0",
+    "commit": "05ab98e",
+}
 ODD = '− ± ≤ ≥ ² ₓ – ‘ ’ ∞ R² & <script>alert(1)</script> "quoted"'
 
 
@@ -39,12 +45,26 @@ def document() -> Document:
     rng = np.random.default_rng(0)
     cells = lambda n: tuple(f"{a:.2f} ± {b:.2f}" for a, b in rng.random((n, 2)))  # noqa: E731
     columns = ("version", *(f"measure {n}" for n in range(8)))
-    long = Table(f"Fidelity {ODD}", columns, tuple((f"S_x = {n}", *cells(8)) for n in range(17)), FACTS, frozenset({(1, 2)}))
-    wide = Table("Wide", tuple(f"a long heading {n}" for n in range(12)), tuple(("original", *cells(11)) for _ in range(3)))
-    many = Table(
-        "Many", ("class", "feature", "ICC"), tuple((f"glcm{n // 60}", f"a feature {n}", f"{n / 200:.3f}") for n in range(180))
+    long = Table(
+        f"Fidelity {ODD}",
+        columns,
+        tuple((f"S_x = {n}", *cells(8)) for n in range(17)),
+        FACTS,
+        frozenset({(1, 2)}),
     )
-    three = Table("Three lines", ("of", "task 1"), (("paper\nhere\ndifference", "0.93\n0.91\n−0.02"),))
+    wide = Table(
+        "Wide",
+        tuple(f"a long heading {n}" for n in range(12)),
+        tuple(("original", *cells(11)) for _ in range(3)),
+    )
+    many = Table(
+        "Many",
+        ("class", "feature", "ICC"),
+        tuple((f"glcm{n // 60}", f"a feature {n}", f"{n / 200:.3f}") for n in range(180)),
+    )
+    three = Table(
+        "Three lines", ("of", "task 1"), (("paper\nhere\ndifference", "0.93\n0.91\n−0.02"),)
+    )
     picture = attacks.sheet([phantom_row(2)])
     return Document(
         "Every table & figure", {"machine": "a <b>"},
@@ -57,7 +77,9 @@ def document() -> Document:
 
 def phantom_row(cells: int) -> Row:
     pixels = np.asarray(draw_phantom(64, seed=1), np.float64)
-    return Row([(f"picture {n}", pixels) for n in range(cells)], float(pixels.min()), float(pixels.max()))
+    return Row(
+        [(f"picture {n}", pixels) for n in range(cells)], float(pixels.min()), float(pixels.max())
+    )
 
 
 class Reader(HTMLParser):
@@ -104,7 +126,9 @@ def test_the_page_needs_nothing_else(document: Document) -> None:
     source = page(document)
     read = Reader(source)
     assert "script" not in {tag for tag, _, _ in read.attributes} and "<script" not in source
-    assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]+", "", source))
+    assert not re.search(
+        r"https?://|//[a-z]|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]+", "", source)
+    )
     assert all(link.startswith("data:image/png;base64,") for link in read.all("img", "src"))
     (image,) = [block for block in document.sections[1].blocks if isinstance(block, Figure)]
     assert base64.b64decode(read.all("img", "src")[0].split(",")[1]) == image.png
@@ -124,24 +148,39 @@ def test_the_page_can_be_walked_through(document: Document) -> None:
 def test_the_pdf_holds_the_document(document: Document) -> None:
     data = render(document)
     assert data.startswith(b"%PDF") and data == render(document)
-    pages = [(float(w), float(h)) for w, h in re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)]
+    pages = [
+        (float(w), float(h)) for w, h in re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
+    ]
     assert len(pages) >= 6
     assert {w > h for w, h in pages} == {False, True}  # the wide table lies sideways
-    assert "Every table & figure".encode("utf-16-be") in _unescaped(data) or b"(Every table & figure)" in data
+    assert (
+        "Every table & figure".encode("utf-16-be") in _unescaped(data)
+        or b"(Every table & figure)" in data
+    )
     assert b"/Outlines" in data and data.count(b"/FontFile2") == 2
     assert b"(Texture)" in data and b"(Many)" in data
 
 
 def test_odd_documents_are_shown_all_the_same() -> None:
-    table = Table("Forty columns", tuple(f"column {n}" for n in range(40)), (tuple(f"{n}.123456 ± 0.1" for n in range(40)),) * 60)
+    table = Table(
+        "Forty columns",
+        tuple(f"column {n}" for n in range(40)),
+        (tuple(f"{n}.123456 ± 0.1" for n in range(40)),) * 60,
+    )
     words = Table("Words", ("a", "b"), (("word " * 400, "unbroken" * 60), ("", "肺")))
-    sections = Section("none", "Nothing", ()), Section("some", "Some", (Table("No rows", ("a", "b"), ()), table, words))
+    sections = (
+        Section("none", "Nothing", ()),
+        Section("some", "Some", (Table("No rows", ("a", "b"), ()), table, words)),
+    )
     for document in (Document("Empty", {}, ()), Document("Odd " * 60, {"a": ""}, sections)):
         assert render(document).startswith(b"%PDF") and not Reader(page(document)).open
 
 
 def test_every_sign_is_in_the_pdf(document: Document) -> None:
-    streams = [_inflated(body) for body in re.findall(rb"stream\r?\n(.*?)endstream", render(document), re.S)]
+    streams = [
+        _inflated(body)
+        for body in re.findall(rb"stream\r?\n(.*?)endstream", render(document), re.S)
+    ]
     maps = [body for body in streams if b"begincmap" in body]
     mapped = {int(code, 16) for body in maps for code in re.findall(rb"<([0-9A-F]{4})>", body)}
     assert {ord(sign) for sign in "−±≤≥²–‘’∞"} <= mapped
@@ -164,7 +203,11 @@ def test_a_table_must_have_rows_as_wide_as_its_head() -> None:
 
 
 def test_columns_of_figures_stand_to_the_right() -> None:
-    rows = (("S_x = 4", "−0.1 ± 2", "1 to 2", "yes", "–"), ("S_x = 8", "12", "–", "–", "–"), ("S_x = 8", "∞", "+3", "", "–"))
+    rows = (
+        ("S_x = 4", "−0.1 ± 2", "1 to 2", "yes", "–"),
+        ("S_x = 8", "12", "–", "–", "–"),
+        ("S_x = 8", "∞", "+3", "", "–"),
+    )
     table = Table("t", ("a", "b", "c", "d", "e"), rows)
     assert table.numeric == (False, True, True, False, True)
     assert table.starts == (False, True, False)
@@ -173,8 +216,18 @@ def test_columns_of_figures_stand_to_the_right() -> None:
 
 def test_a_report_is_written_for_its_owner(document: Document, tmp_path: Path) -> None:
     rows = [("a.png", 1.25, None), ('b, "c"', np.float32(0.1), np.int64(3))]
-    body = {"psnr": [float("inf"), np.nan, 1.5], "e": Estimate(1, -np.inf, np.inf, 1), "n": np.int64(3), "s": "S_x ≤ 4"}
-    write(document, tmp_path / "new" / "report", body, {"fidelity": (("image", "psnr", "n"), iter(rows))})
+    body = {
+        "psnr": [float("inf"), np.nan, 1.5],
+        "e": Estimate(1, -np.inf, np.inf, 1),
+        "n": np.int64(3),
+        "s": "S_x ≤ 4",
+    }
+    write(
+        document,
+        tmp_path / "new" / "report",
+        body,
+        {"fidelity": (("image", "psnr", "n"), iter(rows))},
+    )
     folder = tmp_path / "new" / "report"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
@@ -189,11 +242,20 @@ def test_a_report_is_written_for_its_owner(document: Document, tmp_path: Path) -
     }
     with (folder / "fidelity.csv").open(newline="") as file:
         table = list(csv.reader(file))
-    assert table[0] == ["image", "psnr", "n"] and [row[0] for row in table[1:]] == ["a.png", 'b, "c"']
-    assert float(table[1][1]) == 1.25 and table[1][2] == "" and np.float32(table[2][1]) == np.float32(0.1)
+    assert table[0] == ["image", "psnr", "n"] and [row[0] for row in table[1:]] == [
+        "a.png",
+        'b, "c"',
+    ]
+    assert (
+        float(table[1][1]) == 1.25
+        and table[1][2] == ""
+        and np.float32(table[2][1]) == np.float32(0.1)
+    )
 
 
-def test_nothing_is_written_where_something_cannot_be_made(document: Document, tmp_path: Path) -> None:
+def test_nothing_is_written_where_something_cannot_be_made(
+    document: Document, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="row has 1 cells, expected 2"):
         write(document, tmp_path / "report", {}, {"a": (("b", "c"), [(1,)])})
     with pytest.raises(TypeError):
@@ -207,7 +269,11 @@ def test_nothing_is_written_where_something_cannot_be_made(document: Document, t
 def test_figures_have_a_minus_sign_and_no_minus_nought() -> None:
     assert [plain(x) for x in (-0.001, -1.5, float("-inf"))] == ["0.00", "−1.50", "−∞"]
     assert [signed(x) for x in (0.001, 0.5, -0.5)] == ["0.00", "+0.50", "−0.50"]
-    assert with_sd(1, None) == "1.00" and with_sd(-1, 0.5, 1) == "−1.0 ± 0.5" and interval(-1, 2, 0) == "−1 to 2"
+    assert (
+        with_sd(1, None) == "1.00"
+        and with_sd(-1, 0.5, 1) == "−1.0 ± 0.5"
+        and interval(-1, 2, 0) == "−1 to 2"
+    )
 
 
 # The paper's figures.
@@ -233,7 +299,10 @@ def test_accuracy_lies_between_sensitivity_and_specificity() -> None:
 def test_means_deviations_and_intervals_fit_each_other(name: str) -> None:
     """A slip in copying shows: an interval is the mean ± 1.96 SD / √n, as far as two digits tell."""
     rows: dict[str, dict[str, Printed]] = getattr(paper(), name)
-    assert rows.keys() == {"fidelity": set(VERSIONS[:3]), "attacks": {"U-Net", "V-Net", "GAN", "CycleGAN"}}.get(name, set(PAIRS))
+    assert rows.keys() == {
+        "fidelity": set(VERSIONS[:3]),
+        "attacks": {"U-Net", "V-Net", "GAN", "CycleGAN"},
+    }.get(name, set(PAIRS))
     for row in rows.values():
         assert len(row) == (6 if name == "segmentation" else 5)
         for p in row.values():
@@ -253,7 +322,9 @@ def near(value: float, sd: float | None = 0.1) -> Estimate:
 
 def complete() -> Ours:
     p = paper()
-    rows = lambda table: {name: {m: near(x.mean) for m, x in row.items()} for name, row in table.items()}  # noqa: E731
+    rows = lambda table: {
+        name: {m: near(x.mean) for m, x in row.items()} for name, row in table.items()
+    }  # noqa: E731
     return Ours(
         rows(p.fidelity), {version: value - 0.01 for version, value in p.correlation.items()},
         {measure: {key: near(value, None) for key, value in cells.items()} for measure, cells in p.classification.items()},
@@ -264,26 +335,66 @@ def complete() -> Ours:
 def test_each_table_of_the_paper_stands_beside_ours() -> None:
     blocks = section(complete()).blocks
     tables = {block.title.split(":")[0]: block for block in blocks if isinstance(block, Table)}
-    assert list(tables) == ["Table 1", "Fig. 6", *TABLES.values(), "Table 3", "Supplemental Table 4", "Fig. 8", "Table 4"]
-    assert ("S_x = 16", "PSNR, dB", "38.48 ± 1.56", "38.48 to 38.49", "38.50 ± 0.10", "38.48 to 38.52", "+0.02") in tables[
-        "Table 1"
-    ].rows
-    assert ("S_x = 4", "ME", "9.35 ± 8.19", "9.31 to 9.39", "9.37 ± 0.10", "9.35 to 9.39", "–") in tables["Table 1"].rows
-    assert tables["Table 2"].rows[3][:4] == ("S_x = 4", "original", "paper\nhere\ndifference", "0.83\n0.85\n+0.02")
+    assert list(tables) == [
+        "Table 1",
+        "Fig. 6",
+        *TABLES.values(),
+        "Table 3",
+        "Supplemental Table 4",
+        "Fig. 8",
+        "Table 4",
+    ]
+    assert (
+        "S_x = 16",
+        "PSNR, dB",
+        "38.48 ± 1.56",
+        "38.48 to 38.49",
+        "38.50 ± 0.10",
+        "38.48 to 38.52",
+        "+0.02",
+    ) in tables["Table 1"].rows
+    assert (
+        "S_x = 4",
+        "ME",
+        "9.35 ± 8.19",
+        "9.31 to 9.39",
+        "9.37 ± 0.10",
+        "9.35 to 9.39",
+        "–",
+    ) in tables["Table 1"].rows
+    assert tables["Table 2"].rows[3][:4] == (
+        "S_x = 4",
+        "original",
+        "paper\nhere\ndifference",
+        "0.83\n0.85\n+0.02",
+    )
     assert [len(tables[name].rows) for name in ("Table 2", "Table 3", "Table 4")] == [16, 16, 20]
-    assert tables["Table 1"].facts["paper's n"] == "160,000" and tables["Table 1"].facts["n"] == "12"
+    assert (
+        tables["Table 1"].facts["paper's n"] == "160,000" and tables["Table 1"].facts["n"] == "12"
+    )
     assert not any("left out" in block.text.lower() for block in blocks if isinstance(block, Text))
-    assert any("COVID-19" in block.text for block in blocks if isinstance(block, Text) and block.caution)
+    assert any(
+        "COVID-19" in block.text for block in blocks if isinstance(block, Text) and block.caution
+    )
     assert "Table 1" in page(Document("t", {}, (section(complete()),)))
 
 
 def test_what_a_run_lacks_is_said() -> None:
     full = complete()
-    auc = {key: value for key, value in full.classification["auc"].items() if key[0] == 2 and key[1] == "original"}
+    auc = {
+        key: value
+        for key, value in full.classification["auc"].items()
+        if key[0] == 2 and key[1] == "original"
+    }
     some = {"S_x = 8": {"psnr": near(40.0)}, "S_x = 2": {"psnr": near(30.0)}}
     blocks = section(Ours(fidelity=some, classification={"auc": auc})).blocks
     tables = [block for block in blocks if isinstance(block, Table)]
-    assert [len(table.rows) for table in tables] == [1, 4] and tables[1].columns == ("trained on", "tested on", "", "task 2")
+    assert [len(table.rows) for table in tables] == [1, 4] and tables[1].columns == (
+        "trained on",
+        "tested on",
+        "",
+        "task 2",
+    )
     texts = " ".join(block.text for block in blocks if isinstance(block, Text))
     for said in (
         "Left out of Table 1",
@@ -293,7 +404,9 @@ def test_what_a_run_lacks_is_said() -> None:
         "Table 4 is left out",
     ):
         assert said in texts
-    assert not any(block.caution for block in blocks if isinstance(block, Text))  # no task with COVID-19 is shown
+    assert not any(
+        block.caution for block in blocks if isinstance(block, Text)
+    )  # no task with COVID-19 is shown
     assert not [block for block in section(Ours()).blocks if not isinstance(block, Text)]
 
 
@@ -301,32 +414,69 @@ def test_what_a_run_lacks_is_said() -> None:
 
 
 def found(attack: str, kind: str = "image", source: str = "", gain: float = 0.0) -> Finding:
-    names = ("mae", "me", "rmse", "psnr", "ssim", "floor: mean image", "floor: another image's code")
-    figures = {name: Estimate(n + 0.5, n + 0.25, n + 0.75, 9, 0.125) for n, name in enumerate(names)} if kind == "image" else {}
+    names = (
+        "mae",
+        "me",
+        "rmse",
+        "psnr",
+        "ssim",
+        "floor: mean image",
+        "floor: another image's code",
+    )
+    figures = (
+        {name: Estimate(n + 0.5, n + 0.25, n + 0.75, 9, 0.125) for n, name in enumerate(names)}
+        if kind == "image"
+        else {}
+    )
     unit = "dB" if kind == "image" else "share"
-    gains = (Gain("PSNR over another's", unit, 0.0, Estimate(gain, gain - 0.01, gain + 0.01, 9, 0.1), 1e-9 if gain else 0.9),)
+    gains = (
+        Gain(
+            "PSNR over another's",
+            unit,
+            0.0,
+            Estimate(gain, gain - 0.01, gain + 0.01, 9, 0.1),
+            1e-9 if gain else 0.9,
+        ),
+    )
     return Finding(attack, kind, source, "public bundles", gains, figures)
 
 
 FORMS = ("decoded public image", "code")
-NETWORKS = [found(f"{net} on the {form}", source="Shiri et al. 2024, Table 4") for form in FORMS for net in ("U-Net", "V-Net")]
+NETWORKS = [
+    found(f"{net} on the {form}", source="Shiri et al. 2024, Table 4")
+    for form in FORMS
+    for net in ("U-Net", "V-Net")
+]
 
 
 def test_attacks_are_shown_with_floor_and_ceiling() -> None:
     findings = [*NETWORKS, found("largest values", gain=3.0), found("linkage", "link", gain=-0.5)]
     ceiling = {name: near(40.0) for name in ("mae", "me", "rmse", "psnr", "ssim")}
     shown = attacks.section(
-        "level keyed", findings, ceiling, [phantom_row(9)], controls=[found("control", gain=5.0)], facts=FACTS
+        "level keyed",
+        findings,
+        ceiling,
+        [phantom_row(9)],
+        controls=[found("control", gain=5.0)],
+        facts=FACTS,
     )
     assert shown.name == "attacks-level-keyed"
     verdict = shown.blocks[0]
-    assert isinstance(verdict, Text) and verdict.caution and verdict.text.startswith("1 of 6 attacks on level keyed learned")
+    assert (
+        isinstance(verdict, Text)
+        and verdict.caution
+        and verdict.text.startswith("1 of 6 attacks on level keyed learned")
+    )
     table, figure, images, rest, controls = shown.blocks[2:]
     assert isinstance(table, Table) and [row[0] for row in table.rows[-2:]] == [
         "floor: mean of other images, no bundle",
         "ceiling: the key's holder",
     ]
-    assert table.rows[0][1] == "0.50 ± 0.12\n0.25 to 0.75" and table.rows[-2][4] == "5.50 ± 0.12\n5.25 to 5.75" and not table.bold
+    assert (
+        table.rows[0][1] == "0.50 ± 0.12\n0.25 to 0.75"
+        and table.rows[-2][4] == "5.50 ± 0.12\n5.25 to 5.75"
+        and not table.bold
+    )
     assert isinstance(figure, Figure) and figure.png.startswith(b"\x89PNG")
     assert isinstance(images, Table) and images.rows[0][-1] == "yes" and images.bold == {(0, 7)}
     assert isinstance(rest, Table) and rest.rows[0][3:] == ("−50 %", "−51 % to −49 %", "0 %", "no")
@@ -336,7 +486,9 @@ def test_attacks_are_shown_with_floor_and_ceiling() -> None:
 def test_an_audit_that_missed_its_controls_proves_nothing() -> None:
     verdict = attacks.section("level keyed", NETWORKS, {}, controls=[found("control")]).blocks[0]
     assert isinstance(verdict, Text) and verdict.caution and "proves nothing" in verdict.text
-    calm = attacks.section("level keyed", NETWORKS, {}, controls=[found("control", gain=5.0)]).blocks[0]
+    calm = attacks.section(
+        "level keyed", NETWORKS, {}, controls=[found("control", gain=5.0)]
+    ).blocks[0]
     assert isinstance(calm, Text) and not calm.caution and calm.text.startswith("None of 4 attacks")
 
 

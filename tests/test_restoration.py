@@ -40,7 +40,9 @@ def part(versions) -> Part:
 
 
 def of(part: Part, version: str, name: str) -> np.ndarray:
-    return part.arrays["measures"][part.body["versions"].index(version), :, list(MEASURES).index(name)]
+    return part.arrays["measures"][
+        part.body["versions"].index(version), :, list(MEASURES).index(name)
+    ]
 
 
 def test_measures_are_what_their_formulas_say(part, versions) -> None:
@@ -65,12 +67,16 @@ def test_twelve_bits_are_measured_in_grey_levels_of_255(part, versions) -> None:
     out, _ = versions.get("x", image.pixels, 12, LISTED[1])
     error = out.astype(float) - image.pixels
     assert of(part, "S_x = 4", "mae")[2] == pytest.approx(np.abs(error).mean() * 255 / 4095)
-    assert of(part, "S_x = 4", "psnr")[2] == pytest.approx(10 * np.log10(4095**2 / (error**2).mean()))
+    assert of(part, "S_x = 4", "psnr")[2] == pytest.approx(
+        10 * np.log10(4095**2 / (error**2).mean())
+    )
 
 
 def test_more_entries_come_nearer_and_lossless_is_identical(part) -> None:
     assert (of(part, "S_x = 16", "rmse") < of(part, "S_x = 4", "rmse")).all()
-    assert (of(part, "JPEG 2000 at the bits of S_x = 16", "bits") <= of(part, "S_x = 16", "bits")).all()
+    assert (
+        of(part, "JPEG 2000 at the bits of S_x = 16", "bits") <= of(part, "S_x = 16", "bits")
+    ).all()
     assert np.isinf(of(part, "lossless", "psnr")).all()
     assert not of(part, "lossless", "mae").any()
     assert part.body["r_squared"][-1] == pytest.approx(1, abs=1e-12)
@@ -80,7 +86,9 @@ def test_histogram_and_r_squared_are_of_all_pixels(versions) -> None:
     images = [grey(96, 4), grey(96, 5)]
     part = measure(images, versions, 2, examples=0)
     outs = [versions.get("x", image.pixels, 8, LISTED[1])[0] for image in images]
-    x, y = (np.concatenate([a.ravel() for a in some]) for some in ([i.pixels for i in images], outs))
+    x, y = (
+        np.concatenate([a.ravel() for a in some]) for some in ([i.pixels for i in images], outs)
+    )
     wanted = np.histogram2d(x, y, bins=256, range=[[-0.5, 255.5]] * 2)[0]
     assert np.array_equal(part.arrays["histogram"][0], wanted)
     assert part.body["r_squared"][0] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2, rel=1e-9)
@@ -91,7 +99,9 @@ def test_signed_samples_are_measured_in_their_own_range(versions) -> None:
     part = measure([Original("ct", pixels, 12)], versions, 1)
     out, _ = versions.get("x", pixels, 12, LISTED[1])
     error = np.abs(out.astype(float) - pixels)
-    assert of(part, "S_x = 4", "mae")[0] == pytest.approx(error.mean() * 255 / np.ptp(pixels.astype(int)))
+    assert of(part, "S_x = 4", "mae")[0] == pytest.approx(
+        error.mean() * 255 / np.ptp(pixels.astype(int))
+    )
     assert (part.arrays["original_0"].min(), part.arrays["original_0"].max()) == (0, 255)
     assert part.arrays["histogram"][0].sum() == pixels.size
 
@@ -115,7 +125,11 @@ def test_nothing_to_measure_is_refused(versions) -> None:
 def shown(found: Section) -> tuple[list[Table], list[Figure], str]:
     tables = [block for block in found.blocks if isinstance(block, Table)]
     figures = [block for block in found.blocks if isinstance(block, Figure)]
-    return tables, figures, " ".join(block.text for block in found.blocks if isinstance(block, Text))
+    return (
+        tables,
+        figures,
+        " ".join(block.text for block in found.blocks if isinstance(block, Text)),
+    )
 
 
 def test_the_section_has_every_table_and_figure(part, tmp_path) -> None:
@@ -139,10 +153,14 @@ def test_the_section_has_every_table_and_figure(part, tmp_path) -> None:
         "lossless",
     ]
     assert beside.rows[4][beside.columns.index("PSNR, dB")] == "∞"
-    gain = (of(part, "S_x = 4", "psnr") - of(part, "JPEG 2000 at the bits of S_x = 4", "psnr")).mean()
+    gain = (
+        of(part, "S_x = 4", "psnr") - of(part, "JPEG 2000 at the bits of S_x = 4", "psnr")
+    ).mean()
     assert beside.rows[1][-1].startswith(f"{gain:+.2f} (")
     assert "equals its mean absolute error" in text
-    assert len(figures) == 4  # examples of ours and of JPEG 2000, not of lossless; histograms; box plots
+    assert (
+        len(figures) == 4
+    )  # examples of ours and of JPEG 2000, not of lossless; histograms; box plots
     for figure in figures:
         assert figure.facts == {"data": "phantoms"}
         with Pillow.open(io.BytesIO(figure.png)) as picture:
@@ -163,7 +181,9 @@ def test_padding_is_not_measured(versions) -> None:
     out, _ = versions.get("x", image.pixels, 8, LISTED[1])
     error = (out.astype(float) - image.pixels)[inside]
     assert of(part, "S_x = 4", "rmse")[0] == pytest.approx((error**2).mean() ** 0.5)
-    assert of(part, "S_x = 4", "psnr")[0] == pytest.approx(10 * np.log10(255**2 / (error**2).mean()))
+    assert of(part, "S_x = 4", "psnr")[0] == pytest.approx(
+        10 * np.log10(255**2 / (error**2).mean())
+    )
     assert part.arrays["histogram"][0].sum() == inside.sum()
     cut = ssim(image.pixels[27:93, 17:103], out[27:93, 17:103], 255)
     assert of(part, "S_x = 4", "ssim")[0] == pytest.approx(cut, abs=1e-5)

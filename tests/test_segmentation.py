@@ -16,7 +16,16 @@ from primis.evaluation.learning import squared
 from primis.evaluation.part import Part, Parts
 from primis.evaluation.report.document import Figure, Table, Text
 from primis.evaluation.report.segmentation import section
-from primis.evaluation.segmentation import MEASURES, QUICK, Cell, Examples, cross_grid, metrics, network, overlap
+from primis.evaluation.segmentation import (
+    MEASURES,
+    QUICK,
+    Cell,
+    Examples,
+    cross_grid,
+    metrics,
+    network,
+    overlap,
+)
 
 SIDE = 48
 SHARES = {"train": 24, "val": 6, "test": 8}
@@ -35,7 +44,10 @@ def ellipse(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     height, width = int(rng.integers(70, 90)), int(rng.integers(90, 120))
     y, x = np.mgrid[:height, :width]
-    centre, reach = rng.uniform(0.4, 0.6, 2) * (height, width), rng.uniform(0.15, 0.25, 2) * (height, width)
+    centre, reach = (
+        rng.uniform(0.4, 0.6, 2) * (height, width),
+        rng.uniform(0.15, 0.25, 2) * (height, width),
+    )
     mask = ((y - centre[0]) / reach[0]) ** 2 + ((x - centre[1]) / reach[1]) ** 2 < 1
     return (0.3 + 0.4 * mask + 0.05 * rng.normal(size=mask.shape)).astype(np.float32), mask
 
@@ -70,11 +82,17 @@ def grid(part: Part) -> dict[tuple[str, str], Cell]:
 def test_measures_by_hand() -> None:
     found = overlap(box(10, 10), box(10, 15))  # half of each is shared
     assert (found.dice, found.jaccard) == (0.5, pytest.approx(1 / 3))
-    assert (found.false_negative, found.false_positive, found.false_discovery) == (0.5, 50 / 1900, 0.5)
+    assert (found.false_negative, found.false_positive, found.false_discovery) == (
+        0.5,
+        50 / 1900,
+        0.5,
+    )
     assert found.hausdorff == 5
     same = overlap(box(3, 4), box(3, 4))
     assert astuple(same) == (1, 1, 0, 0, 0, 0, 0, 0, 0)
-    inner = overlap(box(10, 10, side=12), box(11, 11, side=10))  # a rim of one pixel: corners are sqrt 2 away from corners
+    inner = overlap(
+        box(10, 10, side=12), box(11, 11, side=10)
+    )  # a rim of one pixel: corners are sqrt 2 away from corners
     distances = np.array([1.0] * 40 + [2**0.5] * 4 + [1.0] * 36)
     assert inner.mean_distance == pytest.approx(distances.mean())
     assert inner.sd_distance == pytest.approx(distances.std(), abs=1e-6)
@@ -88,8 +106,12 @@ def test_measures_agree_with_monai(spacing: tuple[float, float]) -> None:
     pair = [torch.from_numpy(mask)[None, None].float() for mask in (guess, truth)]
     found = overlap(truth, guess, spacing)
     kind = {"include_background": True, "spacing": list(spacing)}
-    assert found.hausdorff == pytest.approx(float(compute_hausdorff_distance(*pair, **kind)), rel=1e-5)
-    assert found.hausdorff_95 == pytest.approx(float(compute_hausdorff_distance(*pair, percentile=95, **kind)), rel=1e-5)
+    assert found.hausdorff == pytest.approx(
+        float(compute_hausdorff_distance(*pair, **kind)), rel=1e-5
+    )
+    assert found.hausdorff_95 == pytest.approx(
+        float(compute_hausdorff_distance(*pair, percentile=95, **kind)), rel=1e-5
+    )
     average = float(compute_average_surface_distance(*pair, symmetric=True, **kind))
     assert found.mean_distance == pytest.approx(average, rel=1e-5)
     assert found.jaccard == pytest.approx(float(compute_iou(*pair)))
@@ -101,7 +123,12 @@ def test_empty_masks_have_defined_measures() -> None:
     assert astuple(missed) == (0, 0, 1, 0, 0, 50, 0, 50, 50)  # the diagonal of 30 x 40
     assert overlap(some, nothing, (0.5, 0.5)).hausdorff == 25
     invented = overlap(nothing, some)
-    assert (invented.dice, invented.false_negative, invented.false_discovery, invented.hausdorff) == (0, 0, 1, 50)
+    assert (
+        invented.dice,
+        invented.false_negative,
+        invented.false_discovery,
+        invented.hausdorff,
+    ) == (0, 0, 1, 50)
     assert astuple(overlap(nothing, nothing)) == (1, 1, 0, 0, 0, 0, 0, 0, 0)
     assert overlap(~nothing, ~nothing).false_positive == 0
 
@@ -123,7 +150,10 @@ def test_masks_are_as_large_as_their_images(examples: Examples, part: Part) -> N
         shape = examples.masks[row].shape
         assert examples.splits[row] == "test"
         assert part.arrays[f"masks {i}"].shape == (2, 2, *shape)
-        assert part.arrays[f"picture {i}"].shape == shape and part.arrays[f"picture {i}"].dtype == np.uint8
+        assert (
+            part.arrays[f"picture {i}"].shape == shape
+            and part.arrays[f"picture {i}"].dtype == np.uint8
+        )
         test = [r for r, split in enumerate(examples.splits) if split == "test"].index(row)
         again = overlap(examples.masks[row], part.arrays[f"masks {i}"][0, 0])
         assert np.allclose(astuple(again), part.arrays["measures"][0, 0, 0, test])
@@ -134,7 +164,10 @@ def test_distances_are_in_millimetres_where_all_spacings_are_known(examples: Exa
     n = len(examples.names)
     known = replace(examples, spacing_mm=((0.5, 0.5),) * n)
     some = replace(examples, spacing_mm=((0.5, 0.5),) * (n - 1) + (None,))
-    parts = {name: cross_grid(of, ["original"], short) for name, of in (("px", examples), ("mm", known), ("some", some))}
+    parts = {
+        name: cross_grid(of, ["original"], short)
+        for name, of in (("px", examples), ("mm", known), ("some", some))
+    }
     assert [part.body["unit"] for part in parts.values()] == ["px", "mm", "px"]
     measured = {name: part.arrays["measures"] for name, part in parts.items()}
     first = MEASURES.index("mean_distance")
@@ -158,12 +191,16 @@ def test_estimates_hold_together(part: Part, grid: dict[tuple[str, str], Cell]) 
     assert cell.measures["dice"].sd == pytest.approx(dice[0, 1].std(ddof=1))
     assert cell.measures["dice"].low <= cell.measures["dice"].value <= cell.measures["dice"].high
     assert cell.difference.value == pytest.approx((dice[0, 1] - dice[0, 0]).mean())
-    assert grid["blank", "original"].from_originals.value == pytest.approx((dice[1, 0] - dice[0, 0]).mean())
+    assert grid["blank", "original"].from_originals.value == pytest.approx(
+        (dice[1, 0] - dice[0, 0]).mean()
+    )
     own = grid["blank", "original"].difference
     assert (own.value, own.low, own.high) == (0, 0, 0)
 
 
-def test_a_stopped_run_goes_on_and_a_run_repeats(examples: Examples, part: Part, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_and_a_run_repeats(
+    examples: Examples, part: Part, tmp_path: Path
+) -> None:
     def stop(what: str, done: int, total: int) -> None:
         if "trained on blank, seed 1" in what:
             raise KeyboardInterrupt
@@ -191,21 +228,36 @@ def test_what_does_not_fit_is_refused(examples: Examples) -> None:
     assert network("unet")(torch.zeros(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 
 
-def test_the_section_shows_every_pair_and_what_was_lost(part: Part, grid: dict[tuple[str, str], Cell]) -> None:
+def test_the_section_shows_every_pair_and_what_was_lost(
+    part: Part, grid: dict[tuple[str, str], Cell]
+) -> None:
     class Printed:
         mean, sd, low, high = 0.02, 0.04, 0.01, 0.03
 
     stored = Part(json.loads(json.dumps(part.body)), part.arrays)
-    shown = section(stored, {"data": "ellipses"}, {("original", "original"): {"false_positive": Printed(), "dice": Printed()}})
+    shown = section(
+        stored,
+        {"data": "ellipses"},
+        {("original", "original"): {"false_positive": Printed(), "dice": Printed()}},
+    )
     mean, bounds, loss = [block for block in shown.blocks if isinstance(block, Table)]
-    assert all(len(row) == len(table.columns) for table in (mean, bounds, loss) for row in table.rows)
-    assert mean.facts["data"] == "ellipses" and "test 8 (4 patients)" in mean.facts["images with masks"]
+    assert all(
+        len(row) == len(table.columns) for table in (mean, bounds, loss) for row in table.rows
+    )
+    assert (
+        mean.facts["data"] == "ellipses"
+        and "test 8 (4 patients)" in mean.facts["images with masks"]
+    )
     assert [row[:2] for row in mean.rows if row[0]] == [(t, v) for t in VERSIONS for v in VERSIONS]
     dice = grid["original", "original"].measures["dice"]
     assert mean.rows[0][2] == f"{dice.value:.3f} ± {dice.sd:.3f}"
     assert bounds.rows[0][2] == f"{dice.low:.3f} to {dice.high:.3f}"
     paper = dict(zip(mean.columns, mean.rows[1], strict=True))
-    assert (paper["Dice"], paper["False discovery"], paper["False positive"]) == ("0.02 ± 0.04", "0.02 ± 0.04", "–")
+    assert (paper["Dice"], paper["False discovery"], paper["False positive"]) == (
+        "0.02 ± 0.04",
+        "0.02 ± 0.04",
+        "–",
+    )
     assert bounds.rows[1][2] == "0.01 to 0.03"
     row = next(i for i, row in enumerate(loss.rows) if row[:2] == ("original", "blank"))
     assert (row, 2) in loss.bold and loss.rows[row][2].startswith("−")

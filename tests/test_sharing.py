@@ -58,7 +58,9 @@ def made(tmp_path_factory, images, keys, signer) -> Path:
     """A release of two images, with originals, granted whole to Alice."""
     out = tmp_path_factory.mktemp("made") / "release"
     alice = parse_recipient(f"alice={keys['alice']}")
-    results = batch.share([images], out, [alice], signer, SETTINGS, tier="original", with_original=True, model=TINY)
+    results = batch.share(
+        [images], out, [alice], signer, SETTINGS, tier="original", with_original=True, model=TINY
+    )
     assert [r.error for r in results] == [None, None]
     return out
 
@@ -73,18 +75,26 @@ def restore(release: Path, key: Path, out: Path, **how: object) -> list[batch.Re
     return batch.restore(Release(release), read_identities(key), out, models=(TINY,), **how)  # type: ignore[arg-type]
 
 
-def test_restores_every_image_of_the_same_kind_shape_and_depth(release, images, keys, tmp_path) -> None:
+def test_restores_every_image_of_the_same_kind_shape_and_depth(
+    release, images, keys, tmp_path
+) -> None:
     results = restore(release, keys["alice"], tmp_path / "out", tier="diagnostic")
     assert sorted(r.name for r in results) == ["chest-1.dcm", "chest-2.dcm"]
     for result in results:
         image, _ = read(tmp_path / "out" / result.name)
         source, _ = read(images / result.name)
-        assert (image.shape, image.bit_depth, image.kind) == (source.shape, source.bit_depth, source.kind)
+        assert (image.shape, image.bit_depth, image.kind) == (
+            source.shape,
+            source.bit_depth,
+            source.kind,
+        )
         assert abs(image.pixels.astype(float) - source.pixels).mean() < 0.05 * 4095
         assert b"Phantom^Chest" in (tmp_path / "out" / result.name).read_bytes()
 
 
-def test_original_is_the_file_byte_for_byte_and_the_default(release, images, keys, tmp_path) -> None:
+def test_original_is_the_file_byte_for_byte_and_the_default(
+    release, images, keys, tmp_path
+) -> None:
     for result in restore(release, keys["alice"], tmp_path / "out"):
         assert result.tier == "original"
         assert (tmp_path / "out" / result.name).read_bytes() == (images / result.name).read_bytes()
@@ -104,14 +114,18 @@ def test_a_preview_grant_opens_the_preview_only(release, keys, signer, tmp_path)
     [first, second] = restore(release, keys["bob"], tmp_path / "out")
     assert (first.tier, first.error, second.error) == ("preview", None, None)
     assert b"Phantom" not in (tmp_path / "out" / first.name).read_bytes()
-    with pytest.raises(TierTooLow, match='"diagnostic" was asked for, but grant "bob" opens up to "preview"'):
+    with pytest.raises(
+        TierTooLow, match='"diagnostic" was asked for, but grant "bob" opens up to "preview"'
+    ):
         restore(release, keys["bob"], tmp_path / "more", tier="diagnostic")
 
 
 def test_a_grant_for_one_image_opens_no_other(release, keys, signer, tmp_path) -> None:
     before = {p: p.read_bytes() for p in release.rglob("*") if p.is_file()}
     one, other = Release(release).ids
-    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[one], note="hello")
+    grant(
+        Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[one], note="hello"
+    )
     assert all(p.read_bytes() == data for p, data in before.items())
     assert [r.id for r in restore(release, keys["bob"], tmp_path / "out")] == [one]
     with pytest.raises(NotCovered, match=other):
@@ -128,7 +142,9 @@ def test_a_grant_expires(release, keys, signer, tmp_path) -> None:
         restore(release, keys["bob"], tmp_path / "late", today=last + datetime.timedelta(days=1))
 
 
-def test_a_stranger_learns_which_key_is_wanted_and_which_was_offered(release, keys, tmp_path) -> None:
+def test_a_stranger_learns_which_key_is_wanted_and_which_was_offered(
+    release, keys, tmp_path
+) -> None:
     offered = read_identities(keys["stranger"])[0].label
     with pytest.raises(NoMatchingGrant, match=rf"{offered}.*alice, owner"):
         restore(release, keys["stranger"], tmp_path / "out")
@@ -150,7 +166,9 @@ def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys
         restore(release, keys["alice"], tmp_path / "out")
 
 
-def test_a_grant_of_another_release_is_refused(release, made, images, keys, signer, tmp_path) -> None:
+def test_a_grant_of_another_release_is_refused(
+    release, made, images, keys, signer, tmp_path
+) -> None:
     alice = parse_recipient(f"alice={keys['alice']}")
     batch.share([images], tmp_path / "second", [alice], signer, SETTINGS, model=TINY)
     for path in (release / "grants").glob("alice.*"):
@@ -166,7 +184,9 @@ def put_back(release: Path, label: str, data: bytes) -> None:
     (release / "grants" / f"{label}.{hashlib.sha256(data).hexdigest()[:8]}.age").write_bytes(data)
 
 
-def test_a_grant_that_the_owner_did_not_sign_opens_nothing_and_is_not_renewed(release, keys, signer, tmp_path) -> None:
+def test_a_grant_that_the_owner_did_not_sign_opens_nothing_and_is_not_renewed(
+    release, keys, signer, tmp_path
+) -> None:
     """Anyone can seal an age file to the owner's public key and name the release in it."""
     mallory = read_signer(keys["stranger"])
     opened = Release(release)
@@ -245,7 +265,9 @@ def test_times_of_files_tell_nothing(release, signer) -> None:
     assert len({path.stat().st_mtime_ns for path in (release / "bundles").iterdir()}) == 1
 
 
-def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(release, keys, tmp_path) -> None:
+def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(
+    release, keys, tmp_path
+) -> None:
     mallory = read_signer(keys["stranger"])
     manifest = Release(release).manifest
     alice = parse_recipient(f"alice={keys['alice']}")
@@ -255,7 +277,10 @@ def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(release, ke
     with pytest.raises(WrongSigner, match="say with --from"):
         restore(release, keys["alice"], tmp_path / "a")
     demanded = Release(release, signer=manifest.signer)
-    assert len(batch.restore(demanded, read_identities(keys["alice"]), tmp_path / "b", models=(TINY,))) == 2
+    assert (
+        len(batch.restore(demanded, read_identities(keys["alice"]), tmp_path / "b", models=(TINY,)))
+        == 2
+    )
 
 
 def test_the_length_of_a_grant_tells_neither_tier_nor_label(release, keys, signer) -> None:
@@ -266,7 +291,14 @@ def test_the_length_of_a_grant_tells_neither_tier_nor_label(release, keys, signe
         ("y", "original", opened.ids[:1], None),
     ]
     made = [
-        grant(opened, parse_recipient(f"{label}={keys['bob']}"), signer, tier=tier, images=images, note=note)
+        grant(
+            opened,
+            parse_recipient(f"{label}={keys['bob']}"),
+            signer,
+            tier=tier,
+            images=images,
+            note=note,
+        )
         for label, tier, images, note in kinds
     ]
     body = [path.read_bytes().partition(b"\n---")[2] for path in made]
@@ -284,10 +316,23 @@ def test_a_release_cut_off_in_rekey_says_where_it_is(release) -> None:
         Release(release)
 
 
-def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(release, keys, signer, tmp_path) -> None:
-    grant(Release(release), parse_recipient(f"bob={keys['bob']}"), signer, images=[Release(release).ids[0]])
-    before = {r.name: (tmp_path / "a" / r.name).read_bytes() for r in restore(release, keys["alice"], tmp_path / "a")}
-    old_ids, old_grant = Release(release).ids, next((release / "grants").glob("alice.*")).read_bytes()
+def test_rekey_renews_grants_withdraws_one_and_leaves_the_images_alone(
+    release, keys, signer, tmp_path
+) -> None:
+    grant(
+        Release(release),
+        parse_recipient(f"bob={keys['bob']}"),
+        signer,
+        images=[Release(release).ids[0]],
+    )
+    before = {
+        r.name: (tmp_path / "a" / r.name).read_bytes()
+        for r in restore(release, keys["alice"], tmp_path / "a")
+    }
+    old_ids, old_grant = (
+        Release(release).ids,
+        next((release / "grants").glob("alice.*")).read_bytes(),
+    )
     done = rekey(Release(release), signer, without=["alice"])
     assert (done.renewed, done.dropped) == (["bob"], ["alice"])
     assert not set(old_ids) & set(Release(release).ids)
@@ -320,7 +365,9 @@ def test_an_incomplete_release_says_so(tmp_path) -> None:
 
 
 def secrets_of(bundle_id: str) -> dict[str, Secret]:
-    return {t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()}
+    return {
+        t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()
+    }
 
 
 @pytest.mark.parametrize("protection", ["keyed", "sca"])
@@ -329,7 +376,10 @@ def test_both_levels_restore_the_same_image(codec, protection) -> None:
     opened = secrets_of(bundle_id)
     data = share_image(phantom(), settings, opened, codec, bundle_id=bundle_id, name="x.tif").data
     keyed = share_image(phantom(), SETTINGS, opened, codec, bundle_id=bundle_id, name="x.tif").data
-    images = [restore_image(d, opened, "diagnostic", lambda _: codec, group="g").image for d in (data, keyed)]
+    images = [
+        restore_image(d, opened, "diagnostic", lambda _: codec, group="g").image
+        for d in (data, keyed)
+    ]
     assert (images[0].pixels == images[1].pixels).all()
     header, parts = read_bundle(data, "x")
     public = read_public_code(header, parts)[0]
@@ -354,23 +404,34 @@ def a_file(kind: str, pixels: np.ndarray, note: str) -> bytes:
 
 @pytest.mark.parametrize("with_original", [False, True])
 @pytest.mark.parametrize("kind", ["png", "dicom"])
-def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(codec, kind: str, with_original: bool) -> None:
+def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(
+    codec, kind: str, with_original: bool
+) -> None:
     """A flat image, a chest and noise, each with more in its header: the same sizes everywhere, and all of it comes back."""
     rng = np.random.default_rng(0)
     chest = draw_phantom(128)
     flat = np.full_like(chest, 900)
     flat += np.arange(128, dtype=np.uint16) % 32  # a mask would have fewer levels, or patches
     contents = [flat, chest, rng.integers(0, 4096, chest.shape).astype(np.uint16)]
-    files = [a_file(kind, pixels, rng.bytes(length).hex()) for pixels, length in zip(contents, (1, 100, 250), strict=True)]
+    files = [
+        a_file(kind, pixels, rng.bytes(length).hex())
+        for pixels, length in zip(contents, (1, 100, 250), strict=True)
+    ]
     assert len({len(file) for file in files}) == 3
     sizes = set()
     for number, file in enumerate(files):
         image, name, opened = parse(file), number * "folder/" + "x", secrets_of("b" * 32)
         original = file if with_original else None
-        data = share_image(image, SETTINGS, opened, codec, bundle_id="b" * 32, name=name, original=original).data
+        data = share_image(
+            image, SETTINGS, opened, codec, bundle_id="b" * 32, name=name, original=original
+        ).data
         sizes.add((len(data), *((s.name, s.bytes) for s in read_bundle(data, "x")[0].sections)))
         restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
-        assert (restored.name, restored.image.header, restored.image.shape) == (name, image.header, image.shape)
+        assert (restored.name, restored.image.header, restored.image.shape) == (
+            name,
+            image.header,
+            image.shape,
+        )
         assert number or abs(restored.image.pixels.astype(int) - image.pixels).max() < 32
         if with_original:
             restored = restore_image(data, opened, "original", lambda _: codec, group="g")
@@ -382,10 +443,14 @@ def test_the_same_image_shared_twice_shares_no_more_bytes_than_chance(codec) -> 
     shared, image = [], replace(phantom(), pixels=draw_phantom(256)[None, ..., None])
     for digit in "cd":
         opened, original = secrets_of(digit * 32), image.pixels.tobytes()
-        data = share_image(image, SETTINGS, opened, codec, bundle_id=digit * 32, name="x", original=original).data
+        data = share_image(
+            image, SETTINGS, opened, codec, bundle_id=digit * 32, name="x", original=original
+        ).data
         shared.append(read_bundle(data, "x")[1])
     for name, part in shared[0].items():
-        same = np.count_nonzero(np.frombuffer(part, np.uint8) == np.frombuffer(shared[1][name], np.uint8))
+        same = np.count_nonzero(
+            np.frombuffer(part, np.uint8) == np.frombuffer(shared[1][name], np.uint8)
+        )
         chance = len(part) / 256
         assert same < chance + 6 * chance**0.5 + 6, name
 
@@ -407,28 +472,54 @@ def test_what_an_image_leaves_open_follows_from_its_kind_and_depth() -> None:
 @pytest.mark.parametrize(
     ("header", "original", "message"),
     [
-        (2000, 10, r"the header takes 20\d\d bytes compressed, the settings leave 1024: --header-bytes 4096 would do"),
-        (10, 20_000, "the file takes 20008 bytes, the settings leave 12160: --original-bits 31.6 would do"),
-        (10, 100_000, "the file takes 100008 bytes, the settings leave 12160: --header-bytes 23000 would do"),
+        (
+            2000,
+            10,
+            r"the header takes 20\d\d bytes compressed, the settings leave 1024: --header-bytes 4096 would do",
+        ),
+        (
+            10,
+            20_000,
+            "the file takes 20008 bytes, the settings leave 12160: --original-bits 31.6 would do",
+        ),
+        (
+            10,
+            100_000,
+            "the file takes 100008 bytes, the settings leave 12160: --header-bytes 23000 would do",
+        ),
     ],
 )
-def test_what_does_not_fit_says_what_would_do_and_that_does(codec, header: int, original: int, message: str) -> None:
+def test_what_does_not_fit_says_what_would_do_and_that_does(
+    codec, header: int, original: int, message: str
+) -> None:
     rng = np.random.default_rng(0)
-    image, file, opened = replace(phantom(), header=rng.bytes(header)), rng.bytes(original), secrets_of("f" * 32)
+    image, file, opened = (
+        replace(phantom(), header=rng.bytes(header)),
+        rng.bytes(original),
+        secrets_of("f" * 32),
+    )
 
     def share(settings: Settings) -> bytes:
-        return share_image(image, settings, opened, codec, bundle_id="f" * 32, name="x", original=file).data
+        return share_image(
+            image, settings, opened, codec, bundle_id="f" * 32, name="x", original=file
+        ).data
 
     with pytest.raises(InputError, match=f"^{message}$") as caught:
         share(SETTINGS)
     option, value = re.findall(r"--(\S+) ([\d.]+) would do", str(caught.value))[0]
-    data = share(replace(SETTINGS, **{option.replace("-", "_"): float(value) if "." in value else int(value)}))
+    data = share(
+        replace(
+            SETTINGS, **{option.replace("-", "_"): float(value) if "." in value else int(value)}
+        )
+    )
     assert restore_image(data, opened, "original", lambda _: codec, group="g").data == file
 
 
 def test_what_no_room_would_do_for_is_refused(codec, monkeypatch) -> None:
     def share(**what) -> bytes:
-        return share_image(phantom(), SETTINGS, secrets_of("f" * 32), codec, bundle_id="f" * 32, name="x", **what).data
+        return share_image(
+            phantom(), SETTINGS, secrets_of("f" * 32), codec, bundle_id="f" * 32, name="x", **what
+        ).data
 
     with pytest.raises(InputError, match="leave 12160, and no option leaves enough"):
         share(original=bytes(70_000_000))
@@ -451,7 +542,14 @@ def test_a_header_that_swells_is_refused(codec, monkeypatch) -> None:
 
 def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:
     noise = np.random.default_rng(1).integers(0, 4096, (1, 128, 128, 1)).astype(np.uint16)
-    shared = share_image(replace(phantom(), pixels=noise), SETTINGS, secrets_of("e" * 32), codec, bundle_id="e" * 32, name="x")
+    shared = share_image(
+        replace(phantom(), pixels=noise),
+        SETTINGS,
+        secrets_of("e" * 32),
+        codec,
+        bundle_id="e" * 32,
+        name="x",
+    )
     assert 1 < shared.kept < 3
 
 
@@ -464,9 +562,16 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
     files = sorted(p for p in release.rglob("*") if p.is_file())
     sizes = np.array([p.stat().st_size for p in files])
     identities = read_identities(keys["alice"])
-    right = {r.id: (tmp_path / "right" / r.name).read_bytes() for r in restore(release, keys["alice"], tmp_path / "right")}
+    right = {
+        r.id: (tmp_path / "right" / r.name).read_bytes()
+        for r in restore(release, keys["alice"], tmp_path / "right")
+    }
     for number in range(1000):
-        path = files[rng.integers(len(files))] if number % 4 == 0 else files[rng.choice(len(files), p=sizes / sizes.sum())]
+        path = (
+            files[rng.integers(len(files))]
+            if number % 4 == 0
+            else files[rng.choice(len(files), p=sizes / sizes.sum())]
+        )
         good = path.read_bytes()
         bad = bytearray(good)
         bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)

@@ -23,7 +23,9 @@ from primis.imaging.phantom import draw_phantom
 
 SIDE = 96
 COUNTS = {"train": 10, "val": 4, "test": 6}
-PLAN = replace(Plan(mechanisms=("keyed",), sparsities=(8.0, 16.0), presets=("default", "paper")).quick, slow=1)
+PLAN = replace(
+    Plan(mechanisms=("keyed",), sparsities=(8.0, 16.0), presets=("default", "paper")).quick, slow=1
+)
 
 _OTHERS = ("preset paper, ", "JPEG 2000 at the bits of ")
 
@@ -63,24 +65,49 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, 
 def test_every_part_is_in_the_report(whole: tuple[Study, Path, list[str]]) -> None:
     _, folder, _ = whole
     report = folder / "report"
-    page, figures = (report / "index.html").read_text(), json.loads((report / "report.json").read_text())
+    page, figures = (
+        (report / "index.html").read_text(),
+        json.loads((report / "report.json").read_text()),
+    )
     assert set(PARTS) < set(figures)
     assert (report / "report.pdf").read_bytes().startswith(b"%PDF")
-    for what in ("Table 1", "Table 2", "Table 3", "Table 4", "Fig. 5", "Fig. 6", "Fig. 7", "Fig. 8", "Fig. 9", "Fig. 10"):
+    for what in (
+        "Table 1",
+        "Table 2",
+        "Table 3",
+        "Table 4",
+        "Fig. 5",
+        "Fig. 6",
+        "Fig. 7",
+        "Fig. 8",
+        "Fig. 9",
+        "Fig. 10",
+    ):
         assert what in page, what
     assert "Left out:" not in page
     assert figures["fidelity"]["phantoms, preset default"]["n"] == 2 * COUNTS["test"]
     assert figures["classification"]["task 9"]["original -> original"]["auc"]["value"] > 0.5
-    assert figures["classification"]["task 9"]["tested"][-4:] == [f"{name}S_x = {s}" for name in _OTHERS for s in (8, 16)]
+    assert figures["classification"]["task 9"]["tested"][-4:] == [
+        f"{name}S_x = {s}" for name in _OTHERS for s in (8, 16)
+    ]
     assert figures["segmentation"]["counts"] == {part: 2 * n for part, n in COUNTS.items()}
     assert len(figures["texture"]["features"]) == 93
-    assert {f["attack"] for f in figures["attacks"]["keyed"]["findings"]} >= {"U-Net on the decoded public image", "lengths"}
-    missed = [control["attack"] for control in figures["attacks"]["keyed"]["controls"] if not control["broken"]]
+    assert {f["attack"] for f in figures["attacks"]["keyed"]["findings"]} >= {
+        "U-Net on the decoded public image",
+        "lengths",
+    }
+    missed = [
+        control["attack"]
+        for control in figures["attacks"]["keyed"]["controls"]
+        if not control["broken"]
+    ]
     assert all("thumbnail" in name for name in missed)  # 12 steps are too few for it
     assert not missed or "this proves nothing" in page
 
 
-def test_tables_name_data_split_number_seed_and_software(whole: tuple[Study, Path, list[str]]) -> None:
+def test_tables_name_data_split_number_seed_and_software(
+    whole: tuple[Study, Path, list[str]],
+) -> None:
     study, folder, _ = whole
     assert study.about["software"] == software()
     page = (folder / "report" / "index.html").read_text()
@@ -102,10 +129,15 @@ def test_per_image_tables_have_a_row_for_each_image(whole: tuple[Study, Path, li
     } == versions
     assert len(rows) == len(versions) * 2 * COUNTS["test"]
     with (folder / "report" / "splits.csv").open() as file:
-        assert {(row["patient"], row["split"]) for row in csv.DictReader(file)} >= {("p0", "train"), ("p30", "test")}
+        assert {(row["patient"], row["split"]) for row in csv.DictReader(file)} >= {
+            ("p0", "train"),
+            ("p30", "test"),
+        }
 
 
-def test_finished_parts_are_not_done_twice(whole: tuple[Study, Path, list[str]], data: Path, monkeypatch) -> None:
+def test_finished_parts_are_not_done_twice(
+    whole: tuple[Study, Path, list[str]], data: Path, monkeypatch
+) -> None:
     _, folder, _ = whole
 
     def never(*_: object, **__: object) -> None:
@@ -123,7 +155,9 @@ def test_finished_parts_are_not_done_twice(whole: tuple[Study, Path, list[str]],
     assert len(pages.sections) > 5
 
 
-def test_another_plan_takes_nothing_from_this_one(whole: tuple[Study, Path, list[str]], data: Path) -> None:
+def test_another_plan_takes_nothing_from_this_one(
+    whole: tuple[Study, Path, list[str]], data: Path
+) -> None:
     study, folder, _ = whole
     other = Study(data, replace(PLAN, seed=1), folder / "kept")
     assert study.parts.get("fidelity, phantoms, preset default", _fail).body["n"]
@@ -137,16 +171,25 @@ def _fail() -> None:
 
 def test_what_data_lacks_is_left_out_of_a_whole_report_and_refused_alone(tmp_path: Path) -> None:
     for number in range(12):
-        Pillow.fromarray((draw_phantom(64, seed=number) >> 4).astype(np.uint8)).save(tmp_path / f"{number}.png")
+        Pillow.fromarray((draw_phantom(64, seed=number) >> 4).astype(np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
     study = Study(tmp_path, PLAN, tmp_path.with_suffix(".kept"))
     with pytest.raises(UsageError, match="masks"):
         document(study, ("segmentation",))
     pages, _, _ = document(study, ("fidelity", "classification", "segmentation"))
-    said = [block.text for section in pages.sections for block in section.blocks if hasattr(block, "text")]
+    said = [
+        block.text
+        for section in pages.sections
+        for block in section.blocks
+        if hasattr(block, "text")
+    ]
     assert sum(text.startswith("Left out:") for text in said) == 2
 
 
-def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(data: Path, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(
+    data: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(data, tmp_path / "some")
     (folder / "30.png").write_bytes(b"no image")
     study = Study(folder, PLAN, tmp_path / "kept")
@@ -158,7 +201,9 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(data: Pa
     assert again.left_out == study.left_out  # also when nothing is measured anew
 
 
-def test_an_image_whose_mask_cannot_be_read_is_named_and_the_rest_is_outlined(data: Path, tmp_path: Path) -> None:
+def test_an_image_whose_mask_cannot_be_read_is_named_and_the_rest_is_outlined(
+    data: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(data, tmp_path / "some")
     (folder / "31.mask.png").write_bytes(b"no mask")
     study = Study(folder, replace(PLAN, presets=("default",)), tmp_path / "kept")
@@ -170,12 +215,17 @@ def test_an_image_whose_mask_cannot_be_read_is_named_and_the_rest_is_outlined(da
 
 
 def corpus(name: str, *labels: str, adult: bool | None = None) -> Corpus:
-    return Corpus(name, name, "", "", tuple(Sample(Path("x"), n, n, n, "test") for n in labels), labels, adult)
+    return Corpus(
+        name, name, "", "", tuple(Sample(Path("x"), n, n, n, "test") for n in labels), labels, adult
+    )
 
 
 def test_a_task_takes_corpora_that_tell_its_classes_apart_with_the_least_besides() -> None:
     children = corpus("children", "normal", "viral", "bacterial", adult=False)
-    adults, covid = corpus("adults", "normal", "pneumonia", adult=True), corpus("covid", "covid", "other", adult=True)
+    adults, covid = (
+        corpus("adults", "normal", "pneumonia", adult=True),
+        corpus("covid", "covid", "other", adult=True),
+    )
     three = [adults, children, covid]
     names = lambda groups: [c.name for c in labelled(three, groups)]  # noqa: E731
     assert names([["normal"], ["viral"]]) == ["children"]
@@ -186,7 +236,10 @@ def test_a_task_takes_corpora_that_tell_its_classes_apart_with_the_least_besides
 
 def test_thinning_keeps_some_of_each_class_in_each_split() -> None:
     samples = [
-        Sample(Path("x"), f"{s}{label}{k}", f"{k}", label, s) for s in ("train", "test") for label in "ab" for k in range(50)
+        Sample(Path("x"), f"{s}{label}{k}", f"{k}", label, s)
+        for s in ("train", "test")
+        for label in "ab"
+        for k in range(50)
     ]
     thin = module._thinned(Corpus("c", "c", "", "", tuple(samples), ("a", "b")), 20)
     kept = [(s.split, s.label) for s in thin.samples]

@@ -38,7 +38,9 @@ def chest(seed: int, size: int = 96, *, spacing: tuple[float, float] | None = No
     """A phantom, and an ellipse about where its lung is."""
     y, x = np.mgrid[0:size, 0:size] / size * 2 - 1
     mask = ((x - 0.43) / 0.28) ** 2 + ((y + 0.08) / 0.6) ** 2 < 1
-    return Masked(f"chest {seed}", (draw_phantom(size, seed=seed) >> 4).astype(np.uint8), 8, mask, spacing)
+    return Masked(
+        f"chest {seed}", (draw_phantom(size, seed=seed) >> 4).astype(np.uint8), 8, mask, spacing
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,17 @@ def part(versions) -> Part:
 
 def test_there_are_the_papers_features_of_each_family() -> None:
     found = features(*chest(1)[1:4:2])
-    counts = {family: sum(name.startswith(f"{family}_") for name in found) for family in texture.FAMILIES}
-    assert counts == {"firstorder": 18, "glcm": 24, "glszm": 16, "ngtdm": 5, "glrlm": 16, "gldm": 14}
+    counts = {
+        family: sum(name.startswith(f"{family}_") for name in found) for family in texture.FAMILIES
+    }
+    assert counts == {
+        "firstorder": 18,
+        "glcm": 24,
+        "glszm": 16,
+        "ngtdm": 5,
+        "glrlm": 16,
+        "gldm": 14,
+    }
     assert len(found) == 93
     assert np.isfinite(list(found.values())).all()
 
@@ -75,7 +86,9 @@ def test_what_lies_outside_the_mask_does_not_matter() -> None:
     image = chest(3)
     other = np.where(image.mask, image.pixels, 255 - image.pixels)
     assert features(image.pixels, image.mask) == features(other, image.mask)
-    assert features(image.pixels, image.mask.astype(np.uint8) * 255) == features(image.pixels, image.mask)
+    assert features(image.pixels, image.mask.astype(np.uint8) * 255) == features(
+        image.pixels, image.mask
+    )
 
 
 def test_spacing_is_rows_then_columns_and_resampled_to_a_millimetre() -> None:
@@ -87,7 +100,12 @@ def test_spacing_is_rows_then_columns_and_resampled_to_a_millimetre() -> None:
     rows_apart = features(fine[::2], mask[::2], (2.0, 1.0))
     unknown = features(fine[::2], mask[::2])
     assert wanted == features(fine, mask)
-    for name in ("firstorder_Mean", "glcm_Contrast", "glrlm_GrayLevelNonUniformity", "firstorder_Energy"):
+    for name in (
+        "firstorder_Mean",
+        "glcm_Contrast",
+        "glrlm_GrayLevelNonUniformity",
+        "firstorder_Energy",
+    ):
         assert rows_apart[name] == pytest.approx(wanted[name], rel=0.1)
     assert unknown["firstorder_Energy"] == pytest.approx(wanted["firstorder_Energy"] / 2, rel=0.1)
     assert abs(unknown["glcm_Contrast"] / wanted["glcm_Contrast"] - 1) > 0.5
@@ -119,7 +137,9 @@ def test_icc_is_absolute_agreement_of_single_measurements() -> None:
     between_images = k * ((rows - mean) ** 2).sum() / (n - 1)
     between_versions = n * ((columns - mean) ** 2).sum() / (k - 1)
     rest = ((x - rows - columns + mean) ** 2).sum() / ((n - 1) * (k - 1))
-    wanted = (between_images - rest) / (between_images + (k - 1) * rest + k * (between_versions - rest) / n)
+    wanted = (between_images - rest) / (
+        between_images + (k - 1) * rest + k * (between_versions - rest) / n
+    )
     value, low, high = icc(one, two)
     assert value == pytest.approx(wanted)
     assert low < value < high
@@ -150,7 +170,9 @@ def test_errors_and_agreement_are_those_of_the_values(part) -> None:
 
 
 def test_a_negative_original_keeps_the_sign_of_the_error_and_zero_is_left_out() -> None:
-    values = np.array([[[-2.0, 0.0], [-4.0, 1.0]], [[-1.0, 5.0], [-4.0, 1.5]]])  # (original and a version, images, features)
+    values = np.array(
+        [[[-2.0, 0.0], [-4.0, 1.0]], [[-1.0, 5.0], [-4.0, 1.5]]]
+    )  # (original and a version, images, features)
     found = texture._errors(values)
     assert found["re"].tolist() == [[25.0, 50.0]]
     assert found["zeros"].tolist() == [0, 1]
@@ -193,7 +215,9 @@ def test_the_section_shows_classes_errors_and_every_feature(part, tmp_path: Path
     assert all(len(row) == len(table.columns) for table in (classes, errors) for row in table.rows)
     all_of = next(name for name in classes.columns if name.startswith("all"))
     assert all_of == "all (93)"
-    counted = [sum(int(x) for x in row[classes.columns.index(all_of)].split(" / ")) for row in classes.rows]
+    counted = [
+        sum(int(x) for x in row[classes.columns.index(all_of)].split(" / ")) for row in classes.rows
+    ]
     assert counted == [93 - int(np.isnan(row).sum()) for row in part.arrays["icc"]]
     assert classes.rows[2][-2:] == ("100 %", "93")
     assert [row[0] for row in errors.rows[::4]] == part.body["versions"]

@@ -26,7 +26,14 @@ from primis.network.build import build
 from primis.network.checkpoint import find_checkpoint, read_checkpoint
 from primis.network.presets import PAPER, Preset
 from primis.network.projection import LappedProjection, dct_atoms
-from primis.network.sparsify import dequantise, keep_top_s, quantise, restore_means, top_s_threshold, transform_means
+from primis.network.sparsify import (
+    dequantise,
+    keep_top_s,
+    quantise,
+    restore_means,
+    top_s_threshold,
+    transform_means,
+)
 from primis.training import Recipe, train, train_checkpoint
 from tests.conftest import TINY
 
@@ -75,7 +82,9 @@ def test_the_untrained_network_is_the_plain_transform() -> None:
     model = AutoEncoder(SMALL)
     x, t = torch.randn(1, 1, 48, 64), torch.full((1, 1, 1, 1), 1e-4)
     with torch.no_grad():
-        again = model.decode(dequantise(quantise(model.encode(x), t)) * t, t, torch.ones(1, 1, 1, 1))
+        again = model.decode(
+            dequantise(quantise(model.encode(x), t)) * t, t, torch.ones(1, 1, 1, 1)
+        )
     assert torch.allclose(again, x, atol=1e-3)
 
 
@@ -166,9 +175,30 @@ def test_half_precision_trains_the_trunk_and_leaves_the_transform_exact(data, tm
 
 
 def test_two_processes_train_together(data, tmp_path) -> None:
-    command = [sys.executable, "-m", "primis.cli", "train", str(data), "-o", str(tmp_path / "two.safetensors")]
-    options = ["--steps", "10", "--patch", "64", "--batch", "2", "--devices", "2", "--accelerator", "cpu"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=400, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "primis.cli",
+        "train",
+        str(data),
+        "-o",
+        str(tmp_path / "two.safetensors"),
+    ]
+    options = [
+        "--steps",
+        "10",
+        "--patch",
+        "64",
+        "--batch",
+        "2",
+        "--devices",
+        "2",
+        "--accelerator",
+        "cpu",
+    ]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, timeout=400, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1
     assert read_checkpoint(tmp_path / "two.safetensors").training["steps"] == 10
@@ -186,9 +216,14 @@ def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -
     code = codec.sparsify(z, entries)
     assert np.count_nonzero(code.levels) <= entries
     assert psnr(frame, codec.decode(code, scale, (64, 64), frame.dtype), 4095) > 5
-    assert train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu") == digest
+    assert (
+        train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu")
+        == digest
+    )
     with pytest.raises(UsageError, match="another recipe"):
-        train_checkpoint(data, tmp_path / "m.safetensors", replace(recipe, seed=1), preset, accelerator="cpu")
+        train_checkpoint(
+            data, tmp_path / "m.safetensors", replace(recipe, seed=1), preset, accelerator="cpu"
+        )
     with pytest.raises(UsageError, match="at least 500"):
         train_checkpoint(data, tmp_path / "n.safetensors", Recipe(patch=500), accelerator="cpu")
     with pytest.raises(ModelError, match="is needed, but only these are here"):
@@ -202,7 +237,11 @@ def test_a_table_says_what_is_trained_on(tmp_path) -> None:
     assert split_files(tmp_path / "t.csv") == ([tmp_path / "a.png"], [tmp_path / "b.png"])
     (tmp_path / "bad.csv").write_text("name,split\n")
     (tmp_path / "gone.csv").write_text("file,split\nz.png,train\n")
-    cases = {"bad.csv": "no row", "none.csv": "does not exist", "gone.csv": "1 file.s. that do not exist"}
+    cases = {
+        "bad.csv": "no row",
+        "none.csv": "does not exist",
+        "gone.csv": "1 file.s. that do not exist",
+    }
     for table, words in cases.items():
         with pytest.raises(UsageError, match=words):
             split_files(tmp_path / table)
@@ -219,7 +258,12 @@ def test_the_paper_ties_encoder_and_decoder() -> None:
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     data = TINY.read_bytes()
-    cases = {"empty": b"", "cut": data[: len(data) // 2], "pickle": b"\x80\x04" + data[2:], "head": data[:8] + b"x" * 200}
+    cases = {
+        "empty": b"",
+        "cut": data[: len(data) // 2],
+        "pickle": b"\x80\x04" + data[2:],
+        "head": data[:8] + b"x" * 200,
+    }
     for name, bad in cases.items():
         (tmp_path / name).write_bytes(bad)
         with pytest.raises(ModelError, match="damaged"):

@@ -31,12 +31,16 @@ def test_there_are_vectors() -> None:
 
 
 def test_secrets_are_derived_as_specified() -> None:
-    assert {tier: secret.value.hex() for tier, secret in secrets().items()} == FACTS["image_secrets"]
+    assert {tier: secret.value.hex() for tier, secret in secrets().items()} == FACTS[
+        "image_secrets"
+    ]
 
 
 @pytest.mark.parametrize("tier", ["preview", "diagnostic", "original"])
 def test_good_bundle_restores(tier, codec) -> None:
-    restored = restore_image(GOOD.read_bytes(), secrets(), tier, lambda digest: codec, group="vectors")
+    restored = restore_image(
+        GOOD.read_bytes(), secrets(), tier, lambda digest: codec, group="vectors"
+    )
     if tier == "original":
         assert (restored.data, restored.name) == (b"the original file", "phantom.tif")
         return

@@ -12,7 +12,14 @@ from primis.codec import Codec, OnnxEngine
 from primis.codes.coder import decode_code, encode_code
 from primis.errors import UsageError
 from primis.evaluation.fidelity import psnr
-from primis.evaluation.versions import Version, Versions, code_bits, entries, nominal_sparsity, version_list
+from primis.evaluation.versions import (
+    Version,
+    Versions,
+    code_bits,
+    entries,
+    nominal_sparsity,
+    version_list,
+)
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets
@@ -23,7 +30,10 @@ from primis.sharing.image_bundle import decode_image, share_image
 @pytest.fixture(scope="module")
 def codecs() -> dict[str, Codec]:
     checkpoints = {name: read_checkpoint(shipped(name)) for name in ("default", "paper")}
-    return {name: Codec(checkpoint, OnnxEngine(checkpoint, threads=1)) for name, checkpoint in checkpoints.items()}
+    return {
+        name: Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
+        for name, checkpoint in checkpoints.items()
+    }
 
 
 def named(versions: list[Version], name: str) -> Version:
@@ -46,7 +56,9 @@ def test_names_and_groups() -> None:
 
 
 def test_what_makes_no_sense_is_refused(codecs) -> None:
-    with pytest.raises(UsageError, match='"GIF" is unknown, expected one of JPEG 2000, JPEG XL, lossless'):
+    with pytest.raises(
+        UsageError, match='"GIF" is unknown, expected one of JPEG 2000, JPEG XL, lossless'
+    ):
         version_list([4], rivals=["GIF"])
     with pytest.raises(UsageError, match="at least one S_x"):
         version_list([])
@@ -59,13 +71,20 @@ def test_restoring_without_sharing_gives_what_tier_diagnostic_gives(codecs, pres
     codec, sparsity = codecs[preset], 4.0
     pixels = draw_phantom(200, seed=3)[:, :150]
     version = version_list([sparsity], [preset])[1]
-    out, _ = Versions(None, codecs, version_list([sparsity], [preset])).get("x", pixels, 12, version)
+    out, _ = Versions(None, codecs, version_list([sparsity], [preset])).get(
+        "x", pixels, 12, version
+    )
     nominal = nominal_sparsity(codec, sparsity)
     settings = Settings(nominal, "keyed", nominal, 30.0, 30.0)
     bundle_id = "0" * 32
-    secrets = {tier: image_secret(s, bundle_id) for tier, s in release_secrets(Secret.new(), "original").items()}
+    secrets = {
+        tier: image_secret(s, bundle_id)
+        for tier, s in release_secrets(Secret.new(), "original").items()
+    }
     image = Image(pixels[None, ..., None], 12, "MONOCHROME2", "png")
-    header, parts = read_bundle(share_image(image, settings, secrets, codec, bundle_id=bundle_id, name="x").data, "x")
+    header, parts = read_bundle(
+        share_image(image, settings, secrets, codec, bundle_id=bundle_id, name="x").data, "x"
+    )
     restored, _ = decode_image(header, parts, secrets, "diagnostic", lambda digest: codec)
     assert (out.dtype, out.shape) == (pixels.dtype, pixels.shape)
     assert np.array_equal(out, restored.pixels[0, ..., 0])
@@ -81,12 +100,16 @@ def test_the_bits_are_enough_to_decode_the_code(codecs) -> None:
     for atoms in codec.layout.split():
         support, values = encode_code(code.levels[0], atoms, codec.layout, codec.checkpoint.tables)
         count = int(np.count_nonzero(code.levels[0][atoms.start : atoms.stop]))
-        known = decode_code(support, values, known, atoms, count, codec.layout, codec.checkpoint.tables)
+        known = decode_code(
+            support, values, known, atoms, count, codec.layout, codec.checkpoint.tables
+        )
         spent += 8 * (len(support) + len(values))
     assert np.array_equal(known, code.levels[0])
     versions = version_list([4])
     assert sum(code_bits(code, codec)) == spent
-    assert Versions(None, codecs, versions).get("x", pixels, 12, versions[1])[1] == pytest.approx(spent / pixels.size)
+    assert Versions(None, codecs, versions).get("x", pixels, 12, versions[1])[1] == pytest.approx(
+        spent / pixels.size
+    )
 
 
 @pytest.mark.parametrize("rival", ["JPEG 2000", "JPEG XL"])
@@ -97,7 +120,9 @@ def test_a_rival_takes_as_many_bits_and_no_more(codecs, rival) -> None:
     quality = []
     for sparsity in (4, 16):
         _, ours = versions.get("x", pixels, 8, named(listed, f"S_x = {sparsity}"))
-        out, bits = versions.get("x", pixels, 8, named(listed, f"{rival} at the bits of S_x = {sparsity}"))
+        out, bits = versions.get(
+            "x", pixels, 8, named(listed, f"{rival} at the bits of S_x = {sparsity}")
+        )
         assert 0.9 * ours < bits <= ours
         quality.append(psnr(pixels, out, 255))
     assert 20 < quality[0] < quality[1]
@@ -112,7 +137,10 @@ def test_a_rival_that_cannot_be_so_small_says_what_it_takes(codecs) -> None:
     assert out.shape == pixels.shape
 
 
-@pytest.mark.parametrize(("dtype", "low", "depth"), [("uint8", 0, 8), ("uint16", 0, 16), ("uint16", 7, 10), ("int16", -1024, 12)])
+@pytest.mark.parametrize(
+    ("dtype", "low", "depth"),
+    [("uint8", 0, 8), ("uint16", 0, 16), ("uint16", 7, 10), ("int16", -1024, 12)],
+)
 def test_every_type_of_sample_comes_back_as_it_went(codecs, dtype, low, depth) -> None:
     drawn = draw_phantom(96, seed=2).astype(np.float64) / 4095
     pixels = np.round(drawn * (2**depth - 1 - max(low, 0)) + low).astype(dtype)
@@ -160,8 +188,14 @@ def test_the_cache_tells_images_sparsities_and_models_apart(codecs, codec, tmp_p
     broken = Versions(tmp_path, {"default": Codec(codecs["default"].checkpoint, Broken())}, listed)
     changed = pixels.copy()
     changed[0, 0] += 1
-    for image, depth, version in ((changed, 12, listed[1]), (pixels, 12, version_list([8])[1]), (pixels, 16, listed[1])):
+    for image, depth, version in (
+        (changed, 12, listed[1]),
+        (pixels, 12, version_list([8])[1]),
+        (pixels, 16, listed[1]),
+    ):
         with pytest.raises(AssertionError, match="encoded again"):
             broken.get("a", image, depth, version)
     other, _ = Versions(tmp_path, {"default": codec}, listed).get("a", pixels, 12, listed[1])
-    assert not np.array_equal(other, Versions(tmp_path, codecs, listed).get("a", pixels, 12, listed[1])[0])
+    assert not np.array_equal(
+        other, Versions(tmp_path, codecs, listed).get("a", pixels, 12, listed[1])[0]
+    )

@@ -134,9 +134,7 @@ def share(
         digests = {record["id"]: record["sha256"] for record in work.records if "id" in record}
         entries = tuple(Entry(r.bytes, r.id, digests[r.id]) for r in good)
         digest, created = codec.checkpoint.digest, timestamp(now())
-        manifest = Manifest(
-            scope.release, 1, scope.keys, created, digest, entries, signer.public
-        )
+        manifest = Manifest(scope.release, 1, scope.keys, created, digest, entries, signer.public)
         write_manifest(work.partial, manifest, signer)
         work.finish(0o755)
         return results

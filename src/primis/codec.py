@@ -113,7 +113,12 @@ class Codec:
         return choose(z, entries, self.layout, self.checkpoint.tables)
 
     def decode(
-        self, code: SparseCode, scale: Scale, size: tuple[int, int], dtype: np.dtype, opened_maps: int | None = None
+        self,
+        code: SparseCode,
+        scale: Scale,
+        size: tuple[int, int],
+        dtype: np.dtype,
+        opened_maps: int | None = None,
     ) -> np.ndarray:
         """A frame (H, W, c) of `dtype`, H x W = size. opened_maps: how many code maps are known, all by default."""
         maps = self.preset.code_maps if opened_maps is None else opened_maps
@@ -131,7 +136,9 @@ class Codec:
             frame[place] = _grey(pixels, scale, dtype)
         return frame
 
-    def synthesise(self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0) -> np.ndarray:
+    def synthesise(
+        self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0
+    ) -> np.ndarray:
         """A frame (H, W, c) float32 in units of its range, zero in the middle, from coefficients q (c, LM, h, w).
 
         threshold: t, in the same unit; opened: the part of the code maps that is known.
@@ -215,7 +222,9 @@ def _decorrelate(frame: np.ndarray) -> np.ndarray:
 def _correlate(planes: np.ndarray) -> np.ndarray:
     """Inverse of `_decorrelate`."""
     if len(planes) >= 3:
-        planes = np.concatenate([np.tensordot(_OPPONENT.T.astype(np.float32), planes[:3], 1), planes[3:]])
+        planes = np.concatenate(
+            [np.tensordot(_OPPONENT.T.astype(np.float32), planes[:3], 1), planes[3:]]
+        )
     return np.moveaxis(planes, 0, 2)
 
 
@@ -226,7 +235,9 @@ class OnnxEngine:
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int = 0) -> None:
-        self._encode, self._decode = (self._session(checkpoint, name, threads) for name in ("encode", "decode"))
+        self._encode, self._decode = (
+            self._session(checkpoint, name, threads) for name in ("encode", "decode")
+        )
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """See Engine."""
@@ -234,9 +245,15 @@ class OnnxEngine:
 
     def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
         """See Engine."""
-        inputs = {"q": np.ascontiguousarray(q), "threshold": _scalar(threshold), "opened": _scalar(opened)}
+        inputs = {
+            "q": np.ascontiguousarray(q),
+            "threshold": _scalar(threshold),
+            "opened": _scalar(opened),
+        }
         wanted = {given.name for given in self._decode.get_inputs()}
-        return self._decode.run(None, {name: value for name, value in inputs.items() if name in wanted})[0]
+        return self._decode.run(
+            None, {name: value for name, value in inputs.items() if name in wanted}
+        )[0]
 
     @staticmethod
     def _session(checkpoint: Checkpoint, name: str, threads: int) -> Any:
@@ -268,7 +285,9 @@ class TorchEngine:
             state = {name: torch.from_numpy(t.copy()) for name, t in checkpoint.network.items()}
             module.load_state_dict(state)
         except RuntimeError:
-            raise ModelError(f'model "{checkpoint.digest[:12]}" does not fit its preset "{checkpoint.preset.name}"') from None
+            raise ModelError(
+                f'model "{checkpoint.digest[:12]}" does not fit its preset "{checkpoint.preset.name}"'
+            ) from None
         self._model: Any = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
@@ -281,7 +300,9 @@ class TorchEngine:
         torch = self._torch
         with torch.inference_mode():
             tensor = torch.from_numpy(np.ascontiguousarray(q)).to(memory_format=torch.channels_last)
-            return self._model.decode(tensor, *(torch.from_numpy(_scalar(x)) for x in (threshold, opened))).numpy()
+            return self._model.decode(
+                tensor, *(torch.from_numpy(_scalar(x)) for x in (threshold, opened))
+            ).numpy()
 
 
 def _scalar(value: float) -> np.ndarray:

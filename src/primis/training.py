@@ -91,7 +91,15 @@ class Recipe:
 
 RECIPES = {
     "default": Recipe(),
-    "paper": Recipe(steps=3000, patch=64, batch=32, weight_decay=1e-4, sparsity=(4, 16), preview_share=0, transform_steps=0),
+    "paper": Recipe(
+        steps=3000,
+        patch=64,
+        batch=32,
+        weight_decay=1e-4,
+        sparsity=(4, 16),
+        preview_share=0,
+        transform_steps=0,
+    ),
 }
 
 
@@ -121,7 +129,11 @@ class Patches(Dataset):
         crop = image[y : y + recipe.patch, x : x + recipe.patch].astype(np.float32)
         crop = np.rot90((crop - (low + high) / 2) / max(high - low, 1), int(rng.integers(4)))
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
-        draws = [_log_uniform(rng, recipe.sparsity), rng.random() < recipe.preview_share, _log_uniform(rng, recipe.thresholds)]
+        draws = [
+            _log_uniform(rng, recipe.sparsity),
+            rng.random() < recipe.preview_share,
+            _log_uniform(rng, recipe.thresholds),
+        ]
         values = (torch.tensor(float(value)).reshape(1, 1, 1) for value in draws)
         return Batch(torch.from_numpy(np.ascontiguousarray(crop))[None], *values)
 
@@ -141,7 +153,9 @@ def _rise_and_fall(step: int, steps: int) -> float:
 class Training(L.LightningModule):  # type: ignore[misc]
     """The network with its losses and its schedule."""
 
-    def __init__(self, preset: Preset, recipe: Recipe, frames: Frames, validation: Sequence[Tensor]) -> None:
+    def __init__(
+        self, preset: Preset, recipe: Recipe, frames: Frames, validation: Sequence[Tensor]
+    ) -> None:
         super().__init__()
         self.preset, self.recipe = preset, recipe
         self.network = build(preset)
@@ -151,8 +165,16 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        transform = [p for n, p in self.network.named_parameters() if n in ("projection.turn", "projection.slope")]
-        rest = [p for n, p in self.network.named_parameters() if n not in ("projection.turn", "projection.slope")]
+        transform = [
+            p
+            for n, p in self.network.named_parameters()
+            if n in ("projection.turn", "projection.slope")
+        ]
+        rest = [
+            p
+            for n, p in self.network.named_parameters()
+            if n not in ("projection.turn", "projection.slope")
+        ]
         groups = [{"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}]
         rises = [lambda step: _rise_and_fall(step, recipe.steps)]
         if transform:
@@ -167,7 +189,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
         steps = min(self.recipe.epoch, self.recipe.steps - self.current_epoch * self.recipe.epoch)
         count = max(steps, 1) * self.recipe.batch * self.trainer.world_size
         workers = 8 if torch.cuda.is_available() else 0
-        return DataLoader(Patches(self._frames, self.recipe, self.current_epoch, count), self.recipe.batch, num_workers=workers)
+        return DataLoader(
+            Patches(self._frames, self.recipe, self.current_epoch, count),
+            self.recipe.batch,
+            num_workers=workers,
+        )
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self._validation, batch_size=None)  # type: ignore[arg-type]
@@ -195,7 +221,10 @@ class Training(L.LightningModule):  # type: ignore[misc]
         z = transform_means(projection(batch.x))
         noise = torch.empty_like(z).uniform_(-0.5, 0.5, generator=self._generator()) * t
         kept = torch.where(z.detach().abs() > t, z + noise, torch.zeros_like(z))
-        distortion = torch.mean((projection.back(restore_means(kept)) - batch.x) ** 2, dim=(1, 2, 3)) / t.flatten() ** 2
+        distortion = (
+            torch.mean((projection.back(restore_means(kept)) - batch.x) ** 2, dim=(1, 2, 3))
+            / t.flatten() ** 2
+        )
         bits = torch.mean(torch.log2(1 + (z / t) ** 2), dim=(1, 2, 3)) / 2
         return torch.mean(distortion + self.recipe.rate * bits) * self.preset.atoms
 
@@ -213,7 +242,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
             opened = torch.where(batch.preview > 0, 1 / self.preset.code_maps, 1.0)
             open_atoms = torch.arange(atoms, device=x.device)[None, :, None, None] < opened * atoms
             q = restore_means(dequantise(quantise(z, t)) * t * open_atoms)
-            closed = torch.sum((z / t * ~open_atoms) ** 2, dim=(1, 2, 3)) / (z.shape[2] * z.shape[3])
+            closed = torch.sum((z / t * ~open_atoms) ** 2, dim=(1, 2, 3)) / (
+                z.shape[2] * z.shape[3]
+            )
         errors = torch.mean(((network.decode(q, t, opened) - x) / t) ** 2, dim=(1, 2, 3))  # type: ignore[operator]
         return torch.mean(errors * atoms / (1 + closed))
 
@@ -240,7 +271,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
             pictures.append(restored)
         if number < 4 and isinstance(self.logger, TensorBoardLogger):
             strip = torch.cat([x, *pictures], dim=3)[0]  # original, then S_x from low to high
-            self.logger.experiment.add_image(f"restored/{number}", (strip + 0.5).clamp(0, 1), self.global_step)
+            self.logger.experiment.add_image(
+                f"restored/{number}", (strip + 0.5).clamp(0, 1), self.global_step
+            )
 
     def _restore(self, z: Tensor, sparsity: Tensor) -> Tensor:
         one = torch.ones(1, 1, 1, 1, device=z.device)
@@ -255,7 +288,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
         for sparsity in self._sparsities:
             mean = float(np.mean([gain for at, gain in self._gains if at == sparsity]))
             self.log(f"psnr/S_x={sparsity}", mean, sync_dist=True)
-        self.log("psnr", float(np.mean([gain for _, gain in self._gains])), prog_bar=True, sync_dist=True)
+        self.log(
+            "psnr", float(np.mean([gain for _, gain in self._gains])), prog_bar=True, sync_dist=True
+        )
 
 
 def train(
@@ -278,16 +313,30 @@ def train(
     """
     _require_own(folder)
     L.seed_everything(recipe.seed, verbose=False)
-    module = Training(preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES))
+    module = Training(
+        preset, recipe, frames, _whole_images(validation, preset.stride, _VALIDATION_IMAGES)
+    )
     if start is not None:
         try:
-            module.network.load_state_dict({name: torch.from_numpy(t.copy()) for name, t in start.items()})
+            module.network.load_state_dict(
+                {name: torch.from_numpy(t.copy()) for name, t in start.items()}
+            )
         except RuntimeError:
-            raise ModelError(f'the weights to begin with are not of preset "{preset.name}"') from None
+            raise ModelError(
+                f'the weights to begin with are not of preset "{preset.name}"'
+            ) from None
     keep = ModelCheckpoint(
-        folder, "best", monitor="psnr", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+        folder,
+        "best",
+        monitor="psnr",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
-    options: dict[str, Any] = {"precision": "bf16-mixed" if torch.cuda.is_available() else "32-true"} | trainer_options
+    options: dict[str, Any] = {
+        "precision": "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    } | trainer_options
     _quiet()
     trainer = L.Trainer(
         max_steps=recipe.steps,
@@ -306,7 +355,9 @@ def train(
     if last.exists():
         _load(last)
     handler = signal.getsignal(signal.SIGINT)
-    torch.set_flush_denormal(True)  # where weights decay to nothing, a processor takes ten times as long
+    torch.set_flush_denormal(
+        True
+    )  # where weights decay to nothing, a processor takes ten times as long
     try:
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     except SystemExit:  # how Lightning ends after an interrupt
@@ -328,7 +379,10 @@ def _whole_images(frames: Frames, stride: int, count: int) -> list[Tensor]:
     """The middle of some images, as tensors (1, H, W) in units of their range."""
     images = []
     for image, low, high in frames.some(count):
-        sides = [min(side, _VALIDATION_SIDE) // (4 * stride) * 4 * stride or side // stride * stride for side in image.shape]
+        sides = [
+            min(side, _VALIDATION_SIDE) // (4 * stride) * 4 * stride or side // stride * stride
+            for side in image.shape
+        ]
         top, left = ((whole - side) // 2 for whole, side in zip(image.shape, sides, strict=True))
         crop = image[top : top + sides[0], left : left + sides[1]].astype(np.float32)
         images.append(torch.from_numpy((crop - (low + high) / 2) / max(high - low, 1))[None])
@@ -381,8 +435,13 @@ def train_checkpoint(
     if not writes:
         return ""
     rng = np.random.default_rng(recipe.seed)
-    images = [(x, _log_uniform(rng, recipe.sparsity)) for x in _whole_images(frames, preset.stride, _TABLE_IMAGES)]
-    tables = fit_tables(network, images, steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table)
+    images = [
+        (x, _log_uniform(rng, recipe.sparsity))
+        for x in _whole_images(frames, preset.stride, _TABLE_IMAGES)
+    ]
+    tables = fit_tables(
+        network, images, steps=min(250, recipe.steps), seed=recipe.seed, on_head=on_table
+    )
     tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
     return write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
 
@@ -392,8 +451,12 @@ def _same_run(folder: Path, record: dict[str, Any]) -> None:
     _require_own(folder)
     note = folder / "recipe.json"
     mine = json.dumps(record, indent=1, sort_keys=True)
-    if (folder / "last.ckpt").exists() and (not note.exists() or note.read_text("utf-8", "replace") != mine):
-        raise UsageError(f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o')
+    if (folder / "last.ckpt").exists() and (
+        not note.exists() or note.read_text("utf-8", "replace") != mine
+    ):
+        raise UsageError(
+            f'"{folder}" holds a run with other data or another recipe: remove it, or choose another -o'
+        )
     if not note.exists() or note.read_text("utf-8", "replace") != mine:
         note.write_text(mine)
 

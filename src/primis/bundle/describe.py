@@ -9,7 +9,12 @@ from primis.bundle.layout import Header, Manifest
 from primis.errors import BadGrant
 
 _AGE = b"age-encryption.org/v1\n"
-_KINDS = {"X25519": "age X25519", "ssh-ed25519": "SSH ed25519", "ssh-rsa": "SSH RSA", "scrypt": "passphrase"}
+_KINDS = {
+    "X25519": "age X25519",
+    "ssh-ed25519": "SSH ed25519",
+    "ssh-rsa": "SSH RSA",
+    "scrypt": "passphrase",
+}
 
 
 def describe_bundle(header: Header) -> dict[str, Any]:
@@ -44,5 +49,9 @@ def describe_grant(data: bytes, name: str) -> dict[str, Any]:
     if not data.startswith(_AGE):
         raise BadGrant(f'grant "{name}" is not an age file')
     head = data[: data.find(b"\n---")].decode("ascii", "replace")
-    kinds = [line.split()[1] for line in head.splitlines() if line.startswith("-> ") and len(line.split()) > 1]
+    kinds = [
+        line.split()[1]
+        for line in head.splitlines()
+        if line.startswith("-> ") and len(line.split()) > 1
+    ]
     return {"bytes": len(data), "recipients": [_KINDS[k] for k in kinds if k in _KINDS]}

@@ -137,12 +137,22 @@ class Header:
     @property
     def entries(self) -> int:
         """True entries of one frame, at most: S_x per position."""
-        return max(1, min(_round_half_even(_thousandths(self.settings.sparsity) * self.geometry.positions), self._all))
+        return max(
+            1,
+            min(
+                _round_half_even(_thousandths(self.settings.sparsity) * self.geometry.positions),
+                self._all,
+            ),
+        )
 
     @property
     def slots(self) -> int:
         """Entries of one frame that are published: S_x + S_n per position."""
-        wanted = -(-(_thousandths(self.settings.sparsity) + _thousandths(self.settings.decoys)) * self.geometry.positions // 1000)
+        wanted = -(
+            -(_thousandths(self.settings.sparsity) + _thousandths(self.settings.decoys))
+            * self.geometry.positions
+            // 1000
+        )
         return max(self.entries, min(wanted, self._all))
 
     @property
@@ -159,7 +169,10 @@ class Header:
     @property
     def values(self) -> int:
         """Bytes for the published values of one frame, at level `keyed`."""
-        return -(-_thousandths(self.settings.value_bits) * self.slots // 8000) + self.records * STREAM_SLACK
+        return (
+            -(-_thousandths(self.settings.value_bits) * self.slots // 8000)
+            + self.records * STREAM_SLACK
+        )
 
     @property
     def rooms(self) -> dict[str, int]:
@@ -188,7 +201,9 @@ class Header:
             "index": frames * self.records * (RECORD + TAG),
             "supports": frames * self.pool,
         } | {name: room + TAG for name, room in self.rooms.items()}
-        return sizes | ({"public": frames * self.values} if self.settings.protection == "keyed" else {})
+        return sizes | (
+            {"public": frames * self.values} if self.settings.protection == "keyed" else {}
+        )
 
     @property
     def _all(self) -> int:
@@ -211,7 +226,9 @@ def _round_half_even(thousandths: int) -> int:
 
 def canonical(value: Any) -> bytes:
     """The one JSON form of a value: sorted keys, no spaces, ASCII, whole numbers without a point."""
-    return json.dumps(_whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(
+        _whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
 
 
 def write_bundle(header: Header, parts: dict[str, bytes]) -> bytes:
@@ -228,13 +245,17 @@ def write_bundle(header: Header, parts: dict[str, bytes]) -> bytes:
 def read_header(data: bytes, name: str) -> tuple[Header, int]:
     """The header of a bundle and where its sections start; `name` is for errors. Raises BadBundle."""
     if data[: len(MAGIC)] != MAGIC:
-        raise BadBundle(f'bundle "{name}" starts with {data[: len(MAGIC)].hex()!r}, expected the magic of format 1')
+        raise BadBundle(
+            f'bundle "{name}" starts with {data[: len(MAGIC)].hex()!r}, expected the magic of format 1'
+        )
     start = len(MAGIC) + 4
     if len(data) < start:
         raise BadBundle(f'bundle "{name}" has {len(data)} bytes, expected at least {start}')
     length = struct.unpack(">I", data[len(MAGIC) : start])[0]
     if length > MAX_HEADER or len(data) < start + length:
-        raise BadBundle(f'bundle "{name}": header length {length} is over {MAX_HEADER} or past the end')
+        raise BadBundle(
+            f'bundle "{name}": header length {length} is over {MAX_HEADER} or past the end'
+        )
     body = _parse_canonical(data[start : start + length], f'bundle "{name}": header', BadBundle)
     try:
         header = _header(body)
@@ -260,13 +281,19 @@ def read_bundle(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
     for section in header.sections:
         part = data[at : at + section.bytes]
         if len(part) != section.bytes:
-            raise BadBundle(f'bundle "{name}": section "{section.name}" has {len(part)} bytes, expected {section.bytes}')
+            raise BadBundle(
+                f'bundle "{name}": section "{section.name}" has {len(part)} bytes, expected {section.bytes}'
+            )
         if hashlib.sha256(part).hexdigest() != section.sha256:
-            raise DamagedSection(f'bundle "{name}": section "{section.name}" does not match its digest in the header')
+            raise DamagedSection(
+                f'bundle "{name}": section "{section.name}" does not match its digest in the header'
+            )
         parts[section.name] = part
         at += section.bytes
     if at != len(data):
-        raise BadBundle(f'bundle "{name}": {len(data) - at} bytes follow the last section, expected none')
+        raise BadBundle(
+            f'bundle "{name}": {len(data) - at} bytes follow the last section, expected none'
+        )
     return header, parts
 
 
@@ -407,11 +434,15 @@ def _header(body: Any) -> Header:
     }
     names, expected = [s.name for s in sections], [n for n in SECTIONS if n not in absent]
     if names != expected:
-        raise ValueError(f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(expected)}" in this order')
+        raise ValueError(
+            f'lists sections {ascii(",".join(names))[:80]}, expected "{",".join(expected)}" in this order'
+        )
     for section in sections:
         wanted = header.fixed_sizes.get(section.name, section.bytes)
         if section.bytes != wanted:
-            raise ValueError(f'gives section "{section.name}" {section.bytes} bytes, expected {wanted}')
+            raise ValueError(
+                f'gives section "{section.name}" {section.bytes} bytes, expected {wanted}'
+            )
     return header
 
 
@@ -421,8 +452,18 @@ def _section(body: Any) -> Section:
 
 
 def _geometry(body: Any) -> Geometry:
-    _keys(body, {"atoms_per_map", "channels", "code_maps", "frames", "height", "stride", "tile", "width"})
-    limits = {"atoms_per_map": 1 << 12, "channels": 4, "code_maps": 1 << 12, "frames": 1 << 20, "stride": 64, "tile": 1 << 10}
+    _keys(
+        body,
+        {"atoms_per_map", "channels", "code_maps", "frames", "height", "stride", "tile", "width"},
+    )
+    limits = {
+        "atoms_per_map": 1 << 12,
+        "channels": 4,
+        "code_maps": 1 << 12,
+        "frames": 1 << 20,
+        "stride": 64,
+        "tile": 1 << 10,
+    }
     geometry = Geometry(**{key: _int(body[key], 1, limits.get(key, MAX_SIDE)) for key in body})
     if geometry.tile % 4:
         raise ValueError(f"has tiles of {geometry.tile} positions, expected a multiple of 4")
@@ -437,15 +478,23 @@ def _settings(body: Any) -> Settings:
     _keys(
         body,
         {
-            "decoys", "exact_bits", "header_bytes", "original_bits", "protection", "sparsity",
-            "support_bits", "value_bits",
+            "decoys",
+            "exact_bits",
+            "header_bytes",
+            "original_bits",
+            "protection",
+            "sparsity",
+            "support_bits",
+            "value_bits",
         },
     )
     if type(body["exact_bits"]) is not int or body["exact_bits"] not in EXACT_BITS:
         found = ascii(body["exact_bits"])[:40]
         raise ValueError(f"has exact_bits {found}, expected one of {EXACT_BITS}")
     if body["protection"] not in PROTECTIONS:
-        raise ValueError(f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}")
+        raise ValueError(
+            f"has protection {ascii(body['protection'])[:40]}, expected one of {', '.join(PROTECTIONS)}"
+        )
     return Settings(
         decoys=_milli(body["decoys"], 0, 4096),
         protection=body["protection"],
@@ -479,7 +528,9 @@ def _whole(value: Any) -> Any:
 
 def _keys(body: Any, expected: set[str]) -> None:
     if not isinstance(body, dict) or set(body) != expected:
-        found = ascii(",".join(sorted(body)))[1:80] if isinstance(body, dict) else type(body).__name__
+        found = (
+            ascii(",".join(sorted(body)))[1:80] if isinstance(body, dict) else type(body).__name__
+        )
         raise ValueError(f'has fields "{found}", expected "{",".join(sorted(expected))}"')
 
 
@@ -497,7 +548,9 @@ def _int(value: Any, low: int, high: int) -> int:
 
 def _milli(value: Any, low: float, high: float) -> float:
     if type(value) not in (int, float) or not low <= value <= high or round(value, 3) != value:
-        raise ValueError(f"has number {ascii(value)[:40]}, expected {low}..{high} in steps of 0.001")
+        raise ValueError(
+            f"has number {ascii(value)[:40]}, expected {low}..{high} in steps of 0.001"
+        )
     return float(value)
 
 
@@ -514,7 +567,9 @@ def _text(value: Any) -> str:
 
 
 def _time(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value, re.ASCII):
+    if not isinstance(value, str) or not re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", value, re.ASCII
+    ):
         raise ValueError("has a time of creation that is none")
     return value
 

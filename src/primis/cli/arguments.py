@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 Owner = Annotated[
     Path | None,
-    typer.Option("--owner", metavar="FILE", help="Your own key file. (default: made at first use in the configuration folder)"),
+    typer.Option(
+        "--owner",
+        metavar="FILE",
+        help="Your own key file. (default: made at first use in the configuration folder)",
+    ),
 ]
 
 

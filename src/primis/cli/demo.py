@@ -45,10 +45,21 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     signer = read_signer(keys["owner"])
     settings = Settings(protection=protection, **_SETTINGS)  # type: ignore[arg-type]
     recipients = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share([source], out / "release", recipients, signer, settings, tier="original", with_original=True)
+    batch.share(
+        [source], out / "release", recipients, signer, settings, tier="original", with_original=True
+    )
     release = Release(out / "release")
-    grant(release, parse_recipient(f"bob={keys['bob']}"), signer, tier="preview", note="for the catalogue")
-    views = {tier: _restore(release, keys["bob" if tier == "preview" else "alice"], out / tier, tier) for tier in _TIERS}
+    grant(
+        release,
+        parse_recipient(f"bob={keys['bob']}"),
+        signer,
+        tier="preview",
+        note="for the catalogue",
+    )
+    views = {
+        tier: _restore(release, keys["bob" if tier == "preview" else "alice"], out / tier, tier)
+        for tier in _TIERS
+    }
     refused = _refused(release, keys["stranger"], out)
     scale = data_range(original.pixels, original.bit_depth)
     bundle = release.bundle(release.ids[0])
@@ -59,16 +70,29 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     none = psnr(frame, np.full(frame.shape, frame.mean()), scale)
 
     same = (out / "original" / "chest.dcm").read_bytes() == source.read_bytes()
-    rows = [(f"{tier}, restored", f"{psnr(original.pixels, image.pixels, scale):.2f} dB") for tier, image in views.items()]
-    rows[-1] = ("original, restored", "byte for byte the input" if same else "DIFFERS FROM THE INPUT")
+    rows = [
+        (f"{tier}, restored", f"{psnr(original.pixels, image.pixels, scale):.2f} dB")
+        for tier, image in views.items()
+    ]
+    rows[-1] = (
+        "original, restored",
+        "byte for byte the input" if same else "DIFFERS FROM THE INPUT",
+    )
     rows += [("no code: one grey level", f"{none:.2f} dB")]
-    rows += [(f"attack: {name}", f"{psnr(frame, picture, scale):.2f} dB") for name, picture in attacks.items()]
+    rows += [
+        (f"attack: {name}", f"{psnr(frame, picture, scale):.2f} dB")
+        for name, picture in attacks.items()
+    ]
     rows.append(("a stranger's key", refused))
     size = {s.name: s.bytes for s in header.sections}
     sealed = 8 * (size["supports"] + size["index"]) / frame.size
-    typer.echo(f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4")
+    typer.echo(
+        f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4"
+    )
     typer.echo("\n".join(f"  {name:<34}{value}" for name, value in rows))
-    typer.echo(f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel")
+    typer.echo(
+        f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel"
+    )
     _picture(
         out / "views.png",
         original,
@@ -78,7 +102,9 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     )
     typer.echo(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
     if protection == "sca":
-        typer.echo("level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)")
+        typer.echo(
+            "level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)"
+        )
 
 
 def _attacks(
@@ -90,7 +116,9 @@ def _attacks(
     case: Case = open_case(bundle, keys, codec, original, name="phantom", patient="")
     world = World(codec, settings, [], [case])
     attacks = [Everything(), *(kind() for kind in SIMPLE)]
-    return {attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks}
+    return {
+        attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks
+    }
 
 
 def _clear(out: Path, force: bool) -> None:
@@ -134,17 +162,32 @@ def _refused(release: Release, key: Path, out: Path) -> str:
 
 
 def _picture(
-    path: Path, original: Image, views: dict[str, Image], attacks: dict[str, tuple[np.ndarray, float]], floor: float
+    path: Path,
+    original: Image,
+    views: dict[str, Image],
+    attacks: dict[str, tuple[np.ndarray, float]],
+    floor: float,
 ) -> None:
     """Two rows of views under their captions."""
     (_, (world, reached)), *rest = attacks.items()
     none = f"no code: {floor:.1f}"
     cells = [
         ("the owner", "the image", display(original.pixels[0], original.photometric)),
-        ("the world", f"public code, decoded: {reached:.1f} dB ({none})", _grey(_stretched(world, original), original)),
-        *((f"attack: {name}", f"{db:.1f} dB ({none})", _grey(_stretched(x, original), original)) for name, (x, db) in rest[:2]),
+        (
+            "the world",
+            f"public code, decoded: {reached:.1f} dB ({none})",
+            _grey(_stretched(world, original), original),
+        ),
+        *(
+            (f"attack: {name}", f"{db:.1f} dB ({none})", _grey(_stretched(x, original), original))
+            for name, (x, db) in rest[:2]
+        ),
         ("tier preview", "code map 1", _grey(views["preview"].pixels[0, ..., 0], original)),
-        ("tier diagnostic", "all code maps", _grey(views["diagnostic"].pixels[0, ..., 0], original)),
+        (
+            "tier diagnostic",
+            "all code maps",
+            _grey(views["diagnostic"].pixels[0, ..., 0], original),
+        ),
         ("tier original", "the file itself", _grey(views["original"].pixels[0, ..., 0], original)),
         ("diagnostic - original", "difference, 8 x", _difference(views["diagnostic"], original)),
     ]
@@ -152,7 +195,10 @@ def _picture(
     draw = ImageDraw.Draw(sheet)
     for k, (title, note, pixels) in enumerate(cells):
         x, y = (k % 4) * _CELL, (k // 4) * (_CELL + _CAPTION)
-        sheet.paste(Pillow.fromarray(pixels).resize((_CELL - 8, _CELL - 8), Pillow.Resampling.LANCZOS), (x + 4, y + _CAPTION))
+        sheet.paste(
+            Pillow.fromarray(pixels).resize((_CELL - 8, _CELL - 8), Pillow.Resampling.LANCZOS),
+            (x + 4, y + _CAPTION),
+        )
         draw.text((x + 6, y + 4), title, 0, ImageFont.load_default(18))
         draw.text((x + 6, y + 26), note, 80, ImageFont.load_default(13))
     sheet.save(path)
@@ -162,7 +208,9 @@ def _stretched(picture: np.ndarray, original: Image) -> np.ndarray:
     """With the mean and the spread of the original, so that what there is can be seen."""
     frame = original.pixels[0, ..., 0]
     mean, spread = frame.mean(), frame.std()
-    return np.asarray(mean + (picture - picture.mean()) * (spread / max(float(picture.std()), 1e-12)))
+    return np.asarray(
+        mean + (picture - picture.mean()) * (spread / max(float(picture.std()), 1e-12))
+    )
 
 
 def _grey(pixels: np.ndarray, original: Image) -> np.ndarray:
@@ -173,4 +221,6 @@ def _grey(pixels: np.ndarray, original: Image) -> np.ndarray:
 
 def _difference(restored: Image, original: Image) -> np.ndarray:
     error = restored.pixels[0, ..., 0].astype(np.float64) - original.pixels[0, ..., 0]
-    return np.clip(128 + error * (8 * 255 / data_range(original.pixels, original.bit_depth)), 0, 255).astype(np.uint8)
+    return np.clip(
+        128 + error * (8 * 255 / data_range(original.pixels, original.bit_depth)), 0, 255
+    ).astype(np.uint8)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from primis import errors
 
 _HINTS: list[tuple[type[errors.PrimisError], str]] = [
-    (errors.NoMatchingGrant, "ask the owner for a grant to your public key, or offer another key with -i"),
+    (
+        errors.NoMatchingGrant,
+        "ask the owner for a grant to your public key, or offer another key with -i",
+    ),
     (errors.GrantExpired, "ask the owner for a new grant"),
-    (errors.TierTooLow, "ask the owner for a grant of that tier, or restore a lower one with --tier"),
+    (
+        errors.TierTooLow,
+        "ask the owner for a grant of that tier, or restore a lower one with --tier",
+    ),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
     (errors.WrongSigner, "make sure where the release came from before you trust it"),
     (

@@ -37,7 +37,9 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # typer hides the base of its errors
+_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[
+    2
+]  # typer hides the base of its errors
 
 _To = Annotated[
     list[str],
@@ -50,13 +52,28 @@ _To = Annotated[
 ]
 _Identity = Annotated[
     list[Path],
-    typer.Option("-i", "--identity", metavar="FILE", help="Your private key: age identity, SSH key or RSA PEM. May be repeated."),
+    typer.Option(
+        "-i",
+        "--identity",
+        metavar="FILE",
+        help="Your private key: age identity, SSH key or RSA PEM. May be repeated.",
+    ),
 ]
-_Tier = Annotated[Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")]  # noqa: UP045
-_Image = Annotated[list[str], typer.Option("--image", metavar="ID", help="Only this image (start of its id). May be repeated.")]
+_Tier = Annotated[
+    Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")
+]  # noqa: UP045
+_Image = Annotated[
+    list[str],
+    typer.Option(
+        "--image", metavar="ID", help="Only this image (start of its id). May be repeated."
+    ),
+]
 _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
 _Model = Annotated[
-    Path | None, typer.Option("--model", metavar="FILE", help="Other weights: a file, or paper, which comes along.")
+    Path | None,
+    typer.Option(
+        "--model", metavar="FILE", help="Other weights: a file, or paper, which comes along."
+    ),
 ]
 _MaxPixels = Annotated[
     int | None,
@@ -73,13 +90,21 @@ _Anew = Annotated[
     ),
 ]
 _NotAfter = Annotated[
-    str | None, typer.Option("--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant.")
+    str | None,
+    typer.Option(
+        "--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant."
+    ),
 ]
-_Note = Annotated[Optional[str], typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant.")]  # noqa: UP045
+_Note = Annotated[
+    Optional[str],
+    typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant."),
+]  # noqa: UP045
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from importlib.metadata import version as installed
 
@@ -89,11 +114,14 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go.")] = Path(
-        "primis-demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go."),
+    ] = Path("primis-demo"),
     protection: Annotated[str, typer.Option(help="keyed or sca.")] = "keyed",
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier demo in that folder.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier demo in that folder.")
+    ] = False,
 ) -> None:
     """Share, attack and restore a built-in phantom; write a picture of all views."""
     from primis.cli.demo import run_demo
@@ -134,18 +162,33 @@ def share(
     to: _To,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
     sparsity: Annotated[
-        float, typer.Option(help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional.")
+        float,
+        typer.Option(
+            help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional."
+        ),
     ] = 8.0,
-    decoys: Annotated[Optional[float], typer.Option(help="S_n: decoys per block. (default: as many as S_x)")] = None,  # noqa: UP045
-    protection: Annotated[str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")] = "keyed",
-    support_bits: Annotated[float, typer.Option(help="Room for the sealed supports, bits per entry.")] = 2.75,
-    value_bits: Annotated[float, typer.Option(help="Room for the values, bits per published entry (keyed).")] = 4.0,
+    decoys: Annotated[
+        Optional[float], typer.Option(help="S_n: decoys per block. (default: as many as S_x)")
+    ] = None,  # noqa: UP045
+    protection: Annotated[
+        str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")
+    ] = "keyed",
+    support_bits: Annotated[
+        float, typer.Option(help="Room for the sealed supports, bits per entry.")
+    ] = 2.75,
+    value_bits: Annotated[
+        float, typer.Option(help="Room for the values, bits per published entry (keyed).")
+    ] = 4.0,
     header_bytes: Annotated[
-        Optional[int], typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)")  # noqa: UP045
+        Optional[int],
+        typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)"),  # noqa: UP045
     ] = None,
-    with_original: Annotated[bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")] = False,
+    with_original: Annotated[
+        bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
+    ] = False,
     original_bits: Annotated[
-        Optional[float], typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)")  # noqa: UP045
+        Optional[float],
+        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),  # noqa: UP045
     ] = None,
     tier: _Tier = None,
     owner: Owner = None,
@@ -172,7 +215,9 @@ def share(
         if not with_original:
             raise UsageError("--original-bits needs --with-original")
     if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
-        raise UsageError(f'the release "{out}" would lie in a folder that is shared, expected another place')
+        raise UsageError(
+            f'the release "{out}" would lie in a folder that is shared, expected another place'
+        )
     highest = "original" if with_original else "diagnostic"
     granted = parse_tier(tier) or highest
     if granted == "original" and not with_original:
@@ -180,11 +225,20 @@ def share(
     recipients = parse_recipients(to)
     if protection == "sca":
         typer.echo(
-            "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it", err=True
+            "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it",
+            err=True,
         )
     chosen = (decoys, sparsity, support_bits, value_bits)
     decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
-    settings = Settings(decoys, parse_protection(protection), sparsity, support_bits, value_bits, header_bytes, original_bits)
+    settings = Settings(
+        decoys,
+        parse_protection(protection),
+        sparsity,
+        support_bits,
+        value_bits,
+        header_bytes,
+        original_bits,
+    )
     with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
         results = batch.share(
             images,
@@ -203,7 +257,9 @@ def share(
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
     labels = ", ".join(r.label for r in recipients)
-    typer.echo(f'shared {len(good)} of {len(results)} images in "{out}" ({show_size(size)}), tier {granted}, to: {labels}')
+    typer.echo(
+        f'shared {len(good)} of {len(results)} images in "{out}" ({show_size(size)}), tier {granted}, to: {labels}'
+    )
     report.finish()
 
 
@@ -213,14 +269,23 @@ def restore(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.")],
     identity: _Identity = [],  # noqa: B006
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for.")
+        bool,
+        typer.Option(
+            "--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for."
+        ),
     ] = False,
     tier: _Tier = None,
     image: _Image = [],  # noqa: B006
     signer: Annotated[
-        str | None, typer.Option("--from", metavar="SIGNER", help="Refuse a release that this signer did not sign.")
+        str | None,
+        typer.Option(
+            "--from", metavar="SIGNER", help="Refuse a release that this signer did not sign."
+        ),
     ] = None,
-    model: Annotated[list[Path], typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones.")] = [],  # noqa: B006
+    model: Annotated[
+        list[Path],
+        typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones."),
+    ] = [],  # noqa: B006
     trust_anew: _Anew = False,
     max_pixels: _MaxPixels = None,
     verbose: _Verbose = False,
@@ -245,7 +310,9 @@ def restore(
         )
     good = [r for r in results if r.error is None]
     tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
-    typer.echo(f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}')
+    typer.echo(
+        f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}'
+    )
     report.finish()
 
 
@@ -269,7 +336,9 @@ def grant(
     chosen = [opened.resolve(i) for i in image]
     granted = parse_tier(tier) or "diagnostic"
     if granted == "original" and not sharing.has_originals(opened):
-        raise UsageError('tier "original" was asked for, but the release was shared without --with-original')
+        raise UsageError(
+            'tier "original" was asked for, but the release was shared without --with-original'
+        )
     if last is not None and last < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{last}", expected a day to come')
     what = f"{len(chosen)} image(s)" if chosen else "the whole release"
@@ -292,7 +361,10 @@ def grant(
 @app.command()
 def rekey(
     release: Annotated[Path, typer.Argument(metavar="RELEASE")],
-    without: Annotated[list[str], typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated.")] = [],  # noqa: B006
+    without: Annotated[
+        list[str],
+        typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),
+    ] = [],  # noqa: B006
     carry_others: Annotated[
         bool,
         typer.Option(
@@ -352,22 +424,39 @@ app.command()(evaluate)
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, or a table (CSV) with columns file, split.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")],
-    preset: Annotated[str, typer.Option(help="default, or the paper's architecture: paper.")] = "default",
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder of images, or a table (CSV) with columns file, split."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="default, or the paper's architecture: paper.")
+    ] = "default",
     validation: Annotated[
-        Optional[Path], typer.Option(metavar="FOLDER", help="Judge by these. (default: a tenth of DATA, or the table's val)")  # noqa: UP045
+        Optional[Path],
+        typer.Option(
+            metavar="FOLDER", help="Judge by these. (default: a tenth of DATA, or the table's val)"
+        ),  # noqa: UP045
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper."),
     ] = None,
-    steps: Annotated[Optional[int], typer.Option(help="Optimiser steps. (default: the preset's)")] = None,  # noqa: UP045
+    steps: Annotated[
+        Optional[int], typer.Option(help="Optimiser steps. (default: the preset's)")
+    ] = None,  # noqa: UP045
     batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
     patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option()] = 0,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu.")] = "auto",
     devices: Annotated[int, typer.Option(help="GPUs or processes on each node.")] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")] = 1,
+    nodes: Annotated[
+        int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")
+    ] = 1,
 ) -> None:
     """Train weights for your own kind of images. Stopped, the same command goes on."""
     import torch
@@ -380,7 +469,11 @@ def train(
         raise OutputError(f'"{out}" exists, expected a new file')
     if preset not in PRESETS:
         raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
-    for name, value, low, high in (("steps", steps, 10, 10**8), ("batch", batch, 1, 1 << 16), ("patch", patch, 64, 1 << 12)):
+    for name, value, low, high in (
+        ("steps", steps, 10, 10**8),
+        ("batch", batch, 1, 1 << 16),
+        ("patch", patch, 64, 1 << 12),
+    ):
         if value is not None:
             require_between(name, value, low, high)
     if patch is not None and patch % 64:
@@ -388,7 +481,9 @@ def train(
     if accelerator not in ("auto", "cpu", "gpu"):
         raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
     if accelerator == "gpu" and torch.cuda.device_count() < devices:
-        raise UsageError(f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs")
+        raise UsageError(
+            f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs"
+        )
     require_between("seed", seed, 0, 1 << 32)
     require_between("devices", devices, 1, 1024)
     require_between("nodes", nodes, 1, 1 << 16)
@@ -404,7 +499,9 @@ def train(
             accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
         )  # fmt: skip
     if digest:
-        typer.echo(f'wrote "{out}", model {digest}; curves and pictures: tensorboard --logdir "{out}.training"')
+        typer.echo(
+            f'wrote "{out}", model {digest}; curves and pictures: tensorboard --logdir "{out}.training"'
+        )
 
 
 def main() -> None:

@@ -14,10 +14,18 @@ from primis.errors import OutputError, UsageError
 
 def audit(
     release: Annotated[Path, typer.Argument(metavar="RELEASE")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json."
+        ),
+    ],
     originals: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the release was shared from. (default: judged by the restored images)"),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the release was shared from. (default: judged by the restored images)",
+        ),
     ] = None,
     table: Annotated[
         Path | None,
@@ -27,10 +35,14 @@ def audit(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Of training, for each attacker's network. (default: some minutes in all)")
+        int | None,
+        typer.Option(
+            help="Of training, for each attacker's network. (default: some minutes in all)"
+        ),
     ] = None,
     model: Annotated[
-        list[Path], typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated.")
+        list[Path],
+        typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated."),
     ] = [],  # noqa: B006
     owner: Owner = None,
 ) -> None:
@@ -62,22 +74,54 @@ def audit(
 
 
 def evaluate(
-    part: Annotated[str, typer.Argument(metavar="PART", help="fidelity, classification, segmentation, texture, attacks or all.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images, a table, or a folder of such folders.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="REPORT", help="New folder: page, PDF, JSON and tables.")],
+    part: Annotated[
+        str,
+        typer.Argument(
+            metavar="PART", help="fidelity, classification, segmentation, texture, attacks or all."
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder of images, a table, or a folder of such folders."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="REPORT", help="New folder: page, PDF, JSON and tables."
+        ),
+    ],
     layout: Annotated[
-        str | None, typer.Option(help="What DATA is, where that is not plain: chestx-ray14, kermany, table, classes ...")
+        str | None,
+        typer.Option(
+            help="What DATA is, where that is not plain: chestx-ray14, kermany, table, classes ..."
+        ),
     ] = None,
-    sparsity: Annotated[list[float], typer.Option(help="S_x; may be repeated. (default: 4, 8 and 16)")] = [],  # noqa: B006
+    sparsity: Annotated[
+        list[float], typer.Option(help="S_x; may be repeated. (default: 4, 8 and 16)")
+    ] = [],  # noqa: B006
     mechanism: Annotated[
-        list[str], typer.Option(help="What is attacked: keyed, sca or paper; may be repeated. (default: keyed and sca)")
+        list[str],
+        typer.Option(
+            help="What is attacked: keyed, sca or paper; may be repeated. (default: keyed and sca)"
+        ),
     ] = [],  # noqa: B006
     paper: Annotated[
-        bool, typer.Option("--paper", help="Test networks and texture on images of preset paper too; seconds for each.")
+        bool,
+        typer.Option(
+            "--paper",
+            help="Test networks and texture on images of preset paper too; seconds for each.",
+        ),
     ] = False,
     most: Annotated[int | None, typer.Option(help="Images of each corpus, at most.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split and of everything that is drawn.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="The whole report on a few images, in minutes; proves nothing.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="The whole report on a few images, in minutes; proves nothing."
+        ),
+    ] = False,
 ) -> None:
     """Measure what the paper measures, on your images: every table and figure in one report."""
     from primis.atomic import PARTIAL, finish_folder, remove_folder
@@ -100,7 +144,9 @@ def evaluate(
         raise OutputError(f'"{out}" exists, expected a new folder')
     plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
     plan = replace(
-        plan, sparsities=tuple(sorted(set(sparsity))) or plan.sparsities, mechanisms=tuple(mechanism) or plan.mechanisms
+        plan,
+        sparsities=tuple(sorted(set(sparsity))) or plan.sparsities,
+        mechanisms=tuple(mechanism) or plan.mechanisms,
     )
     kept = out.with_name(out.name + PARTIAL)
     with running_bar("evaluate") as progress:

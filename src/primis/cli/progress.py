@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from primis.batch import Result
 from primis.cli.hints import hint_for
@@ -26,7 +33,13 @@ _KEPT = 0.95
 def bar() -> Progress:
     """A bar that disappears where standard error is no terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
@@ -44,10 +57,19 @@ def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], No
                 if trainer.global_step % 10 and trainer.global_step < steps:
                     return
                 known = trainer.callback_metrics
-                text = "".join(f", {name} {float(known[name]):.4g}" for name in ("loss", "psnr") if name in known)
+                text = "".join(
+                    f", {name} {float(known[name]):.4g}"
+                    for name in ("loss", "psnr")
+                    if name in known
+                )
                 progress.update(task, completed=trainer.global_step, description=f"training{text}")
 
-        yield Shown(), lambda done, total: progress.update(task, completed=done, total=total, description="tables of the coder")
+        yield (
+            Shown(),
+            lambda done, total: progress.update(
+                task, completed=done, total=total, description="tables of the coder"
+            ),
+        )
 
 
 @contextmanager
@@ -55,7 +77,9 @@ def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
     """Shows what is being done and how far it is."""
     with bar() as progress:
         task = progress.add_task(verb, total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+        yield lambda what, done, total: progress.update(
+            task, description=what, completed=done, total=total
+        )
 
 
 class Report:
@@ -73,7 +97,12 @@ class Report:
         self._task = self._progress.add_task(self._verb, total=None)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._progress.stop()
 
     def look(self, done: int, total: int) -> None:
@@ -84,9 +113,7 @@ class Report:
 
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
-        self._progress.update(
-            self._task, description=self._verb, completed=done, total=total
-        )
+        self._progress.update(self._task, description=self._verb, completed=done, total=total)
         self._resumed += result.resumed
         if result.error is not None:
             self._failed += 1
@@ -98,7 +125,12 @@ class Report:
         for note in result.notes:
             of = "" if result.name in note else f'image "{result.name}": '
             self._line(f"note: {of}{note}")
-        if result.error is None and self._sparsity and result.kept is not None and 0 < result.kept < _KEPT * self._sparsity:
+        if (
+            result.error is None
+            and self._sparsity
+            and result.kept is not None
+            and 0 < result.kept < _KEPT * self._sparsity
+        ):
             self._short.append(result)
         if self._verbose and result.error is None:
             kept = "" if result.kept is None else f", S_x {result.kept:.3g}"

@@ -90,7 +90,14 @@ def _names(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
     """The sealed names of the images that the grants open."""
     named = []
     for bundle_id in release.ids:
-        opened = next((g.image_secrets(bundle_id) for g in grants if g.covers(bundle_id) and g.tier != "preview"), None)
+        opened = next(
+            (
+                g.image_secrets(bundle_id)
+                for g in grants
+                if g.covers(bundle_id) and g.tier != "preview"
+            ),
+            None,
+        )
         if opened is not None:
             named.append({"id": bundle_id, "name": read_name(release.bundle(bundle_id), opened)})
     return named
@@ -103,7 +110,11 @@ def _lines(facts: Any, indent: str = "") -> list[str]:
             lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             shown = [", ".join(f"{k} {_short(v)}" for k, v in item.items()) for item in value[:20]]
-            more = [f"{indent}  ... and {len(value) - 20} more (--json lists all)"] if len(value) > 20 else []
+            more = (
+                [f"{indent}  ... and {len(value) - 20} more (--json lists all)"]
+                if len(value) > 20
+                else []
+            )
             lines += [f"{indent}{key}:", *(f"{indent}  {text}" for text in shown), *more]
         else:
             lines.append(f"{indent}{key}: {_short(value)}")
@@ -113,4 +124,6 @@ def _lines(facts: Any, indent: str = "") -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_short(v) for v in value) or "none"
-    return "-" if value is None else "".join(c for c in str(value) if c.isprintable())  # names come from others
+    return (
+        "-" if value is None else "".join(c for c in str(value) if c.isprintable())
+    )  # names come from others

@@ -25,7 +25,13 @@ Draw = Callable[[int], bytes]
 """n -> n random bytes. `secrets.token_bytes` everywhere but in test vectors."""
 
 
-def ambiguate(levels: np.ndarray, decoys: int, *, odds: np.ndarray | None = None, draw: Draw = secrets.token_bytes) -> np.ndarray:
+def ambiguate(
+    levels: np.ndarray,
+    decoys: int,
+    *,
+    odds: np.ndarray | None = None,
+    draw: Draw = secrets.token_bytes,
+) -> np.ndarray:
     """Z_p: levels (..., LM, h, w) with `decoys` more non-zeros, none of them on the support.
 
     Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros. odds: natural logarithm
@@ -42,7 +48,11 @@ def ambiguate(levels: np.ndarray, decoys: int, *, odds: np.ndarray | None = None
     for atom in np.flatnonzero(shares):
         free = np.flatnonzero(flat[atom] == 0)
         count = int(shares[atom])
-        chosen = free[choose(len(free), count, draw) if likely is None else choose_likely(likely[atom, free], count, draw)]
+        chosen = free[
+            choose(len(free), count, draw)
+            if likely is None
+            else choose_likely(likely[atom, free], count, draw)
+        ]
         values = _values_like(flat, int(atom))
         public[atom, chosen] = _near(values[_below(len(values), len(chosen), draw)], draw)
     shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])

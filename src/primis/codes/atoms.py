@@ -66,7 +66,9 @@ def _by_blocks(plane: np.ndarray, *, inverse: bool) -> np.ndarray:
         length = MEAN_BLOCK if part.stop else plane.shape[1] - whole
         if plane[:, part].size:
             matrix = dct_matrix(length).astype(plane.dtype)
-            blocks = plane[:, part].reshape(len(plane), -1, length) @ (matrix if inverse else matrix.T)
+            blocks = plane[:, part].reshape(len(plane), -1, length) @ (
+                matrix if inverse else matrix.T
+            )
             out[:, part] = blocks.reshape(len(plane), -1)
     return out
 
@@ -115,15 +117,21 @@ class Layout:
         if not self.means:
             return np.zeros((2, self.atoms), np.float32)
         u, v = atom_frequencies(round(self.atoms**0.5)).T
-        return np.stack([16 * u // np.maximum(u + v, 1), 16 * v // np.maximum(u + v, 1)]).astype(np.float32)
+        return np.stack([16 * u // np.maximum(u + v, 1), 16 * v // np.maximum(u + v, 1)]).astype(
+            np.float32
+        )
 
     def split(self) -> tuple[range, range]:
         """The atoms that tier `preview` opens (the first code map) and those that `diagnostic` adds.
 
         Raises ValueError unless the border between them is one of a group.
         """
-        if self.code_maps > 1 and not any(group.start == self.atoms_per_map for group in self.groups):
-            raise ValueError(f"a first code map of {self.atoms_per_map} atoms cuts a group of the coder")
+        if self.code_maps > 1 and not any(
+            group.start == self.atoms_per_map for group in self.groups
+        ):
+            raise ValueError(
+                f"a first code map of {self.atoms_per_map} atoms cuts a group of the coder"
+            )
         return range(self.atoms_per_map), range(self.atoms_per_map, self.atoms)
 
 
@@ -143,7 +151,9 @@ def _nearness(frequency: np.ndarray) -> np.ndarray:
     """round(16 / distance²) up to a distance of 3."""
     f = frequency.astype(np.int64)
     distance = ((f[:, None] - f[None]) ** 2).sum(axis=2)
-    nearness = np.where(distance <= 9, (32 + np.maximum(distance, 1)) // (2 * np.maximum(distance, 1)), 0)
+    nearness = np.where(
+        distance <= 9, (32 + np.maximum(distance, 1)) // (2 * np.maximum(distance, 1)), 0
+    )
     return nearness.astype(np.float32)
 
 
@@ -161,5 +171,7 @@ def join_means(cube: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     blocks = np.zeros((MEAN_BLOCK, MEAN_BLOCK, *cube.shape[1:]), cube.dtype)
     u, v = atom_frequencies(MEAN_BLOCK).T
     blocks[u, v] = cube
-    plane = blocks.transpose(2, 0, 3, 1).reshape(cube.shape[1] * MEAN_BLOCK, cube.shape[2] * MEAN_BLOCK)
+    plane = blocks.transpose(2, 0, 3, 1).reshape(
+        cube.shape[1] * MEAN_BLOCK, cube.shape[2] * MEAN_BLOCK
+    )
     return np.ascontiguousarray(plane[: shape[0], : shape[1]])

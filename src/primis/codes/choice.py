@@ -41,12 +41,22 @@ def choose(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> 
     low, high = _REACH, 1.25
     for _ in range(_STEPS):
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if np.count_nonzero(_kept(near / middle, bits)) > entries else (low, middle)
+        low, high = (
+            (middle, high)
+            if np.count_nonzero(_kept(near / middle, bits)) > entries
+            else (low, middle)
+        )
     threshold = float(np.float32(first.threshold * high))
     levels = np.zeros(z.size, np.int16)
     steps = _kept(np.abs(z.reshape(-1)[candidates]) / np.float32(threshold), bits)
-    levels[candidates] = np.sign(z.reshape(-1)[candidates]) * np.minimum(steps, np.iinfo(np.int16).max)
-    if np.count_nonzero(levels) > entries or not levels.any() or steps.max() > np.iinfo(np.int16).max:
+    levels[candidates] = np.sign(z.reshape(-1)[candidates]) * np.minimum(
+        steps, np.iinfo(np.int16).max
+    )
+    if (
+        np.count_nonzero(levels) > entries
+        or not levels.any()
+        or steps.max() > np.iinfo(np.int16).max
+    ):
         return first
     return SparseCode(levels.reshape(z.shape), threshold)
 

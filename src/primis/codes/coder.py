@@ -26,7 +26,9 @@ _UNSEEN = 4.0  # bits of an entry where its group has none, on top of the flag
 _MAX_EXPONENT = 14  # of 32,767, the largest level
 
 
-def encode_code(levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> tuple[bytes, bytes]:
+def encode_code(
+    levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel
+) -> tuple[bytes, bytes]:
     """(support, values) of the entries of `atoms` in levels (LM, h, w); the atoms below count as known.
 
     Both are empty if there is no entry.
@@ -40,7 +42,13 @@ def encode_code(levels: np.ndarray, atoms: range, layout: Layout, model: Context
 
 
 def decode_code(
-    support: bytes, values: bytes, known: np.ndarray, atoms: range, entries: int, layout: Layout, model: ContextModel
+    support: bytes,
+    values: bytes,
+    known: np.ndarray,
+    atoms: range,
+    entries: int,
+    layout: Layout,
+    model: ContextModel,
 ) -> np.ndarray:
     """Fill `atoms` into a copy of known (LM, h, w) int16, whose lower atoms are right.
 
@@ -54,23 +62,35 @@ def decode_code(
     return _checked(levels, atoms, entries)
 
 
-def encode_support(levels: np.ndarray, public: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> bytes:
+def encode_support(
+    levels: np.ndarray, public: np.ndarray, atoms: range, layout: Layout, model: ContextModel
+) -> bytes:
     """The support of `atoms` in levels (LM, h, w), for those who have the public code Z_p of the same shape."""
     entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
     if not entries:
         return b""
-    side = _GivenPublicEncoder(levels, public, layout, model, entry_density(entries, levels[0].size))
+    side = _GivenPublicEncoder(
+        levels, public, layout, model, entry_density(entries, levels[0].size)
+    )
     walk(levels.copy(), atoms, layout, side, model.logarithm)
     return side.support.data()
 
 
 def decode_support(
-    support: bytes, public: np.ndarray, known: np.ndarray, atoms: range, entries: int, layout: Layout, model: ContextModel
+    support: bytes,
+    public: np.ndarray,
+    known: np.ndarray,
+    atoms: range,
+    entries: int,
+    layout: Layout,
+    model: ContextModel,
 ) -> np.ndarray:
     """Purify: the true levels of `atoms` among those of Z_p. Raises DamagedSection as `decode_code` does."""
     levels = _start(known, atoms, entries, support)
     if entries:
-        side = _GivenPublicDecoder(support, public, layout, model, entry_density(entries, levels[0].size))
+        side = _GivenPublicDecoder(
+            support, public, layout, model, entry_density(entries, levels[0].size)
+        )
         walk(levels, atoms, layout, side, model.logarithm)
         side.finish()
     return _checked(levels, atoms, entries)
@@ -81,14 +101,18 @@ def _start(known: np.ndarray, atoms: range, entries: int, streams: bytes) -> np.
     levels = known.copy()
     levels[atoms.start : atoms.stop] = 0
     if entries > len(atoms) * levels[0].size or (streams and not entries):
-        raise DamagedSection(f'section "index": {entries} entries in a record of {len(atoms)} x {levels[0].size}')
+        raise DamagedSection(
+            f'section "index": {entries} entries in a record of {len(atoms)} x {levels[0].size}'
+        )
     return levels
 
 
 def _checked(levels: np.ndarray, atoms: range, entries: int) -> np.ndarray:
     found = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
     if found != entries:
-        raise DamagedSection(f'section "supports": a stream decodes to {found} entries, expected {entries}')
+        raise DamagedSection(
+            f'section "supports": a stream decodes to {found} entries, expected {entries}'
+        )
     return levels
 
 
@@ -116,8 +140,12 @@ class _Source:
 
     def __init__(self, data: bytes) -> None:
         if len(data) % 4:
-            raise DamagedSection(f'section "supports" or "public": a stream of {len(data)} bytes is malformed')
-        self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+            raise DamagedSection(
+                f'section "supports" or "public": a stream of {len(data)} bytes is malformed'
+            )
+        self._decoder = constriction.stream.queue.RangeDecoder(
+            np.frombuffer(data, "<u4").astype(np.uint32)
+        )
 
     def take(self, count: int, chances: np.ndarray | float) -> np.ndarray:
         try:
@@ -129,7 +157,9 @@ class _Source:
     def finish(self) -> None:
         """Raises DamagedSection if bits are left that no walk would take."""
         if not self._decoder.maybe_exhausted():
-            raise DamagedSection('section "supports" or "public": a stream goes on after its last entry')
+            raise DamagedSection(
+                'section "supports" or "public": a stream goes on after its last entry'
+            )
 
 
 class _Side:
@@ -147,7 +177,9 @@ class _Side:
 
 
 class _Encoder(_Side):
-    def __init__(self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int
+    ) -> None:
         super().__init__(layout, model, density)
         self.support, self.values = _Sink(), _Sink()
         self._truth = Truth(levels, layout)
@@ -157,18 +189,24 @@ class _Encoder(_Side):
         self.support.put(flags, self._chances(head, features, np.zeros(len(where), np.intp)))
         return flags
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         found: np.ndarray = self._truth.levels(head, where) != 0
         self.support.put(found, self._chances(head, features, atom))
         return found
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         levels = self._truth.levels(head, where)
         size = np.abs(levels)
         left = np.arange(len(size))
         for exponent in range(_MAX_EXPONENT):
             more = size[left] >> (exponent + 1) > 0
-            self.values.put(more, self._chances(at_exponent(head, exponent), features[:, left], atom[left]))
+            self.values.put(
+                more, self._chances(at_exponent(head, exponent), features[:, left], atom[left])
+            )
             left = left[more]
             if not len(left):
                 break
@@ -185,7 +223,9 @@ class Pricing(_Side):
     """Walks like an encoder and notes what each entry costs in bits more than a zero; a level costs its sign
     and that it is 1. prices: (LM, h, w); mean_prices: (16, h/4, w/4)."""
 
-    def __init__(self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int
+    ) -> None:
         super().__init__(layout, model, density)
         self._truth, self._positions = Truth(levels, layout), levels[0].size
         self.prices = np.full(levels.shape, _UNSEEN, np.float32)
@@ -199,21 +239,27 @@ class Pricing(_Side):
         flags: np.ndarray = count > 0
         return flags
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         p = self._chances(head, features, atom)
         prices = (self.mean_prices if head[0] == "mean" else self.prices).reshape(-1)
         prices[where] += np.log2((1 - p) / p) - _UNSEEN
         found: np.ndarray = self._truth.levels(head, where) != 0
         return found
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         prices = (self.mean_prices if head[0].startswith("mean") else self.prices).reshape(-1)
         prices[where] += 1 - np.log2(1 - self._chances(head, features, atom))
         return self._truth.levels(head, where)
 
 
 class _Decoder(_Side):
-    def __init__(self, support: bytes, values: bytes, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self, support: bytes, values: bytes, layout: Layout, model: ContextModel, density: int
+    ) -> None:
         super().__init__(layout, model, density)
         self._support, self._values = _Source(support), _Source(values)
 
@@ -223,12 +269,18 @@ class _Decoder(_Side):
         self._values.finish()
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return self._support.take(len(where), self._chances(head, features, np.zeros(len(where), np.intp)))
+        return self._support.take(
+            len(where), self._chances(head, features, np.zeros(len(where), np.intp))
+        )
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         return self._support.take(len(where), self._chances(head, features, atom))
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         exponents = np.zeros(len(where), np.int64)
         left = np.arange(len(where))
         for exponent in range(_MAX_EXPONENT):
@@ -252,9 +304,14 @@ class _GivenPublic(_Side):
     the public entries of the atom, over its positions. Flags are not coded; their chance multiplies.
     """
 
-    def __init__(self, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self, public: np.ndarray, layout: Layout, model: ContextModel, density: int
+    ) -> None:
         super().__init__(layout, model, density)
-        self._shown = {"": public.reshape(-1), "mean": split_means(public[0]).reshape(-1) if layout.means else public.reshape(-1)}
+        self._shown = {
+            "": public.reshape(-1),
+            "mean": split_means(public[0]).reshape(-1) if layout.means else public.reshape(-1),
+        }
         self._positions = public[0].size
         self._flag = np.ones(self._positions)
 
@@ -262,7 +319,9 @@ class _GivenPublic(_Side):
         self._flag[where] = self._chances(head, features, np.zeros(len(where), np.intp))
         return np.ones(len(where), bool)
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         shown = self._shown["mean" if head[0] == "mean" else ""]
         found = shown[where] != 0
         chances = self._chances(head, features[:, found], atom[found])
@@ -276,7 +335,9 @@ class _GivenPublic(_Side):
         found[found] = true
         return found
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         return self._shown["mean" if head[0].startswith("mean") else ""][where].astype(np.int64)
 
     def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
@@ -290,7 +351,14 @@ class _GivenPublic(_Side):
 
 
 class _GivenPublicEncoder(_GivenPublic):
-    def __init__(self, levels: np.ndarray, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self,
+        levels: np.ndarray,
+        public: np.ndarray,
+        layout: Layout,
+        model: ContextModel,
+        density: int,
+    ) -> None:
         super().__init__(public, layout, model, density)
         self.support = _Sink()
         self._truth = Truth(levels, layout)
@@ -302,7 +370,9 @@ class _GivenPublicEncoder(_GivenPublic):
 
 
 class _GivenPublicDecoder(_GivenPublic):
-    def __init__(self, support: bytes, public: np.ndarray, layout: Layout, model: ContextModel, density: int) -> None:
+    def __init__(
+        self, support: bytes, public: np.ndarray, layout: Layout, model: ContextModel, density: int
+    ) -> None:
         super().__init__(public, layout, model, density)
         self._support = _Source(support)
 

@@ -51,7 +51,10 @@ def heads(layout: Layout) -> list[Head]:
     found: list[Head] = []
     for kind, group in parts:
         found += [(kind or "entry", group.start, len(group), turn) for turn in range(len(PASSES))]
-        found += [(f"{kind} level".strip(), group.start, len(group), exponent) for exponent in range(EXPONENTS)]
+        found += [
+            (f"{kind} level".strip(), group.start, len(group), exponent)
+            for exponent in range(EXPONENTS)
+        ]
         if not kind and layout.flagged(group):
             found += [("flag", group.start, 1, turn) for turn in range(len(PASSES))]
     return found
@@ -90,14 +93,32 @@ class ContextModel:
             "probability": (2 * _MAX_LOGIT // 64 + 1,),
         }
         tables = {f.name: getattr(self, f.name) for f in fields(self)}
-        sound = all(t.dtype == np.int32 for t in tables.values()) and 0 < len(self.logarithm) <= 1 << 16
+        sound = (
+            all(t.dtype == np.int32 for t in tables.values()) and 0 < len(self.logarithm) <= 1 << 16
+        )
         sound = sound and all(tables[name].shape == shape for name, shape in shapes.items())
-        limits = {"linear": TABLE_LIMIT, "inner": TABLE_LIMIT, "outer": SCORE_LIMIT, "bias": SCORE_LIMIT, "mantissa": SCORE_LIMIT}
-        sound = sound and all(-limit <= tables[name].min() and tables[name].max() <= limit for name, limit in limits.items())
-        sound = sound and self.logarithm.ndim == 1 and self.logarithm.min() >= 0 and self.logarithm.max() <= 128
+        limits = {
+            "linear": TABLE_LIMIT,
+            "inner": TABLE_LIMIT,
+            "outer": SCORE_LIMIT,
+            "bias": SCORE_LIMIT,
+            "mantissa": SCORE_LIMIT,
+        }
+        sound = sound and all(
+            -limit <= tables[name].min() and tables[name].max() <= limit
+            for name, limit in limits.items()
+        )
+        sound = (
+            sound
+            and self.logarithm.ndim == 1
+            and self.logarithm.min() >= 0
+            and self.logarithm.max() <= 128
+        )
         return sound and bool(((self.probability > 0) & (self.probability < 65536)).all())
 
-    def chances(self, number: int, offset: int, features: np.ndarray, atom: np.ndarray, density: int) -> np.ndarray:
+    def chances(
+        self, number: int, offset: int, features: np.ndarray, atom: np.ndarray, density: int
+    ) -> np.ndarray:
         """Probabilities of a one, float64 and each a whole number of 65536ths.
 
         number, offset: the head, and where its atoms start in `bias`. features: (F, n); atom: (n,) within the head.
@@ -109,13 +130,17 @@ class ContextModel:
         hidden += (inner[number][:, -2] * density + inner[number][:, -1])[:, None]
         score = linear[number, :, 0] @ features + linear[number, :, 1] @ (features > 0)
         bias = self.bias[offset + atom].astype(np.int64)
-        score = score.astype(np.int64) + np.floor(outer[number] @ np.maximum(hidden, 0) / HIDDEN_UNIT).astype(np.int64)
+        score = score.astype(np.int64) + np.floor(
+            outer[number] @ np.maximum(hidden, 0) / HIDDEN_UNIT
+        ).astype(np.int64)
         score += bias[:, 0] + bias[:, 1] * density + ((bias[:, 2] * density * density) >> 6)
         return self.look_up(score)
 
     def look_up(self, score: np.ndarray) -> np.ndarray:
         """Logits -> probabilities."""
-        return self._chance[(np.minimum(np.maximum(score, -_MAX_LOGIT), _MAX_LOGIT) + _MAX_LOGIT) >> 6]
+        return self._chance[
+            (np.minimum(np.maximum(score, -_MAX_LOGIT), _MAX_LOGIT) + _MAX_LOGIT) >> 6
+        ]
 
     @cached_property
     def _chance(self) -> np.ndarray:
@@ -123,7 +148,11 @@ class ContextModel:
 
     @cached_property
     def _weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.linear.astype(np.float64), self.inner.astype(np.float64), self.outer.astype(np.float64)
+        return (
+            self.linear.astype(np.float64),
+            self.inner.astype(np.float64),
+            self.outer.astype(np.float64),
+        )
 
 
 def entry_density(entries: int, positions: int) -> int:
@@ -138,14 +167,20 @@ class Side(Protocol):
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Which of the positions have entries of this group: bool (n,)."""
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         """Which are entries: bool (n,). atom: within the group."""
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         """Their levels, not zero: int (n,)."""
 
 
-def walk(levels: np.ndarray, atoms: range, layout: Layout, side: Side, logarithm: np.ndarray) -> None:
+def walk(
+    levels: np.ndarray, atoms: range, layout: Layout, side: Side, logarithm: np.ndarray
+) -> None:
     """Visit all entries of `atoms` of levels (LM, h, w) in coding order; `side` says what they are.
 
     levels is filled as the walk goes; the atoms below `atoms` must be right.
@@ -155,7 +190,9 @@ def walk(levels: np.ndarray, atoms: range, layout: Layout, side: Side, logarithm
     if layout.means:
         if atoms.start == 0:
             cube = split_means(levels[0] * 0)
-            _Walk(cube.reshape(len(cube), -1), cube.shape[1:], MEAN_LAYOUT, side, logarithm, "mean").run(range(len(cube)))
+            _Walk(
+                cube.reshape(len(cube), -1), cube.shape[1:], MEAN_LAYOUT, side, logarithm, "mean"
+            ).run(range(len(cube)))
             levels[0] = join_means(cube, shape)
             if np.count_nonzero(cube) != np.count_nonzero(levels[0]):
                 raise DamagedSection('section "supports": a stream has entries outside its tile')
@@ -167,7 +204,9 @@ def walk(levels: np.ndarray, atoms: range, layout: Layout, side: Side, logarithm
 
 def _relief(means: np.ndarray) -> np.ndarray:
     """(4, positions): how much the means fall and bend, vertically and horizontally, in thresholds."""
-    rows, columns = (np.round(mean_matrix(side) * _DCT_UNIT).astype(np.int64) for side in means.shape)
+    rows, columns = (
+        np.round(mean_matrix(side) * _DCT_UNIT).astype(np.int64) for side in means.shape
+    )
     plane = (rows.T @ means.astype(np.int64) @ columns) >> 12
     padded = np.pad(plane, 1, mode="edge")
     up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
@@ -192,7 +231,9 @@ class _Walk:
         self._logarithm, self._kind = logarithm.astype(np.float32), kind
         self._relief = np.zeros((4, planes.shape[1]), np.float32) if relief is None else relief
         self._size = np.zeros(planes.shape, np.float32)  # |level|, at most 15
-        self._edge = np.zeros(planes.shape, np.float32)  # the same summed over the 4 positions beside
+        self._edge = np.zeros(
+            planes.shape, np.float32
+        )  # the same summed over the 4 positions beside
         self._corner = np.zeros(planes.shape, np.float32)
         number = np.arange(planes.shape[1]).reshape(shape)
         self._turns = [number[top::2, left::2].ravel() for top, left in PASSES]
@@ -214,7 +255,9 @@ class _Walk:
         about = self._edge[: group.start].sum(axis=0), self._corner[: group.start].sum(axis=0)
         flagged = self._layout.flagged(group)
         for turn, positions in enumerate(self._turns):
-            own = np.minimum(np.abs(self._planes[group.start : group.stop]), _LARGEST).astype(np.float32)
+            own = np.minimum(np.abs(self._planes[group.start : group.stop]), _LARGEST).astype(
+                np.float32
+            )
             beside = self._around(own) if turn else (np.zeros_like(own), np.zeros_like(own))
             if flagged and len(positions):
                 features = self._flag_features(group, positions, total, about, own, beside)
@@ -237,7 +280,9 @@ class _Walk:
         flat = features.reshape(FEATURES, -1)
         atom = np.repeat(np.arange(len(group)), len(positions))
         where = (group.start + atom) * self._planes.shape[1] + np.tile(positions, len(group))
-        found = self._side.entries((self._kind or "entry", group.start, len(group), turn), flat, atom, where)
+        found = self._side.entries(
+            (self._kind or "entry", group.start, len(group), turn), flat, atom, where
+        )
         if found.any():
             head = (f"{self._kind} level".strip(), group.start, len(group), 0)
             levels = self._side.levels(head, flat[:, found], atom[found], where[found])
@@ -257,9 +302,21 @@ class _Walk:
         shape = edge.shape
         fall = self._layout.direction[:, own].T @ self._relief[:2, positions]
         bend = self._layout.direction[:, own].T @ self._relief[2:, positions]
-        parts = [near @ planes[below][:, positions] for planes in (self._size, self._edge, self._corner)]
-        parts += [total[positions], about[0][positions] + about[1][positions], 16 * edge, 16 * corner]
-        parts += [self._layout.nearness[own, own] @ edge, (edge + corner).sum(axis=0), fall // 16, bend // 16]
+        parts = [
+            near @ planes[below][:, positions] for planes in (self._size, self._edge, self._corner)
+        ]
+        parts += [
+            total[positions],
+            about[0][positions] + about[1][positions],
+            16 * edge,
+            16 * corner,
+        ]
+        parts += [
+            self._layout.nearness[own, own] @ edge,
+            (edge + corner).sum(axis=0),
+            fall // 16,
+            bend // 16,
+        ]
         return self._logs(parts, shape)
 
     def _flag_features(
@@ -276,7 +333,9 @@ class _Walk:
         last = slice(before.start, before.stop)
         edge, corner = (side.sum(axis=0)[positions] for side in beside)
         parts = [total[positions], about[0][positions], about[1][positions]]
-        parts += [planes[last].sum(axis=0)[positions] for planes in (self._size, self._edge, self._corner)]
+        parts += [
+            planes[last].sum(axis=0)[positions] for planes in (self._size, self._edge, self._corner)
+        ]
         parts += [edge, corner, own.sum(axis=0)[self._far(positions)].sum(axis=0)]
         parts += [self._relief[:2, positions].max(axis=0), self._relief[2:, positions].max(axis=0)]
         return self._logs(parts, positions.shape)
@@ -308,7 +367,10 @@ def offsets(layout: Layout) -> tuple[tuple[Head, int, int], ...]:
     """(head, its number, where its atoms start in `bias`)."""
     wanted = heads(layout)
     starts = accumulate((head[2] for head in wanted), initial=0)
-    return tuple((head, number, start) for number, (head, start) in enumerate(zip(wanted, starts, strict=False)))
+    return tuple(
+        (head, number, start)
+        for number, (head, start) in enumerate(zip(wanted, starts, strict=False))
+    )
 
 
 class Truth:
@@ -325,7 +387,9 @@ class Truth:
 
     def count(self, head: Head, where: np.ndarray) -> np.ndarray:
         """How many entries the head's group has at each of the positions: int (n,)."""
-        return np.count_nonzero(self._levels.reshape(-1, self._positions)[self.group(head)][:, where], axis=0)
+        return np.count_nonzero(
+            self._levels.reshape(-1, self._positions)[self.group(head)][:, where], axis=0
+        )
 
     def levels(self, head: Head, where: np.ndarray) -> np.ndarray:
         """Levels at these places: int64 (n,)."""

@@ -89,4 +89,6 @@ def top_s_of_maps(coefficients: np.ndarray, code_maps: int, sparsity: int) -> Sp
     step = max(float(np.abs(maps).max(initial=0.0)) / FINE_LEVELS, float(np.finfo(np.float32).tiny))
     step = float(np.float32(step))
     levels = np.sign(maps) * np.maximum(np.round(np.abs(maps) / np.float32(step)), 1)
-    return SparseCode(np.where(kept, levels, 0).astype(np.int16).reshape(coefficients.shape), step, 0.0)
+    return SparseCode(
+        np.where(kept, levels, 0).astype(np.int16).reshape(coefficients.shape), step, 0.0
+    )

@@ -26,10 +26,14 @@ def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarra
     """Inverse of `encode_plain`. Raises DamagedSection if the stream holds another number of entries."""
     size = int(np.prod(shape))
     if len(data) % 4 or not 0 <= entries <= size:
-        raise DamagedSection(f"a stream of {len(data)} bytes is malformed, expected {entries} of {size} entries")
+        raise DamagedSection(
+            f"a stream of {len(data)} bytes is malformed, expected {entries} of {size} entries"
+        )
     decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
     try:
-        support: np.ndarray = decoder.decode(*_flat_model(size, entries)).astype(bool).reshape(shape)
+        support: np.ndarray = (
+            decoder.decode(*_flat_model(size, entries)).astype(bool).reshape(shape)
+        )
     except AssertionError:  # how constriction says that no encoder wrote this
         raise DamagedSection("a stream of supports is damaged") from None
     if int(support.sum()) != entries:

@@ -21,14 +21,31 @@ from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.datasets.tables import REQUIRED, Reading, header_of, part_of, read_table
 from primis.errors import UsageError
 
-__all__ = ["SHARES", "Corpus", "Grey", "Sample", "open_corpora", "read_grey", "read_mask", "split", "splits_of"]
+__all__ = [
+    "SHARES",
+    "Corpus",
+    "Grey",
+    "Sample",
+    "open_corpora",
+    "read_grey",
+    "read_mask",
+    "split",
+    "splits_of",
+]
 
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 """Of the images, where a corpus has no split of its own."""
 
 _OWN = ("table", "images", "classes")
 _ADULT, _NEARLY_ALL, _DEPTH = 18, 0.9, 2
-_WORDS = {"adult": True, "adults": True, "child": False, "children": False, "paediatric": False, "pediatric": False}
+_WORDS = {
+    "adult": True,
+    "adults": True,
+    "child": False,
+    "children": False,
+    "paediatric": False,
+    "pediatric": False,
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,14 @@ def open_corpora(data: Path, *, layout: str | None = None, seed: int | None = No
     if not data.exists():
         raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
     if layout is not None and layout not in (*_OWN, *catalogue()):
-        raise UsageError(f'layout "{layout}" is unknown, expected {", ".join((*_OWN, *catalogue()))}')
-    corpora = _distinct(_told(data, layout) if layout or data.is_file() else _below(data, _DEPTH) or [_of_images(data)])
+        raise UsageError(
+            f'layout "{layout}" is unknown, expected {", ".join((*_OWN, *catalogue()))}'
+        )
+    corpora = _distinct(
+        _told(data, layout)
+        if layout or data.is_file()
+        else _below(data, _DEPTH) or [_of_images(data)]
+    )
     return corpora if seed is None else [split(corpus, seed) for corpus in corpora]
 
 
@@ -80,14 +103,29 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
     Raises UsageError where a part stays empty.
     """
     published = {s.split for s in corpus.samples if s.split}
-    samples = corpus.samples if len(published) > 1 else tuple(replace(s, split=None) for s in corpus.samples)
+    samples = (
+        corpus.samples
+        if len(published) > 1
+        else tuple(replace(s, split=None) for s in corpus.samples)
+    )
     owned = {part: {s.patient for s in samples if s.split == part} for part in ("test", "val")}
-    fixed = dict.fromkeys(owned["val"], "val") | dict.fromkeys(owned["test"], "test")  # the later wins
-    missing = [part for part in SHARES if part == "train" or part not in published or len(published) < 2]
+    fixed = dict.fromkeys(owned["val"], "val") | dict.fromkeys(
+        owned["test"], "test"
+    )  # the later wins
+    missing = [
+        part for part in SHARES if part == "train" or part not in published or len(published) < 2
+    ]
     fixed |= _deal([s for s in samples if s.patient not in fixed], missing, seed)
-    kept = [s for s in samples if s.split == fixed[s.patient] or (s.split in (None, "train") and fixed[s.patient] in missing)]
+    kept = [
+        s
+        for s in samples
+        if s.split == fixed[s.patient]
+        or (s.split in (None, "train") and fixed[s.patient] in missing)
+    ]
     if empty := set(SHARES) - {fixed[s.patient] for s in kept}:
-        raise UsageError(f'corpus "{corpus.name}" has {len(set(fixed))} patients, too few for a part "{min(empty)}"')
+        raise UsageError(
+            f'corpus "{corpus.name}" has {len(set(fixed))} patients, too few for a part "{min(empty)}"'
+        )
     lost = len(samples) - len(kept)
     note = f"{lost} images left out by the split: their patients are in a part that is judged"
     return replace(
@@ -99,7 +137,11 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
 
 def splits_of(corpora: Iterable[Corpus]) -> tuple[tuple[str, ...], list[Sequence[str]]]:
     """(columns, rows): corpus, file, patient, label and split of every sample. It names patients as the corpora do."""
-    rows: list[Sequence[str]] = [(c.name, s.name, s.patient, s.label or "", s.split or "") for c in corpora for s in c.samples]
+    rows: list[Sequence[str]] = [
+        (c.name, s.name, s.patient, s.label or "", s.split or "")
+        for c in corpora
+        for s in c.samples
+    ]
     return ("corpus", "file", "patient", "label", "split"), rows
 
 
@@ -133,13 +175,17 @@ def _told(data: Path, layout: str | None) -> list[Corpus]:
         return [_of_table(data)]
     if layout == "table":
         if not (tables := _tables(data)):
-            raise UsageError(f'folder "{data}" has no table (.csv) with columns "{", ".join(REQUIRED)}"')
+            raise UsageError(
+                f'folder "{data}" has no table (.csv) with columns "{", ".join(REQUIRED)}"'
+            )
         return [_of_table(table) for table in tables]
     if layout in ("images", "classes"):
         return [_of_images(data, classes=layout == "classes")]
     known = catalogue()[layout or ""]
     if not known.fits(data):
-        raise UsageError(f'folder "{data}" is not of layout "{layout}", expected "{", ".join(known.recognised)}" in it')
+        raise UsageError(
+            f'folder "{data}" is not of layout "{layout}", expected "{", ".join(known.recognised)}" in it'
+        )
     return [_of_layout(data, known)]
 
 
@@ -148,17 +194,27 @@ def _below(folder: Path, depth: int) -> list[Corpus]:
     if found := [layout for layout in catalogue().values() if layout.fits(folder)]:
         if len(found) > 1:
             names = ", ".join(layout.name for layout in found)
-            raise UsageError(f'folder "{folder}" fits the layouts "{names}", expected one; tell which by its name')
+            raise UsageError(
+                f'folder "{folder}" fits the layouts "{names}", expected one; tell which by its name'
+            )
         return [_of_layout(folder, found[0])]
     if tables := _tables(folder):
         return [_of_table(table) for table in tables]
-    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if depth else []
+    inner = (
+        sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if depth
+        else []
+    )
     return [corpus for sub in inner for corpus in _below(sub, depth - 1)]
 
 
 def _tables(folder: Path) -> list[Path]:
     """Tables of our own kind."""
-    return [p for p in sorted(folder.glob("*.csv")) if p.is_file() and set(REQUIRED) <= set(header_of(p))]
+    return [
+        p
+        for p in sorted(folder.glob("*.csv"))
+        if p.is_file() and set(REQUIRED) <= set(header_of(p))
+    ]
 
 
 def _of_layout(folder: Path, layout: Layout) -> Corpus:
@@ -171,11 +227,15 @@ def _of_table(table: Path) -> Corpus:
     reading = read_table(table)
     source = named_like([s.file.stem for s in reading.samples])
     words = re.split(r"[-_. ]", table.stem.lower())
-    told = next((_WORDS[word] for word in words if word in _WORDS), source.adult if source else None)
+    told = next(
+        (_WORDS[word] for word in words if word in _WORDS), source.adult if source else None
+    )
     if any(s.age is not None for s in reading.samples):
         told = None  # ages know better
     notes = (*(source.notes if source else ()), *reading.notes)
-    return _corpus(table.stem, f"{table.stem}{_part(source)}", source, told, Reading(reading.samples, notes))
+    return _corpus(
+        table.stem, f"{table.stem}{_part(source)}", source, told, Reading(reading.samples, notes)
+    )
 
 
 def _of_images(folder: Path, *, classes: bool = False) -> Corpus:
@@ -183,10 +243,16 @@ def _of_images(folder: Path, *, classes: bool = False) -> Corpus:
     try:
         found = {path: name for path, name in collect([folder])}
     except UsageError:
-        looked = ", ".join(f'"{layout.recognised[0].split("|")[0]}"' for layout in catalogue().values())
+        looked = ", ".join(
+            f'"{layout.recognised[0].split("|")[0]}"' for layout in catalogue().values()
+        )
         wanted = f'images, a table with columns "{", ".join(REQUIRED)}", or one of {looked}'
         raise UsageError(f'folder "{folder}" holds no corpus, expected {wanted}') from None
-    masks = {path.with_name(path.name.replace(".mask.", ".")): path for path in found if ".mask." in path.name}
+    masks = {
+        path.with_name(path.name.replace(".mask.", ".")): path
+        for path in found
+        if ".mask." in path.name
+    }
     images = {path: name for path, name in found.items() if path not in masks.values()}
     source = named_like([path.stem for path in images])
     samples = []
@@ -195,20 +261,38 @@ def _of_images(folder: Path, *, classes: bool = False) -> Corpus:
         *folders, _ = Path(name).parts
         label = folders[-1].lower() if classes and folders else None
         part = part_of(folders[0]) if classes and len(folders) > 1 else None
-        samples.append(Sample(path, name, told.get("patient", name), label, part, (masks[path],) if path in masks else ()))
-    notes = list(source.notes if source else ["patients are unknown: each image is taken for a patient of its own"])
+        samples.append(
+            Sample(
+                path,
+                name,
+                told.get("patient", name),
+                label,
+                part,
+                (masks[path],) if path in masks else (),
+            )
+        )
+    notes = list(
+        source.notes
+        if source
+        else ["patients are unknown: each image is taken for a patient of its own"]
+    )
     notes += [
-        f'table "{p.name}" was not read: it lacks one of the columns {", ".join(REQUIRED)}' for p in sorted(folder.glob("*.csv"))
+        f'table "{p.name}" was not read: it lacks one of the columns {", ".join(REQUIRED)}'
+        for p in sorted(folder.glob("*.csv"))
     ]
     name, adult = folder.resolve().name, source.adult if source else None
-    return _corpus(name, f"{name}{_part(source)}", source, adult, Reading(tuple(samples), tuple(notes)))
+    return _corpus(
+        name, f"{name}{_part(source)}", source, adult, Reading(tuple(samples), tuple(notes))
+    )
 
 
 def _part(source: Layout | None) -> str:
     return f" (images of {source.title})" if source else ""
 
 
-def _corpus(name: str, title: str, source: Layout | None, adult: bool | None, reading: Reading) -> Corpus:
+def _corpus(
+    name: str, title: str, source: Layout | None, adult: bool | None, reading: Reading
+) -> Corpus:
     labels = {s.label for s in reading.samples if s.label}
     classes = (*(c for c in CLASSES if c in labels), *sorted(labels - set(CLASSES)))
     ages = [s.age >= _ADULT for s in reading.samples if s.age is not None]
@@ -224,5 +308,9 @@ def _distinct(corpora: Sequence[Corpus]) -> list[Corpus]:
     seen, named = Counter[str](), []
     for corpus in corpora:
         seen[corpus.name] += 1
-        named.append(replace(corpus, name=f"{corpus.name}-{seen[corpus.name]}") if seen[corpus.name] > 1 else corpus)
+        named.append(
+            replace(corpus, name=f"{corpus.name}-{seen[corpus.name]}")
+            if seen[corpus.name] > 1
+            else corpus
+        )
     return named

@@ -31,7 +31,9 @@ class Frames:
         self._least, self._left = least, memory
         self._kept: dict[int, list[Frame]] = {}
         if not any(self._of(number) for number in range(len(self.files))):
-            raise UsageError(f'no grey image of at least {least} x {least} pixels among {len(files)}, first "{self.files[0]}"')
+            raise UsageError(
+                f'no grey image of at least {least} x {least} pixels among {len(files)}, first "{self.files[0]}"'
+            )
 
     def draw(self, rng: np.random.Generator) -> Frame:
         """A frame, each file as likely as any other."""
@@ -42,7 +44,11 @@ class Frames:
     def some(self, count: int) -> list[Frame]:
         """About `count` frames, each of another file, spread evenly over all files."""
         step = max(1, len(self.files) // count)
-        return [frames[len(frames) // 2] for number in range(0, len(self.files), step) if (frames := self._of(number))]
+        return [
+            frames[len(frames) // 2]
+            for number in range(0, len(self.files), step)
+            if (frames := self._of(number))
+        ]
 
     def _of(self, number: int) -> list[Frame]:
         if (kept := self._kept.get(number)) is not None:
@@ -61,4 +67,6 @@ class Frames:
             return []
         if image.shape[3] != 1 or min(image.shape[1:3]) < self._least:
             return []
-        return [Frame(p, int(p.min()), int(p.max())) for p in image.pixels[..., 0] if p.min() < p.max()]
+        return [
+            Frame(p, int(p.min()), int(p.max())) for p in image.pixels[..., 0] if p.min() < p.max()
+        ]

@@ -27,13 +27,20 @@ def read_layout(root: Path, layout: Layout) -> Reading:
     """The samples of a corpus in the layout its publisher chose. Raises UsageError."""
     reading = _by_findings(root, layout) if layout.reader == "findings" else _by_names(root, layout)
     if not reading.samples:
-        raise UsageError(f'folder "{root}" has none of the images that layout "{layout.name}" expects')
+        raise UsageError(
+            f'folder "{root}" has none of the images that layout "{layout.name}" expects'
+        )
     return Reading(reading.samples, (*layout.notes, *layout.handling, *reading.notes))
 
 
 def _by_findings(root: Path, layout: Layout) -> Reading:
     """Of a corpus whose tables name images and what they show."""
-    places, listed, samples, notes = _Places(root, layout), _listed(root, layout), dict[str, Sample](), list[str]()
+    places, listed, samples, notes = (
+        _Places(root, layout),
+        _listed(root, layout),
+        dict[str, Sample](),
+        list[str](),
+    )
     for entry in layout.tables:
         if (table := first_of(root, entry["table"])) is None:
             continue
@@ -48,7 +55,9 @@ def _by_findings(root: Path, layout: Layout) -> Reading:
                 name = path.relative_to(root).as_posix()
                 samples[name] = _of_rows(path, name, rows, split, layout)
         if aside := len(images) - len(frontal):
-            notes.append(f"{aside} of {len(images)} images in the table are no frontal views and were left out")
+            notes.append(
+                f"{aside} of {len(images)} images in the table are no frontal views and were left out"
+            )
         notes += [missing_note(missing, len(frontal))] if missing else []
     return Reading(_with_true_spacing(tuple(samples.values()), layout), tuple(notes))
 
@@ -59,7 +68,9 @@ class _Places:
     def __init__(self, root: Path, layout: Layout) -> None:
         self._root, self._where = root, layout.where
         anywhere = any(pattern.startswith("**/") for pattern in layout.where)
-        self._by_name = {path.name: path for path in sorted(root.rglob("*"), reverse=True)} if anywhere else {}
+        self._by_name = (
+            {path.name: path for path in sorted(root.rglob("*"), reverse=True)} if anywhere else {}
+        )
 
     def of(self, file: str, split: str) -> Path | None:
         tail = "/".join(file.split("/")[1:])
@@ -94,10 +105,21 @@ def _lines_of(table: Path) -> list[Row]:
     lines = [line.split() for line in table.read_text("utf-8-sig", errors="replace").splitlines()]
     rows: list[Row] = []
     for words in (words for words in lines if len(words) > 2):
-        named = next((n for n, word in enumerate(words) if n and PurePosixPath(word).suffix.lower() in _SUFFIXES), 1)
+        named = next(
+            (
+                n
+                for n, word in enumerate(words)
+                if n and PurePosixPath(word).suffix.lower() in _SUFFIXES
+            ),
+            1,
+        )
         patient = " ".join([words[0], *words[named + 2 :]])  # sources number their patients alike
         rows.append(
-            {"patientid": patient, "filename": " ".join(words[1 : named + 1]), "class": words[min(named + 1, len(words) - 1)]}
+            {
+                "patientid": patient,
+                "filename": " ".join(words[1 : named + 1]),
+                "class": words[min(named + 1, len(words) - 1)],
+            }
         )
     return rows
 
@@ -108,12 +130,24 @@ def _is_frontal(row: Row, layout: Layout) -> bool:
 
 def _of_rows(path: Path, name: str, rows: list[Row], split: str | None, layout: Layout) -> Sample:
     def cell(key: str) -> str:
-        return next((rows[0][c] for c in layout.columns.get(key, "").split("|") if c in rows[0]), "")
+        return next(
+            (rows[0][c] for c in layout.columns.get(key, "").split("|") if c in rows[0]), ""
+        )
 
     match = re.search(layout.patient, name) if layout.patient else None
     age = _between(cell("born"), cell("date")) if "born" in layout.columns else years(cell("age"))
     patient = match[0] if match else cell("patient") or path.stem
-    return Sample(path, name, patient, _label(rows, layout), split, (), age, sex(cell("sex")), _spacing(rows[0], layout))
+    return Sample(
+        path,
+        name,
+        patient,
+        _label(rows, layout),
+        split,
+        (),
+        age,
+        sex(cell("sex")),
+        _spacing(rows[0], layout),
+    )
 
 
 def _between(born: str, date: str) -> float | None:
@@ -138,8 +172,15 @@ def _findings(rows: list[Row], layout: Layout) -> tuple[set[str], bool]:
         return {part.strip(" '\"") for part in parts} - {""}, False
     others = [key for key in rows[0] if key and key not in layout.columns.values()]
     votes = {key: [_vote(row[key]) for row in rows] for key in others}
-    found = {key for key, given in votes.items() if sum(vote == 1 for vote in given) * 2 > len(given)}
-    return found, any(vote == -1 for key, given in votes.items() for vote in given if layout.word(key) not in layout.ignored)
+    found = {
+        key for key, given in votes.items() if sum(vote == 1 for vote in given) * 2 > len(given)
+    }
+    return found, any(
+        vote == -1
+        for key, given in votes.items()
+        for vote in given
+        if layout.word(key) not in layout.ignored
+    )
 
 
 def _vote(cell: str) -> int:
@@ -170,12 +211,18 @@ def _with_true_spacing(samples: tuple[Sample, ...], layout: Layout) -> tuple[Sam
         height, width = read(samples[0].file)[0].shape[1:3]
     except UnreadableImage:
         height = width = 0
-    return samples if height == width == layout.spacing["size"] else tuple(replace(s, spacing_mm=None) for s in samples)
+    return (
+        samples
+        if height == width == layout.spacing["size"]
+        else tuple(replace(s, spacing_mm=None) for s in samples)
+    )
 
 
 def _by_names(root: Path, layout: Layout) -> Reading:
     """Of a corpus whose folders and files are named for what they are."""
-    files = sorted({path for pattern in layout.images for path in root.glob(pattern) if _is_image(path)})
+    files = sorted(
+        {path for pattern in layout.images for path in root.glob(pattern) if _is_image(path)}
+    )
     return Reading(tuple(_of_name(root, path, layout) for path in files), ())
 
 

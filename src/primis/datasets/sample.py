@@ -80,7 +80,14 @@ def read_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
     union = np.zeros(shape, bool)
     for path in sample.masks:
         frame = read(path)[0].pixels[0]
-        level = frame[..., : frame.shape[2] - (frame.shape[2] in (2, 4))].max(axis=2)  # colours, not opacity
+        level = frame[..., : frame.shape[2] - (frame.shape[2] in (2, 4))].max(
+            axis=2
+        )  # colours, not opacity
         inside = (level > level.max() / 2).astype(np.uint8)
-        union |= np.asarray(PIL.Image.fromarray(inside).resize(shape[::-1], PIL.Image.Resampling.NEAREST)) > 0
+        union |= (
+            np.asarray(
+                PIL.Image.fromarray(inside).resize(shape[::-1], PIL.Image.Resampling.NEAREST)
+            )
+            > 0
+        )
     return union

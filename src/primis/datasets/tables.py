@@ -46,10 +46,15 @@ def rows_of(table: Path, needed: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """The rows, by column; an empty cell is "". Raises UsageError, also where a needed column is not there."""
     header = header_of(table)
     if lacking := [name for name in needed if name not in header]:
-        raise UsageError(f'table "{table}" has no column "{lacking[0]}", expected "{", ".join(needed)}" with commas between them')
+        raise UsageError(
+            f'table "{table}" has no column "{lacking[0]}", expected "{", ".join(needed)}" with commas between them'
+        )
     with _opened(table) as file:
         rows = csv.DictReader(file)
-        return [{key.strip(): (cell or "").strip() for key, cell in row.items() if isinstance(key, str)} for row in rows]
+        return [
+            {key.strip(): (cell or "").strip() for key, cell in row.items() if isinstance(key, str)}
+            for row in rows
+        ]
 
 
 def read_table(table: Path) -> Reading:
@@ -77,7 +82,11 @@ def read_table(table: Path) -> Reading:
         )
     notes = [missing_note(missing, len(rows))] if missing else []
     notes += [f"{unmasked} masks in the table are not on disk"] if unmasked else []
-    notes += [f"{alone} images have no patient in the table; each is taken for a patient of its own"] if alone else []
+    notes += (
+        [f"{alone} images have no patient in the table; each is taken for a patient of its own"]
+        if alone
+        else []
+    )
     return Reading(tuple(samples.values()), tuple(notes))
 
 
@@ -114,7 +123,9 @@ def _opened(table: Path, errors: str = "strict") -> Iterator[TextIO]:
     except FileNotFoundError:
         raise UsageError(f'table "{table}" does not exist') from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error):
-        raise UsageError(f'table "{table}" cannot be read, expected UTF-8 text with commas between columns') from None
+        raise UsageError(
+            f'table "{table}" cannot be read, expected UTF-8 text with commas between columns'
+        ) from None
 
 
 def part_of(word: str) -> str | None:
@@ -131,5 +142,7 @@ def _masks_of(root: Path, cell: str) -> tuple[tuple[Path, ...], int]:
 
 def _split_of(table: Path, line: int, word: str) -> str | None:
     if word and part_of(word) is None:
-        raise UsageError(f'table "{table}" has split "{word}" in line {line}, expected train, val or test')
+        raise UsageError(
+            f'table "{table}" has split "{word}" in line {line}, expected train, val or test'
+        )
     return part_of(word)

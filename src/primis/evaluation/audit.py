@@ -27,7 +27,17 @@ from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.evaluation.attacks.controls import controls
 from primis.evaluation.attacks.labels import traits_of
-from primis.evaluation.attacks.protocol import MINUTES, WINDOW, Budget, Case, View, World, middle, open_case, share_case
+from primis.evaluation.attacks.protocol import (
+    MINUTES,
+    WINDOW,
+    Budget,
+    Case,
+    View,
+    World,
+    middle,
+    open_case,
+    share_case,
+)
 from primis.evaluation.attacks.suite import jobs, jobs_without_pictures, kept
 from primis.evaluation.part import Parts
 from primis.evaluation.report.attacks import rows_of
@@ -83,7 +93,9 @@ def audit(
     chosen = _alike(headers)
     cases, images, unknown = _cases(release, chosen, signer, codec, originals, told, progress)
     train, test = _split(cases, release.manifest.release)
-    settings = replace(release.header(chosen[0]).settings, original_bits=0.0)  # attackers have no file to seal
+    settings = replace(
+        release.header(chosen[0]).settings, original_bits=0.0
+    )  # attackers have no file to seal
     enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
 
     def share(case: Case) -> View:
@@ -99,17 +111,27 @@ def audit(
         "primis": version("primis"),
         "split": [len(train), people],
     }
-    parts = Parts(folder, plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]})
-    checks = [result.finding for result in kept(parts, controls(codec, settings, budget if enough else None))]
+    parts = Parts(
+        folder,
+        plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]},
+    )
+    checks = [
+        result.finding
+        for result in kept(parts, controls(codec, settings, budget if enough else None))
+    ]
     again = [share(case) for case in test] if enough else []
     known = [*headers.values()]
-    results = list(kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known)))
+    results = list(
+        kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known))
+    )
     facts = _facts(release, world, originals, unknown, enough=enough)
     dark = {case.name for case in test if images[case.name].photometric == "MONOCHROME1"}
     rows = rows_of(world, results, dark, shown=_SHOWN, best=_BEST) if enough else []
     every = rows_of(world, results, dark, shown=1) if enough else []
     leaks = settings.protection == "sca"
-    return Report(facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=leaks, every=every)
+    return Report(
+        facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=leaks, every=every
+    )
 
 
 def _cases(
@@ -142,9 +164,20 @@ def _cases(
         named += told is not None
         patient = (told.patient if told else "") or seen.patient
         traits = {**seen.traits, **(told.traits if told else {})}
-        case = open_case(data, own, codec, image, name=bundle_id, patient=patient or name, traits=traits, judged=True)
+        case = open_case(
+            data,
+            own,
+            codec,
+            image,
+            name=bundle_id,
+            patient=patient or name,
+            traits=traits,
+            judged=True,
+        )
         if originals and not _is_shared(case, image, codec):
-            raise UsageError(f'original "{originals / name}" is not the image that was shared under this name')
+            raise UsageError(
+                f'original "{originals / name}" is not the image that was shared under this name'
+            )
         if np.ptp(case.pixels):
             cases.append(case)
             images[bundle_id] = image
@@ -162,7 +195,9 @@ def _is_shared(case: Case, image: Image, codec: Codec) -> bool:
     z = z[0][:, *(middle(side) for side in z.shape[2:])]
     true = case.levels != 0
     same = z.shape == case.levels.shape and (scale.low, scale.high) == (case.low, case.high)
-    return same and (not true.any() or float(np.mean(np.sign(z[true]) == np.sign(case.levels[true]))) > _SIGNS)
+    return same and (
+        not true.any() or float(np.mean(np.sign(z[true]) == np.sign(case.levels[true]))) > _SIGNS
+    )
 
 
 def _alike(headers: dict[str, Header]) -> list[str]:
@@ -189,7 +224,9 @@ def _window(geometry: Geometry) -> tuple[int, int]:
 def _original(folder: Path, name: str) -> Image:
     path = folder / name
     if not path.is_file():
-        raise UsageError(f'original "{path}" does not exist, expected the folder that the release was shared from')
+        raise UsageError(
+            f'original "{path}" does not exist, expected the folder that the release was shared from'
+        )
     return read(path)[0]
 
 
@@ -200,11 +237,15 @@ def _table(path: Path) -> dict[str, Who]:
             rows = [row for row in csv.DictReader(file) if row["file"]]
         last = Counter(PurePosixPath(row["file"]).name for row in rows)
         whole = {row["file"]: _told(row) for row in rows}
-        return {PurePosixPath(n).name: w for n, w in whole.items() if last[PurePosixPath(n).name] == 1} | whole
+        return {
+            PurePosixPath(n).name: w for n, w in whole.items() if last[PurePosixPath(n).name] == 1
+        } | whole
     except FileNotFoundError:
         raise UsageError(f'table "{path}" does not exist') from None
     except (KeyError, TypeError, UnicodeDecodeError, csv.Error):
-        raise UsageError(f'table "{path}" has no column "file", with commas between columns') from None
+        raise UsageError(
+            f'table "{path}" has no column "file", with commas between columns'
+        ) from None
 
 
 def _told(row: dict[str, str]) -> Who:
@@ -220,7 +261,10 @@ def _who(image: Image) -> Who:
 
     data = pydicom.dcmread(io.BytesIO(image.header), force=True)
     of = str(data.get("PatientSex", ""))
-    return Who(str(data.get("PatientID", "")), traits_of(None, sex(of), years(str(data.get("PatientAge", "")))))
+    return Who(
+        str(data.get("PatientID", "")),
+        traits_of(None, sex(of), years(str(data.get("PatientAge", "")))),
+    )
 
 
 def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
@@ -240,9 +284,15 @@ def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
     return [case for case in cases if case.name not in names], judged
 
 
-def _facts(release: Release, world: World, originals: Path | None, unknown: int, *, enough: bool) -> dict[str, str]:
+def _facts(
+    release: Release, world: World, originals: Path | None, unknown: int, *, enough: bool
+) -> dict[str, str]:
     s, manifest = world.settings, release.manifest
-    apart = f"patients apart, but {unknown} files of unknown patients count as one each" if unknown else "patients apart"
+    apart = (
+        f"patients apart, but {unknown} files of unknown patients count as one each"
+        if unknown
+        else "patients apart"
+    )
     attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, {apart}"
     facts = {
         "release": f"{manifest.release}, signed {manifest.created} by {manifest.signer[:16]}…",

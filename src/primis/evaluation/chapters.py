@@ -53,7 +53,9 @@ class Chapter:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def document(study: Study, parts: Sequence[str] = PARTS) -> tuple[Document, dict[str, Any], dict[str, Csv]]:
+def document(
+    study: Study, parts: Sequence[str] = PARTS
+) -> tuple[Document, dict[str, Any], dict[str, Csv]]:
     """The report, its figures for JSON, its tables for CSV.
 
     Raises UsageError where the only part that was asked for has nothing to work on; of several, one that has is left out, and
@@ -62,9 +64,14 @@ def document(study: Study, parts: Sequence[str] = PARTS) -> tuple[Document, dict
     made = {part: _made(study, part, alone=len(parts) == 1) for part in parts}
     beside = {key: value for chapter in made.values() for key, value in chapter.beside.items()}
     facts = {key: value for chapter in made.values() for key, value in chapter.facts.items()}
-    sections = [_data(study), *(section for chapter in made.values() for section in chapter.sections)]
+    sections = [
+        _data(study),
+        *(section for chapter in made.values() for section in chapter.sections),
+    ]
     sections.append(paper_report.section(paper_report.Ours(**beside, facts=facts)))
-    figures: dict[str, Any] = {"facts": study.about} | {part: chapter.figures for part, chapter in made.items()}
+    figures: dict[str, Any] = {"facts": study.about} | {
+        part: chapter.figures for part, chapter in made.items()
+    }
     csvs = {key: value for chapter in made.values() for key, value in chapter.csvs.items()}
     csvs["splits"] = splits_of(study.corpora)
     return Document("primis: every table and figure", study.about, tuple(sections)), figures, csvs
@@ -77,7 +84,13 @@ def _made(study: Study, part: str, *, alone: bool) -> Chapter:
         if alone:
             raise
         said = str(error) if isinstance(error, TextureUnavailable) else f"left out: {error}"
-        return Chapter((Section(part, part.capitalize(), (Text(f"{said[0].upper()}{said[1:]}.", caution=True),)),))
+        return Chapter(
+            (
+                Section(
+                    part, part.capitalize(), (Text(f"{said[0].upper()}{said[1:]}.", caution=True),)
+                ),
+            )
+        )
 
 
 def _data(study: Study) -> Section:
@@ -92,8 +105,16 @@ def _data(study: Study) -> Section:
             str(len({s.patient for s in corpus.samples})), corpus.licence or "–",
         ))  # fmt: skip
     head = ("corpus", "what", "labels", "with masks", "train / val / test", "patients", "licence")
-    blocks: list[Block] = [Table("The images", head, tuple(rows), {"split": "by patient", "seed": str(study.plan.seed)})]
-    blocks += [Text(f"{corpus.name}: {note}.", caution=True) for corpus in study.corpora for note in corpus.notes]
+    blocks: list[Block] = [
+        Table(
+            "The images", head, tuple(rows), {"split": "by patient", "seed": str(study.plan.seed)}
+        )
+    ]
+    blocks += [
+        Text(f"{corpus.name}: {note}.", caution=True)
+        for corpus in study.corpora
+        for note in corpus.notes
+    ]
     blocks += [Text(f"Left out: {reason}.", caution=True) for reason in study.left_out.values()]
     return Section("data", "Data", (*blocks, Text(_SAME)))
 
@@ -107,22 +128,43 @@ def _fidelity(study: Study) -> Chapter:
     facts: dict[str, dict[str, str]] = {}
     for corpus in study.largest_first:
         test = [s for s in corpus.samples if s.split == "test"]
-        for preset, rivals, chosen in (("default", RIVALS, test), ("paper", (), spread(test, study.plan.slow))):
+        for preset, rivals, chosen in (
+            ("default", RIVALS, test),
+            ("paper", (), spread(test, study.plan.slow)),
+        ):
             title = f"{corpus.name}, preset {preset}"
-            part, known = _restored(study, corpus, chosen, study.versions((preset,), rivals), f"fidelity, {title}")
+            part, known = _restored(
+                study, corpus, chosen, study.versions((preset,), rivals), f"fidelity, {title}"
+            )
             under = study.facts([corpus], "test", part.body["n"])
-            section = fidelity_report.section(part, under, _printed() if preset == "paper" else None)
-            sections.append(replace(section, name=f"fidelity-{len(sections) + 1}", title=f"Fidelity of restored images: {title}"))
-            measures, squares = _by_version(part), dict(zip(part.body["versions"], part.body["r_squared"], strict=True))
+            section = fidelity_report.section(
+                part, under, _printed() if preset == "paper" else None
+            )
+            sections.append(
+                replace(
+                    section,
+                    name=f"fidelity-{len(sections) + 1}",
+                    title=f"Fidelity of restored images: {title}",
+                )
+            )
+            measures, squares = (
+                _by_version(part),
+                dict(zip(part.body["versions"], part.body["r_squared"], strict=True)),
+            )
             figures[title] = {"n": part.body["n"], "r_squared": squares, "measures": measures}
             csvs[f"fidelity-{corpus.name}-{preset}"] = _per_image(part, known)
             if not beside:
-                beside = {"fidelity": measures, "correlation": {k: v for k, v in squares.items() if v is not None}}
+                beside = {
+                    "fidelity": measures,
+                    "correlation": {k: v for k, v in squares.items() if v is not None},
+                }
                 facts = {"fidelity": under}
     return Chapter(tuple(sections), figures, csvs, beside, facts)
 
 
-def _restored(study: Study, corpus: Corpus, samples: Sequence[Sample], versions: Versions, what: str) -> tuple[Part, list[str]]:
+def _restored(
+    study: Study, corpus: Corpus, samples: Sequence[Sample], versions: Versions, what: str
+) -> tuple[Part, list[str]]:
     """restoration.measure, and the names of the images that could be read."""
     names: list[str] = []
 
@@ -144,7 +186,9 @@ def _by_version(part: Part) -> dict[str, dict[str, Estimate]]:
     """Means over images of a restoration's measures; infinite ones (identical images) left out of theirs."""
     found: dict[str, dict[str, Estimate]] = {}
     for version, rows in zip(part.body["versions"], part.arrays["measures"], strict=True):
-        columns = {name: rows[np.isfinite(rows[:, m]), m] for m, name in enumerate(part.body["measures"])}
+        columns = {
+            name: rows[np.isfinite(rows[:, m]), m] for m, name in enumerate(part.body["measures"])
+        }
         found[version] = {name: mean_of(values) for name, values in columns.items() if len(values)}
     return found
 
@@ -152,7 +196,10 @@ def _by_version(part: Part) -> dict[str, dict[str, Estimate]]:
 def _printed() -> dict[str, dict[str, str]]:
     """The paper's Table 1, for preset `paper`, whose S_x counts as the paper's does."""
     fidelity = paper_report.paper().fidelity
-    return {f"preset paper, {v}": {m: with_sd(p.mean, p.sd) for m, p in row.items()} for v, row in fidelity.items()}
+    return {
+        f"preset paper, {v}": {m: with_sd(p.mean, p.sd) for m, p in row.items()}
+        for v, row in fidelity.items()
+    }
 
 
 def _per_image(part: Part, names: Sequence[str]) -> Csv:
@@ -175,16 +222,33 @@ def _classification(study: Study) -> Chapter:
     under: dict[int, dict[str, str]] = {}
     for task in classification.TASKS:
         corpora = labelled(study.corpora, task.groups)
-        samples = [(c, s) for c in corpora for s in c.samples if any(s.label in group for group in task.groups)]
-        if not classification.applies(task, _examples(samples, {ORIGINAL: np.zeros((len(samples), 1, 1))})):
+        samples = [
+            (c, s)
+            for c in corpora
+            for s in c.samples
+            if any(s.label in group for group in task.groups)
+        ]
+        if not classification.applies(
+            task, _examples(samples, {ORIGINAL: np.zeros((len(samples), 1, 1))})
+        ):
             continue
-        material = known.setdefault(tuple(corpus.name for corpus in corpora), _Material(study, versions, trained))
+        material = known.setdefault(
+            tuple(corpus.name for corpus in corpora), _Material(study, versions, trained)
+        )
 
-        def make(task: classification.Task = task, material: _Material = material, samples: Any = samples) -> Part:
+        def make(
+            task: classification.Task = task, material: _Material = material, samples: Any = samples
+        ) -> Part:
             readable, images = material.of(samples, study.plan.classifier.side)
             report = study.telling(f"classification, task {task.number}")
             part = classification.cross_grid(
-                task, _examples(readable, images), trained, study.plan.classifier, report, tested=tested, keep=study.parts.get
+                task,
+                _examples(readable, images),
+                trained,
+                study.plan.classifier,
+                report,
+                tested=tested,
+                keep=study.parts.get,
             )
             return Part(part.body | {"names": _tested(readable)}, part.arrays)
 
@@ -194,19 +258,38 @@ def _classification(study: Study) -> Chapter:
         raise UsageError("no task of the paper has a few images of each class in each split")
     every = {name for facts in under.values() for name in facts["data"].split(", ")}
     taken = "; ".join(f"{n} from {facts['data']}" for n, facts in under.items())
-    facts = study.facts([c for c in study.corpora if c.name in every], "test", 0) | {"data": f"task {taken}", "n": "by task"}
+    facts = study.facts([c for c in study.corpora if c.name in every], "test", 0) | {
+        "data": f"task {taken}",
+        "n": "by task",
+    }
     section = classification_report.section(made, facts)
     cells = {number: classification.metrics(part) for number, part in made.items()}
     wanted = ("auc", "accuracy", "sensitivity", "specificity")
-    beside = {m: {(n, *pair): getattr(c, m) for n, of in cells.items() if n <= 8 for pair, c in of.items()} for m in wanted}
-    figures = {f"task {n}": {f"{a} -> {b}": cell for (a, b), cell in of.items()} | made[n].body for n, of in cells.items()}
-    return Chapter((section,), figures, {"classification": _scores(made)}, {"classification": beside}, {"classification": facts})
+    beside = {
+        m: {
+            (n, *pair): getattr(c, m) for n, of in cells.items() if n <= 8 for pair, c in of.items()
+        }
+        for m in wanted
+    }
+    figures = {
+        f"task {n}": {f"{a} -> {b}": cell for (a, b), cell in of.items()} | made[n].body
+        for n, of in cells.items()
+    }
+    return Chapter(
+        (section,),
+        figures,
+        {"classification": _scores(made)},
+        {"classification": beside},
+        {"classification": facts},
+    )
 
 
 def _trained_and_tested(versions: Versions) -> tuple[list[str], list[str]]:
     """Names of what networks are trained on (preset default, S_x rising, then originals), and of all that they are tested on."""
     own = [v.name for v in versions.list if v.group == "preset default"]
-    others = [v.name for v in versions.list if v.name not in own and v.name not in (ORIGINAL, LOSSLESS)]
+    others = [
+        v.name for v in versions.list if v.name not in own and v.name not in (ORIGINAL, LOSSLESS)
+    ]
     return [*own, ORIGINAL], [*own, ORIGINAL, *others]
 
 
@@ -231,13 +314,20 @@ class _Material:
                 readable.append((corpus, sample))
                 rows.append(made)
         blank = np.zeros((side, side), np.float32)
-        return readable, {v.name: np.stack([row.get(v.name, blank) for row in rows]) for v in self._versions.list}
+        return readable, {
+            v.name: np.stack([row.get(v.name, blank) for row in rows]) for v in self._versions.list
+        }
 
     def _small(self, corpus: Corpus, sample: Sample, side: int) -> dict[str, np.ndarray] | None:
         for _, _, grey in self._study.read([(corpus, sample)], "versions of images", read_grey):
-            wanted = [v for v in self._versions.list if sample.split == "test" or v.name in self._trained]
+            wanted = [
+                v for v in self._versions.list if sample.split == "test" or v.name in self._trained
+            ]
             return {
-                v.name: _at_side(grey, self._versions.get(sample.name, grey.pixels, grey.bit_depth, v)[0], side) for v in wanted
+                v.name: _at_side(
+                    grey, self._versions.get(sample.name, grey.pixels, grey.bit_depth, v)[0], side
+                )
+                for v in wanted
             }
         return None
 
@@ -246,10 +336,14 @@ def _at_side(grey: Grey, pixels: np.ndarray, side: int) -> np.ndarray:
     """Square, bright where much was absorbed."""
     low = float(grey.pixels.min()) if pixels.dtype.kind == "i" else 0.0
     high = low + data_range(grey.pixels, grey.bit_depth)
-    return squared(pixels, side, *((high, low) if grey.photometric == "MONOCHROME1" else (low, high)))
+    return squared(
+        pixels, side, *((high, low) if grey.photometric == "MONOCHROME1" else (low, high))
+    )
 
 
-def _examples(samples: Sequence[tuple[Corpus, Sample]], images: Mapping[str, np.ndarray]) -> classification.Examples:
+def _examples(
+    samples: Sequence[tuple[Corpus, Sample]], images: Mapping[str, np.ndarray]
+) -> classification.Examples:
     return classification.Examples(
         images, tuple(s.label or "" for _, s in samples), tuple(s.split or "" for _, s in samples),
         tuple(s.patient for _, s in samples), tuple(corpus.name for corpus, _ in samples),
@@ -263,10 +357,15 @@ def _scores(parts: Mapping[int, Part]) -> Csv:
         for t, trained in enumerate(part.body["versions"]):
             for v, tested in enumerate(part.body["tested"]):
                 for name, label, scores in zip(
-                    part.body["names"], part.arrays["labels"], part.arrays["scores"][t, v].mean(0), strict=True
+                    part.body["names"],
+                    part.arrays["labels"],
+                    part.arrays["scores"][t, v].mean(0),
+                    strict=True,
                 ):
                     told = (number, trained, tested, name, part.body["classes"][int(label)])
-                    rows += [(*told, c, p) for c, p in zip(part.body["classes"], scores, strict=True)]
+                    rows += [
+                        (*told, c, p) for c, p in zip(part.body["classes"], scores, strict=True)
+                    ]
     return ("task", "trained on", "tested on", "image", "truth", "class", "probability"), rows
 
 
@@ -279,7 +378,10 @@ def _segmentation(study: Study) -> Chapter:
     trained, tested = _trained_and_tested(versions)
 
     def make() -> Part:
-        masked = {(c.name, s.name): (grey, mask) for c, s, (grey, mask) in study.read(samples, "masks", _masked)}
+        masked = {
+            (c.name, s.name): (grey, mask)
+            for c, s, (grey, mask) in study.read(samples, "masks", _masked)
+        }
         known = [(c, s) for c, s in samples if (c.name, s.name) in masked]
         readable, images = _Material(study, versions, trained).of(known, study.plan.segmenter.side)
         greys, masks = zip(*(masked[c.name, s.name] for c, s in readable), strict=True)
@@ -290,18 +392,31 @@ def _segmentation(study: Study) -> Chapter:
             tuple(f"{c.name} {s.patient}" for c, s in readable), tuple(grey.spacing_mm for grey in greys), pictures,
         )  # fmt: skip
         report = study.telling("segmentation")
-        part = segmentation.cross_grid(examples, trained, study.plan.segmenter, report, tested=tested, keep=study.parts.get)
+        part = segmentation.cross_grid(
+            examples, trained, study.plan.segmenter, report, tested=tested, keep=study.parts.get
+        )
         return Part(part.body | {"names": _tested(readable)}, part.arrays)
 
     part = study.part("segmentation", make)
-    facts = study.facts(list({c.name: c for c, _ in samples}.values()), "test", part.body["counts"]["test"])
+    facts = study.facts(
+        list({c.name: c for c, _ in samples}.values()), "test", part.body["counts"]["test"]
+    )
     cells = segmentation.metrics(part)
-    said = {"here": "false positive is the part of the marked that is wrong, as the paper's must be, going by its Dice"}
-    beside = {pair: cell.measures | {"false_positive": cell.measures["false_discovery"]} for pair, cell in cells.items()}
+    said = {
+        "here": "false positive is the part of the marked that is wrong, as the paper's must be, going by its Dice"
+    }
+    beside = {
+        pair: cell.measures | {"false_positive": cell.measures["false_discovery"]}
+        for pair, cell in cells.items()
+    }
     figures = {f"{a} -> {b}": cell for (a, b), cell in cells.items()} | part.body
     section = segmentation_report.section(part, facts)
     return Chapter(
-        (section,), figures, {"segmentation": _overlaps(part)}, {"segmentation": beside}, {"segmentation": facts | said}
+        (section,),
+        figures,
+        {"segmentation": _overlaps(part)},
+        {"segmentation": beside},
+        {"segmentation": facts | said},
     )
 
 
@@ -338,28 +453,56 @@ def _overlaps(part: Part) -> Csv:
 def _texture(study: Study) -> Chapter:
     """Fig. 8, on the test images that have a mask."""
     corpora = [c for c in study.corpora if any(s.masks and s.split == "test" for s in c.samples)]
-    samples = [(corpus, s) for corpus in corpora for s in corpus.samples if s.masks and s.split == "test"]
+    samples = [
+        (corpus, s) for corpus in corpora for s in corpus.samples if s.masks and s.split == "test"
+    ]
     versions = study.versions(study.plan.presets, RIVALS[:1])
     texture.require_pyradiomics()
 
     def images() -> Iterator[texture.Masked]:
         for corpus, sample, (grey, mask) in study.read(samples, "texture", _masked):
-            yield texture.Masked(f"{corpus.name}/{sample.name}", grey.pixels, grey.bit_depth, mask, grey.spacing_mm)
+            yield texture.Masked(
+                f"{corpus.name}/{sample.name}", grey.pixels, grey.bit_depth, mask, grey.spacing_mm
+            )
 
     part = study.part(
         "texture",
-        lambda: texture.measure(images(), versions, len(samples), keep=study.parts.get, progress=study.telling("texture")),
+        lambda: texture.measure(
+            images(),
+            versions,
+            len(samples),
+            keep=study.parts.get,
+            progress=study.telling("texture"),
+        ),
     )
     facts = study.facts(corpora, "test", part.body["n"])
-    shares = {v: s for v, s in zip(part.body["versions"], part.body["share_excellent"], strict=True) if s is not None}
-    figures = part.body | {"icc": part.arrays["icc"], "re": part.arrays["re"], "are": part.arrays["are"]}
+    shares = {
+        v: s
+        for v, s in zip(part.body["versions"], part.body["share_excellent"], strict=True)
+        if s is not None
+    }
+    figures = part.body | {
+        "icc": part.arrays["icc"],
+        "re": part.arrays["re"],
+        "are": part.arrays["are"],
+    }
     rows = [
-        (version, name, *(part.arrays[key][v, f] for key in ("icc", "icc_low", "icc_high", "re", "are")))
+        (
+            version,
+            name,
+            *(part.arrays[key][v, f] for key in ("icc", "icc_low", "icc_high", "re", "are")),
+        )
         for v, version in enumerate(part.body["versions"])
         for f, name in enumerate(part.body["features"])
     ]
     csv: Csv = ("version", "feature", "ICC", "ICC low", "ICC high", "RE %", "ARE %"), rows
-    return Chapter((texture_report.section(part, facts),), figures, {"texture": csv}, {"texture": shares}, {"texture": facts})
+    return Chapter(
+        (texture_report.section(part, facts),),
+        figures,
+        {"texture": csv},
+        {"texture": shares},
+        {"texture": facts},
+    )
 
 
 def _attacks(study: Study) -> Chapter:
@@ -373,21 +516,40 @@ def _attacks(study: Study) -> Chapter:
     for name in study.plan.mechanisms:
         mechanism = MECHANISMS[name]
         attacked = attack(
-            mechanism, train, test, study.codec(mechanism.preset), study.plan.budget, study.parts.under(name), study.progress
+            mechanism,
+            train,
+            test,
+            study.codec(mechanism.preset),
+            study.plan.budget,
+            study.parts.under(name),
+            study.progress,
         )
         facts = study.facts([corpus], "test", len(test), **{
             "attackers own": f"{len(train)} images of split train",
             "budget": f"{study.plan.budget.steps} steps of {study.plan.budget.batch} images for each network",
         })  # fmt: skip
-        rows = attacks_report.rows_of(attacked.world, attacked.results, dark, shown=_SHOWN, best=_BEST)
+        rows = attacks_report.rows_of(
+            attacked.world, attacked.results, dark, shown=_SHOWN, best=_BEST
+        )
         section = attacks_report.section(
-            mechanism.name, attacked.findings, attacked.ceiling, rows, controls=attacked.checks, facts=facts
+            mechanism.name,
+            attacked.findings,
+            attacked.ceiling,
+            rows,
+            controls=attacked.checks,
+            facts=facts,
         )
         sections.append(section)
-        figures[name] = {"ceiling": attacked.ceiling, "controls": [f.as_dict() for f in attacked.checks]}
+        figures[name] = {
+            "ceiling": attacked.ceiling,
+            "controls": [f.as_dict() for f in attacked.checks],
+        }
         figures[name] |= {"findings": [f.as_dict() for f in attacked.findings]}
         if not beside or name == "paper":
-            beside, under = attacks_report.by_network(attacked.findings), facts | {"mechanism here": mechanism.name}
+            beside, under = (
+                attacks_report.by_network(attacked.findings),
+                facts | {"mechanism here": mechanism.name},
+            )
     return Chapter(tuple(sections), figures, {}, {"attacks": beside}, {"attacks": under})
 
 
@@ -397,18 +559,26 @@ def _alike(study: Study) -> tuple[Corpus, list[Subject], list[Subject]]:
         found: dict[str, list[Subject]] = {"train": [], "test": []}
         for part, most in (("train", study.plan.owned), ("test", study.plan.judged)):
             samples = spread([(corpus, s) for s in corpus.samples if s.split == part], most)
-            for _, sample, image in study.read(samples, "attacks: reading", lambda sample: read(sample.file)[0]):
+            for _, sample, image in study.read(
+                samples, "attacks: reading", lambda sample: read(sample.file)[0]
+            ):
                 if image.shape[3] == 1 and np.ptp(image.pixels):
                     traits = traits_of(sample.label, sample.sex, sample.age)
-                    found[part].append(Subject(image, sample.name, f"{corpus.name} {sample.patient}", traits))
+                    found[part].append(
+                        Subject(image, sample.name, f"{corpus.name} {sample.patient}", traits)
+                    )
         shapes = Counter(s.image.shape for s in found["test"])
         if not shapes:
             continue
         common = shapes.most_common(1)[0][0]
-        train, test = ([s for s in found[part] if s.image.shape == common] for part in ("train", "test"))
+        train, test = (
+            [s for s in found[part] if s.image.shape == common] for part in ("train", "test")
+        )
         if min(len(train), len(test)) >= _LEAST_ATTACKED:
             return corpus, train, test
-    raise UsageError(f"no corpus has {_LEAST_ATTACKED} grey images of one shape in each of its splits train and test")
+    raise UsageError(
+        f"no corpus has {_LEAST_ATTACKED} grey images of one shape in each of its splits train and test"
+    )
 
 
 _CHAPTERS: dict[str, Callable[[Study], Chapter]] = {

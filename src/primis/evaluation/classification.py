@@ -38,7 +38,9 @@ _LEAST = 4
 _CHANCE = 0.5
 _TELLING = 0.05
 
-SMALL = Learner("small", 128, Recipe(epochs=20, steps=280, batch=16, rate=3e-3, decay=0.1), (0, 1, 2))
+SMALL = Learner(
+    "small", 128, Recipe(epochs=20, steps=280, batch=16, rate=3e-3, decay=0.1), (0, 1, 2)
+)
 FULL = Learner("densenet121", 224, Recipe(epochs=30, steps=10_000, batch=32, rate=1e-3), (0, 1, 2))
 QUICK = Learner("small", 48, Recipe(epochs=4, steps=40, batch=16, rate=1e-2), (0,))
 
@@ -60,7 +62,11 @@ class Task:
     @property
     def title(self) -> str:
         """For people."""
-        return " | ".join(self.classes) if len(self.groups) > 2 else f"{self.classes[1]} against {self.classes[0]}"
+        return (
+            " | ".join(self.classes)
+            if len(self.groups) > 2
+            else f"{self.classes[1]} against {self.classes[0]}"
+        )
 
 
 TASKS = (
@@ -90,7 +96,9 @@ class Examples:
 
     def __post_init__(self) -> None:
         if ORIGINAL not in self.images:
-            raise UsageError(f'images have versions "{", ".join(self.images)}", expected "{ORIGINAL}" among them')
+            raise UsageError(
+                f'images have versions "{", ".join(self.images)}", expected "{ORIGINAL}" among them'
+            )
         lengths = {len(images) for images in self.images.values()}
         lengths |= {len(told) for told in (self.labels, self.splits, self.patients, self.origins)}
         if len(lengths) > 1:
@@ -144,7 +152,10 @@ def cross_grid(
         raise UsageError(lack)
     tested = list(tested or versions)
     classes = _classes(task, examples)
-    rows = {split: np.flatnonzero((classes >= 0) & (np.array(examples.splits) == split)) for split in SPLITS}
+    rows = {
+        split: np.flatnonzero((classes >= 0) & (np.array(examples.splits) == split))
+        for split in SPLITS
+    }
     steps = learner.recipe.length(len(rows["train"]))
     total = len(versions) * len(learner.seeds) * steps
     scores: list[np.ndarray] = []
@@ -153,7 +164,9 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"task {task.number}, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(scores) * steps, total)
-            make = lambda: _train(task, examples, classes, rows, version, tested, learner, seed, report)  # noqa: B023, E731
+            make = lambda: _train(
+                task, examples, classes, rows, version, tested, learner, seed, report
+            )  # noqa: B023, E731
             part = keep(f"classification {what}", make)
             scores.append(part.arrays["scores"])
             best.append(part.body["best"])
@@ -190,7 +203,9 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
 
     def loss(cell: tuple[int, int], other: tuple[int, int], auc: np.ndarray) -> Estimate:
         aucs = seeds[cell][:, 0] - seeds[other][:, 0]
-        return _estimate(value[cell][0] - value[other][0], auc[cell] - auc[other], aucs, len(labels))
+        return _estimate(
+            value[cell][0] - value[other][0], auc[cell] - auc[other], aucs, len(labels)
+        )
 
     return {
         (trained_on, tested_on): Cell(
@@ -230,7 +245,10 @@ def weighted_auc(weights: np.ndarray, scores: np.ndarray, positive: np.ndarray) 
     """(r,) areas under the ROC curve, where image i counts weights[r, i] times."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    yes, no = (np.add.reduceat((weights * side)[:, order], starts, axis=1) for side in (positive, ~positive))
+    yes, no = (
+        np.add.reduceat((weights * side)[:, order], starts, axis=1)
+        for side in (positive, ~positive)
+    )
     below = np.cumsum(no, 1) - no  # (r, distinct scores)
     return cast(np.ndarray, (yes * (below + no / 2)).sum(1) / (yes.sum(1) * no.sum(1)))
 
@@ -273,7 +291,10 @@ def _train(
     learner: Learner, seed: int, report: Callable[[int], None],
 ) -> Part:  # fmt: skip
     pairs = {
-        split: Pairs(standardised(examples.images[version][rows[split]]), torch.from_numpy(classes[rows[split]]))
+        split: Pairs(
+            standardised(examples.images[version][rows[split]]),
+            torch.from_numpy(classes[rows[split]]),
+        )
         for split in ("train", "val")
     }
     weight = 1 / torch.bincount(pairs["train"].y).float()
@@ -282,7 +303,9 @@ def _train(
         return functional.cross_entropy(output, target, weight=weight.to(output.device))
 
     make = lambda: network(learner.network, len(task.groups))  # noqa: E731
-    net, course = trained(make, loss, pairs["train"], pairs["val"], learner.recipe, seed=seed, report=report)
+    net, course = trained(
+        make, loss, pairs["train"], pairs["val"], learner.recipe, seed=seed, report=report
+    )
     tests = (standardised(examples.images[other][rows["test"]]) for other in versions)
     scores = torch.stack([infer(net, test, learner.recipe.batch).softmax(1) for test in tests])
     return Part({"losses": list(course.losses), "best": course.best}, {"scores": scores.numpy()})
@@ -295,12 +318,22 @@ def network(name: str, classes: int) -> nn.Module:
     if name == "densenet121":
         return cast(nn.Module, DenseNet121(spatial_dims=2, in_channels=1, out_channels=classes))
     if name == "small":
-        return cast(nn.Module, DenseNet(2, 1, classes, init_features=16, growth_rate=8, block_config=(2, 2, 2, 2), bn_size=2))
+        return cast(
+            nn.Module,
+            DenseNet(
+                2, 1, classes, init_features=16, growth_rate=8, block_config=(2, 2, 2, 2), bn_size=2
+            ),
+        )
     raise UsageError(f'network "{name}" is unknown, expected "densenet121" or "small"')
 
 
-def _counts(task: Task, classes: np.ndarray, rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
-    return {split: {name: int(np.sum(classes[rows[split]] == c)) for c, name in enumerate(task.classes)} for split in SPLITS}
+def _counts(
+    task: Task, classes: np.ndarray, rows: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, int]]:
+    return {
+        split: {name: int(np.sum(classes[rows[split]] == c)) for c, name in enumerate(task.classes)}
+        for split in SPLITS
+    }
 
 
 def _persons(examples: Examples, rows: np.ndarray) -> list[str]:
@@ -311,21 +344,32 @@ def _origins(task: Task, examples: Examples, classes: np.ndarray) -> dict[str, d
     """How many images of each class come from each corpus."""
     origins = np.array(examples.origins)
     return {
-        name: {str(o): int(n) for o, n in zip(*np.unique(origins[classes == c], return_counts=True), strict=True)}
+        name: {
+            str(o): int(n)
+            for o, n in zip(*np.unique(origins[classes == c], return_counts=True), strict=True)
+        }
         for c, name in enumerate(task.classes)
     }
 
 
-def _by_corpus(task: Task, examples: Examples, classes: np.ndarray, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+def _by_corpus(
+    task: Task, examples: Examples, classes: np.ndarray, rows: Mapping[str, np.ndarray]
+) -> np.ndarray:
     origins, count = np.array(examples.origins), len(task.groups)
     shares = {}
     for origin in np.unique(origins[rows["test"]]):
         seen = classes[rows["train"]][origins[rows["train"]] == origin]
-        shares[origin] = np.bincount(seen, minlength=count) / len(seen) if len(seen) else np.full(count, 1 / count)
+        shares[origin] = (
+            np.bincount(seen, minlength=count) / len(seen)
+            if len(seen)
+            else np.full(count, 1 / count)
+        )
     return np.stack([shares[origin] for origin in origins[rows["test"]]])
 
 
-def _draws(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _draws(
+    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Measures of resampled images, and AUCs where the seeds are drawn anew as well."""
     rng = np.random.default_rng(0)
     draws, retrained = [], []
@@ -336,7 +380,9 @@ def _draws(scores: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> tupl
 
 
 def _estimate(value: float, draws: np.ndarray, seeds: np.ndarray, n: int) -> Estimate:
-    return Estimate(float(value), *middle(draws), n, float(seeds.std(ddof=1)) if len(seeds) > 1 else None)
+    return Estimate(
+        float(value), *middle(draws), n, float(seeds.std(ddof=1)) if len(seeds) > 1 else None
+    )
 
 
 def _over(scores: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

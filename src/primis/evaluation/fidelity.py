@@ -49,7 +49,9 @@ def best_fit(guess: np.ndarray, original: np.ndarray) -> np.ndarray:
     """a + b guess with the least squared error, b at least 0; an attacker is not told more than these two numbers."""
     centred = guess.astype(np.float64) - guess.mean()
     power = float(np.sum(centred**2))
-    slope = max(float(np.sum(centred * (original - original.mean()))) / power, 0.0) if power else 0.0
+    slope = (
+        max(float(np.sum(centred * (original - original.mean()))) / power, 0.0) if power else 0.0
+    )
     return original.mean() + slope * centred
 
 

@@ -91,7 +91,9 @@ def squared(frame: np.ndarray, side: int, low: float = 0.0, high: float = 1.0) -
     """(side, side) float32 of a frame (H, W), low..high to 0..1. Both axes are brought to the side, so the outline of the
     frame, which tells one clinic from another, is not seen; area-true where it shrinks."""
     x = torch.from_numpy((frame.astype(np.float32) - low) / (high - low))[None, None]
-    return functional.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)[0, 0].numpy()
+    return functional.interpolate(
+        x, (side, side), mode="bilinear", antialias=True, align_corners=False
+    )[0, 0].numpy()
 
 
 def standardised(images: np.ndarray) -> Tensor:
@@ -152,7 +154,9 @@ def augmented(x: Tensor, y: Tensor, recipe: Recipe, draw: torch.Generator) -> tu
     grid = functional.affine_grid(moves, list(x.shape), align_corners=False)
     moved = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
     if y.ndim == 4:
-        y = (functional.grid_sample(y, grid, padding_mode="border", align_corners=False) > 0.5).to(y.dtype)
+        y = (functional.grid_sample(y, grid, padding_mode="border", align_corners=False) > 0.5).to(
+            y.dtype
+        )
     return moved, y
 
 
@@ -174,13 +178,16 @@ def resampled(strata: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Ite
     """
     rng = np.random.default_rng(seed)
     _, cluster = np.unique(
-        [f"{stratum} {patient}" for stratum, patient in zip(strata, patients, strict=True)], return_inverse=True
+        [f"{stratum} {patient}" for stratum, patient in zip(strata, patients, strict=True)],
+        return_inverse=True,
     )
     groups = [np.unique(cluster[strata == stratum]) for stratum in np.unique(strata)]
     for _ in range(_RESAMPLES // _BLOCK):
         drawn = np.zeros((_BLOCK, int(cluster.max()) + 1))
         for group in groups:
-            drawn[:, group] = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), _BLOCK)
+            drawn[:, group] = rng.multinomial(
+                len(group), np.full(len(group), 1 / len(group)), _BLOCK
+            )
         yield drawn[:, cluster]
 
 

@@ -22,12 +22,32 @@ SHOWN = 512
 
 MEASURES = {
     "mae": ("MAE", "grey levels of 255", "mean of |restored - original|; lower is better"),
-    "me": ("ME", "grey levels of 255", "mean of restored - original, signed: 0 where nothing gets brighter or darker"),
-    "me_paper": ("ME, paper's", "grey levels of 255", "what the paper calls ME: without signs, so it equals MAE in every row"),
+    "me": (
+        "ME",
+        "grey levels of 255",
+        "mean of restored - original, signed: 0 where nothing gets brighter or darker",
+    ),
+    "me_paper": (
+        "ME, paper's",
+        "grey levels of 255",
+        "what the paper calls ME: without signs, so it equals MAE in every row",
+    ),
     "rmse": ("RMSE", "grey levels of 255", "root of the mean squared error; lower is better"),
-    "psnr": ("PSNR", "dB", "10 log10(full scale² / MSE); higher is better, infinite for identical images"),
-    "ssim": ("SSIM", "", "structural similarity, -1 to 1; higher is better (Wang et al. 2004, window 7, uniform)"),
-    "bits": ("bits/pixel", "bits per pixel", "of the coded supports and values, or of the other codec's file; lower is better"),
+    "psnr": (
+        "PSNR",
+        "dB",
+        "10 log10(full scale² / MSE); higher is better, infinite for identical images",
+    ),
+    "ssim": (
+        "SSIM",
+        "",
+        "structural similarity, -1 to 1; higher is better (Wang et al. 2004, window 7, uniform)",
+    ),
+    "bits": (
+        "bits/pixel",
+        "bits per pixel",
+        "of the coded supports and values, or of the other codec's file; lower is better",
+    ),
 }
 """By name: what it is called, its unit, what it is."""
 
@@ -46,7 +66,12 @@ class Original(NamedTuple):
 
 
 def measure(
-    images: Iterable[Original], versions: Versions, total: int, *, examples: int = 3, progress: Progress = silent
+    images: Iterable[Original],
+    versions: Versions,
+    total: int,
+    *,
+    examples: int = 3,
+    progress: Progress = silent,
 ) -> Part:
     """All measures of all versions. total: how many images come; examples: how many are kept to show, evenly spread.
 
@@ -62,7 +87,9 @@ def measure(
     shown = sorted({round(x) for x in np.linspace(0, total - 1, examples)}) if total else []
     arrays: dict[str, np.ndarray] = {}
     for number, image in enumerate(images):
-        restored = [versions.get(image.key, image.pixels, image.bit_depth, version) for version in chosen]
+        restored = [
+            versions.get(image.key, image.pixels, image.bit_depth, version) for version in chosen
+        ]
         rows.append([_measures(image, out, bits) for out, bits in restored])
         for pool, (out, _) in zip(pools, restored, strict=True):
             pool.add(image, out)
@@ -70,10 +97,15 @@ def measure(
             arrays |= _example(image, [out for out, _ in restored], shown.index(number))
         progress("fidelity", number + 1, total)
     if not rows or not chosen:
-        raise UsageError("fidelity has nothing to measure, expected at least one image and one version")
+        raise UsageError(
+            "fidelity has nothing to measure, expected at least one image and one version"
+        )
     arrays["measures"] = np.array(rows).transpose(1, 0, 2)
     arrays["histogram"] = np.stack([pool.histogram for pool in pools])
-    found = {"shown": [x for x in shown if x < len(rows)], "r_squared": [pool.r_squared for pool in pools]}
+    found = {
+        "shown": [x for x in shown if x < len(rows)],
+        "r_squared": [pool.r_squared for pool in pools],
+    }
     return Part(_body(chosen, len(rows)) | found, arrays)
 
 
@@ -93,7 +125,15 @@ def _measures(image: Original, restored: np.ndarray, bits: float) -> list[float]
     full = data_range(image.pixels, image.bit_depth)
     found = fidelity(image.pixels, restored, full, image.inside)
     unit = LEVELS / full
-    return [found.mae * unit, found.me * unit, found.mae * unit, found.rmse * unit, found.psnr, found.ssim, bits]
+    return [
+        found.mae * unit,
+        found.me * unit,
+        found.mae * unit,
+        found.rmse * unit,
+        found.psnr,
+        found.ssim,
+        bits,
+    ]
 
 
 def to_levels(pixels: np.ndarray, image: Original) -> np.ndarray:
@@ -113,7 +153,9 @@ class _Pool:
         inside = slice(None) if image.inside is None else image.inside
         x, y = (to_levels(pixels, image)[inside].ravel() for pixels in (image.pixels, restored))
         cells = np.clip(np.round([x, y]), 0, LEVELS).astype(np.int64)
-        self.histogram += np.bincount(cells[0] * (LEVELS + 1) + cells[1], minlength=(LEVELS + 1) ** 2).reshape(LEVELS + 1, -1)
+        self.histogram += np.bincount(
+            cells[0] * (LEVELS + 1) + cells[1], minlength=(LEVELS + 1) ** 2
+        ).reshape(LEVELS + 1, -1)
         self._sums += [x.size, x.sum(), y.sum(), x @ x, y @ y, x @ y]
 
     @property
@@ -130,7 +172,10 @@ def _example(image: Original, restored: Sequence[np.ndarray], number: int) -> di
     original = to_levels(image.pixels, image)
     levels = [to_levels(out, image) for out in restored]
     differences = np.stack([_largest(_blocks(x - original, step)) for x in levels])
-    small = [np.clip(np.round(_blocks(x, step).mean(axis=(1, 3))), 0, LEVELS).astype(np.uint8) for x in (original, *levels)]
+    small = [
+        np.clip(np.round(_blocks(x, step).mean(axis=(1, 3))), 0, LEVELS).astype(np.uint8)
+        for x in (original, *levels)
+    ]
     return {
         f"original_{number}": small[0],
         f"example_{number}": np.stack(small[1:]),

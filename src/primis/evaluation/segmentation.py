@@ -43,7 +43,10 @@ SMALL = Learner("small", 128, Recipe(epochs=16, steps=850, batch=8, rate=4e-3), 
 FULL = Learner("unet", 256, Recipe(epochs=60, steps=10_000, batch=16, rate=2e-3), (0, 1))
 QUICK = Learner("small", 48, Recipe(epochs=20, steps=60, batch=8, rate=1e-2), (0,))
 
-_NETWORKS: dict[str, tuple[int, ...]] = {"small": (8, 16, 32, 64, 128), "unet": (32, 64, 128, 256, 512)}
+_NETWORKS: dict[str, tuple[int, ...]] = {
+    "small": (8, 16, 32, 64, 128),
+    "unet": (32, 64, 128, 256, 512),
+}
 """Channels of each level."""
 
 
@@ -98,14 +101,21 @@ class Examples:
 
     def __post_init__(self) -> None:
         if ORIGINAL not in self.images:
-            raise UsageError(f'images have versions "{", ".join(self.images)}", expected "{ORIGINAL}" among them')
+            raise UsageError(
+                f'images have versions "{", ".join(self.images)}", expected "{ORIGINAL}" among them'
+            )
         lengths = {len(images) for images in self.images.values()}
-        lengths |= {len(told) for told in (self.masks, self.names, self.splits, self.patients, self.spacing_mm)}
+        lengths |= {
+            len(told)
+            for told in (self.masks, self.names, self.splits, self.patients, self.spacing_mm)
+        }
         if len(lengths) > 1:
             raise UsageError(f"examples have {sorted(lengths)} entries, expected as many of each")
         for split in SPLITS:
             if split not in self.splits:
-                raise UsageError(f'no image with a mask is in split "{split}", expected some in each')
+                raise UsageError(
+                    f'no image with a mask is in split "{split}", expected some in each'
+                )
 
     def of(self, split: str) -> np.ndarray:
         """The rows of a split."""
@@ -162,12 +172,16 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"segmentation, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(parts) * steps, total)
-            parts.append(keep(what, lambda: _train(examples, version, tested, learner, seed, report)))  # noqa: B023
+            parts.append(
+                keep(what, lambda: _train(examples, version, tested, learner, seed, report))
+            )  # noqa: B023
     test = examples.of("test")
     seeds = len(learner.seeds)
     measured = np.stack([part.arrays["measures"] for part in parts])
     arrays = {
-        "measures": measured.reshape(len(versions), seeds, *measured.shape[1:]).transpose(0, 2, 1, 3, 4),
+        "measures": measured.reshape(len(versions), seeds, *measured.shape[1:]).transpose(
+            0, 2, 1, 3, 4
+        ),
         "patients": np.unique([examples.patients[row] for row in test], return_inverse=True)[1],
     }
     for i, row in enumerate(examples.shown):
@@ -199,7 +213,9 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
 
     def estimate(x: np.ndarray, draws: np.ndarray | None = None) -> Estimate:
         bounds = middle(weights @ x if draws is None else draws)
-        return Estimate(float(x.mean()), *bounds, len(x), float(x.std(ddof=1)) if len(x) > 1 else None)
+        return Estimate(
+            float(x.mean()), *bounds, len(x), float(x.std(ddof=1)) if len(x) > 1 else None
+        )
 
     return {
         (trained_on, tested_on): Cell(
@@ -211,7 +227,9 @@ def metrics(part: Part) -> dict[tuple[str, str], Cell]:
     }  # fmt: skip
 
 
-def overlap(truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Overlap:
+def overlap(
+    truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
+) -> Overlap:
     """All measures of two masks (H, W) bool; spacing: of rows and columns, which gives distances their unit."""
     both, either = int((truth & guess).sum()), int((truth | guess).sum())
     t, p = int(truth.sum()), int(guess.sum())
@@ -225,11 +243,17 @@ def _part(some: int, whole: int) -> float:
     return some / whole if whole else 0.0
 
 
-def _distances(truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float]) -> tuple[float, float, float, float]:
+def _distances(
+    truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float]
+) -> tuple[float, float, float, float]:
     from monai.metrics.utils import get_edge_surface_distance
 
     if not truth.any() or not guess.any():
-        far = float(np.hypot(*(np.array(truth.shape) * spacing))) if truth.any() or guess.any() else 0.0
+        far = (
+            float(np.hypot(*(np.array(truth.shape) * spacing)))
+            if truth.any() or guess.any()
+            else 0.0
+        )
         return far, 0.0, far, far
     masks = torch.from_numpy(guess), torch.from_numpy(truth)
     with warnings.catch_warnings():
@@ -241,23 +265,48 @@ def _distances(truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, float
 
 
 def _train(
-    examples: Examples, version: str, versions: Sequence[str], learner: Learner, seed: int, report: Callable[[int], None]
+    examples: Examples,
+    version: str,
+    versions: Sequence[str],
+    learner: Learner,
+    seed: int,
+    report: Callable[[int], None],
 ) -> Part:
     from monai.losses import DiceCELoss
 
     loss = cast(Callable[[Tensor, Tensor], Tensor], DiceCELoss(sigmoid=True))
     learn, judge = (_pairs(examples, version, split) for split in ("train", "val"))
-    net, course = trained(lambda: network(learner.network), loss, learn, judge, learner.recipe, seed=seed, report=report)
+    net, course = trained(
+        lambda: network(learner.network),
+        loss,
+        learn,
+        judge,
+        learner.recipe,
+        seed=seed,
+        report=report,
+    )
     measured, empty = [], 0
     shown: list[list[np.ndarray]] = [[] for _ in examples.shown]
     for other in versions:
-        logits = infer(net, standardised(examples.images[other][examples.of("test")]), learner.recipe.batch)
-        masks = {row: _own_size(x, examples.masks[row]) for row, x in zip(examples.of("test"), logits, strict=True)}
-        measured.append([astuple(overlap(examples.masks[row], mask, _spacing(examples, row))) for row, mask in masks.items()])
+        logits = infer(
+            net, standardised(examples.images[other][examples.of("test")]), learner.recipe.batch
+        )
+        masks = {
+            row: _own_size(x, examples.masks[row])
+            for row, x in zip(examples.of("test"), logits, strict=True)
+        }
+        measured.append(
+            [
+                astuple(overlap(examples.masks[row], mask, _spacing(examples, row)))
+                for row, mask in masks.items()
+            ]
+        )
         empty += sum(not mask.any() for mask in masks.values())
         for kept, row in zip(shown, examples.shown, strict=True):
             kept.append(masks[row])
-    arrays = {"measures": np.array(measured)} | {f"masks {i}": np.stack(kept) for i, kept in enumerate(shown)}
+    arrays = {"measures": np.array(measured)} | {
+        f"masks {i}": np.stack(kept) for i, kept in enumerate(shown)
+    }
     return Part({"losses": list(course.losses), "best": course.best, "empty": empty}, arrays)
 
 
@@ -281,7 +330,9 @@ def _pairs(examples: Examples, version: str, split: str) -> Pairs:
 
 def _own_size(logits: Tensor, mask: np.ndarray) -> np.ndarray:
     """(H, W) bool of (1, h, w)."""
-    shares = functional.interpolate(logits[None].sigmoid(), mask.shape, mode="bilinear", align_corners=False)
+    shares = functional.interpolate(
+        logits[None].sigmoid(), mask.shape, mode="bilinear", align_corners=False
+    )
     return (shares[0, 0] > 0.5).numpy()
 
 

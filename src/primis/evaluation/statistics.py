@@ -50,7 +50,9 @@ def share_of(hits: int, trials: int) -> Estimate:
     return Estimate(hits / trials, float(interval.low), float(interval.high), trials)
 
 
-def auc_of(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0) -> Estimate:
+def auc_of(
+    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0
+) -> Estimate:
     """The chance that a positive scores above a negative (ties count half); 0.5 is none. By resampling, within each class
     unless there are groups.
 
@@ -59,10 +61,14 @@ def auc_of(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = N
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, bool)
     classes = scores[labels], scores[~labels]
     if not len(classes[0]) or not len(classes[1]):
-        raise ValueError(f"labels have {len(classes[0])} positives and {len(classes[1])} negatives, expected some of each")
+        raise ValueError(
+            f"labels have {len(classes[0])} positives and {len(classes[1])} negatives, expected some of each"
+        )
     rng = np.random.default_rng(seed)
     if groups is None:
-        drawn = [_auc(*(rng.choice(part, len(part)) for part in classes)) for _ in range(_RESAMPLES)]
+        drawn = [
+            _auc(*(rng.choice(part, len(part)) for part in classes)) for _ in range(_RESAMPLES)
+        ]
     else:
         picks = (pick for pick in _resampled(groups, rng) if 0 < labels[pick].sum() < len(pick))
         drawn = [_auc(scores[pick][labels[pick]], scores[pick][~labels[pick]]) for pick in picks]
@@ -70,7 +76,9 @@ def auc_of(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = N
     return Estimate(_auc(*classes), float(low), float(high), len(scores))
 
 
-def own_over_others(likeness: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0) -> Estimate:
+def own_over_others(
+    likeness: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0
+) -> Estimate:
     """The chance that two outputs fit their own images better than each other's; 0.5 where they know nothing of them.
 
     likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an image
@@ -106,7 +114,10 @@ def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
 
 def fixed_points_p(hits: int, n: int) -> float:
     """The chance that a random matching of n with n is right at least `hits` times."""
-    right = (sum((-1) ** j / factorial(j) for j in range(n - k + 1)) / factorial(k) for k in range(hits, n + 1))
+    right = (
+        sum((-1) ** j / factorial(j) for j in range(n - k + 1)) / factorial(k)
+        for k in range(hits, n + 1)
+    )
     return min(1.0, max(0.0, sum(right)))
 
 
@@ -138,4 +149,6 @@ def _resampled(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndar
 
 def _auc(positive: np.ndarray, negative: np.ndarray) -> float:
     ranks = stats.rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+    return float(
+        (ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative))
+    )

@@ -67,15 +67,37 @@ class Plan:
 class Study:
     """Images, plan, and a folder where what is done is kept. It holds patients' images."""
 
-    def __init__(self, data: Path, plan: Plan, kept: Path, *, layout: str | None = None, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        data: Path,
+        plan: Plan,
+        kept: Path,
+        *,
+        layout: str | None = None,
+        progress: Progress = silent,
+    ) -> None:
         """Raises UsageError where the data holds nothing that fits."""
-        self.corpora = [_thinned(split(corpus, plan.seed), plan.most) for corpus in open_corpora(data, layout=layout)]
+        self.corpora = [
+            _thinned(split(corpus, plan.seed), plan.most)
+            for corpus in open_corpora(data, layout=layout)
+        ]
         self.plan, self.progress, self._kept = plan, progress, kept
         self.left_out: dict[str, str] = {}
-        models = [hashlib.sha256(shipped(preset).read_bytes()).hexdigest() for preset in ("default", "paper")]
+        models = [
+            hashlib.sha256(shipped(preset).read_bytes()).hexdigest()
+            for preset in ("default", "paper")
+        ]
         told: dict[str, Any] = {"plan": repr(plan), "models": models, "of": software()}
         told["images"] = [
-            [c.name, s.name, s.patient, s.label, s.split, s.file.stat().st_size, s.file.stat().st_mtime_ns]
+            [
+                c.name,
+                s.name,
+                s.patient,
+                s.label,
+                s.split,
+                s.file.stat().st_size,
+                s.file.stat().st_mtime_ns,
+            ]
             for c in self.corpora
             for s in c.samples
         ]
@@ -108,7 +130,9 @@ class Study:
     def versions(self, presets: Sequence[str], rivals: Sequence[str] = ()) -> Versions:
         """The original, each preset at each S_x, each rival at the bits of the first."""
         chosen = version_list(self.plan.sparsities, presets, rivals)
-        return Versions(self._kept / "versions", {preset: self.codec(preset) for preset in presets}, chosen)
+        return Versions(
+            self._kept / "versions", {preset: self.codec(preset) for preset in presets}, chosen
+        )
 
     def read(
         self, samples: Sequence[tuple[Corpus, Sample]], what: str, how: Callable[[Sample], T]
@@ -129,14 +153,23 @@ class Study:
 
     def facts(self, corpora: Sequence[Corpus], part: str, n: int, **more: str) -> dict[str, str]:
         """What stands under a table."""
-        named = {"data": ", ".join(corpus.name for corpus in corpora), "split": f"{part}, by patient", "n": str(n)}
+        named = {
+            "data": ", ".join(corpus.name for corpus in corpora),
+            "split": f"{part}, by patient",
+            "n": str(n),
+        }
         return named | more | {"seed": str(self.plan.seed), "software": software()}
 
     @cached_property
     def about(self) -> dict[str, str]:
         """Facts of the whole run."""
-        counts = {corpus.name: Counter(sample.split for sample in corpus.samples) for corpus in self.corpora}
-        images = [f"{name} {' / '.join(str(count[p]) for p in SPLITS)}" for name, count in counts.items()]
+        counts = {
+            corpus.name: Counter(sample.split for sample in corpus.samples)
+            for corpus in self.corpora
+        }
+        images = [
+            f"{name} {' / '.join(str(count[p]) for p in SPLITS)}" for name, count in counts.items()
+        ]
         learners = [f"{name}: {_told(learner)}" for name, learner in
                     (("classification", self.plan.classifier), ("segmentation", self.plan.segmenter))]  # fmt: skip
         return {
@@ -155,7 +188,16 @@ def spread(items: Sequence[Any], most: int | None) -> list[Any]:
 @cache
 def software() -> str:
     """primis, its version and, where it runs from a checkout, its commit."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude",
+        "*",
+    ]
     try:
         found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
@@ -168,7 +210,9 @@ def labelled(corpora: Sequence[Corpus], groups: Sequence[Sequence[str]]) -> list
     adults alone, or of children alone, that together have them; else all that have any. A group of labels is a class."""
 
     def covered(some: Sequence[Corpus]) -> bool:
-        return all(any(label in corpus.classes for corpus in some for label in group) for group in groups)
+        return all(
+            any(label in corpus.classes for corpus in some for label in group) for group in groups
+        )
 
     having = [c for c in corpora if any(label in c.classes for group in groups for label in group)]
     if whole := [c for c in having if covered([c])]:
@@ -188,7 +232,11 @@ def _thinned(corpus: Corpus, most: int | None) -> Corpus:
     groups: dict[tuple[str | None, str | None], list[Sample]] = {}
     for sample in corpus.samples:
         groups.setdefault((sample.split, sample.label), []).append(sample)
-    kept = {s.name for group in groups.values() for s in spread(group, max(_LEAST, round(share * len(group))))}
+    kept = {
+        s.name
+        for group in groups.values()
+        for s in spread(group, max(_LEAST, round(share * len(group))))
+    }
     return replace(corpus, samples=tuple(s for s in corpus.samples if s.name in kept))
 
 

@@ -22,7 +22,14 @@ from primis.errors import InputError, TextureUnavailable, UsageError
 from primis.evaluation.part import Keep, Part, Progress, make_anew, silent
 from primis.evaluation.versions import ORIGINAL, Versions
 
-FAMILIES = {"firstorder": "first order", "glcm": "GLCM", "glszm": "GLSZM", "ngtdm": "NGTDM", "glrlm": "GLRLM", "gldm": "GLDM"}
+FAMILIES = {
+    "firstorder": "first order",
+    "glcm": "GLCM",
+    "glszm": "GLSZM",
+    "ngtdm": "NGTDM",
+    "glrlm": "GLRLM",
+    "gldm": "GLDM",
+}
 """As PyRadiomics names them, and as people do."""
 
 CLASSES = {"poor": 0.40, "fair": 0.60, "good": 0.75, "excellent": 1.0}
@@ -44,17 +51,24 @@ class Masked(NamedTuple):
     spacing_mm: tuple[float, float] | None = None
 
 
-def features(pixels: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float] | None = None) -> dict[str, float]:
+def features(
+    pixels: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float] | None = None
+) -> dict[str, float]:
     """The 93 features by name, "glcm_Contrast"; nan where PyRadiomics gives none.
 
     Raises TextureUnavailable without PyRadiomics; InputError where the mask does not fit or holds no region.
     """
     if mask.shape != pixels.shape:
-        raise InputError(f"a mask has {mask.shape[0]} x {mask.shape[1]} pixels, expected {pixels.shape[0]} x {pixels.shape[1]}")
+        raise InputError(
+            f"a mask has {mask.shape[0]} x {mask.shape[1]} pixels, expected {pixels.shape[0]} x {pixels.shape[1]}"
+        )
     extract = _extractor(spacing_mm is not None)
     import SimpleITK
 
-    image, region = (SimpleITK.GetImageFromArray(x[None]) for x in (pixels.astype(np.int32), (mask != 0).astype(np.uint8)))
+    image, region = (
+        SimpleITK.GetImageFromArray(x[None])
+        for x in (pixels.astype(np.int32), (mask != 0).astype(np.uint8))
+    )
     for volume in (image, region):
         rows, columns = spacing_mm or (_SPACING_MM, _SPACING_MM)
         volume.SetSpacing((columns, rows, _SPACING_MM))
@@ -62,8 +76,14 @@ def features(pixels: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, floa
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             found = extract.execute(image, region)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"a mask of {np.count_nonzero(mask)} pixels gives no features: {error}") from None
-    return {name.removeprefix("original_"): float(value) for name, value in found.items() if name.startswith("original_")}
+        raise InputError(
+            f"a mask of {np.count_nonzero(mask)} pixels gives no features: {error}"
+        ) from None
+    return {
+        name.removeprefix("original_"): float(value)
+        for name, value in found.items()
+        if name.startswith("original_")
+    }
 
 
 def require_pyradiomics() -> None:
@@ -76,11 +96,20 @@ def _extractor(resample: bool) -> Any:
     try:
         from radiomics.featureextractor import RadiomicsFeatureExtractor
     except ModuleNotFoundError:
-        raise TextureUnavailable("texture needs PyRadiomics, which is not installed: pip install 'primis[texture]'") from None
+        raise TextureUnavailable(
+            "texture needs PyRadiomics, which is not installed: pip install 'primis[texture]'"
+        ) from None
     logging.getLogger("radiomics").setLevel(logging.CRITICAL)
-    settings: dict[str, Any] = {"binCount": _BINS, "force2D": True, "force2Ddimension": 0, "minimumROISize": 2}
+    settings: dict[str, Any] = {
+        "binCount": _BINS,
+        "force2D": True,
+        "force2Ddimension": 0,
+        "minimumROISize": 2,
+    }
     if resample:
-        settings |= {"resampledPixelSpacing": [_SPACING_MM, _SPACING_MM, 0]}  # 0: slices stay as they are
+        settings |= {
+            "resampledPixelSpacing": [_SPACING_MM, _SPACING_MM, 0]
+        }  # 0: slices stay as they are
     extractor = RadiomicsFeatureExtractor(**settings)
     extractor.disableAllFeatures()
     for family in FAMILIES:
@@ -89,7 +118,12 @@ def _extractor(resample: bool) -> Any:
 
 
 def measure(
-    images: Iterable[Masked], versions: Versions, total: int, *, keep: Keep = make_anew, progress: Progress = silent
+    images: Iterable[Masked],
+    versions: Versions,
+    total: int,
+    *,
+    keep: Keep = make_anew,
+    progress: Progress = silent,
 ) -> Part:
     """Features of all versions, their errors and their agreement with the original. total: how many images come.
 
@@ -127,7 +161,9 @@ def measure(
         "resampled": resampled,
         "left_out": left_out,
         "classes": counts,
-        "share_excellent": [c["excellent"] / sum(c.values()) if sum(c.values()) else None for c in counts],
+        "share_excellent": [
+            c["excellent"] / sum(c.values()) if sum(c.values()) else None for c in counts
+        ],
     }
     return Part(body, arrays)
 
@@ -136,10 +172,16 @@ def _of_image(image: Masked, versions: Versions) -> Part:
     """values (versions, features) of one image, the original first."""
     order = sorted(versions.list, key=lambda version: version.through != ORIGINAL)
     found = [
-        features(versions.get(image.key, image.pixels, image.bit_depth, version)[0], image.mask, image.spacing_mm)
+        features(
+            versions.get(image.key, image.pixels, image.bit_depth, version)[0],
+            image.mask,
+            image.spacing_mm,
+        )
         for version in order
     ]
-    return Part({"features": list(found[0])}, {"values": np.array([list(row.values()) for row in found])})
+    return Part(
+        {"features": list(found[0])}, {"values": np.array([list(row.values()) for row in found])}
+    )
 
 
 def _errors(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -152,7 +194,9 @@ def _errors(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _agreement(values: np.ndarray) -> dict[str, np.ndarray]:
-    found = np.array([[icc(values[0, :, f], row[:, f]) for f in range(values.shape[2])] for row in values[1:]])
+    found = np.array(
+        [[icc(values[0, :, f], row[:, f]) for f in range(values.shape[2])] for row in values[1:]]
+    )
     return {"icc": found[..., 0], "icc_low": found[..., 1], "icc_high": found[..., 2]}
 
 
@@ -171,7 +215,9 @@ def icc(original: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     if np.array_equal(pairs[:, 0], pairs[:, 1]):
         return 1.0, 1.0, 1.0
     n = len(pairs)
-    long = pandas.DataFrame({"image": np.repeat(np.arange(n), 2), "version": np.tile([0, 1], n), "value": pairs.ravel()})
+    long = pandas.DataFrame(
+        {"image": np.repeat(np.arange(n), 2), "version": np.tile([0, 1], n), "value": pairs.ravel()}
+    )
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         table = pingouin.intraclass_corr(long, targets="image", raters="version", ratings="value")
     row = table[table["Type"].isin(("ICC(A,1)", "ICC2"))].iloc[0]  # pingouin before and since 0.6
@@ -182,5 +228,7 @@ def icc(original: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 def count_classes(values: Sequence[float] | np.ndarray) -> dict[str, int]:
     """How many ICC fall in each of CLASSES; what is undefined falls in none."""
     known = np.asarray(values)[np.isfinite(values)]
-    places = np.searchsorted(list(CLASSES.values())[:-1], known, side="left")  # a border belongs to the class below
+    places = np.searchsorted(
+        list(CLASSES.values())[:-1], known, side="left"
+    )  # a border belongs to the class below
     return {name: int(np.count_nonzero(places == place)) for place, name in enumerate(CLASSES)}

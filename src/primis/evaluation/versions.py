@@ -71,20 +71,32 @@ class _Rival:
 
 def _encode_jpeg_2000(samples: np.ndarray, decibels: float, depth: int) -> bytes:
     level: Any = decibels  # a fraction will do, whatever its type hints say
-    return bytes(imagecodecs.jpeg2k_encode(samples, level=level, codecformat="j2k", bitspersample=depth, numthreads=1))
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            samples, level=level, codecformat="j2k", bitspersample=depth, numthreads=1
+        )
+    )
 
 
 def _encode_jpeg_xl(samples: np.ndarray, distance: float, depth: int) -> bytes:
-    return bytes(imagecodecs.jpegxl_encode(samples, distance=distance, effort=7, bitspersample=depth, numthreads=1))
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            samples, distance=distance, effort=7, bitspersample=depth, numthreads=1
+        )
+    )
 
 
 RIVALS: Mapping[str, _Rival] = {
     "JPEG 2000": _Rival(_encode_jpeg_2000, imagecodecs.jpeg2k_decode, worst=5, best=120),
-    "JPEG XL": _Rival(_encode_jpeg_xl, imagecodecs.jpegxl_decode, worst=25, best=0.02, geometric=True),
+    "JPEG XL": _Rival(
+        _encode_jpeg_xl, imagecodecs.jpegxl_decode, worst=25, best=0.02, geometric=True
+    ),
 }
 
 
-def version_list(sparsities: Sequence[float], presets: Sequence[str] = ("default",), rivals: Iterable[str] = ()) -> list[Version]:
+def version_list(
+    sparsities: Sequence[float], presets: Sequence[str] = ("default",), rivals: Iterable[str] = ()
+) -> list[Version]:
     """The original; each preset at each S_x; each rival at the bits of the first preset. rivals: of RIVALS, or "lossless".
 
     Raises UsageError where a rival is unknown, or there is nothing to compare with.
@@ -92,7 +104,12 @@ def version_list(sparsities: Sequence[float], presets: Sequence[str] = ("default
     if not sparsities or not presets:
         raise UsageError("versions need at least one S_x and one preset")
     ours = [
-        Version(f"S_x = {s:g}" if preset == "default" else f"preset {preset}, S_x = {s:g}", _OURS, preset, s)
+        Version(
+            f"S_x = {s:g}" if preset == "default" else f"preset {preset}, S_x = {s:g}",
+            _OURS,
+            preset,
+            s,
+        )
         for preset in presets
         for s in sparsities
     ]
@@ -102,26 +119,37 @@ def version_list(sparsities: Sequence[float], presets: Sequence[str] = ("default
             others.append(Version(LOSSLESS, LOSSLESS))
         elif rival in RIVALS:
             same_bits = ours[: len(sparsities)]
-            others += [Version(f"{rival} at the bits of {v.name}", rival, v.preset, v.sparsity) for v in same_bits]
+            others += [
+                Version(f"{rival} at the bits of {v.name}", rival, v.preset, v.sparsity)
+                for v in same_bits
+            ]
         else:
-            raise UsageError(f'codec "{rival}" is unknown, expected one of {", ".join((*RIVALS, LOSSLESS))}')
+            raise UsageError(
+                f'codec "{rival}" is unknown, expected one of {", ".join((*RIVALS, LOSSLESS))}'
+            )
     return [Version(ORIGINAL, ORIGINAL), *ours, *others]
 
 
 class Versions:
     """Makes versions of images, once each where there is a folder to keep them in. It holds patients' images."""
 
-    def __init__(self, cache: Path | None, codecs: Mapping[str, Codec], versions: Sequence[Version]) -> None:
+    def __init__(
+        self, cache: Path | None, codecs: Mapping[str, Codec], versions: Sequence[Version]
+    ) -> None:
         """codecs: by name of preset. Raises UsageError where a version's is missing."""
         for version in versions:
             if version.preset is not None and version.preset not in codecs:
-                raise UsageError(f'version "{version.name}" needs a model of preset "{version.preset}"')
+                raise UsageError(
+                    f'version "{version.name}" needs a model of preset "{version.preset}"'
+                )
         self.list = tuple(versions)
         self._cache, self._codecs = cache, dict(codecs)
         self._last: dict[str, tuple[str, np.ndarray, Scale]] = {}
         self._bits: dict[tuple[str, Version], float] = {}
 
-    def get(self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version) -> tuple[np.ndarray, float]:
+    def get(
+        self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version
+    ) -> tuple[np.ndarray, float]:
         """(restored pixels (H, W), of the same type; bits per pixel). sample_key: what an error calls the image."""
         if version.through == ORIGINAL:
             return pixels, float(bit_depth)
@@ -153,12 +181,18 @@ class Versions:
         try:
             if version.through == LOSSLESS:
                 return _lossless(pixels, bit_depth)
-            budget = self._bits_of_ours(sample_key, pixels, bit_depth, version, digest) * pixels.size
+            budget = (
+                self._bits_of_ours(sample_key, pixels, bit_depth, version, digest) * pixels.size
+            )
             return _at_bits(RIVALS[version.through], pixels, bit_depth, budget)
         except (RuntimeError, ValueError) as error:
-            raise InputError(f'image "{sample_key}" cannot be coded as "{version.through}": {error}') from None
+            raise InputError(
+                f'image "{sample_key}" cannot be coded as "{version.through}": {error}'
+            ) from None
 
-    def _restore(self, pixels: np.ndarray, version: Version, digest: str) -> tuple[np.ndarray, float]:
+    def _restore(
+        self, pixels: np.ndarray, version: Version, digest: str
+    ) -> tuple[np.ndarray, float]:
         assert version.preset is not None and version.sparsity is not None
         codec = self._codecs[version.preset]
         z, scale = self._encoded(pixels, version.preset, digest)
@@ -173,8 +207,14 @@ class Versions:
             last = self._last[preset] = (digest, *self._codecs[preset].encode(pixels[..., None]))
         return last[1], last[2]
 
-    def _bits_of_ours(self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version, digest: str) -> float:
-        (ours,) = (v for v in self.list if (v.through, v.preset, v.sparsity) == (_OURS, version.preset, version.sparsity))
+    def _bits_of_ours(
+        self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version, digest: str
+    ) -> float:
+        (ours,) = (
+            v
+            for v in self.list
+            if (v.through, v.preset, v.sparsity) == (_OURS, version.preset, version.sparsity)
+        )
         known = self._bits.get((digest, ours))
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
 
@@ -201,11 +241,19 @@ def nominal_sparsity(codec: Codec, sparsity: float) -> float:
 def code_bits(code: SparseCode, codec: Codec) -> tuple[int, int]:
     """Bits of the key (the coded supports) and of the true values; whole planes at once."""
     layout, tables = codec.layout, codec.checkpoint.tables
-    coded = [encode_code(plane, atoms, layout, tables) for plane in code.levels for atoms in layout.split()]
-    return 8 * sum(len(support) for support, _ in coded), 8 * sum(len(values) for _, values in coded)
+    coded = [
+        encode_code(plane, atoms, layout, tables)
+        for plane in code.levels
+        for atoms in layout.split()
+    ]
+    return 8 * sum(len(support) for support, _ in coded), 8 * sum(
+        len(values) for _, values in coded
+    )
 
 
-def _at_bits(rival: _Rival, pixels: np.ndarray, bit_depth: int, budget: float) -> tuple[np.ndarray, float]:
+def _at_bits(
+    rival: _Rival, pixels: np.ndarray, bit_depth: int, budget: float
+) -> tuple[np.ndarray, float]:
     """The best quality that takes at most `budget` bits, by bisection; where even the worst takes more, that."""
     samples, offset, depth = _unsigned(pixels, bit_depth)
     worse, better = rival.worst, rival.best
@@ -225,7 +273,9 @@ def _at_bits(rival: _Rival, pixels: np.ndarray, bit_depth: int, budget: float) -
 def _lossless(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, float]:
     """Through lossless JPEG XL."""
     samples, offset, depth = _unsigned(pixels, bit_depth)
-    data = imagecodecs.jpegxl_encode(samples, lossless=True, effort=7, bitspersample=depth, numthreads=1)
+    data = imagecodecs.jpegxl_encode(
+        samples, lossless=True, effort=7, bitspersample=depth, numthreads=1
+    )
     out = _signed(imagecodecs.jpegxl_decode(data), offset, pixels)
     if not np.array_equal(out, pixels):
         raise ValueError("lossless JPEG XL gave other pixels")
@@ -236,7 +286,11 @@ def _unsigned(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int, int]
     """Samples as codecs take them, from zero; what was taken off; bits per sample."""
     offset = int(pixels.min()) if pixels.dtype.kind == "i" else 0
     samples = np.ascontiguousarray(pixels.astype(np.int64) - offset)
-    depth = max(bit_depth, int(samples.max()).bit_length()) if pixels.dtype.kind == "u" else int(samples.max()).bit_length()
+    depth = (
+        max(bit_depth, int(samples.max()).bit_length())
+        if pixels.dtype.kind == "u"
+        else int(samples.max()).bit_length()
+    )
     depth = max(depth, 8)
     return samples.astype(np.uint8 if depth == 8 else np.uint16), offset, depth
 
@@ -244,7 +298,9 @@ def _unsigned(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int, int]
 def _signed(samples: np.ndarray, offset: int, pixels: np.ndarray) -> np.ndarray:
     """Inverse of `_unsigned`; a lossy codec may go past the ends of the type."""
     ends = np.iinfo(pixels.dtype)
-    return np.clip(samples.astype(np.int64).reshape(pixels.shape) + offset, ends.min, ends.max).astype(pixels.dtype)
+    return np.clip(
+        samples.astype(np.int64).reshape(pixels.shape) + offset, ends.min, ends.max
+    ).astype(pixels.dtype)
 
 
 def _digest(pixels: np.ndarray, bit_depth: int) -> str:

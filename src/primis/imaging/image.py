@@ -92,7 +92,9 @@ def display(pixels: np.ndarray, photometric: str) -> np.ndarray:
 
     Stretches the frame's own range to 0..255 and turns MONOCHROME1 over.
     """
-    frame = pixels[..., : 1 if photometric in ("MONOCHROME1", "MONOCHROME2", "LA") else 3].astype(np.float64)
+    frame = pixels[..., : 1 if photometric in ("MONOCHROME1", "MONOCHROME2", "LA") else 3].astype(
+        np.float64
+    )
     low, high = frame.min(), frame.max()
     shown = (frame - low) * (255 / max(high - low, 1e-12))
     shown = 255 - shown if photometric == "MONOCHROME1" else shown

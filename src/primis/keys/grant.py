@@ -60,19 +60,27 @@ class Grant:
     def require_tier(self, tier: str) -> None:
         """Raise TierTooLow unless the grant opens `tier`."""
         if TIERS.index(tier) > TIERS.index(self.tier):
-            raise TierTooLow(f'tier "{tier}" was asked for, but grant "{self.label}" opens up to "{self.tier}"')
+            raise TierTooLow(
+                f'tier "{tier}" was asked for, but grant "{self.label}" opens up to "{self.tier}"'
+            )
 
     def require_current(self, today: datetime.date) -> None:
         """Raise GrantExpired after its last day. A courtesy of the reader's software: a recipient's
         copy of the secrets does not expire."""
         if self.not_after is not None and today > self.not_after:
-            raise GrantExpired(f'grant "{self.label}" expired after {self.not_after.isoformat()}, today is {today.isoformat()}')
+            raise GrantExpired(
+                f'grant "{self.label}" expired after {self.not_after.isoformat()}, today is {today.isoformat()}'
+            )
 
     def seal(self, recipient: Recipient, owner: Signer) -> bytes:
         """The age file, signed by the owner; of 1, 2, 4 ... kilobytes, so that its length tells little of what it opens."""
         body = self._body()
-        payload = json.dumps({"grant": body, "signature": owner.sign(_message(body))}, sort_keys=True).encode()
-        payload = payload.ljust(_LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length())
+        payload = json.dumps(
+            {"grant": body, "signature": owner.sign(_message(body))}, sort_keys=True
+        ).encode()
+        payload = payload.ljust(
+            _LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length()
+        )
         alone = recipient.kind == "passphrase" or recipient.text == owner.recipient.text
         return recipient.encrypt(payload, *([] if alone else [owner.recipient]))
 
@@ -80,7 +88,9 @@ class Grant:
         return {
             "format": 1,
             "keys": self.keys,
-            "images": {i: {t: s.value.hex() for t, s in tiers.items()} for i, tiers in self.images.items()},
+            "images": {
+                i: {t: s.value.hex() for t, s in tiers.items()} for i, tiers in self.images.items()
+            },
             "label": self.label,
             "not_after": self.not_after.isoformat() if self.not_after else None,
             "note": self.note,
@@ -114,14 +124,23 @@ def _grant(body: dict[str, Any]) -> Grant:
     if body["format"] != 1 or body["tier"] not in TIERS or not is_label(body["label"]):
         raise ValueError
     opened = TIERS[: TIERS.index(body["tier"]) + 1]
-    images = {i: {t: Secret(bytes.fromhex(tiers[t])) for t in opened} for i, tiers in body["images"].items()}
+    images = {
+        i: {t: Secret(bytes.fromhex(tiers[t])) for t in opened}
+        for i, tiers in body["images"].items()
+    }
     secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
     if (secret is None) == (not images):  # one of the two, never both or neither
         raise ValueError
     last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
-    note = None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
+    note = (
+        None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
+    )
     texts = {k: str(body[k]) for k in ("release", "keys", "signer", "tier", "label", "recipient")}
     ids = texts["release"] + texts["keys"]
-    if not re.fullmatch("[0-9a-f]{64}", ids) or len(texts["keys"]) != 32 or not re.fullmatch("[0-9a-f]{64}", texts["signer"]):
+    if (
+        not re.fullmatch("[0-9a-f]{64}", ids)
+        or len(texts["keys"]) != 32
+        or not re.fullmatch("[0-9a-f]{64}", texts["signer"])
+    ):
         raise ValueError
     return Grant(**texts, secret=secret, images=images, note=note, not_after=last)

@@ -125,7 +125,9 @@ class Signer:
 def verify(signer: str, message: bytes, signature: str) -> bool:
     """Whether `signature` (hex) of `message` is by the Ed25519 key `signer` (hex)."""
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer)).verify(bytes.fromhex(signature), message)
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer)).verify(
+            bytes.fromhex(signature), message
+        )
     except (InvalidSignature, ValueError):
         return False
     return True

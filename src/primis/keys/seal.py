@@ -77,14 +77,20 @@ def seal(plaintext: bytes, secret: Secret, purpose: str, binding: bytes) -> byte
     binding is authenticated with it: the bundle's header. A pair (secret, purpose) seals one message.
     """
     if len(plaintext) > _MAX_SEALED:
-        raise InputError(f"a part of {len(plaintext)} bytes cannot be sealed, expected at most {_MAX_SEALED}")
-    return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).encrypt(bytes(12), plaintext, binding)
+        raise InputError(
+            f"a part of {len(plaintext)} bytes cannot be sealed, expected at most {_MAX_SEALED}"
+        )
+    return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).encrypt(
+        bytes(12), plaintext, binding
+    )
 
 
 def unseal(sealed: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes:
     """Inverse of `seal`; raises DamagedSection where a byte, the key or the binding differs."""
     try:
-        return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).decrypt(bytes(12), sealed, binding)
+        return ChaCha20Poly1305(derive(secret, f"seal {purpose}").value).decrypt(
+            bytes(12), sealed, binding
+        )
     except InvalidTag:
         raise DamagedSection(
             f'section "{purpose}" does not verify under the key offered: it was altered, or sealed for another'
@@ -95,17 +101,25 @@ def pad(plaintext: bytes, size: int) -> bytes:
     """Length, plaintext, zeros: `size` bytes in all."""
     if len(plaintext) + LENGTH_BYTES > size:
         raise ValueError(f"{len(plaintext)} bytes do not fit in {size} with their length")
-    return struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - LENGTH_BYTES - len(plaintext))
+    return (
+        struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - LENGTH_BYTES - len(plaintext))
+    )
 
 
 def unpad(padded: bytes) -> bytes:
     """Inverse of `pad`; raises DamagedSection if it is none."""
     length = struct.unpack(">Q", padded[:LENGTH_BYTES])[0] if len(padded) >= LENGTH_BYTES else -1
-    if not 0 <= length <= len(padded) - LENGTH_BYTES or padded[LENGTH_BYTES + length :].strip(b"\0"):
+    if not 0 <= length <= len(padded) - LENGTH_BYTES or padded[LENGTH_BYTES + length :].strip(
+        b"\0"
+    ):
         raise DamagedSection(f"a padded part of {len(padded)} bytes is malformed")
     return padded[LENGTH_BYTES : LENGTH_BYTES + length]
 
 
 def mask(values: bytes, secret: Secret) -> bytes:
     """Level `keyed`: the values of a tile under a keystream. Its own inverse."""
-    return Cipher(algorithms.ChaCha20(derive(secret, "mask").value, bytes(16)), mode=None).encryptor().update(values)
+    return (
+        Cipher(algorithms.ChaCha20(derive(secret, "mask").value, bytes(16)), mode=None)
+        .encryptor()
+        .update(values)
+    )

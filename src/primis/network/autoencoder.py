@@ -27,7 +27,9 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -62,7 +64,9 @@ class Decoder(nn.Module):
         plain = projection.back(q + _HEAD_GAIN * self.coefficients(features))  # (b, 1, H, W)
         local = plain - self._local_mean(q, plain)
         eighth = nn.functional.pixel_shuffle(self.widen(features), 2)  # (b, w8, 2h, 2w)
-        eighth = self.blocks_8(eighth + self.join(torch.asinh(nn.functional.pixel_unshuffle(local, 8))))
+        eighth = self.blocks_8(
+            eighth + self.join(torch.asinh(nn.functional.pixel_unshuffle(local, 8)))
+        )
         return plain + _HEAD_GAIN * nn.functional.pixel_shuffle(self.pixels(eighth), 8)
 
     def _features(self, q: Tensor, opened: Tensor) -> Tensor:
@@ -72,11 +76,16 @@ class Decoder(nn.Module):
         around = around.reshape(len(mean), 9, *mean.shape[2:])  # (b, 9, h, w)
         steps = torch.asinh(torch.cat([around[:, :4], around[:, 5:]], dim=1) - mean)
         flag = opened.expand(-1, 1, *mean.shape[2:])
-        clamped = torch.cat([torch.zeros_like(mean), q[:, 1:].clamp(-_TRUNK_CLAMP, _TRUNK_CLAMP)], dim=1)
+        clamped = torch.cat(
+            [torch.zeros_like(mean), q[:, 1:].clamp(-_TRUNK_CLAMP, _TRUNK_CLAMP)], dim=1
+        )
         return torch.cat([clamped, steps, flag], dim=1)
 
     def _local_mean(self, q: Tensor, like: Tensor) -> Tensor:
-        mean = nn.functional.avg_pool2d(q[:, :1], 3, 1, 1, count_include_pad=False) / self.preset.stride
+        mean = (
+            nn.functional.avg_pool2d(q[:, :1], 3, 1, 1, count_include_pad=False)
+            / self.preset.stride
+        )
         return nn.functional.interpolate(mean, size=like.shape[2:], mode="nearest")
 
 

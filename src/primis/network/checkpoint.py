@@ -241,7 +241,9 @@ def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:
         if found == digest:
             return _parse(data, path)
         offered.append(f"{path.stem} {found[:12]}")
-    raise ModelError(f'model "{digest[:12]}" is needed, but only these are here: {", ".join(offered) or "none"}')
+    raise ModelError(
+        f'model "{digest[:12]}" is needed, but only these are here: {", ".join(offered) or "none"}'
+    )
 
 
 def named(model: Path) -> Path:

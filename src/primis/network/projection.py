@@ -57,12 +57,16 @@ class LappedProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with _full_precision(x):
-            z = nn.functional.conv2d(self._overlap(x.float(), self._lap()), self.kernel, stride=self.stride)
+            z = nn.functional.conv2d(
+                self._overlap(x.float(), self._lap()), self.kernel, stride=self.stride
+            )
             return self._lift(z, -1.0)
 
     def back(self, z: Tensor) -> Tensor:
         with _full_precision(z):
-            x = nn.functional.conv_transpose2d(self._lift(z.float(), 1.0), self.kernel, stride=self.stride)
+            x = nn.functional.conv_transpose2d(
+                self._lift(z.float(), 1.0), self.kernel, stride=self.stride
+            )
             return self._overlap(x, self._lap().T)
 
     def learn(self) -> None:
@@ -95,15 +99,21 @@ class LappedProjection(nn.Module):
         for _ in range(2):
             half = self.stride // 2
             mirrored = torch.cat([x[..., :half].flip(-1), x, x[..., -half:].flip(-1)], -1)
-            around = mirrored.reshape(*mirrored.shape[:-1], -1, self.stride) @ lap.T  # (..., borders, stride)
-            x = around.flatten(-2)[..., half:-half].transpose(-1, -2)  # at the image's own border: unchanged
+            around = (
+                mirrored.reshape(*mirrored.shape[:-1], -1, self.stride) @ lap.T
+            )  # (..., borders, stride)
+            x = around.flatten(-2)[..., half:-half].transpose(
+                -1, -2
+            )  # at the image's own border: unchanged
         return x
 
     def _lift(self, z: Tensor, sign: float) -> Tensor:
         mean = nn.functional.pad(z[:, :1], (1, 1, 1, 1), mode="replicate")
         down = mean[:, :, :-2, 1:-1] - mean[:, :, 2:, 1:-1]
         right = mean[:, :, 1:-1, :-2] - mean[:, :, 1:-1, 2:]
-        step = sign * self.slope * torch.cat([right, down], 1)  # atoms 1 and 2: (u, v) = (0, 1) and (1, 0)
+        step = (
+            sign * self.slope * torch.cat([right, down], 1)
+        )  # atoms 1 and 2: (u, v) = (0, 1) and (1, 0)
         return torch.cat([z[:, :1], z[:, 1:3] + step, z[:, 3:]], 1)
 
 
@@ -121,4 +131,6 @@ class GroupedProjection(nn.Module):
         return nn.functional.conv2d(planes, self.kernel, stride=self.stride, groups=self.groups)
 
     def back(self, z: Tensor) -> Tensor:
-        return nn.functional.conv_transpose2d(z, self.kernel, stride=self.stride, groups=self.groups)
+        return nn.functional.conv_transpose2d(
+            z, self.kernel, stride=self.stride, groups=self.groups
+        )

@@ -55,7 +55,9 @@ def keep_top_s(z: Tensor, code_maps: int, sparsity: Tensor) -> Tensor:
     sparsity: (b,) whole numbers. The gradient passes where entries are kept (paper, top-S).
     """
     maps = z.reshape(len(z), code_maps, -1, *z.shape[2:])  # (b, L, M, h, w)
-    most = maps.detach().abs().topk(min(int(sparsity.max()), maps.shape[2]), dim=2).values  # in descending order
+    most = (
+        maps.detach().abs().topk(min(int(sparsity.max()), maps.shape[2]), dim=2).values
+    )  # in descending order
     last = (sparsity.long() - 1).clamp(0, most.shape[2] - 1)[:, None, None, None, None]
     least = most.gather(2, last.expand(-1, code_maps, 1, *z.shape[2:]))
     return torch.where(maps.detach().abs() >= least, maps, torch.zeros_like(maps)).flatten(1, 2)

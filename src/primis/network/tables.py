@@ -57,25 +57,42 @@ class _Observer:
                 walk(levels.copy(), atoms, self._layout, self, logarithm)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return self._note(head, features, np.zeros(len(where), np.intp), self._truth.count(head, where) > 0)
+        return self._note(
+            head, features, np.zeros(len(where), np.intp), self._truth.count(head, where) > 0
+        )
 
-    def entries(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def entries(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         return self._note(head, features, atom, self._truth.levels(head, where) != 0)
 
-    def levels(self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def levels(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
+    ) -> np.ndarray:
         levels = self._truth.levels(head, where)
         size = np.abs(levels)
         for exponent in range(EXPONENTS):
             left = size >> exponent > 0
-            self._note(at_exponent(head, exponent), features[:, left], atom[left], size[left] >> (exponent + 1) > 0)
+            self._note(
+                at_exponent(head, exponent),
+                features[:, left],
+                atom[left],
+                size[left] >> (exponent + 1) > 0,
+            )
             bit = (size >> max(exponent - 1, 0)) & 1
             for value in (0, 1):
-                self.mantissa[exponent, value] += np.count_nonzero((size >> exponent == 1) & (bit == value))
+                self.mantissa[exponent, value] += np.count_nonzero(
+                    (size >> exponent == 1) & (bit == value)
+                )
         return levels
 
-    def _note(self, head: Head, features: np.ndarray, atom: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    def _note(
+        self, head: Head, features: np.ndarray, atom: np.ndarray, bits: np.ndarray
+    ) -> np.ndarray:
         density = np.full(len(bits), self._density, np.int16)
-        self.seen.setdefault(head, []).append((features.T.astype(np.uint8), atom.astype(np.int16), density, bits))
+        self.seen.setdefault(head, []).append(
+            (features.T.astype(np.uint8), atom.astype(np.int16), density, bits)
+        )
         return bits
 
 
@@ -94,7 +111,9 @@ def fit_tables(
         with torch.no_grad():
             z = as_network(network).encode(x[None])
         found.append(((transform_means(z) if layout.means else z).numpy(), sparsity))
-    tables = fit_context_model([_top_s(z, s, layout) for z, s in found], layout, steps=steps, seed=seed, on_head=on_head)
+    tables = fit_context_model(
+        [_top_s(z, s, layout) for z, s in found], layout, steps=steps, seed=seed, on_head=on_head
+    )
     if not layout.means:
         return tables
     codes = [choose(z, max(1, round(s * z[0, 0].size)), layout, tables).levels[0] for z, s in found]
@@ -137,7 +156,9 @@ def fit_context_model(
             bias[own, 0] = -LOGIT_UNIT * (3 if head[0] in ("entry", "flag", "mean") else 1)
         else:
             whole = [torch.from_numpy(np.concatenate(x)) for x in zip(*parts, strict=True)]
-            bias[own], linear[number], inner[number], outer[number] = _fit(whole, head[2], steps, seed + number)
+            bias[own], linear[number], inner[number], outer[number] = _fit(
+                whole, head[2], steps, seed + number
+            )
         if on_head is not None:
             on_head(number + 1, len(heads))
     odds = np.log((observer.mantissa[:, 1] + 1) / (observer.mantissa[:, 0] + 1))
@@ -160,7 +181,11 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.05, total_steps=steps)
     for _ in range(steps):
         some = torch.randint(len(bits), (min(_BATCH, len(bits)),), generator=random)
-        x, a, r = features[some].float() / _FEATURE_UNIT, atom[some].long(), density[some].float() / _FEATURE_UNIT
+        x, a, r = (
+            features[some].float() / _FEATURE_UNIT,
+            atom[some].long(),
+            density[some].float() / _FEATURE_UNIT,
+        )
         hidden = torch.relu(x @ inner[:, :-2].T + r[:, None] * inner[:, -2] + inner[:, -1])
         score = bias[a, 0] + bias[a, 1] * r + bias[a, 2] * r * r
         score = score + x @ linear[:, 0] + (x > 0).float() @ linear[:, 1] + hidden @ outer
@@ -170,7 +195,9 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    per_density = torch.tensor([1, 1 / _FEATURE_UNIT, 1.0])  # the square is divided by 64 when it is used
+    per_density = torch.tensor(
+        [1, 1 / _FEATURE_UNIT, 1.0]
+    )  # the square is divided by 64 when it is used
     per_feature = torch.tensor([1 / _FEATURE_UNIT, 1.0])
     per_input = torch.tensor([1 / _FEATURE_UNIT] * (FEATURES + 1) + [1.0])
     units = [
@@ -181,6 +208,10 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
     ]
     whole = [np.round(unit.detach().numpy()) for unit in units]
     if not all(np.isfinite(w).all() for w in whole):
-        raise ModelError("a table of the coder came out as no number: the codes it was fitted to are not fit for it")
+        raise ModelError(
+            "a table of the coder came out as no number: the codes it was fitted to are not fit for it"
+        )
     limits = (SCORE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, SCORE_LIMIT)
-    return tuple(np.clip(w, -limit, limit).astype(np.int32) for w, limit in zip(whole, limits, strict=True))
+    return tuple(
+        np.clip(w, -limit, limit).astype(np.int32) for w, limit in zip(whole, limits, strict=True)
+    )

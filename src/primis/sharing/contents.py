@@ -67,7 +67,9 @@ def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Se
     if bits is None:
         bits = 8.0 * image.pixels.dtype.itemsize if with_original else 0.0
     if with_original != (bits > 0):
-        expected = "more than 0 with the file itself" if with_original else "0 without the file itself"
+        expected = (
+            "more than 0 with the file itself" if with_original else "0 without the file itself"
+        )
         raise UsageError(f"original_bits is {bits:g}, expected {expected}")
     if exact is None:
         levels = find_levels(image.pixels)
@@ -100,14 +102,27 @@ def unseal_info(header: Header, parts: dict[str, bytes], secret: Secret) -> dict
     plain = _unseal_padded("info", header, parts, secret)
     try:
         body = json.loads(plain)
-        kind, photometric, depth, spacing = (body[name] for name in ("kind", "photometric", "bit_depth", "spacing_mm"))
+        kind, photometric, depth, spacing = (
+            body[name] for name in ("kind", "photometric", "bit_depth", "spacing_mm")
+        )
         limits = np.iinfo(_DTYPES[body["dtype"]])
-        frames = [(_whole(low), _whole(high), float(threshold)) for low, high, threshold in body["frames"]]
+        frames = [
+            (_whole(low), _whole(high), float(threshold)) for low, high, threshold in body["frames"]
+        ]
         spacing = None if spacing is None else tuple(float(x) for x in spacing)
-        sound = kind in KINDS and photometric in PHOTOMETRIC and _whole(depth) in range(1, 8 * limits.dtype.itemsize + 1)
+        sound = (
+            kind in KINDS
+            and photometric in PHOTOMETRIC
+            and _whole(depth) in range(1, 8 * limits.dtype.itemsize + 1)
+        )
         sound = sound and len(frames) == header.geometry.frames
-        sound = sound and (spacing is None or (len(spacing) == 2 and all(0 < x < 1e6 for x in spacing)))
-        ranges = all(limits.min <= low <= high <= limits.max and _LEAST_STEP <= t < _LARGEST_STEP for low, high, t in frames)
+        sound = sound and (
+            spacing is None or (len(spacing) == 2 and all(0 < x < 1e6 for x in spacing))
+        )
+        ranges = all(
+            limits.min <= low <= high <= limits.max and _LEAST_STEP <= t < _LARGEST_STEP
+            for low, high, t in frames
+        )
         if not sound or not ranges:
             raise ValueError
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -188,7 +203,9 @@ def _inflate(packed: bytes, most: int) -> bytes:
     except zlib.error:
         raise DamagedSection('section "header" cannot be decompressed') from None
     if len(plain) > most or not stream.eof or stream.unused_data:
-        raise DamagedSection(f'section "header" is cut off, has bytes after its end or over {most} in all')
+        raise DamagedSection(
+            f'section "header" is cut off, has bytes after its end or over {most} in all'
+        )
     return plain
 
 
@@ -225,11 +242,18 @@ def original_times(size: int, image: Image, header_bytes: int) -> int:
 
 def seal_original(data: bytes, header: Header, secret: Secret) -> bytes:
     """Section `original`: the file. Raises InputError where it does not fit."""
-    need, room, header_bytes = len(data) + LENGTH_BYTES, header.rooms["original"], header.rooms["header"]
+    need, room, header_bytes = (
+        len(data) + LENGTH_BYTES,
+        header.rooms["original"],
+        header.rooms["header"],
+    )
     if need > room:
         bits = math.ceil((need - ORIGINAL_SLACK * header_bytes) * 80 / header.geometry.samples) / 10
         wider = _hundreds(header_bytes + (need - room) / ORIGINAL_SLACK)
-        remedies = ("--original-bits", bits, MAX_ORIGINAL_BITS), ("--header-bytes", wider, MAX_HEADER_BYTES)
+        remedies = (
+            ("--original-bits", bits, MAX_ORIGINAL_BITS),
+            ("--header-bytes", wider, MAX_HEADER_BYTES),
+        )
         raise _too_long(f"the file takes {need} bytes", room, *remedies)
     return _seal_padded("original", data, header, secret)
 
@@ -237,7 +261,9 @@ def seal_original(data: bytes, header: Header, secret: Secret) -> bytes:
 def _too_long(takes: str, room: int, *remedies: tuple[str, float, int]) -> InputError:
     """remedies: (option, value that would do, the most it takes); the first that takes its value is named."""
     would_do = (f": {option} {value} would do" for option, value, most in remedies if value <= most)
-    return InputError(f"{takes}, the settings leave {room}{next(would_do, ', and no option leaves enough')}")
+    return InputError(
+        f"{takes}, the settings leave {room}{next(would_do, ', and no option leaves enough')}"
+    )
 
 
 def _hundreds(number: float) -> int:

@@ -22,7 +22,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from primis.bundle.layout import MAX_SAMPLES, MAX_SIDE, TAG, Geometry, Header, Settings, read_bundle, write_bundle
+from primis.bundle.layout import (
+    MAX_SAMPLES,
+    MAX_SIDE,
+    TAG,
+    Geometry,
+    Header,
+    Settings,
+    read_bundle,
+    write_bundle,
+)
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
 from primis.codes.choice import TILE, entry_odds
@@ -95,11 +104,15 @@ def share_image(
     frames, height, width, channels = image.shape
     if max(height, width) > MAX_SIDE or image.pixels.size > MAX_SAMPLES:
         has = f"{frames} x {height} x {width} x {channels} samples"
-        raise InputError(f"the image has {has}, expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all")
+        raise InputError(
+            f"the image has {has}, expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all"
+        )
     settings = settings_for(image, settings, with_original=original is not None)
     padding = None if settings.exact_bits else find_padding(image)
     preset = codec.preset
-    geometry = Geometry(preset.atoms_per_map, channels, preset.code_maps, frames, height, preset.stride, TILE, width)
+    geometry = Geometry(
+        preset.atoms_per_map, channels, preset.code_maps, frames, height, preset.stride, TILE, width
+    )
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
     secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
     index, public, pools, scales, kept = [], [], [], [], 0
@@ -115,8 +128,7 @@ def share_image(
             values, runs, published = b"".join(plain), [(0, 0)] * header.records, 2 * plain
         else:
             published = [
-                mask(stream.values, secret)
-                for stream, secret in zip(streams, tiles, strict=True)
+                mask(stream.values, secret) for stream, secret in zip(streams, tiles, strict=True)
             ]
             values, runs = _room(published, header.values, draw)
         public.append(values)
@@ -138,7 +150,9 @@ def share_image(
     return Shared(write_bundle(header, parts), kept / (frames * geometry.positions))
 
 
-def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, codec_for: CodecFor, *, group: str) -> Restored:
+def restore_image(
+    data: bytes, image_secrets: dict[str, Secret], tier: str, codec_for: CodecFor, *, group: str
+) -> Restored:
     """Open a bundle at a tier. group: the release's id, for what a restored file records of its origin."""
     header, parts = read_bundle(data, "")
     if tier == "original":
@@ -167,7 +181,9 @@ def restore_image(data: bytes, image_secrets: dict[str, Secret], tier: str, code
     try:
         file = render(image, derivation)
     except Exception as error:  # whatever pydicom meets in a header that is none
-        raise DamagedSection(f'section "header" does not fit its image ({type(error).__name__})') from None
+        raise DamagedSection(
+            f'section "header" does not fit its image ({type(error).__name__})'
+        ) from None
     return Restored(file, name, tier, image.kind, image)
 
 
@@ -190,18 +206,28 @@ def read_name(data: bytes, image_secrets: dict[str, Secret]) -> str:
 
 
 def decode_image(
-    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], tier: str, codec_for: CodecFor
+    header: Header,
+    parts: dict[str, bytes],
+    image_secrets: dict[str, Secret],
+    tier: str,
+    codec_for: CodecFor,
 ) -> tuple[Image, int]:
     """The image at tier preview or diagnostic, without its source header; and the bytes of its code."""
     codec = codec_for(header.model)
     preset, geometry = codec.preset, header.geometry
     shape, wanted = ((g.stride, g.code_maps, g.atoms_per_map) for g in (geometry, preset))
     if shape != wanted:
-        raise ModelError(f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, the bundle {shape}')
+        raise ModelError(
+            f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, the bundle {shape}'
+        )
     if "preview" not in image_secrets:
-        raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "preview"')
+        raise TierTooLow(
+            f'tier "{tier}" was asked for, but the secrets offered do not open "preview"'
+        )
     info = unseal_info(header, parts, image_secrets["preview"])
-    pixels = np.empty((geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"])
+    pixels = np.empty(
+        (geometry.frames, geometry.height, geometry.width, geometry.channels), info["dtype"]
+    )
     opened = 1 if tier == "preview" else None
     for frame, (code, scale) in enumerate(_codes(header, parts, image_secrets, tier, codec, info)):
         pixels[frame] = codec.decode(code, scale, pixels.shape[1:3], pixels.dtype, opened)
@@ -223,7 +249,9 @@ def plain_records(
     """What lies behind the seals of the first frame, for those who try to break them: atoms and tile of each index record,
     the record, its stream of supports and, at level `keyed`, its values."""
     plain, keyed = [], header.settings.protection == "keyed"
-    for number, ((atoms, tile), secret) in enumerate(zip(_runs(header), _tile_secrets(header, image_secrets, 0), strict=True)):
+    for number, ((atoms, tile), secret) in enumerate(
+        zip(_runs(header), _tile_secrets(header, image_secrets, 0), strict=True)
+    ):
         record = _unseal_record(header, parts, secret, number)
         stop = record.stream_at + record.stream_length
         sealed = parts["supports"][record.stream_at : stop]
@@ -235,11 +263,18 @@ def plain_records(
 
 
 def _codes(
-    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret], tier: str, codec: Codec, info: dict[str, Any]
+    header: Header,
+    parts: dict[str, bytes],
+    image_secrets: dict[str, Secret],
+    tier: str,
+    codec: Codec,
+    info: dict[str, Any],
 ) -> Iterator[tuple[SparseCode, Scale]]:
     plain = _read_plain(header, parts) if header.settings.protection == "sca" else None
     for frame, (low, high, threshold) in enumerate(info["frames"]):
-        levels = _open_code(header, parts, image_secrets, frame, tier, codec, plain[frame] if plain else None)
+        levels = _open_code(
+            header, parts, image_secrets, frame, tier, codec, plain[frame] if plain else None
+        )
         yield SparseCode(levels, threshold, codec.offset), Scale(low, high)
 
 
@@ -259,7 +294,9 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
     public = bytearray(secrets.token_bytes(len(parts["public"])) if keyed else parts["public"])
     supports, index = bytearray(secrets.token_bytes(len(parts["supports"]))), []
     for frame in frames:
-        tiles = zip(_tile_secrets(before, old, frame), _tile_secrets(after, new, frame), strict=True)
+        tiles = zip(
+            _tile_secrets(before, old, frame), _tile_secrets(after, new, frame), strict=True
+        )
         for number, (was, now) in enumerate(tiles):
             record = _unseal_record(before, parts, was, frame * before.records + number)
             at, length, _, stream_at, stream_length, digest = record
@@ -270,7 +307,9 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
                 record = record._replace(digest=run_digest(fresh_run))
             index.append(seal(_RECORD.pack(*record), now, "index", after.binding))
             if stream_length:
-                place = slice(frame * before.pool + stream_at, frame * before.pool + stream_at + stream_length)
+                place = slice(
+                    frame * before.pool + stream_at, frame * before.pool + stream_at + stream_length
+                )
                 stream = unseal(parts["supports"][place], was, "supports", before.binding)
                 supports[place] = seal(stream, now, "supports", after.binding)
     fresh = {"index": b"".join(index), "public": bytes(public), "supports": bytes(supports)}
@@ -281,19 +320,29 @@ def reseal(data: bytes, old: dict[str, Secret], new: dict[str, Secret], bundle_i
     return write_bundle(after, fresh)
 
 
-def _tile_secrets(header: Header, image_secrets: dict[str, Secret], frame: int, tier: str = "diagnostic") -> list[Secret]:
+def _tile_secrets(
+    header: Header, image_secrets: dict[str, Secret], frame: int, tier: str = "diagnostic"
+) -> list[Secret]:
     """The secret of each index record of a frame that `tier` opens. Raises TierTooLow."""
     tiers = TIERS[: TIERS.index(tier) + 1]
     if missing := [t for t in tiers if t not in image_secrets]:
-        raise TierTooLow(f'tier "{tier}" was asked for, but the secrets offered do not open "{missing[-1]}"')
+        raise TierTooLow(
+            f'tier "{tier}" was asked for, but the secrets offered do not open "{missing[-1]}"'
+        )
     count = header.geometry.tile_count
-    return [tile_secret(image_secrets[t], frame * count + tile) for t in tiers for tile in range(count)]
+    return [
+        tile_secret(image_secrets[t], frame * count + tile) for t in tiers for tile in range(count)
+    ]
 
 
 def _runs(header: Header) -> list[tuple[range, tuple[int, slice, slice]]]:
     """(atoms, tile) of each index record of a frame."""
     first, every = header.geometry.atoms_per_map, header.geometry.atoms
-    return [(atoms, tile) for atoms in (range(first), range(first, every)) for tile in header.geometry.tiles]
+    return [
+        (atoms, tile)
+        for atoms in (range(first), range(first, every))
+        for tile in header.geometry.tiles
+    ]
 
 
 @dataclass(frozen=True)
@@ -305,7 +354,9 @@ class _Streams:
     public: np.ndarray
 
 
-def _fit(z: np.ndarray, header: Header, codec: Codec, draw: Draw) -> tuple[SparseCode, list[_Streams]]:
+def _fit(
+    z: np.ndarray, header: Header, codec: Codec, draw: Draw
+) -> tuple[SparseCode, list[_Streams]]:
     """Top-S, and the coded streams per record; fewer entries where those would not fit the room."""
     entries = header.entries
     supports_room = header.pool - header.records * TAG
@@ -322,7 +373,9 @@ def _fit(z: np.ndarray, header: Header, codec: Codec, draw: Draw) -> tuple[Spars
             break
     settings, names = header.settings, ("--support-bits", "--value-bits")
     room = zip(names, (settings.support_bits, settings.value_bits), short, strict=False)
-    wanted = ", ".join(f"{name} {1.1 * bits / share:.1f}" for name, bits, share in room if share < 1)
+    wanted = ", ".join(
+        f"{name} {1.1 * bits / share:.1f}" for name, bits, share in room if share < 1
+    )
     raise InputError(f"the code needs more room than the settings leave: {wanted} would do")
 
 
@@ -330,12 +383,18 @@ def _encode_streams(code: SparseCode, header: Header, codec: Codec, draw: Draw) 
     layout, tables = codec.layout, codec.checkpoint.tables
     nothing = np.zeros(0, np.int16)
     if header.settings.protection == "keyed":
-        coded = (encode_code(code.levels[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header))
+        coded = (
+            encode_code(code.levels[c][:, y, x], atoms, layout, tables)
+            for atoms, (c, y, x) in _runs(header)
+        )
         return [_Streams(support, values, nothing) for support, values in coded]
     odds = entry_odds(code.levels, layout, tables)
-    z_p = ambiguate(code.levels, header.slots - int(np.count_nonzero(code.levels)), odds=odds, draw=draw)
+    z_p = ambiguate(
+        code.levels, header.slots - int(np.count_nonzero(code.levels)), odds=odds, draw=draw
+    )
     supports = (
-        encode_support(code.levels[c][:, y, x], z_p[c][:, y, x], atoms, layout, tables) for atoms, (c, y, x) in _runs(header)
+        encode_support(code.levels[c][:, y, x], z_p[c][:, y, x], atoms, layout, tables)
+        for atoms, (c, y, x) in _runs(header)
     )
     return [_Streams(support, b"", z_p) for support in supports]
 
@@ -437,7 +496,9 @@ def _open_code(
         known, stream = levels[c][:, y, x], b""
         if stream_length:
             start = frame * header.pool + stream_at
-            stream = unseal(parts["supports"][start : start + stream_length], secret, "supports", header.binding)
+            stream = unseal(
+                parts["supports"][start : start + stream_length], secret, "supports", header.binding
+            )
         if plain is not None:
             _verified(plain.tiles[number % geometry.tile_count], digest)
             tile = decode_support(
@@ -497,7 +558,9 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[PlainFrame]:
                 raise DamagedSection('section "public" is shorter than its tiles')
             values = np.frombuffer(data[at : at + 2 * count], "<i2")
             if not values.all() or values.min(initial=0) < -LEVEL_LIMIT:
-                raise DamagedSection(f'section "public" has values outside 1..{LEVEL_LIMIT} in size')
+                raise DamagedSection(
+                    f'section "public" has values outside 1..{LEVEL_LIMIT} in size'
+                )
             at += 2 * count
             code[c][:, y, x][support] = values
             tiles.append(data[start:at])
@@ -507,9 +570,13 @@ def _read_plain(header: Header, parts: dict[str, bytes]) -> list[PlainFrame]:
     return frames
 
 
-def _restore_original(header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]) -> Restored:
+def _restore_original(
+    header: Header, parts: dict[str, bytes], image_secrets: dict[str, Secret]
+) -> Restored:
     if "original" not in parts:
-        raise TierTooLow(f'bundle "{header.id}" has no original: it was shared without --with-original')
+        raise TierTooLow(
+            f'bundle "{header.id}" has no original: it was shared without --with-original'
+        )
     if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
     info = unseal_info(header, parts, image_secrets["preview"])

@@ -16,7 +16,7 @@ from primis.imaging.image import KINDS
 
 _MAX_NAME = 200
 _MAX_DEPTH = 16
-_SPECIAL = frozenset('/\\:*?"<>|$`;&%!^\'')
+_SPECIAL = frozenset("/\\:*?\"<>|$`;&%!^'")
 """To file systems and to shells."""
 
 _DEVICES = frozenset(

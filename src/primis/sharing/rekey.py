@@ -164,8 +164,13 @@ def _rebuild(
     write_manifest(
         folder,
         Manifest(
-            manifest.release, manifest.version + 1, fresh.keys, timestamp(now), manifest.model,
-            tuple(entries), signer.public,
+            manifest.release,
+            manifest.version + 1,
+            fresh.keys,
+            timestamp(now),
+            manifest.model,
+            tuple(entries),
+            signer.public,
         ),
         signer,
     )

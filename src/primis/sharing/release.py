@@ -175,7 +175,9 @@ class Release:
         """The id that starts with this. Raises UsageError unless there is exactly one."""
         found = [i for i in self.ids if i.startswith(prefix)]
         if len(found) != 1:
-            raise UsageError(f'image "{prefix}" matches {len(found)} images of the release, expected one')
+            raise UsageError(
+                f'image "{prefix}" matches {len(found)} images of the release, expected one'
+            )
         return found[0]
 
     def grants(self) -> list[GrantFile]:
@@ -268,9 +270,7 @@ class Release:
                 self._note(f'grant "{file.path}" is passed over: trying it takes too long')
         return chosen
 
-    def _open(
-        self, file: GrantFile, identities: list[Identity], trust: str | None
-    ) -> Grant | None:
+    def _open(self, file: GrantFile, identities: list[Identity], trust: str | None) -> Grant | None:
         wrong: WrongPassphrase | None = None
         for identity in identities:
             try:
@@ -326,7 +326,9 @@ def left_behind(path: Path) -> list[Path]:
 def _not_a_release(path: Path) -> str | None:
     """What a folder without a manifest may be, or None."""
     if (partial := path.with_name(path.name + PARTIAL)).is_dir():
-        return f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
+        return (
+            f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
+        )
     aside = left_behind(path)
     if aside and not path.exists():
         return (
@@ -336,7 +338,9 @@ def _not_a_release(path: Path) -> str | None:
     return None
 
 
-def secrets_for(grants: list[Grant], bundle_id: str, tier: str | None, today: datetime.date) -> tuple[str, dict[str, Secret]]:
+def secrets_for(
+    grants: list[Grant], bundle_id: str, tier: str | None, today: datetime.date
+) -> tuple[str, dict[str, Secret]]:
     """(tier, image secrets) by the best of the grants that cover an image. Raises AccessError."""
     covering = [g for g in grants if g.covers(bundle_id)]
     if not covering:
@@ -410,7 +414,9 @@ def owner_scope(release: Release, signer: Signer) -> Scope:
     for grant in release.open_grants([signer.identity], trust=signer.public):
         if grant.secret is not None and grant.tier == TIERS[-1]:
             return Scope(grant.release, grant.keys, grant.secret)
-    raise NoMatchingGrant(f'release "{release.path}" has no owner\'s grant for key "{signer.identity.label}"')
+    raise NoMatchingGrant(
+        f'release "{release.path}" has no owner\'s grant for key "{signer.identity.label}"'
+    )
 
 
 def grant(
@@ -465,8 +471,16 @@ def make_grant(
     require_free_label(recipient)
     opened = release_secrets(release_secrets(scope.secret, TIERS[-1])[tier], tier)
     whole = Grant(
-        scope.release, scope.keys, signer.public, tier, recipient.label, recipient.text,
-        opened[tier], {}, note, not_after,
+        scope.release,
+        scope.keys,
+        signer.public,
+        tier,
+        recipient.label,
+        recipient.text,
+        opened[tier],
+        {},
+        note,
+        not_after,
     )
     if images is None:
         return whole

@@ -73,7 +73,9 @@ class Work:
                 raise OutputError(f'"{self.partial}" cannot be written: {error.strerror}') from None
             return False
         if not self.journal.is_file():
-            raise OutputError(f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away')
+            raise OutputError(
+                f'"{self.partial}" exists and has no journal "{self.journal.name}": move it away'
+            )
         for path in (self.partial, self.journal):
             require_ours(path)
         first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
@@ -92,11 +94,17 @@ class Work:
     def count_only_ours(self, secret: Secret) -> None:
         """From here on a record carries a tag under the release secret, and one without it does not count."""
         self._key = derive(secret, "journal").value
-        self.records = [record for record in self.records if hmac.compare_digest(str(record.get("tag")), self._tag(record))]
+        self.records = [
+            record
+            for record in self.records
+            if hmac.compare_digest(str(record.get("tag")), self._tag(record))
+        ]
 
     def _tag(self, record: dict[str, Any]) -> str:
         body = {name: value for name, value in record.items() if name != "tag"}
-        return hmac.new(self._key or b"", json.dumps(body, sort_keys=True).encode(), "sha256").hexdigest()
+        return hmac.new(
+            self._key or b"", json.dumps(body, sort_keys=True).encode(), "sha256"
+        ).hexdigest()
 
     def note(self, **record: Any) -> None:
         """One more thing is done."""

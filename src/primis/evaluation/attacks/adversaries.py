@@ -38,7 +38,11 @@ class Padded(nn.Module):
 
     def __init__(self, inner: nn.Module, inputs: int, taken: int, given: int, out: int) -> None:
         super().__init__()
-        self.enter, self.inner, self.leave = nn.Conv2d(inputs, taken, 1), inner, nn.Conv2d(given, out, 1)
+        self.enter, self.inner, self.leave = (
+            nn.Conv2d(inputs, taken, 1),
+            inner,
+            nn.Conv2d(given, out, 1),
+        )
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
@@ -134,15 +138,22 @@ class Translator(ImageAttack):
         """Of prior and input, (2,): by least squares over a few pairs."""
         if self.form == "code":
             return torch.tensor([1.0, 0.0])
-        x, y = zip(*(self._of(world, number) for number in range(min(_STARTED_FROM, len(world.train)))), strict=True)
+        x, y = zip(
+            *(self._of(world, number) for number in range(min(_STARTED_FROM, len(world.train)))),
+            strict=True,
+        )
         prior = self._prior.cpu().expand(len(x), *x[0].shape)
-        return torch.linalg.lstsq(torch.stack([prior.ravel(), torch.stack(x).ravel()], 1), torch.stack(y).ravel()).solution
+        return torch.linalg.lstsq(
+            torch.stack([prior.ravel(), torch.stack(x).ravel()], 1), torch.stack(y).ravel()
+        ).solution
 
     def _read(self, world: World, view: View) -> Tensor:
         if self.form == "code":
             return torch.from_numpy(world.planes(view))
         shown = self._shown(world, view)
-        shown = np.clip((shown - shown.mean()) / max(float(shown.std()), 1e-9), -4, 4).astype(np.float32)
+        shown = np.clip((shown - shown.mean()) / max(float(shown.std()), 1e-9), -4, 4).astype(
+            np.float32
+        )
         return _blocks(torch.from_numpy(shown)[None], self._block)[0]
 
     def _shown(self, world: World, view: View) -> np.ndarray:
@@ -223,7 +234,13 @@ class GanAttack(Translator):
             fooled = loss(judge(torch.cat([x, made], 1))[-1], True, for_discriminator=False)
             yield nn.functional.mse_loss(made, y) + _ADVERSARIAL * fooled
             parts = ((made.detach(), False), (y, True))
-            yield sum(loss(judge(torch.cat([x, image], 1))[-1], real, for_discriminator=True) for image, real in parts) / 2  # type: ignore[misc]
+            yield (
+                sum(
+                    loss(judge(torch.cat([x, image], 1))[-1], real, for_discriminator=True)
+                    for image, real in parts
+                )
+                / 2
+            )  # type: ignore[misc]
 
         batches = lambda: self._pairs(world, range(len(world.train)))  # noqa: E731
         train([self._net, judge], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
@@ -258,16 +275,31 @@ class CycleGanAttack(Translator):
 
         def losses(x: Tensor, y: Tensor) -> Iterator[Tensor]:
             made, coded = self._image(x), back(y - self._prior)
-            cycle = nn.functional.l1_loss(back(made - self._prior), x) + nn.functional.l1_loss(self._image(coded), y)
+            cycle = nn.functional.l1_loss(back(made - self._prior), x) + nn.functional.l1_loss(
+                self._image(coded), y
+            )
             fooled = loss(of_image(made)[-1], True, for_discriminator=False) + loss(
                 of_code(coded)[-1], True, for_discriminator=False
             )
             yield _CYCLE * cycle + fooled
-            parts = ((of_image, made.detach(), False), (of_image, y, True), (of_code, coded.detach(), False), (of_code, x, True))
-            yield sum(loss(judge(part)[-1], real, for_discriminator=True) for judge, part, real in parts) / 4  # type: ignore[misc]
+            parts = (
+                (of_image, made.detach(), False),
+                (of_image, y, True),
+                (of_code, coded.detach(), False),
+                (of_code, x, True),
+            )
+            yield (
+                sum(
+                    loss(judge(part)[-1], real, for_discriminator=True)
+                    for judge, part, real in parts
+                )
+                / 4
+            )  # type: ignore[misc]
 
         def batches() -> Batch:
-            return self._pairs(world, range(half))[0], self._pairs(world, range(half, len(world.train)))[1]
+            return self._pairs(world, range(half))[0], self._pairs(
+                world, range(half, len(world.train))
+            )[1]
 
         train([both, judges], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
 

@@ -22,14 +22,34 @@ import numpy as np
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
 from primis.evaluation.attacks.adversaries import GanAttack, Translator, UNetAttack, VNetAttack
-from primis.evaluation.attacks.judge import Finding, counted, judge_images, judge_labels, judge_links
+from primis.evaluation.attacks.judge import (
+    Finding,
+    counted,
+    judge_images,
+    judge_labels,
+    judge_links,
+)
 from primis.evaluation.attacks.keys import lower_tier, pairs, strangers
 from primis.evaluation.attacks.labels import Reader
 from primis.evaluation.attacks.linkage import SharedAgain
 from primis.evaluation.attacks.networks import Dense, Regressor
-from primis.evaluation.attacks.protocol import Budget, Case, ImageAttack, View, World, open_case, share_case
+from primis.evaluation.attacks.protocol import (
+    Budget,
+    Case,
+    ImageAttack,
+    View,
+    World,
+    open_case,
+    share_case,
+)
 from primis.evaluation.attacks.simple import Smallest
-from primis.evaluation.attacks.suite import Job, Result, keystream_finding, lengths_finding, randomness_finding
+from primis.evaluation.attacks.suite import (
+    Job,
+    Result,
+    keystream_finding,
+    lengths_finding,
+    randomness_finding,
+)
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import TIERS, Secret
@@ -56,7 +76,10 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
     def twice() -> tuple[list[Case], list[Case]]:
         keys = {tier: Secret.new() for tier in TIERS}
         keyed = replace(settings, protection="keyed")
-        first, second = ([_share(k, image, keyed, codec, keys, "0" * 32) for k, image in enumerate(images())] for _ in range(2))
+        first, second = (
+            [_share(k, image, keyed, codec, keys, "0" * 32) for k, image in enumerate(images())]
+            for _ in range(2)
+        )
         return first, second
 
     @cache
@@ -68,14 +91,21 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
 
     def repeats() -> Finding:
         world = World(codec, settings, [], twice()[0])
-        return judge_links(SharedAgain([case.view for case in twice()[1]]), world, [case.normal for case in world.test])
+        return judge_links(
+            SharedAgain([case.view for case in twice()[1]]),
+            world,
+            [case.normal for case in world.test],
+        )
 
     def near(attack: Translator) -> Finding:
         return _thumbnail(attack, small(), near=True)
 
     def one_secret() -> Finding:
         secret = Secret.new()
-        cases = [_share(k, images()[k], settings, codec, dict.fromkeys(TIERS, secret), token_hex(16)) for k in range(2)]
+        cases = [
+            _share(k, images()[k], settings, codec, dict.fromkeys(TIERS, secret), token_hex(16))
+            for k in range(2)
+        ]
         return counted("", "", "parts of higher tiers opened", *lower_tier(cases))
 
     found: dict[str, Callable[[], Finding]] = {
@@ -83,7 +113,9 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
         "a keystream used twice, one image known": lambda: keystream_finding(pairs(twice()[0])),
         "a keystream used twice, bytes that repeat": lambda: randomness_finding(twice()[0]),
         "a keystream used twice, images shared again": repeats,
-        "one secret for all images": lambda: counted("", "", "sealed parts opened", *strangers(twice()[0])),
+        "one secret for all images": lambda: counted(
+            "", "", "sealed parts opened", *strangers(twice()[0])
+        ),
         "one secret for all tiers": one_secret,
         "parts as long as they come": lambda: lengths_finding([_bare(case) for case in twice()[0]]),
     }
@@ -92,11 +124,18 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
         "a thumbnail, network": lambda: _thumbnail(Regressor(), small()),
         "a thumbnail, U-Net": lambda: near(UNetAttack("code")),
         "a thumbnail, V-Net": lambda: near(VNetAttack("code")),
-        "a thumbnail, GAN": lambda: near(GanAttack("code")),  # CycleGAN, which has no pairs, does not find it
+        "a thumbnail, GAN": lambda: near(
+            GanAttack("code")
+        ),  # CycleGAN, which has no pairs, does not find it
         "a label in one byte": lambda: _label(small()),
     }
-    named = ((f"control: {name}", make) for name, make in (found | (learned if budget else {})).items())
-    return [(name, lambda name=name, make=make: Result(replace(make(), attack=name))) for name, make in named]  # type: ignore[misc]
+    named = (
+        (f"control: {name}", make) for name, make in (found | (learned if budget else {})).items()
+    )
+    return [
+        (name, lambda name=name, make=make: Result(replace(make(), attack=name)))
+        for name, make in named
+    ]  # type: ignore[misc]
 
 
 def phantom(seed: int, side: int) -> Image:
@@ -116,9 +155,14 @@ def _random(seed: int, codec: Codec) -> Case:
 
 def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:
     sca = replace(settings, protection="sca")
-    plain = [share_case(image, sca, codec, name=f"control {k}", judged=True) for k, image in enumerate(images)]
+    plain = [
+        share_case(image, sca, codec, name=f"control {k}", judged=True)
+        for k, image in enumerate(images)
+    ]
     finding, _ = judge_images(Smallest(), World(codec, sca, plain, [_loud(case) for case in plain]))
-    return replace(finding, gains=finding.gains[2:])  # the support alone: any open code gives the image gains
+    return replace(
+        finding, gains=finding.gains[2:]
+    )  # the support alone: any open code gives the image gains
 
 
 def _thumbnail(attack: ImageAttack, world: World, *, near: bool = False) -> Finding:
@@ -133,9 +177,13 @@ def _thumbnail(attack: ImageAttack, world: World, *, near: bool = False) -> Find
         brighter = small(case.normal - case.normal.mean()) > usual
         return _with_bytes(case, places, np.where(brighter, 255, 0).astype(np.uint8))
 
-    places = _nearby(world.grid) if near else np.arange(_THUMBNAIL**2).reshape(_THUMBNAIL, _THUMBNAIL)
+    places = (
+        _nearby(world.grid) if near else np.arange(_THUMBNAIL**2).reshape(_THUMBNAIL, _THUMBNAIL)
+    )
     usual = small(world.mean_image - world.mean_image.mean())
-    leaky = replace(world, train=[planted(c) for c in world.train], test=[planted(c) for c in world.test])
+    leaky = replace(
+        world, train=[planted(c) for c in world.train], test=[planted(c) for c in world.test]
+    )
     attack.fit(leaky)
     return judge_images(attack, leaky)[0]
 
@@ -145,7 +193,8 @@ def _label(world: World) -> Finding:
     coin = np.random.default_rng(0).integers(2, size=len(world.train) + len(world.test))
     cases = [
         replace(
-            _with_bytes(case, np.array([_LABEL_AT]), np.array([255 * ill], np.uint8)), traits={"label": "ill" if ill else "well"}
+            _with_bytes(case, np.array([_LABEL_AT]), np.array([255 * ill], np.uint8)),
+            traits={"label": "ill" if ill else "well"},
         )
         for case, ill in zip([*world.train, *world.test], coin, strict=True)
     ]
@@ -173,10 +222,20 @@ def _with_bytes(case: Case, places: np.ndarray, new: np.ndarray) -> Case:
 def _bare(case: Case) -> tuple[object, dict[str, int]]:
     """The lengths that seals and room hide."""
     records = plain_records(*read_bundle(case.view.bundle, ""), case.secrets)
-    return None, {"supports": sum(len(r[3]) for r in records), "values": sum(len(r[4]) for r in records)}
+    return None, {
+        "supports": sum(len(r[3]) for r in records),
+        "values": sum(len(r[4]) for r in records),
+    }
 
 
-def _share(number: int, image: Image, settings: Settings, codec: Codec, keys: dict[str, Secret], bundle_id: str) -> Case:
+def _share(
+    number: int,
+    image: Image,
+    settings: Settings,
+    codec: Codec,
+    keys: dict[str, Secret],
+    bundle_id: str,
+) -> Case:
     name = f"control {number}"
     data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
     return open_case(data, keys, codec, image, name=name, patient=name, judged=False)
@@ -186,5 +245,7 @@ def _loud(case: Case) -> Case:
     """Decoys moved above the largest true value of the image."""
     decoy = (case.view.public != 0) & (case.levels == 0)
     largest = int(np.abs(case.levels).max(initial=1))
-    moved = np.where(decoy, np.sign(case.view.public) * round(_LOUDER * largest + 1), case.view.public).astype(np.int16)
+    moved = np.where(
+        decoy, np.sign(case.view.public) * round(_LOUDER * largest + 1), case.view.public
+    ).astype(np.int16)
     return replace(case, view=replace(case.view, public=moved))

@@ -24,23 +24,34 @@ class GenerativePrior(ImageAttack):
 
     def fit(self, world: World) -> None:
         cases = world.train[:_IMAGES]
-        few = np.mean([np.abs(self._coefficients(world, case.normal)) for case in cases[:_FEW]], axis=(0, 2, 3))
+        few = np.mean(
+            [np.abs(self._coefficients(world, case.normal)) for case in cases[:_FEW]],
+            axis=(0, 2, 3),
+        )
         self._atoms = np.sort(np.argsort(-few)[:_ATOMS])
-        flat = np.stack([self._coefficients(world, case.normal)[self._atoms].ravel() for case in cases])
+        flat = np.stack(
+            [self._coefficients(world, case.normal)[self._atoms].ravel() for case in cases]
+        )
         self._mean = flat.mean(axis=0)
         centred = flat - self._mean
         _, values, modes = np.linalg.svd(centred, full_matrices=False)
         count = min(_MODES, len(cases) - 1)
-        self._modes = (modes[:count] * (values[:count, None] / len(cases) ** 0.5)).astype(np.float32)
+        self._modes = (modes[:count] * (values[:count, None] / len(cases) ** 0.5)).astype(
+            np.float32
+        )
         rest = centred - (centred @ modes[:count].T) @ modes[:count]
         self._noise = np.maximum(rest.var(axis=0), 1e-8).astype(np.float32)
         self._step = float(np.median([case.threshold for case in world.train]))
 
     def guess(self, world: World, view: View) -> np.ndarray:
         offset = world.codec.offset
-        value = (view.public + offset * np.sign(view.public))[self._atoms].ravel().astype(np.float32) * self._step
+        value = (view.public + offset * np.sign(view.public))[self._atoms].ravel().astype(
+            np.float32
+        ) * self._step
         there = value != 0
-        decoy = np.repeat(self._spread(view, world), value.size // len(self._atoms))  # sd of public values, per atom
+        decoy = np.repeat(
+            self._spread(view, world), value.size // len(self._atoms)
+        )  # sd of public values, per atom
         share = world.settings.sparsity / max(world.settings.sparsity + world.settings.decoys, 1e-9)
         noise = self._noise + self._step**2 / 12
         mean = self._mean.copy()
@@ -49,7 +60,9 @@ class GenerativePrior(ImageAttack):
             true = np.where(there, own / (own + (1 - share) * _normal(value, decoy**2) + 1e-30), 0)
             weight = np.where(there, true / noise, 1 / (noise + self._step**2 / 3))
             target = np.where(there, value, np.clip(mean, -self._step, self._step))
-            gram = (self._modes * weight) @ self._modes.T + np.eye(len(self._modes), dtype=np.float32)
+            gram = (self._modes * weight) @ self._modes.T + np.eye(
+                len(self._modes), dtype=np.float32
+            )
             w = np.linalg.solve(gram, self._modes @ (weight * (target - self._mean)))
             mean = self._mean + w @ self._modes
         q = np.zeros(view.public.shape, np.float32)

@@ -31,7 +31,15 @@ from primis.evaluation.attacks.protocol import (
     preview_of,
 )
 from primis.evaluation.fidelity import best_fit, fidelity, psnr
-from primis.evaluation.statistics import Estimate, auc_of, fixed_points_p, matching_p, mean_of, own_over_others, share_of
+from primis.evaluation.statistics import (
+    Estimate,
+    auc_of,
+    fixed_points_p,
+    matching_p,
+    mean_of,
+    own_over_others,
+    share_of,
+)
 
 MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
 """What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
@@ -57,7 +65,10 @@ class Gain:
     def found(self) -> bool:
         """Whether it is beyond the margin and beyond doubt. An area below chance tells as much as one above."""
         beyond = self.estimate.value - self.chance
-        return self.p < DOUBT / LOOKS and (abs(beyond) if self.unit == "AUC" else beyond) > MARGINS[self.unit]
+        return (
+            self.p < DOUBT / LOOKS
+            and (abs(beyond) if self.unit == "AUC" else beyond) > MARGINS[self.unit]
+        )
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,18 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self) | {"broken": self.broken, "gains": [asdict(g) | {"found": g.found} for g in self.gains]}
+        return asdict(self) | {
+            "broken": self.broken,
+            "gains": [asdict(g) | {"found": g.found} for g in self.gains],
+        }
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Finding:
         """Inverse of `as_dict`."""
-        gains = [Gain(g["what"], g["unit"], g["chance"], Estimate(**g["estimate"]), g["p"]) for g in body["gains"]]
+        gains = [
+            Gain(g["what"], g["unit"], g["chance"], Estimate(**g["estimate"]), g["p"])
+            for g in body["gains"]
+        ]
         figures = {name: Estimate(**figure) for name, figure in body["figures"].items()}
         rest = {name: body[name] for name in ("attack", "kind", "source", "holds", "note")}
         return cls(gains=tuple(gains), figures=figures, **rest)
@@ -97,7 +114,9 @@ def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.nd
     table = psnr_table(guesses, world)
     own, n = np.diag(table), len(table)
     other = (table.sum(axis=0) - own) / max(n - 1, 1)
-    flat = np.array([psnr(c.pixels, best_fit(world.mean_image, c.pixels), c.full) for c in world.test])
+    flat = np.array(
+        [psnr(c.pixels, best_fit(world.mean_image, c.pixels), c.full) for c in world.test]
+    )
     best = flat if flat.mean() >= other.mean() else other
     figures = mean_fidelity(world.test, shown)
     figures |= {
@@ -122,29 +141,51 @@ def judge_beside(attack: BesideAttack, world: World) -> tuple[Finding, list[np.n
     for number, case in enumerate(cases):
         world.report(f"{attack.name}: judged", number, len(cases))
         preview = preview_of(world, case)
-        guesses = [best_fit(attack.guess_beside(world, other.view, preview), case.pixels) for other in cases]
-        columns.append((guesses[number], [psnr(case.pixels, guess, case.full) for guess in guesses]))
+        guesses = [
+            best_fit(attack.guess_beside(world, other.view, preview), case.pixels)
+            for other in cases
+        ]
+        columns.append(
+            (guesses[number], [psnr(case.pixels, guess, case.full) for guess in guesses])
+        )
     table = np.array([column for _, column in columns]).T  # (code, preview and image)
     own, n = np.diag(table), len(table)
     other = (table.sum(axis=0) - own) / max(n - 1, 1)
     gained = mean_of(own - other, world.patients[: len(cases)])
-    gain = Gain("PSNR over the same attack beside another image's code", "dB", 0.0, gained, matching_p(table))
+    gain = Gain(
+        "PSNR over the same attack beside another image's code",
+        "dB",
+        0.0,
+        gained,
+        matching_p(table),
+    )
     shown = [fit for fit, _ in columns]
     figures = mean_fidelity(cases, shown)
-    figures |= {"floor: tier preview, another image's code": mean_of(other, world.patients[: len(cases)])}
+    figures |= {
+        "floor: tier preview, another image's code": mean_of(other, world.patients[: len(cases)])
+    }
     return Finding(attack.name, "image", attack.source, attack.holds, (gain,), figures), shown
 
 
 def mean_fidelity(cases: Sequence[Case], pictures: Sequence[np.ndarray]) -> dict[str, Estimate]:
     """The paper's measures of Table 4: means over cases of how near each picture (H, W) is to its image."""
-    found = [fidelity(case.pixels, picture, case.full) for case, picture in zip(cases, pictures, strict=True)]
+    found = [
+        fidelity(case.pixels, picture, case.full)
+        for case, picture in zip(cases, pictures, strict=True)
+    ]
     patients = np.array([case.patient for case in cases])
-    return {name: mean_of([getattr(f, name) for f in found], patients) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    return {
+        name: mean_of([getattr(f, name) for f in found], patients)
+        for name in ("mae", "me", "rmse", "psnr", "ssim")
+    }
 
 
 def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:
     """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image j (column)."""
-    rows, columns = (np.stack([_unit(image) for image in images]) for images in (guesses, [c.pixels for c in world.test]))
+    rows, columns = (
+        np.stack([_unit(image) for image in images])
+        for images in (guesses, [c.pixels for c in world.test])
+    )
     likeness = np.clip((rows @ columns.T).astype(np.float64), 0, 1)
     variance = np.array([case.pixels.astype(np.float64).var() for case in world.test])
     full = np.array([case.full for case in world.test])
@@ -157,7 +198,11 @@ def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarra
     score = attack.score(world, [case.view for case in world.test[: len(candidates)]], candidates)
     n = len(candidates)
     hits = round(sum(_first_choice(row, own) for own, row in enumerate(score)))
-    p = fixed_points_p(hits, n) if attack.matches else float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
+    p = (
+        fixed_points_p(hits, n)
+        if attack.matches
+        else float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
+    )
     gains = [Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)]
     if not attack.matches:
         likelier = own_over_others(score, world.patients[:n])
@@ -169,14 +214,20 @@ def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None =
     """ceiling: scores by the same reader of what the key's holder has."""
     scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
     known = np.array([attack.trait in case.traits for case in world.test])
-    labels = np.array([case.traits.get(attack.trait) == attack.positive for case in world.test])[known]
+    labels = np.array([case.traits.get(attack.trait) == attack.positive for case in world.test])[
+        known
+    ]
     patients = world.patients[known]
-    figures = {} if ceiling is None else {"ceiling: authorised": auc_of(ceiling[known], labels, patients)}
+    figures = (
+        {} if ceiling is None else {"ceiling: authorised": auc_of(ceiling[known], labels, patients)}
+    )
     gain = told_apart(attack.positive, scores[known], labels, patients)
     return Finding(attack.name, "label", attack.source, attack.holds, (gain,), figures)
 
 
-def told_apart(what: str, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Gain:
+def told_apart(
+    what: str, scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+) -> Gain:
     """Two classes by their scores: area under the ROC curve, and Mann and Whitney's test."""
     p = float(stats.mannwhitneyu(scores[labels], scores[~labels]).pvalue)
     return Gain(f"{what} told from others", "AUC", 0.5, auc_of(scores, labels, groups), p)
@@ -194,7 +245,9 @@ def _each(name: str, world: World, call: Any) -> list[Any]:
         world.report(f"{name}: judged", number, len(world.test))
         out.append(call(case.view))
         if not np.isfinite(out[-1]).all():  # a diverged network finds nothing, and proves nothing
-            raise PrimisError(f'attack "{name}" gave no numbers: its training diverged, try other --steps')
+            raise PrimisError(
+                f'attack "{name}" gave no numbers: its training diverged, try other --steps'
+            )
     return out
 
 
@@ -214,12 +267,19 @@ def _support(attack: SupportAttack, world: World) -> tuple[Gain, dict[str, Estim
         table[i] = _areas(score, truths[:, there])
         true = truths[i, there]
         count = int(true.sum())
-        share.append(float(true[np.argsort(-score, kind="stable")[:count]].mean()) if count else 0.0)
+        share.append(
+            float(true[np.argsort(-score, kind="stable")[:count]].mean()) if count else 0.0
+        )
         chance.append(float(true.mean()))
     own, n, patients = np.diag(table), len(table), world.patients
     beyond = 0.5 + own - (table.sum(axis=0) - own) / max(n - 1, 1)
-    figures = {"support AUC": mean_of(own, patients), "support AUC beyond the prior": mean_of(beyond, patients)}
-    if not world.open_code:  # which entries are true cannot be seen, but where they lie could be known
+    figures = {
+        "support AUC": mean_of(own, patients),
+        "support AUC beyond the prior": mean_of(beyond, patients),
+    }
+    if (
+        not world.open_code
+    ):  # which entries are true cannot be seen, but where they lie could be known
         what = "true entries told from others, beyond what other images' bundles tell"
         return Gain(what, "AUC", 0.5, mean_of(beyond, patients), matching_p(table)), figures
     figures |= {"support recovered": mean_of(share, patients), "chance": mean_of(chance, patients)}

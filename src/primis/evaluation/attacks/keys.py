@@ -33,10 +33,17 @@ def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
     for number in range(geometry.frames * header.records):
         frame, record = divmod(number, header.records)
         tier = "preview" if record < tiles else "diagnostic"
-        yield "index", tier, frame * tiles + record % tiles, parts["index"][number * size : (number + 1) * size]
+        yield (
+            "index",
+            tier,
+            frame * tiles + record % tiles,
+            parts["index"][number * size : (number + 1) * size],
+        )
 
 
-def opened(bundle: bytes, offered: dict[str, Secret], *, but: Sequence[str] = ()) -> tuple[int, int]:
+def opened(
+    bundle: bytes, offered: dict[str, Secret], *, but: Sequence[str] = ()
+) -> tuple[int, int]:
     """(parts opened, parts tried) with any of the secrets offered. but: tiers whose parts are left out."""
     header, _ = read_bundle(bundle, "")
     hits, tried = 0, 0
@@ -66,7 +73,11 @@ def strangers(cases: Sequence[Case]) -> tuple[int, int]:
 def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
     """The parts of higher tiers with the secrets of tier preview, and with those of tier diagnostic."""
     held = [TIERS[:count] for count in range(1, len(TIERS))]
-    found = [opened(case.view.bundle, {t: case.secrets[t] for t in tiers}, but=tiers) for case in cases for tiers in held]
+    found = [
+        opened(case.view.bundle, {t: case.secrets[t] for t in tiers}, but=tiers)
+        for case in cases
+        for tiers in held
+    ]
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 
@@ -77,10 +88,16 @@ def keystream_moved(known: Case, target: Case) -> int:
     parts lie and how long they are, so with one the rest follows in the same way.
     """
     sealed = [read_bundle(case.view.bundle, "")[1]["index"] for case in (known, target)]
-    plain = [[record[2] for record in plain_records(*read_bundle(c.view.bundle, ""), c.secrets)] for c in (known, target)]
+    plain = [
+        [record[2] for record in plain_records(*read_bundle(c.view.bundle, ""), c.secrets)]
+        for c in (known, target)
+    ]
     size = len(plain[0][0]) + TAG
     pairs = enumerate(zip(*plain, strict=False))
-    return sum(_moved(sealed[0][k * size :], ours, sealed[1][k * size :]) == theirs for k, (ours, theirs) in pairs)
+    return sum(
+        _moved(sealed[0][k * size :], ours, sealed[1][k * size :]) == theirs
+        for k, (ours, theirs) in pairs
+    )
 
 
 def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
@@ -93,4 +110,6 @@ def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
 def pairs(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
     """Known image and target: each image with the next few."""
     steps = range(1, min(_NEIGHBOURS, len(cases) - 1) + 1)
-    return [(case, cases[(i + step) % len(cases)]) for i, case in enumerate(cases) for step in steps]
+    return [
+        (case, cases[(i + step) % len(cases)]) for i, case in enumerate(cases) for step in steps
+    ]

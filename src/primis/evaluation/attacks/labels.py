@@ -53,7 +53,9 @@ class PictureReader(Reader):
     """The same from the image that another attack made of the code; that one must have learned from other cases than
     these readers do, or it knows them by heart."""
 
-    def __init__(self, trait: str, positive: str, guess: Callable[[View], np.ndarray], of: str) -> None:
+    def __init__(
+        self, trait: str, positive: str, guess: Callable[[View], np.ndarray], of: str
+    ) -> None:
         super().__init__(trait, positive)
         self._guess = guess
         self.name = f"{positive}, read from what the {of} sees"
@@ -84,7 +86,9 @@ def _small(image: np.ndarray) -> np.ndarray:
 def traits_of(label: str | None, sex: str | None, age: float | None) -> dict[str, str]:
     """What is known, in words that stand for themselves. sex: "F" or "M"; age: years."""
     known = {"label": label or None, "sex": sex and f"sex {sex}"}
-    known["age group"] = None if age is None else f"{_OLD} years and over" if age >= _OLD else f"under {_OLD} years"
+    known["age group"] = (
+        None if age is None else f"{_OLD} years and over" if age >= _OLD else f"under {_OLD} years"
+    )
     return {trait: value for trait, value in known.items() if value}
 
 
@@ -111,7 +115,9 @@ def _sums(planes: np.ndarray) -> np.ndarray:
     rows, columns = (np.linspace(0, side, _REGIONS + 1).astype(int)[:-1] for side in (h, w))
     parts = []
     for part in (planes, np.abs(planes)):
-        sums = np.add.reduceat(np.add.reduceat(part, np.unique(rows), axis=1), np.unique(columns), axis=2)
+        sums = np.add.reduceat(
+            np.add.reduceat(part, np.unique(rows), axis=1), np.unique(columns), axis=2
+        )
         parts.append(sums.reshape(c, -1))
     return np.concatenate(parts, axis=1).ravel().astype(np.float32)
 
@@ -126,11 +132,19 @@ def _fit(features: list[np.ndarray], labels: list[bool], *, bits: bool = False) 
 
     few = min(40, len(features) // 2)
     folds = max(2, min(5, sum(labels), len(labels) - sum(labels)))
-    chosen = GridSearchCV(LogisticRegression(max_iter=500), {"C": np.logspace(-4, 1, 6)}, cv=folds, scoring="roc_auc")
+    chosen = GridSearchCV(
+        LogisticRegression(max_iter=500), {"C": np.logspace(-4, 1, 6)}, cv=folds, scoring="roc_auc"
+    )
     with warnings.catch_warnings():  # pictures that are all alike, of an attacker who sees nothing
         warnings.simplefilter("ignore")
-        reduce = SelectKBest(f_classif, k=min(few, features[0].size)) if bits else PCA(few, random_state=0)
-        return make_pipeline(StandardScaler(), reduce, chosen).fit(np.stack(features), np.array(labels))
+        reduce = (
+            SelectKBest(f_classif, k=min(few, features[0].size))
+            if bits
+            else PCA(few, random_state=0)
+        )
+        return make_pipeline(StandardScaler(), reduce, chosen).fit(
+            np.stack(features), np.array(labels)
+        )
 
 
 def _score(model: Any, features: np.ndarray) -> float:

@@ -34,16 +34,24 @@ class Encoded(LinkAttack):
     def __init__(self, shifts: Sequence[int] = (0,)) -> None:
         self._shifts = list(product(shifts, shifts))
 
-    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+    def score(
+        self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]
+    ) -> np.ndarray:
         codes = _Standard(np.stack([_signs(view.public) for view in views]))
         rows = np.stack([codes(row) for row in codes.rows])
-        encoded = _Standard(np.stack([_signs(_encode(world, candidate)) for candidate in candidates]))
+        encoded = _Standard(
+            np.stack([_signs(_encode(world, candidate)) for candidate in candidates])
+        )
         best = np.full((len(views), len(candidates)), -np.inf)
         for number, candidate in enumerate(candidates):
             world.report(self.name, number, len(candidates))
             for down, right in self._shifts:
                 there = (down, right) == (0, 0)
-                signs = encoded.rows[number] if there else _signs(_encode(world, moved(candidate, down, right)))
+                signs = (
+                    encoded.rows[number]
+                    if there
+                    else _signs(_encode(world, moved(candidate, down, right)))
+                )
                 best[:, number] = np.maximum(best[:, number], rows @ encoded(signs))
         return best
 
@@ -76,10 +84,14 @@ class Matched(Encoded):
     source = "Carlini et al. 2021 (NeuraCrypt)"
     matches = True
 
-    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+    def score(
+        self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]
+    ) -> np.ndarray:
         from scipy.optimize import linear_sum_assignment
 
-        rows, columns = linear_sum_assignment(super().score(world, views, candidates), maximize=True)
+        rows, columns = linear_sum_assignment(
+            super().score(world, views, candidates), maximize=True
+        )
         chosen = np.zeros((len(views), len(candidates)))
         chosen[rows, columns] = 1
         return chosen
@@ -98,9 +110,13 @@ class SharedAgain(LinkAttack):
     def __init__(self, others: Sequence[View]) -> None:
         self._others = others
 
-    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+    def score(
+        self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]
+    ) -> np.ndarray:
         parts = [[view.data for view in part] for part in (views, self._others[: len(candidates)])]
-        least = min(len(data) for part in parts for data in part)  # an owner's bundle may have the file at its end
+        least = min(
+            len(data) for part in parts for data in part
+        )  # an owner's bundle may have the file at its end
         rows, columns = (np.stack([data[:least] for data in part]) for part in parts)
         return np.stack([(row == columns).mean(axis=1) for row in rows])
 
@@ -108,7 +124,9 @@ class SharedAgain(LinkAttack):
 def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
     """The image moved by so many pixels: what leaves is lost, the border fills what opens."""
     h, w = image.shape
-    return image[np.ix_(np.clip(np.arange(h) - down, 0, h - 1), np.clip(np.arange(w) - right, 0, w - 1))]
+    return image[
+        np.ix_(np.clip(np.arange(h) - down, 0, h - 1), np.clip(np.arange(w) - right, 0, w - 1))
+    ]
 
 
 def altered(kind: str, case: Case, rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +138,9 @@ def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from PIL import Image as Pillow
 
     out = io.BytesIO()
-    Pillow.fromarray(np.round((image + 0.5) * 255).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=50)
+    Pillow.fromarray(np.round((image + 0.5) * 255).clip(0, 255).astype(np.uint8)).save(
+        out, "JPEG", quality=50
+    )
     return (np.asarray(Pillow.open(out), np.float32) / 255 - 0.5).astype(np.float32)
 
 
@@ -129,13 +149,17 @@ def _resized(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     whole = Pillow.fromarray(image)
     half = whole.resize((image.shape[1] // 2, image.shape[0] // 2), Pillow.Resampling.BOX)
-    return np.asarray(half.resize((image.shape[1], image.shape[0]), Pillow.Resampling.BICUBIC), np.float32)
+    return np.asarray(
+        half.resize((image.shape[1], image.shape[0]), Pillow.Resampling.BICUBIC), np.float32
+    )
 
 
 ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "as it is": lambda image, rng: image,
     "JPEG, quality 50": _jpeg,
-    "noise, sd 5 % of the range": lambda image, rng: (image + rng.normal(0, 0.05, image.shape)).astype(np.float32),
+    "noise, sd 5 % of the range": lambda image, rng: (
+        image + rng.normal(0, 0.05, image.shape)
+    ).astype(np.float32),
     f"shifted by {_SHIFT} pixels": lambda image, rng: moved(image, _SHIFT, _SHIFT),
     "gamma 1.5": lambda image, rng: (np.clip(image + 0.5, 0, 1) ** 1.5 - 0.5).astype(np.float32),
     "halved and doubled in size": _resized,
@@ -164,5 +188,7 @@ def _encode(world: World, image: np.ndarray) -> np.ndarray:
     z = world.codec.analyse(np.pad(image.astype(np.float32), pad, mode="edge")[None])
     entries = world.settings.sparsity * z.shape[2] * z.shape[3]
     if preset.per_position:
-        return top_s_of_maps(z, preset.code_maps, max(1, int(world.settings.sparsity) // preset.code_maps)).levels[0]
+        return top_s_of_maps(
+            z, preset.code_maps, max(1, int(world.settings.sparsity) // preset.code_maps)
+        ).levels[0]
     return top_s(z, round(entries)).levels[0]

@@ -37,7 +37,12 @@ class Mechanism:
 MECHANISMS = {
     "keyed": Mechanism("level keyed", "default", Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
     "sca": Mechanism("level sca", "default", Settings(8.0, "sca", 8.0, 4.0, 4.0)),
-    "paper": Mechanism("the paper's mechanism, preset paper", "paper", Settings(192.0, "sca", 64.0, 8.0, 4.0), likely=False),
+    "paper": Mechanism(
+        "the paper's mechanism, preset paper",
+        "paper",
+        Settings(192.0, "sca", 64.0, 8.0, 4.0),
+        likely=False,
+    ),
 }
 
 
@@ -84,9 +89,19 @@ def attack(
             ))  # fmt: skip
         return cases
 
-    world = World(codec, settings, share(train, judged=False), share(test, judged=True), budget, likely=mechanism.likely)
+    world = World(
+        codec,
+        settings,
+        share(train, judged=False),
+        share(test, judged=True),
+        budget,
+        likely=mechanism.likely,
+    )
     world.report = lambda what, done, total: progress(f"{mechanism.name}: {what}", done, total)
-    seconds = [share_case(s.image, settings, codec, name=s.name, likely=mechanism.likely).view for s in test]
+    seconds = [
+        share_case(s.image, settings, codec, name=s.name, likely=mechanism.likely).view
+        for s in test
+    ]
     checks = []
     for number, (name, control) in enumerate(named := controls(codec, settings, budget)):
         progress(f"{mechanism.name}: {name}", number, len(named))

@@ -30,7 +30,14 @@ def trunk_gain(codec: Codec, image: Image) -> float:
     gains = []
     for sparsity in _SPARSITIES:
         code = codec.sparsify(z, round(sparsity * z.shape[0] * z.shape[2] * z.shape[3]))
-        plain = float(np.mean((z - code.coefficients) ** 2)) * codec.preset.atoms / codec.preset.stride**2
+        plain = (
+            float(np.mean((z - code.coefficients) ** 2))
+            * codec.preset.atoms
+            / codec.preset.stride**2
+        )
         whole = codec.decode(code, scale, image.pixels.shape[1:3], np.dtype(np.float64))
-        gains.append(10 * np.log10(max(plain, 1e-12) / max(mse(image.pixels[0], whole) / scale.width**2, 1e-12)))
+        gains.append(
+            10
+            * np.log10(max(plain, 1e-12) / max(mse(image.pixels[0], whole) / scale.width**2, 1e-12))
+        )
     return float(np.mean(gains))

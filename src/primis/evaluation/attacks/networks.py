@@ -47,14 +47,20 @@ def train(
 ) -> None:  # fmt: skip
     """Adam with half a cosine. losses: yields one loss for each module in turn; each steps its own optimiser."""
     steps = world.budget.steps
-    optimisers = [torch.optim.Adam(module.parameters(), rate, weight_decay=decay) for module in modules]
-    falls = [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) for optimiser in optimisers]
+    optimisers = [
+        torch.optim.Adam(module.parameters(), rate, weight_decay=decay) for module in modules
+    ]
+    falls = [
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) for optimiser in optimisers
+    ]
     for module in modules:
         module.to(device()).train()
     for step in range(steps):
         world.report(name, step, steps)
         batch = tuple(tensor.to(device()) for tensor in batches())
-        for module, optimiser, fall, loss in zip(modules, optimisers, falls, losses(*batch), strict=True):
+        for module, optimiser, fall, loss in zip(
+            modules, optimisers, falls, losses(*batch), strict=True
+        ):
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -104,7 +110,9 @@ class Marker(SupportAttack):
         self._net = Grid(inputs, world.budget.width, len(self._prior))
 
         def batches() -> Batch:
-            cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+            cases = [
+                world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+            ]
             views = [world.again(case) for case in cases]
             there = np.stack([view.public != 0 for view in views])
             true = np.stack([case.levels != 0 for case in cases])
@@ -130,7 +138,9 @@ class Marker(SupportAttack):
     def _read(world: World, views: list[View]) -> Tensor:
         planes = torch.from_numpy(np.stack([world.planes(view) for view in views]))
         there = np.stack([view.public != 0 for view in views])
-        return torch.cat([planes, torch.from_numpy(there).float()], 1) if world.open_code else planes
+        return (
+            torch.cat([planes, torch.from_numpy(there).float()], 1) if world.open_code else planes
+        )
 
 
 class Iterated(Marker):
@@ -151,10 +161,16 @@ class Iterated(Marker):
         for number in range(_ROUNDS):
             world.report(self.name, number, _ROUNDS)
             features = [self._agreement(world, v, s) for v, s in zip(views, scores, strict=True)]
-            labels = [case.levels[view.public != 0] != 0 for case, view in zip(cases, views, strict=True)]
-            judge = LogisticRegression(max_iter=200).fit(np.concatenate(features), np.concatenate(labels))
+            labels = [
+                case.levels[view.public != 0] != 0 for case, view in zip(cases, views, strict=True)
+            ]
+            judge = LogisticRegression(max_iter=200).fit(
+                np.concatenate(features), np.concatenate(labels)
+            )
             self._rounds.append(judge)
-            scores = [self._rescored(view, judge, f) for view, f in zip(views, features, strict=True)]
+            scores = [
+                self._rescored(view, judge, f) for view, f in zip(views, features, strict=True)
+            ]
 
     def score(self, world: World, view: View) -> np.ndarray:
         score = self._marker.score(world, view)
@@ -172,7 +188,13 @@ class Iterated(Marker):
         value = view.public[there] + world.codec.offset * np.sign(view.public[there])
         back = np.clip(z[there], -64, 64) * np.sign(value)
         size = np.abs(value)
-        parts = [score[there], back / size, np.minimum(np.abs(back - size), 8), np.minimum(size, 8), np.minimum(np.abs(back), 8)]
+        parts = [
+            score[there],
+            back / size,
+            np.minimum(np.abs(back - size), 8),
+            np.minimum(size, 8),
+            np.minimum(np.abs(back), 8),
+        ]
         return np.stack([np.clip(part, -20, 20) for part in parts], axis=1)
 
     @staticmethod
@@ -189,13 +211,17 @@ class Everywhere(nn.Module):
         super().__init__()
         self._grid, self._out = shape[1:], out
         self._low = tuple(min(_COARSE, side) for side in self._grid)
-        self.enter = nn.Sequential(nn.Dropout(0.5), nn.Linear(int(np.prod(shape)), width))  # or it learns each bundle by heart
+        self.enter = nn.Sequential(
+            nn.Dropout(0.5), nn.Linear(int(np.prod(shape)), width)
+        )  # or it learns each bundle by heart
         self.leave = nn.Linear(width, min(_COARSE_ATOMS, out) * int(np.prod(self._low)))
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        low = self.leave(nn.functional.leaky_relu(self.enter(x.flatten(1)), 0.1)).reshape(len(x), -1, *self._low)
+        low = self.leave(nn.functional.leaky_relu(self.enter(x.flatten(1)), 0.1)).reshape(
+            len(x), -1, *self._low
+        )
         grid = nn.functional.interpolate(low, self._grid, mode="bilinear")
         return nn.functional.pad(grid, (0, 0, 0, 0, 0, self._out - grid.shape[1]))
 
@@ -226,7 +252,11 @@ class Regressor(ImageAttack):
 
     def guess(self, world: World, view: View) -> np.ndarray:
         with torch.inference_mode():
-            found: np.ndarray = self._image(torch.from_numpy(world.planes(view))[None].to(device()))[0].cpu().numpy()
+            found: np.ndarray = (
+                self._image(torch.from_numpy(world.planes(view))[None].to(device()))[0]
+                .cpu()
+                .numpy()
+            )
         return found
 
     def _network(self, world: World, out: int) -> nn.Module:
@@ -236,7 +266,9 @@ class Regressor(ImageAttack):
         return Everywhere((world.channels, *world.grid), world.budget.width, out)
 
     def _batch(self, world: World, rng: np.random.Generator) -> Batch:
-        cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+        cases = [
+            world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+        ]
         x = torch.from_numpy(np.stack([world.planes(world.again(case)) for case in cases]))
         return x, torch.from_numpy(np.stack([case.normal for case in cases]))
 
@@ -248,7 +280,9 @@ class Regressor(ImageAttack):
         if self._frequencies:  # a gain for each frequency leads most of the way
             n = q.shape[1]
             planes = torch.cat([x[:, n : n + 1], x[:, 1:n]], 1)
-            q = q + self._gain * planes.sign() * (torch.exp2(2 * planes.abs()) - 1)  # of the levels that the planes show
+            q = q + self._gain * planes.sign() * (
+                torch.exp2(2 * planes.abs()) - 1
+            )  # of the levels that the planes show
         pixels = nn.functional.conv_transpose2d(q, self._atoms, stride=self._atoms.shape[-1])[:, 0]
         return pixels[:, : self._prior.shape[0], : self._prior.shape[1]]
 
@@ -277,22 +311,39 @@ class Finer(Regressor, BesideAttack):
         return found
 
     def _network(self, world: World, out: int) -> nn.Module:
-        seen = Grid(self._opened + (world.channels if world.open_code else 0), world.budget.width, out, scaled=False)
+        seen = Grid(
+            self._opened + (world.channels if world.open_code else 0),
+            world.budget.width,
+            out,
+            scaled=False,
+        )
         if not world.open_code:
-            seen.add_module("everywhere", Everywhere((world.channels, *world.grid), world.budget.width, out))
+            seen.add_module(
+                "everywhere", Everywhere((world.channels, *world.grid), world.budget.width, out)
+            )
         return seen
 
     def _batch(self, world: World, rng: np.random.Generator) -> Batch:
-        cases = [world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)]
+        cases = [
+            world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+        ]
         previews = [preview_of(world, case) for case in cases]
         pairs = zip(cases, previews, strict=True)
-        x = np.stack([np.concatenate([world.planes(world.again(case)), code_planes(preview.levels)]) for case, preview in pairs])
+        x = np.stack(
+            [
+                np.concatenate([world.planes(world.again(case)), code_planes(preview.levels)])
+                for case, preview in pairs
+            ]
+        )
         for case, preview in zip(cases, previews, strict=True):
             if case not in self._shown:
                 self._shown[case] = self._decoded(world, preview)
         shown = np.stack([self._shown[case] for case in cases])
         steps = np.array([case.threshold for case in cases], np.float32)
-        return tuple(torch.from_numpy(array) for array in (x, shown, steps, np.stack([case.normal for case in cases])))
+        return tuple(
+            torch.from_numpy(array)
+            for array in (x, shown, steps, np.stack([case.normal for case in cases]))
+        )
 
     def _image(self, x: Tensor, shown: Tensor | None = None, step: Tensor | None = None) -> Tensor:
         """What tier preview shows, and what the network adds, in steps of t."""
@@ -323,13 +374,22 @@ class Dense(ImageAttack):
 
         cases = world.train[:_MOST]
         world.report(self.name, 0, 1)
-        x = np.stack([self._read(world, view) for case in cases for view in (case.view, *case.others)])
-        y = np.stack([_means(case.normal).ravel() for case in cases for _ in (case.view, *case.others)])
+        x = np.stack(
+            [self._read(world, view) for case in cases for view in (case.view, *case.others)]
+        )
+        y = np.stack(
+            [_means(case.normal).ravel() for case in cases for _ in (case.view, *case.others)]
+        )
         self._mean_x, self._mean_y = x.mean(axis=0), y.mean(axis=0)
         self._x = x - self._mean_x
         kernel = self._x @ self._x.T
         strengths = float(np.trace(kernel)) / len(x) * np.logspace(-4, 3, 8)
-        folds = GridSearchCV(KernelRidge(kernel="precomputed"), {"alpha": strengths}, cv=min(5, len(x)), scoring=_SQUARED)
+        folds = GridSearchCV(
+            KernelRidge(kernel="precomputed"),
+            {"alpha": strengths},
+            cv=min(5, len(x)),
+            scoring=_SQUARED,
+        )
         self._model = folds.fit(kernel, y - self._mean_y)
 
     def guess(self, world: World, view: View) -> np.ndarray:

@@ -135,9 +135,13 @@ def share_case(
     release = release or release_secrets(Secret.new(), "original")
     keys = {tier: image_secret(secret, bundle_id) for tier, secret in release.items()}
     data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
-    case = open_case(data, keys, codec, image, name=name, patient=patient or name, traits=traits, judged=judged)
+    case = open_case(
+        data, keys, codec, image, name=name, patient=patient or name, traits=traits, judged=judged
+    )
     if not likely:
-        case = replace(case, view=replace(case.view, public=ambiguate(case.levels, decoys_of(case))))
+        case = replace(
+            case, view=replace(case.view, public=ambiguate(case.levels, decoys_of(case)))
+        )
     more = (share_case(image, settings, codec, name=name, likely=likely).view for _ in range(again))
     return replace(case, others=tuple(more))
 
@@ -164,9 +168,17 @@ def open_case(
     geometry, pixels = header.geometry, original.pixels[0, ..., 0]
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0] if judged else None
     rows, columns = (middle(side) for side in geometry.grid)
-    levels, public = code.levels[0][:, rows, columns], read_public_code(header, parts)[0][0][:, rows, columns]
-    crop = tuple(slice(part.start * geometry.stride, part.stop * geometry.stride) for part in (rows, columns))
-    full, view = data_range(original.pixels[0], original.bit_depth), View(public, published_bytes(header, parts), bundle)
+    levels, public = (
+        code.levels[0][:, rows, columns],
+        read_public_code(header, parts)[0][0][:, rows, columns],
+    )
+    crop = tuple(
+        slice(part.start * geometry.stride, part.stop * geometry.stride) for part in (rows, columns)
+    )
+    full, view = (
+        data_range(original.pixels[0], original.bit_depth),
+        View(public, published_bytes(header, parts), bundle),
+    )
     return Case(
         name, patient, traits or {}, pixels[crop], None if authorised is None else authorised[crop], levels, code.threshold,
         scale.low, scale.high, full, view, keys,
@@ -181,7 +193,9 @@ def middle(side: int) -> slice:
 
 def published_bytes(header: Header, parts: dict[str, bytes]) -> np.ndarray:
     """The sections of one image end to end, (n,) of uint8."""
-    return np.concatenate([np.frombuffer(parts[name], np.uint8) for name in SECTIONS if name in parts])
+    return np.concatenate(
+        [np.frombuffer(parts[name], np.uint8) for name in SECTIONS if name in parts]
+    )
 
 
 def spread(data: np.ndarray, most: int = _MOST_BYTES) -> np.ndarray:
@@ -232,7 +246,11 @@ class World:
         else the bits of the bundle."""
         if self.open_code:
             planes = code_planes(view.public)
-            return np.concatenate([planes, self._means(view.public)]) if self.codec.layout.means else planes
+            return (
+                np.concatenate([planes, self._means(view.public)])
+                if self.codec.layout.means
+                else planes
+            )
         h, w = self.grid
         bits = self.bits(view)
         return np.pad(bits, (0, -len(bits) % (h * w))).reshape(h * w, -1).T.reshape(-1, h, w)
@@ -244,7 +262,11 @@ class World:
     @cached_property
     def _least_bytes(self) -> int:
         """What all bundles have: an owner's may have the file at its end."""
-        return min(len(view.data) for case in (*self.train, *self.test) for view in (case.view, *case.others))
+        return min(
+            len(view.data)
+            for case in (*self.train, *self.test)
+            for view in (case.view, *case.others)
+        )
 
     @staticmethod
     def _means(public: np.ndarray) -> np.ndarray:
@@ -252,7 +274,9 @@ class World:
         plain = restore_means(public[0].astype(np.float32))
         row, column = np.indices(plain.shape) % MEAN_BLOCK
         where = [axis == k for axis in (row, column) for k in range(MEAN_BLOCK)]
-        return np.stack([np.sign(plain) * np.log2(1 + np.abs(plain)) / 2, *where]).astype(np.float32)
+        return np.stack([np.sign(plain) * np.log2(1 + np.abs(plain)) / 2, *where]).astype(
+            np.float32
+        )
 
     @cached_property
     def channels(self) -> int:
@@ -282,12 +306,18 @@ class World:
     @cached_property
     def step(self) -> float:
         """What an attacker takes for t, which is sealed: any, where the decoder is alike at every scale; else the usual one."""
-        return float(np.median([case.threshold for case in self.train])) if self.codec.preset.per_position else 1.0
+        return (
+            float(np.median([case.threshold for case in self.train]))
+            if self.codec.preset.per_position
+            else 1.0
+        )
 
     def decode(self, levels: np.ndarray, weight: np.ndarray | float = 1.0) -> np.ndarray:
         """What the stolen decoder makes of levels (LM, h, w) of which each counts for its weight: (H, W) float32."""
         q = (levels + self.codec.offset * np.sign(levels)) * weight * self.step
-        return self.codec.synthesise(q.astype(np.float32)[None], self.step, self.test[0].pixels.shape)[..., 0]  # type: ignore[arg-type]
+        return self.codec.synthesise(
+            q.astype(np.float32)[None], self.step, self.test[0].pixels.shape
+        )[..., 0]  # type: ignore[arg-type]
 
 
 def code_planes(levels: np.ndarray) -> np.ndarray:
@@ -325,7 +355,9 @@ class SupportAttack(ImageAttack):
 
     def guess(self, world: World, view: View) -> np.ndarray:
         """The most likely entries, as many as there are true ones, decoded."""
-        return world.decode(np.where(top(self.score(world, view), view.public, world), view.public, 0))
+        return world.decode(
+            np.where(top(self.score(world, view), view.public, world), view.public, 0)
+        )
 
 
 class BesideAttack(Attack):
@@ -342,7 +374,9 @@ class LinkAttack(Attack):
     matches = False
 
     @abstractmethod
-    def score(self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]) -> np.ndarray:
+    def score(
+        self, world: World, views: Sequence[View], candidates: Sequence[np.ndarray]
+    ) -> np.ndarray:
         """(views, candidates): the higher, the likelier that it is the same image. Candidates: (H, W) in units of their range."""
 
 

@@ -47,7 +47,9 @@ class CoarseAtoms(SupportAttack):
     name = "coarsest atoms"
 
     def score(self, world: World, view: View) -> np.ndarray:
-        return np.broadcast_to(-np.arange(len(view.public), dtype=np.float32)[:, None, None], view.public.shape)
+        return np.broadcast_to(
+            -np.arange(len(view.public), dtype=np.float32)[:, None, None], view.public.shape
+        )
 
 
 class Frequency(SupportAttack):
@@ -76,15 +78,23 @@ class Likelihood(SupportAttack):
         for case in world.train:
             view = world.again(case)
             size, near = _size(view.public), _around(view.public)
-            for true, kept in enumerate(((view.public != 0) & (case.levels == 0), case.levels != 0)):
+            for true, kept in enumerate(
+                ((view.public != 0) & (case.levels == 0), case.levels != 0)
+            ):
                 atoms = np.nonzero(kept & (view.public != 0))[0]
                 np.add.at(counts[true], (size[kept & (view.public != 0)], atoms), 1)
                 np.add.at(around[true], (near[kept & (view.public != 0)], atoms), 1)
-        self._of_size, self._of_around = (np.log(c[1] / c[1].sum(0)) - np.log(c[0] / c[0].sum(0)) for c in (counts, around))
+        self._of_size, self._of_around = (
+            np.log(c[1] / c[1].sum(0)) - np.log(c[0] / c[0].sum(0)) for c in (counts, around)
+        )
 
     def score(self, world: World, view: View) -> np.ndarray:
         atom = np.arange(len(view.public))[:, None, None]
-        return self._odds + self._of_size[_size(view.public), atom] + self._of_around[_around(view.public), atom]
+        return (
+            self._odds
+            + self._of_size[_size(view.public), atom]
+            + self._of_around[_around(view.public), atom]
+        )
 
 
 @lru_cache(maxsize=2)

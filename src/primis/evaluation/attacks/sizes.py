@@ -25,7 +25,9 @@ class Lengths:
 
 def of_header(header: Header) -> tuple[object, dict[str, int]]:
     """(what anyone may know, bytes of each section)."""
-    return (header.geometry, header.settings), {section.name: section.bytes for section in header.sections}
+    return (header.geometry, header.settings), {
+        section.name: section.bytes for section in header.sections
+    }
 
 
 def lengths(images: Sequence[tuple[object, dict[str, int]]]) -> Lengths:
@@ -34,9 +36,17 @@ def lengths(images: Sequence[tuple[object, dict[str, int]]]) -> Lengths:
     for known, sections in images:
         groups.setdefault(known, []).append(sections)
     several = [rows for rows in groups.values() if len(rows) > 1]
-    differ = tuple(name for name in images[0][1] if any(len({row[name] for row in rows}) > 1 for rows in several))
+    differ = tuple(
+        name
+        for name in images[0][1]
+        if any(len({row[name] for row in rows}) > 1 for rows in several)
+    )
     total = sum(len(rows) for rows in several)
-    bits = sum(len(rows) / total * _entropy([tuple(row.values()) for row in rows]) for rows in several) if total else 0.0
+    bits = (
+        sum(len(rows) / total * _entropy([tuple(row.values()) for row in rows]) for rows in several)
+        if total
+        else 0.0
+    )
     return Lengths(differ, total, bits)
 
 
@@ -69,10 +79,17 @@ def randomness(cases: Sequence[Case]) -> Randomness:
     }
     least = min(tests, key=lambda name: tests[name])
     rows = np.stack([row[: min(len(d) for d in data)] for row in data])
-    shared = max(_longest(rows[i] == rows[j]) for i in range(len(rows)) for j in range(i)) if len(rows) > 1 else 0
+    shared = (
+        max(_longest(rows[i] == rows[j]) for i in range(len(rows)) for j in range(i))
+        if len(rows) > 1
+        else 0
+    )
     chances = max(len(rows) * (len(rows) - 1) / 2 * rows.shape[1], 1)
     return Randomness(
-        min(1.0, float(tests[least]) * len(tests)), least, shared, int(np.ceil(np.log(chances * 1e4) / np.log(256)))
+        min(1.0, float(tests[least]) * len(tests)),
+        least,
+        shared,
+        int(np.ceil(np.log(chances * 1e4) / np.log(256))),
     )
 
 
@@ -85,7 +102,11 @@ def _same_place(data: list[np.ndarray]) -> float:
     """Equal bytes at equal places of neighbouring bundles, against one in 256."""
     pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in pairwise(data)]
     trials = sum(len(a) for a, _ in pairs)
-    return float(stats.binomtest(sum(int((a == b).sum()) for a, b in pairs), trials, 1 / 256).pvalue) if trials else 1.0
+    return (
+        float(stats.binomtest(sum(int((a == b).sum()) for a, b in pairs), trials, 1 / 256).pvalue)
+        if trials
+        else 1.0
+    )
 
 
 def _longest(same: np.ndarray) -> int:

@@ -26,7 +26,14 @@ from primis.evaluation.attacks.judge import (
     told_apart,
 )
 from primis.evaluation.attacks.labels import PictureReader, Reader, positive_class, tells
-from primis.evaluation.attacks.linkage import ALTERATIONS, Matched, SharedAgain, altered, attack_for, patient_likeness
+from primis.evaluation.attacks.linkage import (
+    ALTERATIONS,
+    Matched,
+    SharedAgain,
+    altered,
+    attack_for,
+    patient_likeness,
+)
 from primis.evaluation.attacks.networks import Dense, Finer, Iterated, Marker, Regressor
 from primis.evaluation.attacks.protocol import Case, Holds, ImageAttack, View, World
 from primis.evaluation.attacks.simple import COUNTED, SIMPLE, Everything, Twice
@@ -48,25 +55,55 @@ _SHOWN = 6
 _PAINTER = "learned from half of the images"
 
 
-def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] = ()) -> Iterator[tuple[str, Job]]:
+def jobs(
+    world: World, seconds: Sequence[View] = (), headers: Sequence[Header] = ()
+) -> Iterator[tuple[str, Job]]:
     """(name, job) of each attack. seconds: the judged images shared once more by their owner, where that was done; headers:
     of all bundles whose lengths are compared, by default of the judged ones."""
     learned: dict[str, ImageAttack] = {}
-    for attack in (Everything(), *(kind() for kind in (*SIMPLE, *COUNTED)), Dense(), Marker(), Regressor(), GenerativePrior()):
+    for attack in (
+        Everything(),
+        *(kind() for kind in (*SIMPLE, *COUNTED)),
+        Dense(),
+        Marker(),
+        Regressor(),
+        GenerativePrior(),
+    ):
         yield attack.name, _image_job(attack, world, learned)
         if isinstance(attack, Marker) and world.open_code:
-            yield REFINED, lambda: _judged(Refined(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
-            yield Iterated.name, lambda: _judged(Iterated(_fitted(Marker(), world, learned)), world, learned)  # type: ignore[arg-type]
+            yield (
+                REFINED,
+                lambda: _judged(Refined(_fitted(Marker(), world, learned)), world, learned),
+            )  # type: ignore[arg-type]
+            yield (
+                Iterated.name,
+                lambda: _judged(Iterated(_fitted(Marker(), world, learned)), world, learned),
+            )  # type: ignore[arg-type]
     yield Finer.name, lambda: _beside(Finer(), world)
     for form in FORMS:
         for kind in PAPERS:
             yield (attack := kind(form)).name, _image_job(attack, world, learned)
     if seconds:
-        yield Twice.name, _image_job(Twice([(c.view, view) for c, view in zip(world.test, seconds, strict=True)]), world, learned)
-        yield SharedAgain.name, lambda: Result(judge_links(SharedAgain(seconds), world, _candidates("as it is", world)))
+        yield (
+            Twice.name,
+            _image_job(
+                Twice([(c.view, view) for c, view in zip(world.test, seconds, strict=True)]),
+                world,
+                learned,
+            ),
+        )
+        yield (
+            SharedAgain.name,
+            lambda: Result(
+                judge_links(SharedAgain(seconds), world, _candidates("as it is", world))
+            ),
+        )
     for kind_ in ALTERATIONS:
         yield attack_for(kind_).name, lambda kind_=kind_: Result(_linked(kind_, world))  # type: ignore[misc]
-    yield Matched.name, lambda: Result(judge_links(Matched(), world, _candidates("as it is", world)))
+    yield (
+        Matched.name,
+        lambda: Result(judge_links(Matched(), world, _candidates("as it is", world))),
+    )
     if (patients := _patients(world.test)) is not None:
         yield "same patient, two codes", lambda: Result(patients)
     for trait in dict.fromkeys(trait for case in world.train for trait in case.traits):
@@ -74,7 +111,10 @@ def jobs(world: World, seconds: Sequence[View] = (), headers: Sequence[Header] =
             reader = Reader(trait, positive)
             yield reader.name, lambda reader=reader: Result(_read(reader, world))  # type: ignore[misc]
             if tells(_halves(world.train)[1], trait, positive):
-                yield f"{positive}, read from the picture", lambda reader=reader: Result(_read_picture(reader, world, learned))  # type: ignore[misc]
+                yield (
+                    f"{positive}, read from the picture",
+                    lambda reader=reader: Result(_read_picture(reader, world, learned)),
+                )  # type: ignore[misc]
     yield from jobs_without_pictures(world, headers)
 
 
@@ -118,9 +158,13 @@ def _patients(cases: Sequence[Case]) -> Finding | None:
     if not same.any() or same.all():
         return None
     likeness = patient_likeness(cases)
-    gain = replace(told_apart("pairs of one patient", likeness[pairs], same), p=grouping_p(likeness, patients))
+    gain = replace(
+        told_apart("pairs of one patient", likeness[pairs], same), p=grouping_p(likeness, patients)
+    )
     note = "pairs that share an image are not independent: the interval is a little too narrow"
-    return Finding("same patient, two codes", "link", "Packhäuser et al. 2022", Holds.CODES, (gain,), {}, note)
+    return Finding(
+        "same patient, two codes", "link", "Packhäuser et al. 2022", Holds.CODES, (gain,), {}, note
+    )
 
 
 def _read(reader: Reader, world: World) -> Finding:
@@ -134,7 +178,9 @@ def _read_picture(told: Reader, world: World, learned: dict[str, ImageAttack]) -
         learned[_PAINTER] = Marker() if world.open_code else Regressor()
         learned[_PAINTER].fit(replace(world, train=own))
     painter = learned[_PAINTER]
-    reader = PictureReader(told.trait, told.positive, lambda view: painter.guess(world, view), painter.name)
+    reader = PictureReader(
+        told.trait, told.positive, lambda view: painter.guess(world, view), painter.name
+    )
     reader.fit(replace(world, train=others))
     return judge_labels(reader, world, reader.ceiling(world))
 
@@ -142,14 +188,21 @@ def _read_picture(told: Reader, world: World, learned: dict[str, ImageAttack]) -
 def _halves(cases: list[Case]) -> tuple[list[Case], list[Case]]:
     """Cases of every other patient, and the rest."""
     first = set(list(dict.fromkeys(case.patient for case in cases))[::2])
-    return [case for case in cases if case.patient in first], [case for case in cases if case.patient not in first]
+    return [case for case in cases if case.patient in first], [
+        case for case in cases if case.patient not in first
+    ]
 
 
-def jobs_without_pictures(world: World, headers: Sequence[Header] = ()) -> Iterator[tuple[str, Job]]:
+def jobs_without_pictures(
+    world: World, headers: Sequence[Header] = ()
+) -> Iterator[tuple[str, Job]]:
     """Those that need no more than two images: keys, lengths, bytes. headers: as of `jobs`."""
     cases = world.test
     compared = headers or [read_bundle(case.view.bundle, case.name)[0] for case in cases]
-    yield "lengths", lambda: Result(lengths_finding([sizes.of_header(header) for header in compared]))
+    yield (
+        "lengths",
+        lambda: Result(lengths_finding([sizes.of_header(header) for header in compared])),
+    )
     if not world.open_code:
         yield "bytes that are not random", lambda: Result(randomness_finding(cases))
     yield "keys of other images", lambda: Result(
@@ -165,8 +218,14 @@ def lengths_finding(images: Sequence[tuple[object, dict[str, int]]]) -> Finding:
     found = sizes.lengths(images)
     what = f"parts whose length differs, of {found.images} bundles alike in geometry and settings"
     count = len(found.sections)
-    gain = Gain(what, "count", 0.0, Estimate(count, count, count, found.images), 0.0 if count else 1.0)
-    said = f"lengths differ in {', '.join(found.sections)}: {found.bits:.1f} bits of which image it is" if count else ""
+    gain = Gain(
+        what, "count", 0.0, Estimate(count, count, count, found.images), 0.0 if count else 1.0
+    )
+    said = (
+        f"lengths differ in {', '.join(found.sections)}: {found.bits:.1f} bits of which image it is"
+        if count
+        else ""
+    )
     if not found.images:
         said = "nothing to compare: no two images are alike in geometry and settings"
     return Finding("lengths", "count", "", Holds.CODES, (gain,), {}, said)
@@ -175,11 +234,33 @@ def lengths_finding(images: Sequence[tuple[object, dict[str, int]]]) -> Finding:
 def randomness_finding(cases: Sequence[Case]) -> Finding:
     """Tests of the published bytes, and repeats between bundles."""
     found = sizes.randomness(cases)
-    longest, beyond = Estimate(found.shared, found.shared, found.shared, len(cases)), found.shared > found.chance
-    repeats = Gain("bytes in a row that two bundles share", "count", float(found.chance), longest, 0.0 if beyond else 1.0)
+    longest, beyond = (
+        Estimate(found.shared, found.shared, found.shared, len(cases)),
+        found.shared > found.chance,
+    )
+    repeats = Gain(
+        "bytes in a row that two bundles share",
+        "count",
+        float(found.chance),
+        longest,
+        0.0 if beyond else 1.0,
+    )
     p = Estimate(found.p, found.p, found.p, len(cases))
-    uneven = Gain("tests of randomness failed", "count", 0.0, Estimate(float(found.p < 1e-4), 0, 1, 4), found.p)
-    return Finding("bytes that are not random", "count", "", Holds.CODES, (repeats, uneven), {f"least p, {found.test}": p})
+    uneven = Gain(
+        "tests of randomness failed",
+        "count",
+        0.0,
+        Estimate(float(found.p < 1e-4), 0, 1, 4),
+        found.p,
+    )
+    return Finding(
+        "bytes that are not random",
+        "count",
+        "",
+        Holds.CODES,
+        (repeats, uneven),
+        {f"least p, {found.test}": p},
+    )
 
 
 def keystream_finding(pairs: Sequence[tuple[Case, Case]]) -> Finding:
@@ -199,7 +280,9 @@ def result(parts: Parts, name: str, job: Job) -> Result:
 
     def make() -> Part:
         made = job()
-        pictures = {f"picture{k}": picture.astype(np.float32) for k, picture in enumerate(made.pictures)}
+        pictures = {
+            f"picture{k}": picture.astype(np.float32) for k, picture in enumerate(made.pictures)
+        }
         return Part(made.finding.as_dict(), pictures)
 
     part = parts.get(name, make)

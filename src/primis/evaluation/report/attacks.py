@@ -37,18 +37,33 @@ def section(
         blocks.append(_table_4(mechanism, networks, ceiling, facts))
     if rows:
         alt = f"{len(rows)} images, each beside what its key's holder and the attackers see of it."
-        blocks.append(Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts))
+        blocks.append(
+            Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts)
+        )
     if images := [finding for finding in others if finding.kind == "image"]:
         blocks.append(_images(mechanism, images, facts))
     if rest := [finding for finding in others if finding.kind != "image"]:
-        blocks.append(_gains(f"Attacks on links, labels, keys, lengths and bytes, {mechanism}", rest, "learned something", facts))
+        blocks.append(
+            _gains(
+                f"Attacks on links, labels, keys, lengths and bytes, {mechanism}",
+                rest,
+                "learned something",
+                facts,
+            )
+        )
     if controls:
         title = f"Controls, {mechanism}: mechanisms known to be broken, which the same attackers must find"
         blocks.append(_gains(title, controls, "found", facts))
-    return Section(re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-"), f"Attacks: {mechanism}", tuple(blocks))
+    return Section(
+        re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-"),
+        f"Attacks: {mechanism}",
+        tuple(blocks),
+    )
 
 
-def by_network(findings: Sequence[Finding], form: str = "on the decoded public image") -> dict[str, dict[str, Estimate]]:
+def by_network(
+    findings: Sequence[Finding], form: str = "on the decoded public image"
+) -> dict[str, dict[str, Estimate]]:
     """The figures of the paper's networks, by their names; the form that the paper attacked unless told otherwise."""
     return {
         finding.attack.removesuffix(form).strip(): {name: finding.figures[name] for name in _DIGITS}
@@ -58,30 +73,49 @@ def by_network(findings: Sequence[Finding], form: str = "on the decoded public i
 
 
 def rows_of(
-    world: World, results: Sequence[Result], dark: Collection[str] = (), *, shown: int, best: int | None = None
+    world: World,
+    results: Sequence[Result],
+    dark: Collection[str] = (),
+    *,
+    shown: int,
+    best: int | None = None,
 ) -> list[Row]:
     """The first judged images and what each party sees of them. dark: names of those whose low samples are bright; best: how
     many attackers, by default all."""
     rows = []
     for number, case in enumerate(world.test[:shown]):
         ends = float(case.pixels.min()), float(case.pixels.max())
-        rows.append(Row(sights(world, results, number, best), *(ends[::-1] if case.name in dark else ends)))
+        rows.append(
+            Row(sights(world, results, number, best), *(ends[::-1] if case.name in dark else ends))
+        )
     return rows
 
 
-def sights(world: World, results: Sequence[Result], number: int, most: int | None = None) -> list[tuple[str, np.ndarray]]:
+def sights(
+    world: World, results: Sequence[Result], number: int, most: int | None = None
+) -> list[tuple[str, np.ndarray]]:
     """(caption, picture) of one judged image: itself, what the key's holder sees, the guesses of attackers without its keys
     (all, or the best of those that learned something, if any did), and what needs no code."""
     case = world.test[number]
     assert case.authorised is not None
-    drawn = [r for r in results if r.pictures and r.finding.holds != Holds.PREVIEW]  # a preview is no find of its holder's
+    drawn = [
+        r for r in results if r.pictures and r.finding.holds != Holds.PREVIEW
+    ]  # a preview is no find of its holder's
     if most is not None:
         drawn = [r for r in drawn if r.finding.broken] or drawn
         drawn = sorted(drawn, key=lambda r: -r.finding.figures["psnr"].value)[:most]
-    seen = [("authorised", case.authorised), *((r.finding.attack, r.pictures[number]) for r in drawn)]
-    seen.append(("without any code (mean of other images)", best_fit(world.mean_image, case.pixels)))
+    seen = [
+        ("authorised", case.authorised),
+        *((r.finding.attack, r.pictures[number]) for r in drawn),
+    ]
+    seen.append(
+        ("without any code (mean of other images)", best_fit(world.mean_image, case.pixels))
+    )
     known = [(name, picture, psnr(case.pixels, picture, case.full)) for name, picture in seen]
-    told = [(f"{name}: {'the same' if db == float('inf') else f'{db:.1f} dB'}", picture) for name, picture, db in known]
+    told = [
+        (f"{name}: {'the same' if db == float('inf') else f'{db:.1f} dB'}", picture)
+        for name, picture, db in known
+    ]
     return [("the image", case.pixels), *told]
 
 
@@ -91,13 +125,22 @@ def sheet(rows: Sequence[Row]) -> bytes:
 
     lines = [(row, [row.cells[i] for i in part]) for row in rows for part in _parts(len(row.cells))]
     across = max(len(cells) for _, cells in lines)
-    canvas = Canvas((_INCHES, len(lines) * (_INCHES / across + 0.42)), dpi=200, layout="constrained")
-    for line, (row, cells) in zip(canvas.subplots(len(lines), across, squeeze=False), lines, strict=True):
+    canvas = Canvas(
+        (_INCHES, len(lines) * (_INCHES / across + 0.42)), dpi=200, layout="constrained"
+    )
+    for line, (row, cells) in zip(
+        canvas.subplots(len(lines), across, squeeze=False), lines, strict=True
+    ):
         for axes in line:
             axes.set_axis_off()
         for axes, (caption, picture) in zip(line, cells, strict=False):
             ends, colours = sorted((row.low, row.high)), "gray" if row.low <= row.high else "gray_r"
-            axes.imshow(np.asarray(picture, np.float32), cmap=colours, vmin=ends[0], vmax=max(ends[1], ends[0] + 1e-9))
+            axes.imshow(
+                np.asarray(picture, np.float32),
+                cmap=colours,
+                vmin=ends[0],
+                vmax=max(ends[1], ends[0] + 1e-9),
+            )
             axes.set_title(textwrap.fill(caption, 120 // across), fontsize=5.5, pad=3)
     return png(canvas)
 
@@ -125,17 +168,28 @@ def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Fin
     missed = [control.attack for control in controls if not control.broken]
     if missed:
         return Text(
-            f"The attackers missed controls that they must find ({', '.join(missed)}): this proves nothing.", caution=True
+            f"The attackers missed controls that they must find ({', '.join(missed)}): this proves nothing.",
+            caution=True,
         )
     broken = sum(finding.broken for finding in findings)
     if broken:
-        return Text(f"{broken} of {len(findings)} attacks on {mechanism} learned something of the images.", caution=True)
+        return Text(
+            f"{broken} of {len(findings)} attacks on {mechanism} learned something of the images.",
+            caution=True,
+        )
     none = f"None of {len(findings)} attacks on {mechanism} learned anything of the images beyond doubt."
     found = f" The same attackers found all {len(controls)} controls." if controls else ""
-    return Text(f"{none}{found} That says what these attackers could do with this time and these images, and nothing of others.")
+    return Text(
+        f"{none}{found} That says what these attackers could do with this time and these images, and nothing of others."
+    )
 
 
-def _table_4(mechanism: str, networks: Sequence[Finding], ceiling: Mapping[str, Estimate], facts: dict[str, str]) -> Table:
+def _table_4(
+    mechanism: str,
+    networks: Sequence[Finding],
+    ceiling: Mapping[str, Estimate],
+    facts: dict[str, str],
+) -> Table:
     """mean ± SD, and the interval below it."""
     other, flat = "floor: another image's code", "floor: mean image"
     rows = [
@@ -149,10 +203,22 @@ def _table_4(mechanism: str, networks: Sequence[Finding], ceiling: Mapping[str, 
     ]
     if (floor := next((f.figures[flat] for f in networks if flat in f.figures), None)) is not None:
         rows.append(
-            ("floor: mean of other images, no bundle", *(_cell(floor) if name == "psnr" else "–" for name in _DIGITS), "–", "–")
+            (
+                "floor: mean of other images, no bundle",
+                *(_cell(floor) if name == "psnr" else "–" for name in _DIGITS),
+                "–",
+                "–",
+            )
         )
     if ceiling:
-        rows.append(("ceiling: the key's holder", *(_cell(ceiling.get(name), d) for name, d in _DIGITS.items()), "–", "–"))
+        rows.append(
+            (
+                "ceiling: the key's holder",
+                *(_cell(ceiling.get(name), d) for name, d in _DIGITS.items()),
+                "–",
+                "–",
+            )
+        )
     title = f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, mean ± SD and interval"
     head = ("attacker", *_HEADS, "PSNR on another image's bundle, dB", "learned something")
     return Table(title, head, tuple(rows), facts, _marked(networks, len(head) - 1))
@@ -163,7 +229,13 @@ def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) 
     rows: list[tuple[str, ...]] = []
     for f in findings:
         gain, own, support = (f.gains[i].estimate if i < len(f.gains) else None for i in range(3))
-        figures = (_cell(f.figures.get("psnr")), _cell(f.figures.get("ssim"), 3), _doubt(gain), _doubt(own), _doubt(support))
+        figures = (
+            _cell(f.figures.get("psnr")),
+            _cell(f.figures.get("ssim"), 3),
+            _doubt(gain),
+            _doubt(own),
+            _doubt(support),
+        )
         rows.append((f.attack, f.holds, *figures, _said(f)))
     title = f"Other attacks on the image, {mechanism}, with intervals"
     head = (
@@ -184,7 +256,17 @@ def _gains(title: str, findings: Sequence[Finding], verdict: str, facts: dict[st
             if gain.found:
                 bold.add((len(rows), len(head) - 1))
             said = "yes" if gain.found else "no"
-            rows.append((finding.attack, finding.holds, gain.what, text["reached"], text["range"], text["chance"], said))
+            rows.append(
+                (
+                    finding.attack,
+                    finding.holds,
+                    gain.what,
+                    text["reached"],
+                    text["range"],
+                    text["chance"],
+                    said,
+                )
+            )
     return Table(title, head, tuple(rows), facts, frozenset(bold))
 
 
@@ -197,7 +279,9 @@ def _said(finding: Finding) -> str:
 
 
 def _cell(e: Estimate | None, digits: int = 2) -> str:
-    return "–" if e is None else f"{with_sd(e.value, e.sd, digits)}\n{interval(e.low, e.high, digits)}"
+    return (
+        "–" if e is None else f"{with_sd(e.value, e.sd, digits)}\n{interval(e.low, e.high, digits)}"
+    )
 
 
 def _doubt(e: Estimate | None, digits: int = 2) -> str:

@@ -32,7 +32,9 @@ class Table:
 
     def __post_init__(self) -> None:
         if wrong := next((row for row in self.rows if len(row) != len(self.columns)), None):
-            raise ValueError(f'table "{self.title}" has a row of {len(wrong)} cells, expected {len(self.columns)}')
+            raise ValueError(
+                f'table "{self.title}" has a row of {len(wrong)} cells, expected {len(self.columns)}'
+            )
 
     @property
     def numeric(self) -> tuple[bool, ...]:

@@ -36,7 +36,9 @@ def section(part: Part, facts: dict[str, str], paper: Paper | None = None) -> Se
         blocks.append(_beside(part, first, facts))
     limit = _limit(part, first)
     for group, members in groups.items():
-        if part.body["shown"] and any(part.arrays[f"difference_{n}"][members].any() for n in range(len(part.body["shown"]))):
+        if part.body["shown"] and any(
+            part.arrays[f"difference_{n}"][members].any() for n in range(len(part.body["shown"]))
+        ):
             blocks.append(_examples(part, group, members, limit, facts))
     if part.arrays["measures"][..., list(MEASURES).index("mae")].any():
         blocks.append(_histograms(part, facts))
@@ -45,16 +47,26 @@ def section(part: Part, facts: dict[str, str], paper: Paper | None = None) -> Se
 
 
 def _texts(part: Part) -> list[Block]:
-    said = "; ".join(f"{name}{f' ({unit})' if unit else ''}: {what}" for name, unit, what in MEASURES.values())
+    said = "; ".join(
+        f"{name}{f' ({unit})' if unit else ''}: {what}" for name, unit, what in MEASURES.values()
+    )
     texts: list[Block] = [
         Text(f"{said}. Grey levels of 255 are 1/255 of an image's full scale: the grey levels themselves where it has 8 bits."),
         Text("The paper's mean error equals its mean absolute error in every row, so it is without signs, and tells nothing of "
              "whether images get brighter or darker. Both are given."),
     ]  # fmt: skip
     psnr = part.arrays["measures"][..., list(MEASURES).index("psnr")]
-    some = [name for name, row in zip(part.body["versions"], psnr, strict=True) if 0 < np.isinf(row).sum() < len(row)]
+    some = [
+        name
+        for name, row in zip(part.body["versions"], psnr, strict=True)
+        if 0 < np.isinf(row).sum() < len(row)
+    ]
     if some:
-        texts.append(Text(f"Some images are identical in {', '.join(some)}; their PSNR is infinite, and left out of its mean."))
+        texts.append(
+            Text(
+                f"Some images are identical in {', '.join(some)}; their PSNR is infinite, and left out of its mean."
+            )
+        )
     return texts
 
 
@@ -63,12 +75,21 @@ def _table_1(part: Part, members: Sequence[int], facts: dict[str, str], paper: P
     for number in members:
         name = part.body["versions"][number]
         found = [_estimate(part, number, measure) for measure in _COLUMNS]
-        rows.append((name, "mean ± SD", *(_mean(e, m) for e, m in zip(found, _COLUMNS, strict=True))))
-        rows.append(("", "95 % interval", *(_interval(e, m) for e, m in zip(found, _COLUMNS, strict=True))))
+        rows.append(
+            (name, "mean ± SD", *(_mean(e, m) for e, m in zip(found, _COLUMNS, strict=True)))
+        )
+        rows.append(
+            ("", "95 % interval", *(_interval(e, m) for e, m in zip(found, _COLUMNS, strict=True)))
+        )
         if name in paper:
             rows.append(("", "the paper", *(paper[name].get(measure, "–") for measure in _COLUMNS)))
     columns = ("Version", "", *(_head(measure) for measure in _COLUMNS))
-    return Table(f"Fidelity of restored images, n = {part.body['n']} (the paper's Table 1)", columns, tuple(rows), facts)
+    return Table(
+        f"Fidelity of restored images, n = {part.body['n']} (the paper's Table 1)",
+        columns,
+        tuple(rows),
+        facts,
+    )
 
 
 def _beside(part: Part, first: Sequence[int], facts: dict[str, str]) -> Table:
@@ -83,8 +104,16 @@ def _beside(part: Part, first: Sequence[int], facts: dict[str, str]) -> Table:
             rows.append(_beside_row(part, number, own))
             if number == own:
                 bold.add((len(rows) - 1, 0))
-    rows += [_beside_row(part, number, None) for number in others if body["sparsities"][number] not in ours]
-    columns = ("Version", *(_head(measure) for measure in _BESIDE), "PSNR of primis less its own, dB")
+    rows += [
+        _beside_row(part, number, None)
+        for number in others
+        if body["sparsities"][number] not in ours
+    ]
+    columns = (
+        "Version",
+        *(_head(measure) for measure in _BESIDE),
+        "PSNR of primis less its own, dB",
+    )
     title = "Beside other codecs at the same bits, and other models (mean ± SD; differences are paired, with their 95 % interval)"
     return Table(title, columns, tuple(rows), facts, frozenset(bold))
 
@@ -94,7 +123,9 @@ def _beside_row(part: Part, number: int, own: int | None) -> tuple[str, ...]:
     gain = "–"
     if own is not None and own != number:
         column = list(MEASURES).index("psnr")
-        difference = part.arrays["measures"][own, :, column] - part.arrays["measures"][number, :, column]
+        difference = (
+            part.arrays["measures"][own, :, column] - part.arrays["measures"][number, :, column]
+        )
         if np.isfinite(difference).all():
             e = mean_of(difference)
             gain = f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"
@@ -137,11 +168,16 @@ def _head(measure: str) -> str:
 
 def _limit(part: Part, members: Sequence[int]) -> float:
     """Where the colours of differences end, in grey levels: 99.5 % of the first group's lie within."""
-    shown = [np.abs(part.arrays[f"difference_{n}"][list(members)]).ravel() for n in range(len(part.body["shown"]))]
+    shown = [
+        np.abs(part.arrays[f"difference_{n}"][list(members)]).ravel()
+        for n in range(len(part.body["shown"]))
+    ]
     return max(1.0, float(np.ceil(np.quantile(np.concatenate(shown), 0.995)))) if shown else 1.0
 
 
-def _examples(part: Part, group: str, members: list[int], limit: float, facts: dict[str, str]) -> Figure:
+def _examples(
+    part: Part, group: str, members: list[int], limit: float, facts: dict[str, str]
+) -> Figure:
     """Pairs of rows, an image and its differences from the original; a column for each version."""
     from matplotlib.figure import Figure as Canvas
 
@@ -151,7 +187,9 @@ def _examples(part: Part, group: str, members: list[int], limit: float, facts: d
     around = 0.35 * count + 0.8
     cell = min(_WIDTH / across, (_HEIGHT - around) / (2 * sum(aspects)))
     canvas = Canvas(figsize=(cell * across, 2 * cell * sum(aspects) + around), layout="constrained")
-    axes = canvas.subplots(2 * count, across, squeeze=False, height_ratios=[a for a in aspects for _ in range(2)])
+    axes = canvas.subplots(
+        2 * count, across, squeeze=False, height_ratios=[a for a in aspects for _ in range(2)]
+    )
     colours: Any = None
     for n, original in enumerate(originals):
         _picture(axes[2 * n, 0], original, "original" if n == 0 else "")
@@ -159,14 +197,24 @@ def _examples(part: Part, group: str, members: list[int], limit: float, facts: d
             name = typeset(part.body["versions"][number]) if n == 0 else ""
             _picture(axes[2 * n, column], part.arrays[f"example_{n}"][number], name)
             colours = axes[2 * n + 1, column].imshow(
-                part.arrays[f"difference_{n}"][number], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
+                part.arrays[f"difference_{n}"][number],
+                cmap="RdBu_r",
+                vmin=-limit,
+                vmax=limit,
+                interpolation="nearest",
             )
-            measured = dict(zip(MEASURES, part.arrays["measures"][number, part.body["shown"][n]], strict=True))
-            axes[2 * n + 1, column].set_xlabel(f"{measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}", fontsize=_FONT - 1)
+            measured = dict(
+                zip(MEASURES, part.arrays["measures"][number, part.body["shown"][n]], strict=True)
+            )
+            axes[2 * n + 1, column].set_xlabel(
+                f"{measured['psnr']:.1f} dB, SSIM {measured['ssim']:.3f}", fontsize=_FONT - 1
+            )
     for ax in axes.ravel():
         ax.set(xticks=[], yticks=[])
         ax.set_frame_on(ax.has_data())
-    bar = canvas.colorbar(colours, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01, extend="both")
+    bar = canvas.colorbar(
+        colours, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01, extend="both"
+    )
     bar.set_label("restored − original, grey levels of 255", fontsize=_FONT)
     bar.ax.tick_params(labelsize=_FONT)
     title = f"Originals, restored images and their differences, {group} (the paper's Fig. 5)"
@@ -187,7 +235,9 @@ def _histograms(part: Part, facts: dict[str, str]) -> Figure:
     from matplotlib.figure import Figure as Canvas
 
     differ = np.flatnonzero(part.arrays["measures"][..., list(MEASURES).index("mae")].any(axis=1))
-    names, squares = ([part.body[key][number] for number in differ] for key in ("versions", "r_squared"))
+    names, squares = (
+        [part.body[key][number] for number in differ] for key in ("versions", "r_squared")
+    )
     counts = part.arrays["histogram"][differ]
     down = -(-len(names) // _ACROSS)
     canvas = Canvas(figsize=(_WIDTH, min(2.4 * down + 0.3, _HEIGHT)), layout="constrained")
@@ -195,9 +245,17 @@ def _histograms(part: Part, facts: dict[str, str]) -> Figure:
     norm = LogNorm(1, counts.max())
     mesh: Any = None
     for ax, name, count, r in zip(axes.ravel(), names, counts, squares, strict=False):
-        mesh = ax.imshow(np.ma.masked_equal(count.T, 0), origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
+        mesh = ax.imshow(
+            np.ma.masked_equal(count.T, 0),
+            origin="lower",
+            cmap="viridis",
+            norm=norm,
+            interpolation="nearest",
+        )
         ax.set_title(typeset(name), fontsize=_FONT)
-        ax.text(0.04, 0.96, f"$R^2$ = {_r_squared(r)}", transform=ax.transAxes, va="top", fontsize=_FONT)
+        ax.text(
+            0.04, 0.96, f"$R^2$ = {_r_squared(r)}", transform=ax.transAxes, va="top", fontsize=_FONT
+        )
     for ax in axes.ravel():
         ax.set_visible(ax.has_data())
         ax.set(xticks=[0, 64, 128, 192, 255], yticks=[0, 64, 128, 192, 255])
@@ -209,7 +267,12 @@ def _histograms(part: Part, facts: dict[str, str]) -> Figure:
     bar.ax.tick_params(labelsize=_FONT)
     said = "; ".join(f"{name}: {_r_squared(r)}" for name, r in zip(names, squares, strict=True))
     title = "Joint histograms of original and restored pixels, with the squared correlation R² (the paper's Fig. 6)"
-    return Figure(title, png(canvas), f"How often a level of the original became which; logarithmic colours. R²: {said}.", facts)
+    return Figure(
+        title,
+        png(canvas),
+        f"How often a level of the original became which; logarithmic colours. R²: {said}.",
+        facts,
+    )
 
 
 def _r_squared(value: float | None) -> str:
@@ -234,7 +297,10 @@ def _boxes(part: Part, facts: dict[str, str]) -> Figure:
         for box, colour in zip(drawn["boxes"], colours, strict=True):
             box.set(facecolor=colour, alpha=0.6)
         name, unit, _ = MEASURES[measure]
-        ax.set_xlabel(name + (f", {unit}" if unit and unit not in name and measure != "bits" else ""), fontsize=_FONT)
+        ax.set_xlabel(
+            name + (f", {unit}" if unit and unit not in name and measure != "bits" else ""),
+            fontsize=_FONT,
+        )
         ax.set_yticks(range(1, len(names) + 1), [typeset(name) for name in names])
         ax.tick_params(labelsize=_FONT - 0.5)
         ax.grid(axis="x", alpha=0.3)

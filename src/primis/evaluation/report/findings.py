@@ -66,7 +66,11 @@ class Report:
         if self.leaks:
             return "Level sca leaks the image to anyone, also where this audit could not show it. Do not publish this release."
         none = f"None of {len(self.findings)} attacks learned anything of the images beyond doubt"
-        return f"{none}." if self.attacked else f"{none}, but they tried keys, lengths and bytes only: no image was attacked."
+        return (
+            f"{none}."
+            if self.attacked
+            else f"{none}, but they tried keys, lengths and bytes only: no image was attacked."
+        )
 
     def summary(self) -> str:
         """A line for each attack, and the verdict."""
@@ -76,17 +80,34 @@ class Report:
             what = shown(gain)
             text = f"{what['reached']} (chance {what['chance']})"
             control = finding in self.controls
-            said = ("found" if control else "LEARNED") if finding.broken else ("MISSED" if control else "nothing")
+            said = (
+                ("found" if control else "LEARNED")
+                if finding.broken
+                else ("MISSED" if control else "nothing")
+            )
             lines.append(f"  {said:<8} {finding.attack:<52} {text}")
         notes = [f"note: {self.facts[name]}" for name in ("left out", "note") if name in self.facts]
         return "\n".join([*lines, *notes, self.verdict])
 
     def write(self, folder: Path) -> None:
         """index.html and audit.json."""
-        body = {"facts": self.facts, "verdict": self.verdict, "broken": self.broken, "margins": MARGINS, "doubt": [DOUBT, LOOKS]}
-        body |= {"controls": [f.as_dict() for f in self.controls], "findings": [f.as_dict() for f in self.findings]}
+        body = {
+            "facts": self.facts,
+            "verdict": self.verdict,
+            "broken": self.broken,
+            "margins": MARGINS,
+            "doubt": [DOUBT, LOOKS],
+        }
+        body |= {
+            "controls": [f.as_dict() for f in self.controls],
+            "findings": [f.as_dict() for f in self.findings],
+        }
         folder.mkdir(0o700, parents=True, exist_ok=True)  # it shows patients' images
-        write_new(folder / "audit.json", (json.dumps(body, indent=1, allow_nan=False) + "\n").encode(), 0o600)
+        write_new(
+            folder / "audit.json",
+            (json.dumps(body, indent=1, allow_nan=False) + "\n").encode(),
+            0o600,
+        )
         write_new(folder / "index.html", self.page().encode(), 0o600)
 
     def page(self) -> str:
@@ -94,12 +115,21 @@ class Report:
         import jinja2
 
         loader = jinja2.PackageLoader("primis.evaluation.report", "templates")
-        environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        environment = jinja2.Environment(
+            loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
         rows, every = (
-            [[(c, _png(picture, row)) for c, picture in row.cells] for row in part] for part in (self.rows, self.every)
+            [[(c, _png(picture, row)) for c, picture in row.cells] for row in part]
+            for part in (self.rows, self.every)
         )
         return environment.get_template("audit.html").render(
-            report=self, rows=rows, every=every, shown=shown, doubt=DOUBT, margins=MARGINS, kinds=_by_kind(self.findings)
+            report=self,
+            rows=rows,
+            every=every,
+            shown=shown,
+            doubt=DOUBT,
+            margins=MARGINS,
+            kinds=_by_kind(self.findings),
         )
 
 
@@ -112,7 +142,9 @@ _KINDS = {
 
 
 def _by_kind(findings: list[Finding]) -> list[tuple[str, list[Finding]]]:
-    groups = ((question, [f for f in findings if f.kind == kind]) for kind, question in _KINDS.items())
+    groups = (
+        (question, [f for f in findings if f.kind == kind]) for kind, question in _KINDS.items()
+    )
     return [(question, group) for question, group in groups if group]
 
 
@@ -125,7 +157,8 @@ def shown(gain: Gain) -> dict[str, Any]:
         return {"reached": f"{e.value:.0f}", "range": "", "chance": f"{gain.chance:.0f}"}
     else:
         texts = [
-            f"{round(x, 2) + 0.0:+.2f} dB" if gain.unit == "dB" else f"{x:.3f}" for x in (e.value, e.low, e.high, gain.chance)
+            f"{round(x, 2) + 0.0:+.2f} dB" if gain.unit == "dB" else f"{x:.3f}"
+            for x in (e.value, e.low, e.high, gain.chance)
         ]
     return {"reached": texts[0], "range": f"{texts[1]} to {texts[2]}", "chance": texts[3]}
 
@@ -133,7 +166,9 @@ def shown(gain: Gain) -> dict[str, Any]:
 def _png(picture: np.ndarray, row: Row) -> str:
     from PIL import Image as Pillow
 
-    grey = np.clip((picture.astype(np.float64) - row.low) * (255 / (row.high - row.low)), 0, 255).astype(np.uint8)
+    grey = np.clip(
+        (picture.astype(np.float64) - row.low) * (255 / (row.high - row.low)), 0, 255
+    ).astype(np.uint8)
     small = Pillow.fromarray(grey)
     small.thumbnail((_SIDE, _SIDE), Pillow.Resampling.LANCZOS)
     out = io.BytesIO()

@@ -14,8 +14,14 @@ def page(document: Document) -> str:
 
     loader = jinja2.PackageLoader("primis.evaluation.report", "templates")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    environment.filters["indexed"] = lambda text: markupsafe.Markup(lowered(str(markupsafe.escape(text))))
+    environment.filters["indexed"] = lambda text: markupsafe.Markup(
+        lowered(str(markupsafe.escape(text)))
+    )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment.get_template("report.html").render(document=document, stated=stated).lstrip()

@@ -81,7 +81,9 @@ class Paper:
 @cache
 def paper() -> Paper:
     """Read from the package."""
-    body = tomllib.loads(files("primis.evaluation.report").joinpath("paper.toml").read_text("utf-8"))
+    body = tomllib.loads(
+        files("primis.evaluation.report").joinpath("paper.toml").read_text("utf-8")
+    )
     seg = body["segmentation"]
     return Paper(
         fidelity=_rows(body["fidelity"]), attacks=_rows(body["attacks"]), correlation=body["correlation"]["rows"],
@@ -98,7 +100,9 @@ def paper() -> Paper:
 
 
 def _rows(part: dict[str, Any]) -> dict[str, dict[str, Printed]]:
-    return {name: {m: Printed(*row[m]) for m in part["measures"]} for name, row in part["rows"].items()}
+    return {
+        name: {m: Printed(*row[m]) for m in part["measures"]} for name, row in part["rows"].items()
+    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class Ours:
 
     fidelity: Mapping[str, Measures] = field(default_factory=dict)
     correlation: Mapping[str, float] = field(default_factory=dict)
-    classification: Mapping[str, Mapping[tuple[int, str, str], Estimate]] = field(default_factory=dict)
+    classification: Mapping[str, Mapping[tuple[int, str, str], Estimate]] = field(
+        default_factory=dict
+    )
     segmentation: Mapping[Pair, Measures] = field(default_factory=dict)
     texture: Mapping[str, float] = field(default_factory=dict)
     attacks: Mapping[str, Measures] = field(default_factory=dict)
@@ -149,7 +155,9 @@ def _correlation(ours: Ours) -> list[Block]:
         else:
             rows.append((version, plain(theirs, 4), plain(here, 4), signed(here - theirs, 4)))
     title = "Fig. 6: R² of all pixels, original against restored"
-    return _found(title, ("version", "paper", "here", "difference"), rows, missing, _facts("fidelity", ours))
+    return _found(
+        title, ("version", "paper", "here", "difference"), rows, missing, _facts("fidelity", ours)
+    )
 
 
 def _classification(ours: Ours) -> list[Block]:
@@ -157,12 +165,24 @@ def _classification(ours: Ours) -> list[Block]:
     for measure, table in TABLES.items():
         theirs, here = paper().classification[measure], ours.classification.get(measure, {})
         known = [key for key in theirs if key in here]
-        numbers, pairs = sorted({n for n, *_ in known}), dict.fromkeys((train, test) for _, train, test in known)
-        rows = [(*pair, _WHOSE, *(_lines(theirs[n, *pair], here.get((n, *pair))) for n in numbers)) for pair in pairs]
+        numbers, pairs = (
+            sorted({n for n, *_ in known}),
+            dict.fromkeys((train, test) for _, train, test in known),
+        )
+        rows = [
+            (*pair, _WHOSE, *(_lines(theirs[n, *pair], here.get((n, *pair))) for n in numbers))
+            for pair in pairs
+        ]
         title = f"{table}: {NAMES[measure]} of classification by the version trained on and the version tested on"
         head = ("trained on", "tested on", "", *(f"task {n}" for n in numbers))
         gap = len(theirs) - len(known)
-        blocks += _found(title, head, rows, [f"{gap} of its {len(theirs)} cells"] if gap else [], _facts("classification", ours))
+        blocks += _found(
+            title,
+            head,
+            rows,
+            [f"{gap} of its {len(theirs)} cells"] if gap else [],
+            _facts("classification", ours),
+        )
     found = {n for cells in ours.classification.values() for n, *_ in cells}
     return [*_tasks(found), *blocks] if found else blocks
 
@@ -171,7 +191,11 @@ def _tasks(found: set[int]) -> list[Block]:
     """What the numbers of the tasks stand for, and which to distrust."""
     listed = ". ".join(f"Task {number}: {task}" for number, task in enumerate(paper().tasks, 1))
     told = Text(f"The paper's classification tasks, with its numbers of patients. {listed}.")
-    covid = [n for n, task in enumerate(paper().tasks, 1) if any("COVID" in name for name in task.classes)]
+    covid = [
+        n
+        for n, task in enumerate(paper().tasks, 1)
+        if any("COVID" in name for name in task.classes)
+    ]
     caution = (
         f"Tasks {', '.join(map(str, covid[:-1]))} and {covid[-1]} set COVID-19 against other classes. In public collections the "
         "COVID-19 images are mostly of adults, and the normal, bacterial and viral ones of children: where that is so, a "
@@ -190,20 +214,37 @@ def _segmentation(ours: Ours) -> list[Block]:
     for pair in pairs:
         both = [(theirs[pair][m], here[pair].get(m)) for m in measures]
         means.append((*pair, _WHOSE, *(_lines(p.mean, e, p.sd) for p, e in both)))
-        ranges = (f"{interval(p.low, p.high)}\n{interval(e.low, e.high) if e else '–'}" for p, e in both)
+        ranges = (
+            f"{interval(p.low, p.high)}\n{interval(e.low, e.high) if e else '–'}" for p, e in both
+        )
         intervals.append((*pair, "paper\nhere", *ranges))
-    head, facts = ("trained on", "tested on", "", *(NAMES[m] for m in measures)), _facts("segmentation", ours)
+    head, facts = (
+        ("trained on", "tested on", "", *(NAMES[m] for m in measures)),
+        _facts("segmentation", ours),
+    )
     title = "Table 3: segmentation of the lungs by the version trained on and the version tested on, mean ± SD"
     blocks = _found(title, head, means, missing, facts)
-    return [*blocks, Table("Supplemental Table 4: the same, intervals", head, tuple(intervals), facts)] if pairs else blocks
+    return (
+        [*blocks, Table("Supplemental Table 4: the same, intervals", head, tuple(intervals), facts)]
+        if pairs
+        else blocks
+    )
 
 
 def _texture(ours: Ours) -> list[Block]:
-    said, known = paper().texture, [version for version in paper().fidelity if version in ours.texture]
-    rows = [(version, said.get(version, "nothing"), f"{100 * ours.texture[version]:.0f} %") for version in known]
+    said, known = (
+        paper().texture,
+        [version for version in paper().fidelity if version in ours.texture],
+    )
+    rows = [
+        (version, said.get(version, "nothing"), f"{100 * ours.texture[version]:.0f} %")
+        for version in known
+    ]
     title = "Fig. 8: features of texture that are reproduced with an ICC above 0.75"
     missing = [version for version in paper().fidelity if version not in known]
-    blocks = _found(title, ("version", "paper says", "share here"), rows, missing, _facts("texture", ours))
+    blocks = _found(
+        title, ("version", "paper says", "share here"), rows, missing, _facts("texture", ours)
+    )
     note = Text(
         "The paper draws a heat map and writes of most features at S_x = 8 and 16: it has no number to take a difference from."
     )
@@ -230,22 +271,41 @@ _APART = ("me",)
 
 
 def _measured(
-    title: str, kind: str, theirs: Mapping[str, Mapping[str, Printed]], here: Mapping[str, Measures], facts: dict[str, str]
+    title: str,
+    kind: str,
+    theirs: Mapping[str, Mapping[str, Printed]],
+    here: Mapping[str, Measures],
+    facts: dict[str, str],
 ) -> list[Block]:
     """One row for each name and measure."""
     rows, missing = [], [name for name in theirs if not here.get(name)]
-    for name, measure, p in ((name, *item) for name, row in theirs.items() if name not in missing for item in row.items()):
+    for name, measure, p in (
+        (name, *item) for name, row in theirs.items() if name not in missing for item in row.items()
+    ):
         if (e := here[name].get(measure)) is None:
             missing.append(f"{NAMES[measure]} of {name}")
             continue
         difference = "–" if measure in _APART else signed(e.value - p.mean)
-        printed, found = (with_sd(p.mean, p.sd), interval(p.low, p.high)), (with_sd(e.value, e.sd), interval(e.low, e.high))
+        printed, found = (
+            (with_sd(p.mean, p.sd), interval(p.low, p.high)),
+            (with_sd(e.value, e.sd), interval(e.low, e.high)),
+        )
         rows.append((name, NAMES[measure], *printed, *found, difference))
-    return _found(title, (kind, "measure", "paper", "interval", "here", "interval", "difference"), rows, missing, facts)
+    return _found(
+        title,
+        (kind, "measure", "paper", "interval", "here", "interval", "difference"),
+        rows,
+        missing,
+        facts,
+    )
 
 
 def _found(
-    title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], missing: Sequence[str], facts: dict[str, str]
+    title: str,
+    head: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    missing: Sequence[str],
+    facts: dict[str, str],
 ) -> list[Block]:
     """The table, and what of the paper's is not in it."""
     short = title.split(":", maxsplit=1)[0]
@@ -253,13 +313,22 @@ def _found(
         return [Text(f"{short} is left out: this run has no figures for it.")]
     table = Table(title, head, tuple(rows), facts)
     return (
-        [table, Text(f"Left out of {short}, since this run has no figures for it: {'; '.join(missing)}.")] if missing else [table]
+        [
+            table,
+            Text(
+                f"Left out of {short}, since this run has no figures for it: {'; '.join(missing)}."
+            ),
+        ]
+        if missing
+        else [table]
     )
 
 
 def _facts(part: str, ours: Ours) -> dict[str, str]:
     """What either was measured on."""
-    return {f"paper's {name}": text for name, text in paper().facts[part].items()} | dict(ours.facts.get(part, {}))
+    return {f"paper's {name}": text for name, text in paper().facts[part].items()} | dict(
+        ours.facts.get(part, {})
+    )
 
 
 def _lines(theirs: float, here: Estimate | None, sd: float | None = None) -> str:

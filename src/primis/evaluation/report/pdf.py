@@ -34,17 +34,29 @@ from reportlab.platypus import (
 )
 from reportlab.platypus.tableofcontents import TableOfContents
 
-from primis.evaluation.report.document import Document, Figure, Section, Table, Text, lowered, stated
+from primis.evaluation.report.document import (
+    Document,
+    Figure,
+    Section,
+    Table,
+    Text,
+    lowered,
+    stated,
+)
 
 _REGULAR, _BOLD = "primis", "primis-bold"
 _SIDE, _TOP = 17 * mm, 20 * mm
 _UPRIGHT, _SIDEWAYS = "upright", "sideways"
 _PAGES = {_UPRIGHT: A4, _SIDEWAYS: landscape(A4)}
-_TRIES = [(_UPRIGHT, size) for size in (7.6, 7.1, 6.6)] + [(_SIDEWAYS, size) for size in (7.6, 7.1, 6.6, 6.1, 5.6)]
+_TRIES = [(_UPRIGHT, size) for size in (7.6, 7.1, 6.6)] + [
+    (_SIDEWAYS, size) for size in (7.6, 7.1, 6.6, 6.1, 5.6)
+]
 """How a page is turned and the type size of a table on it, in points; the first that it fits."""
 _PAD, _TEXT, _WORD = 4.0, 80.0, 220.0
 """Points beside a cell; the width that a column of words asks for at least; the longest word that is not broken."""
-_INK, _SOFT, _LINE, _SHADE = (colors.HexColor(c) for c in ("#1c1e21", "#5b6066", "#d5d8dc", "#f5f6f8"))
+_INK, _SOFT, _LINE, _SHADE = (
+    colors.HexColor(c) for c in ("#1c1e21", "#5b6066", "#d5d8dc", "#f5f6f8")
+)
 _PART, _PART_PAGE = colors.HexColor("#9a5b00"), colors.HexColor("#fdf3e3")
 
 
@@ -52,10 +64,22 @@ def render(document: Document) -> bytes:
     """The PDF."""
     _fonts()
     contents = TableOfContents(dotsMinLevel=0)
-    contents.tableStyle = TableStyle([(f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")])
-    contents.levelStyles = [_style("part", 8.6, _BOLD, before=7), _style("item", 7.4, left=10, before=2.5, right=30)]
-    story: list[Flowable] = [Paragraph(_marked(document.title), _style("title", 17, _BOLD, after=10)), *_run(document.facts)]
-    story += [Paragraph("Contents", _style("heading", 12.5, _BOLD, before=18, after=4)), contents, PageBreak()]
+    contents.tableStyle = TableStyle(
+        [(f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")]
+    )
+    contents.levelStyles = [
+        _style("part", 8.6, _BOLD, before=7),
+        _style("item", 7.4, left=10, before=2.5, right=30),
+    ]
+    story: list[Flowable] = [
+        Paragraph(_marked(document.title), _style("title", 17, _BOLD, after=10)),
+        *_run(document.facts),
+    ]
+    story += [
+        Paragraph("Contents", _style("heading", 12.5, _BOLD, before=18, after=4)),
+        contents,
+        PageBreak(),
+    ]
     turned = _UPRIGHT
     for section in document.sections:
         for way, flowables in _section(section):
@@ -108,7 +132,11 @@ def _furniture(canvas: Any, paper: _Paper) -> None:
     canvas.setFont(_REGULAR, 7)
     if paper.page > 1:
         most = int((width - 2 * _SIDE) / 4.2)
-        canvas.drawString(_SIDE, height - 13 * mm, paper.title if len(paper.title) <= most else f"{paper.title[: most - 1]}…")
+        canvas.drawString(
+            _SIDE,
+            height - 13 * mm,
+            paper.title if len(paper.title) <= most else f"{paper.title[: most - 1]}…",
+        )
     canvas.drawRightString(width - _SIDE, 12 * mm, f"{paper.page} / {paper.total}")
     canvas.restoreState()
 
@@ -125,7 +153,12 @@ def _section(section: Section) -> Iterator[tuple[str, list[Flowable]]]:
             if whole and _tall(waiting + parts, way) < 0.95 * _room(way)[1]:
                 yield way, [*room, KeepTogether(waiting + parts)]
             else:
-                yield way, room + waiting + ([KeepTogether(parts)] if whole else [CondPageBreak(60 * mm), *parts])
+                yield (
+                    way,
+                    room
+                    + waiting
+                    + ([KeepTogether(parts)] if whole else [CondPageBreak(60 * mm), *parts]),
+                )
             waiting, room = [], []
     yield way, room + waiting
 
@@ -134,7 +167,9 @@ def _titled(block: Table | Figure, key: str) -> tuple[str, list[Flowable], bool]
     """A table or a figure under its title and above its facts; how its page is turned; whether to keep it in one piece, which
     long tables would pay for with a large gap before them."""
     title = _heading(block.title, key, 1)
-    facts = Paragraph(_marked(stated(block.facts)), _style("facts", 6.5, before=3, after=12, color=_SOFT))
+    facts = Paragraph(
+        _marked(stated(block.facts)), _style("facts", 6.5, before=3, after=12, color=_SOFT)
+    )
     if isinstance(block, Figure):
         return _UPRIGHT, [title, _figure(block), facts], True
     way, grids = _table(block)
@@ -144,7 +179,10 @@ def _titled(block: Table | Figure, key: str) -> tuple[str, list[Flowable], bool]
 def _tall(flowables: list[Flowable], way: str) -> float:
     """The height of it all on one long page."""
     width, height = _room(way)
-    heights = (part.wrap(width, 100 * height)[1] + part.getSpaceBefore() + part.getSpaceAfter() for part in flowables)
+    heights = (
+        part.wrap(width, 100 * height)[1] + part.getSpaceBefore() + part.getSpaceAfter()
+        for part in flowables
+    )
     return float(sum(heights))
 
 
@@ -163,7 +201,12 @@ def _table(table: Table) -> tuple[str, list[Flowable]]:
 def _columns(table: Table, kept: list[int]) -> Table:
     """The table with some of its columns."""
     rows = tuple(tuple(row[column] for column in kept) for row in table.rows)
-    bold = frozenset((row, new) for new, column in enumerate(kept) for row in range(len(rows)) if (row, column) in table.bold)
+    bold = frozenset(
+        (row, new)
+        for new, column in enumerate(kept)
+        for row in range(len(rows))
+        if (row, column) in table.bold
+    )
     return Table(table.title, tuple(table.columns[column] for column in kept), rows, bold=bold)
 
 
@@ -171,8 +214,14 @@ def _grid(table: Table, way: str, size: float) -> Flowable:
     """The table, drawn."""
     widths = _shared_out(*_widths(table, size), _room(way)[0])
     words = _style(f"words-{size}", size)
-    heads = [_style(f"head-{size}-{right}", size, _BOLD, alignment=2 if right else 0) for right in (False, True)]
-    head = [Paragraph(_marked(text), heads[right]) for text, right in zip(table.columns, table.numeric, strict=True)]
+    heads = [
+        _style(f"head-{size}-{right}", size, _BOLD, alignment=2 if right else 0)
+        for right in (False, True)
+    ]
+    head = [
+        Paragraph(_marked(text), heads[right])
+        for text, right in zip(table.columns, table.numeric, strict=True)
+    ]
     body = [
         [
             cell if right else Paragraph(_marked(cell, (row, column) in table.bold), words)
@@ -180,7 +229,9 @@ def _grid(table: Table, way: str, size: float) -> Flowable:
         ]
         for row, cells in enumerate(table.rows)
     ]
-    grid = LongTable([head, *body], widths, repeatRows=1, hAlign="LEFT", spaceAfter=4, style=_rules(table, size))
+    grid = LongTable(
+        [head, *body], widths, repeatRows=1, hAlign="LEFT", spaceAfter=4, style=_rules(table, size)
+    )
     grid.wrap(*_room(way))
     grid.splitInRow = int(max(grid._rowHeights) > 0.8 * _room(way)[1])  # a row that no page holds
     return grid
@@ -196,9 +247,20 @@ def _rules(table: Table, size: float) -> list[tuple[Any, ...]]:
         ("LINEBELOW", *head, 0.5, _INK), ("LINEBELOW", (0, "splitlast"), (-1, "splitlast"), 0.3, _SOFT),
         ("LINEBELOW", (0, -1), (-1, -1), 0.9, _INK), ("ROWBACKGROUNDS", (0, 1), (-1, -1), (None, _SHADE)),
     ]  # fmt: skip
-    rules += [("ALIGN", (column, 1), (column, -1), "RIGHT") for column, right in enumerate(table.numeric) if right]
-    rules += [("FONT", (column, row + 1), (column, row + 1), _BOLD, size, 1.3 * size) for row, column in sorted(table.bold)]
-    return rules + [("LINEABOVE", (0, row + 1), (-1, row + 1), 0.4, _SOFT) for row, starts in enumerate(table.starts) if starts]
+    rules += [
+        ("ALIGN", (column, 1), (column, -1), "RIGHT")
+        for column, right in enumerate(table.numeric)
+        if right
+    ]
+    rules += [
+        ("FONT", (column, row + 1), (column, row + 1), _BOLD, size, 1.3 * size)
+        for row, column in sorted(table.bold)
+    ]
+    return rules + [
+        ("LINEABOVE", (0, row + 1), (-1, row + 1), 0.4, _SOFT)
+        for row, starts in enumerate(table.starts)
+        if starts
+    ]
 
 
 def _widths(table: Table, size: float) -> tuple[list[float], list[float]]:
@@ -206,12 +268,18 @@ def _widths(table: Table, size: float) -> tuple[list[float], list[float]]:
     least, natural = [], []
     for column, (head, right) in enumerate(zip(table.columns, table.numeric, strict=True)):
         lines = [
-            (line, (row, column) in table.bold) for row, cells in enumerate(table.rows) for line in cells[column].split("\n")
+            (line, (row, column) in table.bold)
+            for row, cells in enumerate(table.rows)
+            for line in cells[column].split("\n")
         ]
         full = max((_wide(line, size, bold) for line, bold in lines), default=0.0)
-        words = max((_wide(word, size, bold) for line, bold in lines for word in line.split()), default=0.0)
+        words = max(
+            (_wide(word, size, bold) for line, bold in lines for word in line.split()), default=0.0
+        )
         cell = full if right else min(full, max(min(words, _WORD), _TEXT))
-        least.append(max(cell, *(_wide(word, size, True) for word in head.split()), 0.0) + 2 * _PAD + 0.5)
+        least.append(
+            max(cell, *(_wide(word, size, True) for word in head.split()), 0.0) + 2 * _PAD + 0.5
+        )
         natural.append(max(full, min(_wide(head, size, True), 1.5 * full)) + 2 * _PAD + 0.5)
     return least, [max(pair) for pair in zip(least, natural, strict=True)]
 
@@ -238,15 +306,25 @@ def _figure(figure: Figure) -> Flowable:
 def _text(text: Text) -> Flowable:
     if not text.caution:
         return Paragraph(_marked(text.text), _style("text", 8.6, after=6))
-    frame = {"borderColor": _PART, "borderWidth": 0.8, "borderPadding": (5, 7, 6, 7), "backColor": _PART_PAGE}
+    frame = {
+        "borderColor": _PART,
+        "borderWidth": 0.8,
+        "borderPadding": (5, 7, 6, 7),
+        "backColor": _PART_PAGE,
+    }
     return Paragraph(
-        f"<b>Caution.</b> {_marked(text.text)}", _style("caution", 8.6, left=8, right=8, before=12, after=13, **frame)
+        f"<b>Caution.</b> {_marked(text.text)}",
+        _style("caution", 8.6, left=8, right=8, before=12, after=13, **frame),
     )
 
 
 def _heading(text: str, key: str, level: int) -> Flowable:
     """What the outline and the contents list."""
-    style = _style("section", 13, _BOLD, before=14, after=7) if level == 0 else _style("caption", 8.2, _BOLD, before=8, after=4)
+    style = (
+        _style("section", 13, _BOLD, before=14, after=7)
+        if level == 0
+        else _style("caption", 8.2, _BOLD, before=8, after=4)
+    )
     paragraph = Paragraph(_marked(text), style)
     paragraph.heading = (level, text, key)
     return paragraph
@@ -255,11 +333,22 @@ def _heading(text: str, key: str, level: int) -> Flowable:
 def _run(facts: dict[str, str]) -> list[Flowable]:
     """Facts of the whole run, one a line."""
     name, text = _style("name", 7.8, color=_SOFT), _style("fact", 7.8)
-    rows = [[Paragraph(_marked(key), name), Paragraph(_marked(value), text)] for key, value in facts.items()]
-    pads = [("TOPPADDING", (0, 0), (-1, -1), 1), ("BOTTOMPADDING", (0, 0), (-1, -1), 1), ("LEFTPADDING", (0, 0), (-1, -1), 0)]
+    rows = [
+        [Paragraph(_marked(key), name), Paragraph(_marked(value), text)]
+        for key, value in facts.items()
+    ]
+    pads = [
+        ("TOPPADDING", (0, 0), (-1, -1), 1),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 1),
+        ("LEFTPADDING", (0, 0), (-1, -1), 0),
+    ]
     widths = [max(_wide(key, 7.8) for key in facts) + 14] if facts else []
     style = [*pads, ("VALIGN", (0, 0), (-1, -1), "TOP")]
-    return [LongTable(rows, [*widths, _room(_UPRIGHT)[0] - widths[0]], hAlign="LEFT", style=style)] if facts else []
+    return (
+        [LongTable(rows, [*widths, _room(_UPRIGHT)[0] - widths[0]], hAlign="LEFT", style=style)]
+        if facts
+        else []
+    )
 
 
 def _style(
@@ -274,7 +363,9 @@ def _style(
 
 def _marked(text: str, bold: bool = False) -> str:
     """Text as a paragraph's markup."""
-    safe = lowered(escape(text)).replace("<sub>", '<sub rise="20%" size="76%">').replace("\n", "<br/>")
+    safe = (
+        lowered(escape(text)).replace("<sub>", '<sub rise="20%" size="76%">').replace("\n", "<br/>")
+    )
     return f"<b>{safe}</b>" if bold else safe
 
 

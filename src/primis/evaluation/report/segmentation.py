@@ -67,8 +67,17 @@ def section(part: Part, facts: dict[str, str], paper: Paper | None = None) -> Se
     blocks: list[Block] = [
         Text(_HOW.format(unit=_UNITS[part.body["unit"]], empty=empty)),
         Text(_verdict(grid)),
-        _table("Segmentation, mean ± SD (the paper's Table 3)", part, grid, facts, paper, spread=True),
-        _table("Segmentation, 95 % intervals (the paper's Supplemental Table 4)", part, grid, facts, paper, spread=False),
+        _table(
+            "Segmentation, mean ± SD (the paper's Table 3)", part, grid, facts, paper, spread=True
+        ),
+        _table(
+            "Segmentation, 95 % intervals (the paper's Supplemental Table 4)",
+            part,
+            grid,
+            facts,
+            paper,
+            spread=False,
+        ),
         _differences(grid, facts),
         _overlays(part, facts),
     ]
@@ -77,19 +86,29 @@ def section(part: Part, facts: dict[str, str], paper: Paper | None = None) -> Se
 
 def _facts(part: Part) -> dict[str, str]:
     body, learner = part.body, part.body["learner"]
-    n = ", ".join(f"{split} {count} ({body['patients'][split]} patients)" for split, count in body["counts"].items())
+    n = ", ".join(
+        f"{split} {count} ({body['patients'][split]} patients)"
+        for split, count in body["counts"].items()
+    )
     network = f"{learner['network']} U-Net at {learner['side']} x {learner['side']}, {len(learner['seeds'])} seed(s)"
     return {"images with masks": n, "network": network}
 
 
 def _verdict(grid: Grid) -> str:
     trained = {t for t, _ in grid}
-    cells = {pair: cell for pair, cell in grid.items() if pair[1] != ORIGINAL and pair[1] in trained}
+    cells = {
+        pair: cell for pair, cell in grid.items() if pair[1] != ORIGINAL and pair[1] in trained
+    }
     worse = sum(cell.difference.high < 0 for cell in cells.values())
     worst, cell = min(
-        cells.items(), key=lambda item: item[1].difference.value, default=((ORIGINAL,) * 2, grid[ORIGINAL, ORIGINAL])
+        cells.items(),
+        key=lambda item: item[1].difference.value,
+        default=((ORIGINAL,) * 2, grid[ORIGINAL, ORIGINAL]),
     )
-    within = sum(cell.measures["dice"].value >= grid[t, ORIGINAL].measures["dice"].low for (t, _), cell in cells.items())
+    within = sum(
+        cell.measures["dice"].value >= grid[t, ORIGINAL].measures["dice"].low
+        for (t, _), cell in cells.items()
+    )
     return (
         f"On restored images the mean Dice lies within or above the interval of the same networks on original images in {within} "
         f"of {len(cells)} pairs; in {worse} the loss is clear of chance (the interval of the paired difference lies below 0). "
@@ -97,21 +116,33 @@ def _verdict(grid: Grid) -> str:
     )
 
 
-def _table(title: str, part: Part, grid: Grid, facts: dict[str, str], paper: Paper, *, spread: bool) -> Table:
+def _table(
+    title: str, part: Part, grid: Grid, facts: dict[str, str], paper: Paper, *, spread: bool
+) -> Table:
     """spread: mean ± SD, else the interval."""
     unit = part.body["unit"]
     heads = (name if m in _DIGITS else f"{name}, {unit}" for m, name in _HEADS.items())
     rows = []
     for pair, cell in grid.items():
-        rows.append((*pair, *(_shown(m, cell.measures[m].value, cell.measures[m], spread) for m in MEASURES)))
+        rows.append(
+            (
+                *pair,
+                *(_shown(m, cell.measures[m].value, cell.measures[m], spread) for m in MEASURES),
+            )
+        )
         if printed := paper.get(pair):
             found = (printed.get(_IN_PAPER.get(m, m)) for m in MEASURES)
-            texts = ("–" if p is None else _shown(m, p.mean, p, spread, 2) for m, p in zip(MEASURES, found, strict=True))
+            texts = (
+                "–" if p is None else _shown(m, p.mean, p, spread, 2)
+                for m, p in zip(MEASURES, found, strict=True)
+            )
             rows.append(("", "the paper", *texts))
     return Table(title, ("Trained on", "Tested on", *heads), tuple(rows), facts)
 
 
-def _shown(measure: str, mean: float, found: Estimate | Printed, spread: bool, digits: int | None = None) -> str:
+def _shown(
+    measure: str, mean: float, found: Estimate | Printed, spread: bool, digits: int | None = None
+) -> str:
     digits = digits or _DIGITS.get(measure, 2)
     if not spread:
         return interval(found.low, found.high, digits)
@@ -122,10 +153,16 @@ def _differences(grid: Grid, facts: dict[str, str]) -> Table:
     """Bold where the loss is clear of chance."""
     found = [(cell.difference, cell.from_originals) for cell in grid.values()]
     rows = tuple(
-        (*pair, "–" if pair[1] == ORIGINAL else with_interval(own, 4), "–" if set(pair) == {ORIGINAL} else with_interval(all_, 4))
+        (
+            *pair,
+            "–" if pair[1] == ORIGINAL else with_interval(own, 4),
+            "–" if set(pair) == {ORIGINAL} else with_interval(all_, 4),
+        )
         for pair, (own, all_) in zip(grid, found, strict=True)
     )
-    bold = frozenset((i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0)
+    bold = frozenset(
+        (i, j + 2) for i, line in enumerate(found) for j, e in enumerate(line) if e.high < 0
+    )
     columns = (
         "Trained on",
         "Tested on",
@@ -137,7 +174,10 @@ def _differences(grid: Grid, facts: dict[str, str]) -> Table:
 
 def _overlays(part: Part, facts: dict[str, str]) -> Figure:
     shown = part.body["shown"]
-    colours = ", ".join(f"{_COLOURS[i % len(_COLOURS)]}: {version}" for i, version in enumerate(part.body["versions"]))
+    colours = ", ".join(
+        f"{_COLOURS[i % len(_COLOURS)]}: {version}"
+        for i, version in enumerate(part.body["versions"])
+    )
     title = f"Contours by version, over the original image; {_TRUTH}: true, {colours} (the paper's Fig. 9)"
     alt = f"Original images {', '.join(shown)} with the true contour and those predicted; a column for each version trained on."
     return Figure(title, _overlay_png(part), alt, facts)
@@ -151,8 +191,12 @@ def _overlay_png(part: Part) -> bytes:
     versions, count = part.body["versions"], len(part.body["shown"])
     side = _WIDTH / max(3, len(versions))
     heights = [np.divide(*part.arrays[f"picture {i}"].shape) for i in range(count)]
-    canvas = Canvas((side * len(versions), side * sum(heights) + 0.6), dpi=200, layout="constrained")
-    panels = canvas.subplots(count, len(versions), squeeze=False, gridspec_kw={"height_ratios": heights})
+    canvas = Canvas(
+        (side * len(versions), side * sum(heights) + 0.6), dpi=200, layout="constrained"
+    )
+    panels = canvas.subplots(
+        count, len(versions), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
     for i, row in enumerate(panels):
         for t, panel in enumerate(row):
             panel.imshow(part.arrays[f"picture {i}"], cmap="gray")
@@ -163,9 +207,19 @@ def _overlay_png(part: Part) -> bytes:
             panel.set_axis_off()
             if i == 0:
                 panel.set_title(f"trained on {versions[t]}", fontsize=_FONT)
-    named = [("true", _TRUTH), *((f"tested on {v}", _COLOURS[i % len(_COLOURS)]) for i, v in enumerate(versions))]
+    named = [
+        ("true", _TRUTH),
+        *((f"tested on {v}", _COLOURS[i % len(_COLOURS)]) for i, v in enumerate(versions)),
+    ]
     lines = [Line2D([], [], color=colour, label=name) for name, colour in named]
-    canvas.legend(handles=lines, loc="outside lower center", ncols=3, fontsize=_FONT, facecolor="0.4", labelcolor="white")
+    canvas.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=3,
+        fontsize=_FONT,
+        facecolor="0.4",
+        labelcolor="white",
+    )
     return png(canvas)
 
 

@@ -27,7 +27,12 @@ _FONT = 5.5
 
 def section(part: Part, facts: dict[str, str]) -> Section:
     """All tables and figures of texture.measure."""
-    blocks: list[Block] = [*_texts(part), _classes(part, facts), _errors(part, facts), _heat_maps(part, facts)]
+    blocks: list[Block] = [
+        *_texts(part),
+        _classes(part, facts),
+        _errors(part, facts),
+        _heat_maps(part, facts),
+    ]
     return Section("texture", "Texture: radiomic features of the lungs", tuple(blocks))
 
 
@@ -37,7 +42,10 @@ def _texts(part: Part) -> list[Block]:
     spacing = {
         0: "The pixel spacing of these images is unknown, so pixels were taken as they are; the paper's were 1 x 1 mm",
         n: "Images were resampled to 1 x 1 mm, as in the paper",
-    }.get(resampled, f"{resampled} of {n} images were resampled to 1 x 1 mm; of the others the pixel spacing is unknown")
+    }.get(
+        resampled,
+        f"{resampled} of {n} images were resampled to 1 x 1 mm; of the others the pixel spacing is unknown",
+    )
     texts: list[Block] = [
         Text(f"{features} features by PyRadiomics within the lung mask, in 2-D, 64 grey-level bins between the mask's own ends. "
              f"{spacing}."),
@@ -46,37 +54,66 @@ def _texts(part: Part) -> list[Block]:
              "is 0. Images where the original's value is 0 are left out of both. Where it is near 0 (skewness, cluster shade) "
              "both are large whatever the image, so medians over features stand beside means."),
     ]  # fmt: skip
-    zeros = [f"{name} ({count})" for name, count in zip(body["features"], part.arrays["zeros"], strict=True) if count]
+    zeros = [
+        f"{name} ({count})"
+        for name, count in zip(body["features"], part.arrays["zeros"], strict=True)
+        if count
+    ]
     if zeros:
-        texts.append(Text(f"Features that are 0 in an original, and in how many of {n}: {', '.join(zeros)}."))
+        texts.append(
+            Text(f"Features that are 0 in an original, and in how many of {n}: {', '.join(zeros)}.")
+        )
     undefined = int(np.isnan(part.arrays["icc"]).any(axis=0).sum())
     if undefined:
-        texts.append(Text(f"{undefined} feature(s) have no ICC in some version, as they do not vary; these are not counted."))
+        texts.append(
+            Text(
+                f"{undefined} feature(s) have no ICC in some version, as they do not vary; these are not counted."
+            )
+        )
     if body["left_out"]:
-        texts.append(Text(f"{len(body['left_out'])} image(s) whose mask gives no features were left out.", caution=True))
+        texts.append(
+            Text(
+                f"{len(body['left_out'])} image(s) whose mask gives no features were left out.",
+                caution=True,
+            )
+        )
     return texts
 
 
 def _members(part: Part) -> dict[str, np.ndarray]:
     """Places of the features of each family, and of all."""
     families = np.array(part.body["families"])
-    return {label: np.flatnonzero(families == name) for name, label in FAMILIES.items()} | {"all": np.arange(len(families))}
+    return {label: np.flatnonzero(families == name) for name, label in FAMILIES.items()} | {
+        "all": np.arange(len(families))
+    }
 
 
 def _classes(part: Part, facts: dict[str, str]) -> Table:
     members = _members(part)
     rows = []
     for name, icc, low, share in zip(
-        part.body["versions"], part.arrays["icc"], part.arrays["icc_low"], part.body["share_excellent"], strict=True
+        part.body["versions"],
+        part.arrays["icc"],
+        part.arrays["icc_low"],
+        part.body["share_excellent"],
+        strict=True,
     ):
-        counts = [" / ".join(str(count) for count in count_classes(icc[places]).values()) for places in members.values()]
+        counts = [
+            " / ".join(str(count) for count in count_classes(icc[places]).values())
+            for places in members.values()
+        ]
         sure = int(np.count_nonzero(low > CLASSES["good"]))
         rows.append((name, *counts, "–" if share is None else f"{100 * share:.0f} %", str(sure)))
     borders = list(CLASSES.values())
     ends = " / ".join(f"{name} (ICC ≤ {end:.2f})" for name, end in list(CLASSES.items())[:-1])
     title = f"Features by reproducibility: {ends} / excellent, n = {part.body['n']} images (the paper's Fig. 8)"
     sizes = [f"{label} ({len(places)})" for label, places in members.items()]
-    columns = ("Version", *sizes, f"ICC > {borders[2]:.2f}", f"95 % interval above {borders[2]:.2f}")
+    columns = (
+        "Version",
+        *sizes,
+        f"ICC > {borders[2]:.2f}",
+        f"95 % interval above {borders[2]:.2f}",
+    )
     return Table(title, columns, tuple(rows), facts)
 
 
@@ -84,7 +121,9 @@ def _errors(part: Part, facts: dict[str, str]) -> Table:
     """A row for each version and measure, a column for each family."""
     members = _members(part)
     rows = []
-    for name, re, are in zip(part.body["versions"], part.arrays["re"], part.arrays["are"], strict=True):
+    for name, re, are in zip(
+        part.body["versions"], part.arrays["re"], part.arrays["are"], strict=True
+    ):
         measures = {
             "mean RE": [_percent(re[places], np.mean, "+") for places in members.values()],
             "mean ARE": [_percent(are[places], np.mean) for places in members.values()],
@@ -93,7 +132,9 @@ def _errors(part: Part, facts: dict[str, str]) -> Table:
         }
         for number, (measure, cells) in enumerate(measures.items()):
             rows.append((name if number == 0 else "", measure, *cells))
-    title = "Relative errors of features in %, over the features of each family (the paper's Fig. 8)"
+    title = (
+        "Relative errors of features in %, over the features of each family (the paper's Fig. 8)"
+    )
     return Table(title, ("Version", "", *members), tuple(rows), facts)
 
 
@@ -121,17 +162,28 @@ def _heat_maps(part: Part, facts: dict[str, str]) -> Figure:
     axes = canvas.subplots(1, len(_PANELS), sharey=True)
     for ax, (name, (title, colours, marks)) in zip(axes, _PANELS.items(), strict=True):
         drawn = ax.imshow(
-            part.arrays[name].T, cmap=colours, vmin=marks[0], vmax=marks[-1], aspect="auto", interpolation="nearest"
+            part.arrays[name].T,
+            cmap=colours,
+            vmin=marks[0],
+            vmax=marks[-1],
+            aspect="auto",
+            interpolation="nearest",
         )
         ax.set_facecolor("0.7")  # where it is undefined
         ax.set_title(title, fontsize=_FONT + 2)
-        ax.set_xticks(range(len(part.body["versions"])), [typeset(v) for v in part.body["versions"]], rotation=90)
+        ax.set_xticks(
+            range(len(part.body["versions"])),
+            [typeset(v) for v in part.body["versions"]],
+            rotation=90,
+        )
         ax.set_yticks(range(len(features)), [_label(feature) for feature in features])
         ax.tick_params(labelsize=_FONT, length=1.5)
         for border in borders:
             ax.axhline(border, color="black", linewidth=0.8)
         ends = "min" if name == "icc" else "both" if name == "re" else "max"
-        bar = canvas.colorbar(drawn, ax=ax, location="bottom", aspect=15, pad=0.01, extend=ends, ticks=marks)
+        bar = canvas.colorbar(
+            drawn, ax=ax, location="bottom", aspect=15, pad=0.01, extend=ends, ticks=marks
+        )
         bar.ax.tick_params(labelsize=_FONT + 0.5)
     title = f"ICC, relative and absolute relative error of {len(features)} features (the paper's Fig. 8)"
     alt = ("Heat maps, a row for each feature and a column for each version: ICC from dark (0 or less) to bright (1), RE from "

@@ -28,7 +28,11 @@ def write(document: Document, folder: Path, data: dict[str, Any], csvs: Mapping[
 
     All are made before the first is written, and each is there whole or not at all. Raises OutputError.
     """
-    files = {"index.html": page(document).encode(), "report.pdf": render(document), "report.json": as_json(data)}
+    files = {
+        "index.html": page(document).encode(),
+        "report.pdf": render(document),
+        "report.json": as_json(data),
+    }
     files |= {f"{name}.csv": as_csv(*table) for name, table in csvs.items()}
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
