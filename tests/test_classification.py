@@ -136,9 +136,11 @@ def test_many_images_of_few_patients_leave_more_doubt() -> None:
         Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120) // 10})
     )
     many = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120)}))
-    width = lambda cells: (
-        cells["original", "original"].auc.high - cells["original", "original"].auc.low
-    )  # noqa: E731
+
+    def width(cells) -> float:
+        auc = cells["original", "original"].auc
+        return auc.high - auc.low
+
     assert width(few) > 1.3 * width(many)
 
 

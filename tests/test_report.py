@@ -322,9 +322,10 @@ def near(value: float, sd: float | None = 0.1) -> Estimate:
 
 def complete() -> Ours:
     p = paper()
-    rows = lambda table: {
-        name: {m: near(x.mean) for m, x in row.items()} for name, row in table.items()
-    }  # noqa: E731
+
+    def rows(table):
+        return {name: {m: near(x.mean) for m, x in row.items()} for name, row in table.items()}
+
     return Ours(
         rows(p.fidelity), {version: value - 0.01 for version, value in p.correlation.items()},
         {measure: {key: near(value, None) for key, value in cells.items()} for measure, cells in p.classification.items()},

@@ -60,8 +60,8 @@ _Identity = Annotated[
     ),
 ]
 _Tier = Annotated[
-    Optional[str], typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")
-]  # noqa: UP045
+    str | None, typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")
+]
 _Image = Annotated[
     list[str],
     typer.Option(
@@ -96,9 +96,9 @@ _NotAfter = Annotated[
     ),
 ]
 _Note = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant."),
-]  # noqa: UP045
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -168,8 +168,8 @@ def share(
         ),
     ] = 8.0,
     decoys: Annotated[
-        Optional[float], typer.Option(help="S_n: decoys per block. (default: as many as S_x)")
-    ] = None,  # noqa: UP045
+        float | None, typer.Option(help="S_n: decoys per block. (default: as many as S_x)")
+    ] = None,
     protection: Annotated[
         str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")
     ] = "keyed",
@@ -180,15 +180,15 @@ def share(
         float, typer.Option(help="Room for the values, bits per published entry (keyed).")
     ] = 4.0,
     header_bytes: Annotated[
-        Optional[int],
-        typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)"),  # noqa: UP045
+        int | None,
+        typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)"),
     ] = None,
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
     ] = False,
     original_bits: Annotated[
-        Optional[float],
-        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),  # noqa: UP045
+        float | None,
+        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),
     ] = None,
     tier: _Tier = None,
     owner: Owner = None,
@@ -437,18 +437,18 @@ def train(
         str, typer.Option(help="default, or the paper's architecture: paper.")
     ] = "default",
     validation: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
             metavar="FOLDER", help="Judge by these. (default: a tenth of DATA, or the table's val)"
-        ),  # noqa: UP045
+        ),
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper."),
     ] = None,
     steps: Annotated[
-        Optional[int], typer.Option(help="Optimiser steps. (default: the preset's)")
-    ] = None,  # noqa: UP045
+        int | None, typer.Option(help="Optimiser steps. (default: the preset's)")
+    ] = None,
     batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
     patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option()] = 0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import numpy as np
@@ -164,9 +164,9 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"task {task.number}, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(scores) * steps, total)
-            make = lambda: _train(
-                task, examples, classes, rows, version, tested, learner, seed, report
-            )  # noqa: B023, E731
+            make = partial(
+                _train, task, examples, classes, rows, version, tested, learner, seed, report
+            )
             part = keep(f"classification {what}", make)
             scores.append(part.arrays["scores"])
             best.append(part.body["best"])

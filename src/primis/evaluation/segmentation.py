@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import numpy as np
@@ -172,9 +172,8 @@ def cross_grid(
         for seed in learner.seeds:
             what = f"segmentation, trained on {version}, seed {seed}"
             report = stepwise(progress, what, len(parts) * steps, total)
-            parts.append(
-                keep(what, lambda: _train(examples, version, tested, learner, seed, report))
-            )  # noqa: B023
+            make = partial(_train, examples, version, tested, learner, seed, report)
+            parts.append(keep(what, make))
     test = examples.of("test")
     seeds = len(learner.seeds)
     measured = np.stack([part.arrays["measures"] for part in parts])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from secrets import token_hex
 
 import numpy as np
@@ -132,10 +132,11 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
     named = (
         (f"control: {name}", make) for name, make in (found | (learned if budget else {})).items()
     )
-    return [
-        (name, lambda name=name, make=make: Result(replace(make(), attack=name)))
-        for name, make in named
-    ]  # type: ignore[misc]
+    return [(name, partial(_named, name, make)) for name, make in named]
+
+
+def _named(name: str, make: Callable[[], Finding]) -> Result:
+    return Result(replace(make(), attack=name))
 
 
 def phantom(seed: int, side: int) -> Image:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -61,6 +63,10 @@ def jobs(
     """(name, job) of each attack. seconds: the judged images shared once more by their owner, where that was done; headers:
     of all bundles whose lengths are compared, by default of the judged ones."""
     learned: dict[str, ImageAttack] = {}
+
+    def marker() -> Marker:
+        return cast(Marker, _fitted(Marker(), world, learned))
+
     for attack in (
         Everything(),
         *(kind() for kind in (*SIMPLE, *COUNTED)),
@@ -71,14 +77,8 @@ def jobs(
     ):
         yield attack.name, _image_job(attack, world, learned)
         if isinstance(attack, Marker) and world.open_code:
-            yield (
-                REFINED,
-                lambda: _judged(Refined(_fitted(Marker(), world, learned)), world, learned),
-            )  # type: ignore[arg-type]
-            yield (
-                Iterated.name,
-                lambda: _judged(Iterated(_fitted(Marker(), world, learned)), world, learned),
-            )  # type: ignore[arg-type]
+            yield REFINED, lambda: _judged(Refined(marker()), world, learned)
+            yield Iterated.name, lambda: _judged(Iterated(marker()), world, learned)
     yield Finer.name, lambda: _beside(Finer(), world)
     for form in FORMS:
         for kind in PAPERS:
@@ -111,11 +111,13 @@ def jobs(
             reader = Reader(trait, positive)
             yield reader.name, lambda reader=reader: Result(_read(reader, world))  # type: ignore[misc]
             if tells(_halves(world.train)[1], trait, positive):
-                yield (
-                    f"{positive}, read from the picture",
-                    lambda reader=reader: Result(_read_picture(reader, world, learned)),
-                )  # type: ignore[misc]
+                job = partial(_read_picture, reader, world, learned)
+                yield f"{positive}, read from the picture", partial(_as_result, job)
     yield from jobs_without_pictures(world, headers)
+
+
+def _as_result(job: Callable[[], Finding]) -> Result:
+    return Result(job())
 
 
 def _image_job(attack: ImageAttack, world: World, learned: dict[str, ImageAttack]) -> Job:
