@@ -528,9 +528,7 @@ def _whole(value: Any) -> Any:
 
 def _keys(body: Any, expected: set[str]) -> None:
     if not isinstance(body, dict) or set(body) != expected:
-        found = (
-            ascii(",".join(sorted(body)))[1:80] if isinstance(body, dict) else type(body).__name__
-        )
+        found = ascii(",".join(sorted(body)))[1:80] if isinstance(body, dict) else "none"
         raise ValueError(f'has fields "{found}", expected "{",".join(sorted(expected))}"')
 
 
