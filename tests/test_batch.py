@@ -321,7 +321,17 @@ def test_all_headers_that_do_not_fit_a_given_budget_are_told_with_what_would(
     for name, size in (("a/one.dcm", 9_000), ("b/two.dcm", 30_000)):
         _with_private_header(folder / name, size)
     settings, to = replace(SETTINGS, header_bytes=2048), [parse_recipient(f"a={keys['alice']}")]
-    results = batch.share([folder], tmp_path / "r", to, signer, settings, model=TINY)
+    told: list[bool] = []
+    results = batch.share(
+        [folder],
+        tmp_path / "r",
+        to,
+        signer,
+        settings,
+        model=TINY,
+        on_result=lambda result, done, total: told.append(result.error is not None),
+    )
+    assert told == [True, True, False]  # before anything is encoded
     refused = {r.name: str(r.error) for r in results if r.error}
     assert sorted(refused) == ["a/one.dcm", "b/two.dcm"]
     assert all("--header-bytes 32768 would fit all" in text for text in refused.values())

@@ -115,6 +115,7 @@ def share(
         opened = release_secrets(scope.secret, TIERS[-1])
         order = list(range(len(files)))
         secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled
+        order.sort(key=lambda k: budgets.fit(needs[files[k]]))  # those that fail are told first
         shared: dict[int, Result] = {}
         for number, k in enumerate(order, start=1):
             file, name = files[k]
@@ -183,8 +184,10 @@ def _need(file: Path, name: str, with_original: bool, max_pixels: int) -> Need:
     try:
         image, source = read(file, max_pixels=max_pixels)
         return Need.of(image, name, len(source) if with_original else 0)
-    except MemoryError:
-        raise InputError(f'image "{file}" does not fit in memory') from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever it is, it must not stop the others
+        raise InputError(f'image "{file}" {_unexpected(error, "read")}') from None
 
 
 def _begin_release(work: Work, signer: Signer) -> Scope:

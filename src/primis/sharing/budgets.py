@@ -44,10 +44,15 @@ class Budgets:
         chosen = fits_all if settings.header_bytes is None else settings.header_bytes
         return cls(replace(settings, header_bytes=chosen), times, fits_all)
 
+    def fit(self, need: Need | InputError) -> bool:
+        """Whether an image's header fits, as far as it could be looked at."""
+        budget = self.settings.header_bytes or 0
+        return isinstance(need, Need) and need.header_bytes <= budget
+
     def require_fit(self, need: Need) -> None:
         """Raise InputError for a header that is too large for a budget that was given."""
         budget = self.settings.header_bytes or 0
-        if need.header_bytes > budget:
+        if not self.fit(need):
             fit = need.header_bytes <= MAX_HEADER_BYTES
             remedy = f"--header-bytes {self.fits_all} would fit all" if fit else "none is larger"
             raise InputError(
