@@ -128,6 +128,46 @@ def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp
     assert all(r.error is None for r in share())
 
 
+def test_another_folder_in_the_place_of_ours_is_not_published(share, tmp_path) -> None:
+    """Whoever may rename beside the release puts a folder of the owner's there."""
+    with pytest.raises(KeyboardInterrupt):
+        share(on_result=interrupt_after(1))
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "secret.txt").write_text("secret")
+    partial = tmp_path / "r.partial"
+    partial.rename(tmp_path / "gone")
+    private.rename(partial)
+    with pytest.raises(OutputError, match="is not the folder that"):
+        share()
+    assert (partial / "secret.txt").exists()
+    partial.rename(private)
+    (tmp_path / "gone").rename(partial)
+    (partial / "secret.txt").write_text("laid into ours")
+    share()
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
+
+
+def test_no_journal_stays_when_the_end_was_cut_off(share, tmp_path, monkeypatch) -> None:
+    """It names patients; the release is whole and published."""
+    from primis.sharing import work
+
+    finish = work.finish_folder
+
+    def killed(partial: Path, out: Path) -> None:
+        finish(partial, out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "finish_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        share()
+    journal = tmp_path / "r.partial.journal"
+    assert "one.dcm" not in journal.read_text()
+    with pytest.raises(OutputError, match="exists"):
+        share()
+    assert not journal.exists()
+
+
 def test_a_record_that_another_wrote_does_not_count(share, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))

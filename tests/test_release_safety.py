@@ -114,6 +114,29 @@ def _wait_for(folder: Path, waited: list[str]) -> None:
         waited.append("held")
 
 
+@pytest.mark.parametrize("lay", [os.link, os.rename])
+def test_nothing_but_a_lock_is_taken_for_one(tmp_path, lay) -> None:
+    """A lock is written to; the owner's key, laid there as a hard link, would be lost."""
+    precious, kept = tmp_path / "owner.key", tmp_path / "kept"
+    precious.write_text("secret")
+    os.link(precious, kept)
+    lay(precious, tmp_path / ".r.primis-lock")
+    with pytest.raises(OutputError, match="no lock of primis"), locked(tmp_path / "r", "x"):
+        pass
+    assert kept.read_text() == "secret"
+
+
+def test_a_place_that_anybody_may_change_is_refused(tmp_path) -> None:
+    """Whoever may rename there puts another folder in the place of ours while we write."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(OutputError, match="anybody may write in"), locked(tmp_path / "open/r", "x"):
+        pass
+    (tmp_path / "open").chmod(0o1777)
+    with locked(tmp_path / "open/r", "x"):
+        pass
+
+
 def test_a_lock_follows_no_link(tmp_path) -> None:
     precious = tmp_path / "owner.key"
     precious.write_text("secret")
@@ -123,7 +146,7 @@ def test_a_lock_follows_no_link(tmp_path) -> None:
     assert precious.read_text() == "secret"
     (tmp_path / ".r.primis-lock").unlink()
     os.mkfifo(tmp_path / ".r.primis-lock")
-    with pytest.raises(OutputError, match="no regular file"), locked(tmp_path / "r", "x"):
+    with pytest.raises(OutputError, match="no lock of primis"), locked(tmp_path / "r", "x"):
         pass
 
 
@@ -177,18 +200,32 @@ def test_rekey_reads_back_what_it_wrote(release, signer, monkeypatch) -> None:
 
 def test_what_a_killed_rekey_left_is_named_and_removed_by_the_next(release, keys, signer) -> None:
     killed = release.parent / f"release.rekey.{'a' * 16}.partial"
-    old, mine = release.parent / "release.0123abcd.old", release.parent / "release.2023.old"
+    old, mine = release.parent / "release.0123abcd.old", release.parent / "release.20251126.old"
     killed.mkdir()
     shutil.copytree(release, old)
     mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
     [said] = Release(release).notes
     assert str(old) in said
     assert "opens with withdrawn keys" in said
     rekey(Release(release), signer)
     assert not old.exists()
     assert not killed.exists()
-    assert mine.exists()
+    assert (mine / "thesis.txt").exists()
     assert Release(release).notes == []
+
+
+def test_another_release_that_was_put_aside_is_no_rekey_s_to_remove(
+    release, images, keys, signer
+) -> None:
+    aside = release.parent / "release.0123abcd.old"
+    release.rename(aside)  # as a rekey that was killed between two renames leaves it
+    with pytest.raises(OutputError, match=r'rename ".*0123abcd.old" to "release"'):
+        batch.share([images], release, [], signer, SETTINGS, model=TINY)
+    batch.share([images], release.parent / "new", [], signer, SETTINGS, model=TINY)
+    (release.parent / "new").rename(release)
+    rekey(Release(release), signer)
+    assert opens(aside, keys["alice"]) == 2
 
 
 def test_rekey_that_cannot_remove_the_old_folder_says_so(release, signer, monkeypatch) -> None:
@@ -292,6 +329,48 @@ def test_a_damaged_memory_is_no_empty_one(release, known, tmp_path) -> None:
         open_known(release, known)
 
 
+def test_a_link_to_another_folder_is_still_the_same_place(release, known, images, keys) -> None:
+    current = release.parent / "current"
+    current.symlink_to(release)
+    open_known(current, known)
+    other = release.parent / "theirs"
+    alice, mallory = parse_recipient(f"alice={keys['alice']}"), read_signer(keys["stranger"])
+    batch.share([images], other, [alice], mallory, SETTINGS, model=TINY)
+    current.unlink()
+    current.symlink_to(other)
+    with pytest.raises(UnexpectedRelease):
+        open_known(current, known)
+
+
+def test_another_signer_s_release_does_not_make_an_older_state_forgotten(
+    release, known, keys, signer
+) -> None:
+    kept, mallory = release.parent / "kept", read_signer(keys["stranger"])
+    shutil.copytree(release, kept)
+    rekey(Release(release), signer)
+    open_known(release, known)
+    theirs = release.parent / "theirs"
+    shutil.copytree(kept, theirs)
+    write_manifest(theirs, Release(theirs).manifest, mallory)
+    with pytest.raises(UnexpectedRelease):
+        open_known(theirs, known)
+    open_known(theirs, known, signer=mallory.public)
+    with pytest.raises(UnexpectedRelease, match="older state"):
+        open_known(kept, known, signer=signer.public)
+
+
+def test_what_cannot_be_remembered_is_still_compared(release, known, keys, tmp_path) -> None:
+    open_known(release, known)
+    file = tmp_path / "config" / "known_releases.json"
+    before = file.read_bytes()
+    read_only = KnownReleases(file, read_only=True)
+    assert open_known(release, read_only) == []
+    write_manifest(release, Release(release).manifest, read_signer(keys["stranger"]))
+    with pytest.raises(UnexpectedRelease):
+        open_known(release, read_only)
+    assert file.read_bytes() == before
+
+
 # grants, files and sizes of others
 
 
@@ -316,6 +395,27 @@ def test_a_grant_for_another_key_does_not_count(release, keys, signer) -> None:
     (release / "grants" / name).write_bytes(data)
     with pytest.raises(Exception, match="no grant for the key offered"):
         Release(release).open_grants(read_identities(keys["bob"]))
+
+
+def test_a_grant_is_not_parsed_before_its_signature_is_verified(release, keys, monkeypatch) -> None:
+    """Anyone can seal megabytes of JSON to a public key."""
+    alice = parse_recipient(f"alice={keys['alice']}")
+    data = alice.encrypt(b"a" * 64 + b" " + b"b" * 128 + b"\n[" + b"{}," * 1000)
+    [path] = (release / "grants").glob("alice.*")
+    path.unlink()
+    name = f"alice.{hashlib.sha256(data).hexdigest()[:8]}.age"
+    (release / "grants" / name).write_bytes(data)
+    opened = Release(release)
+    monkeypatch.setattr(json, "loads", lambda *a: pytest.fail("parsed before it was verified"))
+    with pytest.raises(BadGrant, match="not signed"):
+        opened.open_grants(read_identities(keys["alice"]))
+
+
+def test_grants_of_many_bytes_are_passed_over(release, keys, monkeypatch) -> None:
+    monkeypatch.setattr("primis.sharing.release._MAX_ALL_GRANTS", 1500)
+    opened = Release(release)
+    assert len(opened.grants()) == 1
+    assert "passed over" in opened.notes[0]
 
 
 def test_too_many_grants_are_refused(release, keys, monkeypatch) -> None:

@@ -189,12 +189,10 @@ def test_a_grant_that_the_owner_did_not_sign_opens_nothing_and_is_not_renewed(
 ) -> None:
     """Anyone can seal an age file to the owner's public key and name the release in it."""
     mallory = read_signer(keys["stranger"])
-    opened = Release(release)
-    ids = opened.manifest.release, opened.manifest.keys
-    text, secret = mallory.recipient.text, Secret(bytes(32))
-    forged = Grant(*ids, signer.public, "original", "aaa", text, secret)
-    both = replace(mallory, recipient=signer.recipient)
-    put_back(release, "aaa", forged.seal(mallory.recipient, both))
+    body = b'{"tier":"original"}'
+    line = f"{signer.public} {mallory.sign(body)}\n".encode()
+    for recipient in (mallory.recipient, signer.recipient):
+        put_back(release, "aaa", recipient.encrypt(line + body))
     with pytest.raises(BadGrant, match="not signed by the owner"):
         restore(release, keys["stranger"], tmp_path / "m")
     assert len(restore(release, keys["owner"], tmp_path / "o")) == 2

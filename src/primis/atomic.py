@@ -24,6 +24,7 @@ PARTIAL = ".partial"
 _TEMPORARY = ".primis-{}.tmp"
 """How files in the making are called: the name of an image is a patient's."""
 
+_DAY = 86_400
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LOOK = "look what it is, and remove it"
 
@@ -85,6 +86,17 @@ def sweep(folder: Path) -> None:
                 path.unlink()
 
 
+def sweep_old(folder: Path) -> None:
+    """Remove what `write_new` left in a folder a day ago or longer, when it was killed: younger ones
+    may be another process's."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(_TEMPORARY.format("*")):
+            about = path.lstat()
+            mine = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+            if stat.S_ISREG(about.st_mode) and mine and about.st_mtime < time.time() - _DAY:
+                path.unlink()
+
+
 def finish_folder(partial: Path, out: Path) -> None:
     """Give a complete folder its name. Raises OutputError if that is taken."""
     try:
@@ -96,18 +108,30 @@ def finish_folder(partial: Path, out: Path) -> None:
         raise OutputError(f'"{out}" cannot be written: {reason(error)}') from None
 
 
-def level_times(folder: Path) -> None:
-    """Give all files below a folder one time: when each was made would tell of it."""
+def level(folder: Path, mode: int) -> None:
+    """Give a folder and those below it a mode, and all that is in it one time: when each file was
+    made would tell of it."""
     now = time.time()
     follow = os.utime not in os.supports_follow_symlinks
-    for path in folder.rglob("*"):
+    for path in (folder, *folder.rglob("*")):
         os.utime(path, (now, now), follow_symlinks=follow)
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(PermissionError):  # a disk that keeps no modes
+                path.chmod(mode)
 
 
 def reason(error: OSError) -> str:
     """Why something could not be written, for people."""
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     return "the disk is full" if full else str(error.strerror or error)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link itself, or a folder with all that is in it, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> bool:
@@ -150,6 +174,24 @@ def require_ours(path: Path) -> None:
         raise OutputError(f'"{path}" cannot be read: {error.strerror}') from None
     if about.st_mode & _BY_OTHERS and not out_of_reach and _fresh(path) & _BY_OTHERS == 0:
         raise OutputError(f'others may write in "{path}": {_LOOK}, or forbid it (chmod go-w)')
+
+
+def require_own_place(folder: Path) -> None:
+    """Raise OutputError where anybody may rename and replace what is made in a folder: one that all
+    may write in, without the sticky bit that /tmp has. Nothing that is made there can be relied on.
+    """
+    if not hasattr(os, "getuid"):
+        return
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise OutputError(f'"{folder}" cannot be read: {error.strerror}') from None
+    anybody = mode & stat.S_IWOTH and not mode & stat.S_ISVTX
+    if anybody and _fresh(folder) & _BY_OTHERS == 0:
+        raise OutputError(
+            f'anybody may write in "{folder}" and replace what is made there: '
+            "expected another place, or chmod o-w"
+        )
 
 
 def _is_closed(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from primis.atomic import remove_folder, write_new
+from primis.atomic import remove, remove_folder, write_new
 from primis.bundle.layout import Entry, Manifest, Settings, read_header
 from primis.codec import Codec
 from primis.datasets.files import collect
@@ -33,7 +33,7 @@ from primis.errors import (
 )
 from primis.imaging.files import parse, read
 from primis.imaging.image import MAX_PIXELS, require_size
-from primis.keys.grant import Grant, read_grant
+from primis.keys.grant import Grant, read_grant, split_grant
 from primis.keys.identity import Identity, Recipient, Signer, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 from primis.network.checkpoint import find_checkpoint, named, read_checkpoint, shipped
@@ -41,11 +41,13 @@ from primis.sharing.budgets import Budgets, Need
 from primis.sharing.image_bundle import CodecFor, Restored, restore_image, share_image
 from primis.sharing.names import FreeNames, safe_name
 from primis.sharing.release import (
+    MANIFEST,
     Release,
     Scope,
     make_grant,
     owner_grant,
     require_free_label,
+    require_nothing_cut_off,
     secrets_for,
     timestamp,
     write_grant,
@@ -98,6 +100,7 @@ def share(
     another process or cannot be written; what was done stays in "<out>.partial".
     """
     _require_labels(to)
+    require_nothing_cut_off(out)
     files = collect(inputs)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
     with Work(out, "primis share") as work:
@@ -137,7 +140,7 @@ def share(
         digest, created = codec.checkpoint.digest, timestamp(now())
         manifest = Manifest(scope.release, 1, scope.keys, created, digest, entries, signer.public)
         write_manifest(work.partial, manifest, signer)
-        work.finish(0o755)
+        work.finish(0o755, keep=(MANIFEST, "bundles", "grants"))
         return results
 
 
@@ -215,7 +218,8 @@ def _release_begun(work: Work, signer: Signer) -> Scope:
     begun, keys, signature = (
         str(work.begun[-1].get(name)) for name in ("begun", "keys", "signature")
     )
-    grant = read_grant(signer.identity.decrypt(files[0].read_bytes()) or b"", str(files[0]))
+    sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
+    grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
     said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
     ours = said == (begun, keys, signer.public, "owner", TIERS[-1])
     message = _begun_message(work, begun, keys)
@@ -313,10 +317,8 @@ def _keep_only(folder: Path, *patterns: str) -> None:
     """What an earlier, interrupted run left and this one does not name does not belong to the release."""
     kept = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            remove_folder(path)
-        elif path not in kept:
-            path.unlink()
+        if path not in kept:
+            remove(path)
 
 
 def restore(

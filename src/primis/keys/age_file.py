@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from primis.errors import BadKey
 
-MAX_HEADER = 4 << 10
-"""Bytes of a header: age takes a tenth of a second for the worst of them. A grant has one recipient
-or two, and the longest stanza, for RSA, takes 0.8 kB."""
+MAX_HEADER = 2 << 10
+"""Bytes of a header: age takes some hundredths of a second for the worst of them. A grant has one
+recipient or two, and the longest stanza, for RSA, takes 0.8 kB."""
 
-MAX_STANZAS = 20
+MAX_STANZAS = 6
 MAX_SCRYPT = 20
 """Highest work factor that is tried: a gigabyte and some seconds."""
 

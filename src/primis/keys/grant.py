@@ -11,13 +11,14 @@ import datetime
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from primis.errors import BadGrant, GrantExpired, NotCovered, TierTooLow
 from primis.keys.identity import Recipient, Signer, is_label, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
 
 _LEAST_BYTES = 1024
+_SIGNATURE_LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{128})\n")
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,14 @@ class Grant:
             )
 
     def seal(self, recipient: Recipient, owner: Signer) -> bytes:
-        """The age file, signed by the owner; of 1, 2, 4 ... kilobytes, so that its length tells little of what it opens."""
-        body = self._body()
-        payload = json.dumps(
-            {"grant": body, "signature": owner.sign(_message(body))}, sort_keys=True
-        ).encode()
-        payload = payload.ljust(
-            _LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length()
-        )
+        """The age file, signed by the owner; of 1, 2, 4 ... kilobytes, so that its length tells
+        little of what it opens."""
+        body = json.dumps(self._body(), sort_keys=True, separators=(",", ":")).encode()
+        signature = owner.sign(_message(owner.public, body))
+        payload = f"{owner.public} {signature}\n".encode() + body
+        size = _LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length()
         alone = recipient.kind == "passphrase" or recipient.text == owner.recipient.text
-        return recipient.encrypt(payload, *([] if alone else [owner.recipient]))
+        return recipient.encrypt(payload.ljust(size), *([] if alone else [owner.recipient]))
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -97,30 +96,42 @@ class Grant:
             "recipient": self.recipient,
             "release": self.release,
             "secret": self.secret.value.hex() if self.secret else None,
-            "signer": self.signer,
             "tier": self.tier,
         }
 
 
-def _message(body: dict[str, Any]) -> bytes:
-    return b"primis/1 grant\n" + json.dumps(body, sort_keys=True).encode()
+def _message(signer: str, body: bytes) -> bytes:
+    return f"primis/1 grant {signer}\n".encode() + body
 
 
-def read_grant(payload: bytes, where: str) -> Grant:
-    """The grant in a decrypted age file, its signature verified; raises BadGrant."""
+class SignedGrant(NamedTuple):
+    """A decrypted grant, its signature verified, before anything in it is parsed."""
+
+    signer: str
+    body: bytes
+
+
+def split_grant(payload: bytes, where: str) -> SignedGrant:
+    """Who signed a decrypted grant, and what. Raises BadGrant."""
+    line = _SIGNATURE_LINE.match(payload)
+    if line is None:
+        raise BadGrant(f'grant "{where}" is not a grant of format 1')
+    signer, signature = (part.decode() for part in line.groups())
+    body = payload[line.end() :].rstrip(b" ")
+    if not verify(signer, _message(signer, body), signature):
+        raise BadGrant(f'grant "{where}" is not signed by the owner that it names')
+    return SignedGrant(signer, body)
+
+
+def read_grant(signed: SignedGrant, where: str) -> Grant:
+    """The grant, once its signer is one to be trusted; raises BadGrant."""
     try:
-        whole = json.loads(payload)
-        body, signature = whole["grant"], whole["signature"]
-        grant = _grant(body)
-        signed = verify(grant.signer, _message(body), signature)
+        return _grant(json.loads(signed.body), signed.signer)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadGrant(f'grant "{where}" is not a grant of format 1') from None
-    if not signed:
-        raise BadGrant(f'grant "{where}" is not signed by the owner that it names')
-    return grant
 
 
-def _grant(body: dict[str, Any]) -> Grant:
+def _grant(body: dict[str, Any], signer: str) -> Grant:
     if body["format"] != 1 or body["tier"] not in TIERS or not is_label(body["label"]):
         raise ValueError
     opened = TIERS[: TIERS.index(body["tier"]) + 1]
@@ -135,12 +146,8 @@ def _grant(body: dict[str, Any]) -> Grant:
     note = (
         None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
     )
-    texts = {k: str(body[k]) for k in ("release", "keys", "signer", "tier", "label", "recipient")}
+    texts = {k: str(body[k]) for k in ("release", "keys", "tier", "label", "recipient")}
     ids = texts["release"] + texts["keys"]
-    if (
-        not re.fullmatch("[0-9a-f]{64}", ids)
-        or len(texts["keys"]) != 32
-        or not re.fullmatch("[0-9a-f]{64}", texts["signer"])
-    ):
+    if not re.fullmatch("[0-9a-f]{64}", ids) or len(texts["keys"]) != 32:
         raise ValueError
-    return Grant(**texts, secret=secret, images=images, note=note, not_after=last)
+    return Grant(**texts, signer=signer, secret=secret, images=images, note=note, not_after=last)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from primis.atomic import write_new
+from primis.atomic import read_regular, reason, write_new
 from primis.errors import OutputError, UnexpectedRelease
 from primis.sharing.lock import locked
 
@@ -31,16 +32,24 @@ class Sighting:
     since: str
     seen: str
 
+    @property
+    def key(self) -> str:
+        """A release under a signer: another's does not take its place."""
+        return f"{self.release} {self.signer}"
+
 
 class KnownReleases:
-    """A file of sightings. A missing one is empty; a damaged one is an error, never empty."""
+    """A file of sightings. A missing one is empty; a damaged one is an error, never empty.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    read_only: compare, and remember nothing, for where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
 
     def check(
         self,
-        place: str,
+        places: Sequence[str],
         release: str,
         signer: str,
         version: int,
@@ -51,56 +60,73 @@ class KnownReleases:
     ) -> str | None:
         """Compare a verified release with what is known, and remember it.
 
-        demanded: this very signer was asked for. anew: accept whatever differs. Returns a line for
-        people if the place is seen for the first time. Raises UnexpectedRelease, which says what
-        was known since when.
+        places: all names of where it lies. demanded: this very signer was asked for. anew: accept
+        whatever differs. Returns a line for people if the place is seen for the first time. Raises
+        UnexpectedRelease, which says what was known since when.
         """
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        seen = Sighting(release, signer, version, digest, today, today)
+        if self._read_only:
+            return self._compare(places, seen, demanded, anew)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f'"{self._path.parent}" cannot be made: {error.strerror}') from None
         with locked(self._path, "primis", on_wait=lambda said: None):
-            places, releases = self._read()
-            known = releases.get(release)
-            there = releases.get(places.get(place, ""))
-            if not (anew or demanded):
-                _require_same_signer(place, there, signer)
-                _require_same_signer(place, known, signer)
-            if not anew:
-                _require_not_older(place, known, signer, version, digest)
-            today = datetime.datetime.now(datetime.UTC).date().isoformat()
-            since = known.since if known and known.signer == signer else today
-            seen = Sighting(release, signer, version, digest, since, today)
-            if places.get(place) != release or known != seen:
-                places[place], releases[release] = release, seen
-                self._write(places, releases)
-        if there is not None and there.release == release:
-            return None
-        if there is None:
-            return f'"{place}" is seen for the first time: signer {signer} is remembered'
-        return f'"{place}" holds another release of the same signer than on {there.seen}'
+            return self._compare(places, seen, demanded, anew)
 
-    def _read(self) -> tuple[dict[str, str], dict[str, Sighting]]:
+    def _compare(
+        self, places: Sequence[str], seen: Sighting, demanded: bool, anew: bool
+    ) -> str | None:
+        known = self._read()
+        there = [known.sightings[key] for p in places if (key := known.places.get(p))]
+        same = [x for x in known.sightings.values() if x.release == seen.release]
+        before = next((x for x in same if x.signer == seen.signer), None)
+        if not (anew or demanded):
+            for sighting in (*there, *same):
+                _require_same_signer(places[0], sighting, seen.signer)
+        if before is not None and not anew:
+            _require_not_older(places[0], before, seen)
+        seen = replace(seen, since=before.since if before else seen.seen)
+        if seen != before or any(known.places.get(p) != seen.key for p in places):
+            known.places.update(dict.fromkeys(places, seen.key))
+            known.sightings[seen.key] = seen
+            if not self._read_only:
+                self._write(known)
+        if not there:
+            return f'"{places[0]}" is seen for the first time: signer {seen.signer} is remembered'
+        if any(x.release == seen.release for x in there):
+            return None
+        return f'"{places[0]}" holds another release of the same signer than on {there[0].seen}'
+
+    def _read(self) -> _Known:
         if not self._path.exists():
-            return {}, {}
+            return _Known({}, {})
         try:
-            if self._path.stat().st_size > _MAX_BYTES:
-                raise ValueError
-            body = json.loads(self._path.read_bytes())
-            places = {str(place): str(release) for place, release in body["places"].items()}
-            releases = {str(key): _sighting(value) for key, value in body["releases"].items()}
+            body = json.loads(read_regular(self._path, _MAX_BYTES))
+            places = {str(place): str(key) for place, key in body["places"].items()}
+            found = [_sighting(value) for value in body["releases"]]
         except OSError as error:
-            raise OutputError(f'"{self._path}" cannot be read: {error.strerror}') from None
+            raise OutputError(f'"{self._path}" cannot be read: {reason(error)}') from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise OutputError(
                 f'"{self._path}", which remembers signers, is damaged: '
                 "put back a copy, or remove it to remember them anew"
             ) from None
-        return places, releases
+        sightings = {sighting.key: sighting for sighting in found}
+        return _Known({p: key for p, key in places.items() if key in sightings}, sightings)
 
-    def _write(self, places: dict[str, str], releases: dict[str, Sighting]) -> None:
-        body = {"places": places, "releases": {key: asdict(x) for key, x in releases.items()}}
+    def _write(self, known: _Known) -> None:
+        releases = [asdict(sighting) for sighting in known.sightings.values()]
+        body = {"places": known.places, "releases": releases}
         write_new(self._path, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n", 0o600)
+
+
+class _Known(NamedTuple):
+    """places: which sighting was the last at each; sightings: by key."""
+
+    places: dict[str, str]
+    sightings: dict[str, Sighting]
 
 
 def _sighting(body: Any) -> Sighting:
@@ -108,25 +134,21 @@ def _sighting(body: Any) -> Sighting:
     return Sighting(version=int(body["version"]), **texts)
 
 
-def _require_same_signer(place: str, known: Sighting | None, signer: str) -> None:
-    if known is not None and known.signer != signer:
+def _require_same_signer(place: str, known: Sighting, signer: str) -> None:
+    if known.signer != signer:
         raise UnexpectedRelease(
             f'release "{place}" is signed by "{signer}", but since {known.since} it was signed by '
             f'"{known.signer}"'
         )
 
 
-def _require_not_older(
-    place: str, known: Sighting | None, signer: str, version: int, digest: str
-) -> None:
-    if known is None or known.signer != signer:
-        return
-    if version < known.version:
+def _require_not_older(place: str, known: Sighting, seen: Sighting) -> None:
+    if seen.version < known.version:
         raise UnexpectedRelease(
-            f'release "{place}" is an older state, version {version}; '
+            f'release "{place}" is an older state, version {seen.version}; '
             f"version {known.version} was seen on {known.seen}"
         )
-    if version == known.version and digest != known.digest:
+    if seen.version == known.version and seen.digest != known.digest:
         raise UnexpectedRelease(
-            f'release "{place}" has version {version} with other content than on {known.seen}'
+            f'release "{place}" has version {seen.version} with other content than on {known.seen}'
         )

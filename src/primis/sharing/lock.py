@@ -19,9 +19,10 @@ from typing import IO
 
 import portalocker
 
-from primis.atomic import reason
+from primis.atomic import reason, require_own_place
 from primis.errors import OutputError
 
+_BEGIN = "primis lock: "
 _POLL = 0.1
 _LONGEST = 200
 
@@ -36,6 +37,7 @@ def locked(
     lock, and the lock is waited for; without it a held lock is an OutputError.
     """
     path = folder.with_name(f".{folder.name}.primis-lock")
+    require_own_place(folder.parent)
     file = None
     while file is None:
         file = _try(path, folder, on_wait)
@@ -80,18 +82,27 @@ def _try(path: Path, folder: Path, on_wait: Callable[[str], None] | None) -> IO[
 
 
 def _open(path: Path) -> IO[str]:
-    """Raises OSError; follows no link that somebody laid there."""
+    """Raises OSError; takes nothing for a lock that is a link or that primis did not write."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    about = os.fstat(descriptor)
+    if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+        file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
+        begin = _BEGIN
+        with contextlib.suppress(OSError):  # Windows: whoever holds it
+            begin = file.read(len(_BEGIN))
+            file.seek(0)
+        if begin in ("", _BEGIN):
+            return file
+        file.close()
+    else:
         os.close(descriptor)
-        raise OSError(0, "it is no regular file")
-    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
+    raise OSError(0, "it is no lock of primis: look what it is, and remove it")
 
 
 def _holder(doing: str) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f'"{doing}", process {os.getpid()} on {socket.gethostname()}, since {now}'
+    return f'{_BEGIN}"{doing}", process {os.getpid()} on {socket.gethostname()}, since {now}'
 
 
 def _said(file: IO[str]) -> str:
@@ -99,7 +110,7 @@ def _said(file: IO[str]) -> str:
     text = ""
     with contextlib.suppress(OSError):
         text = "".join(c for c in file.read(_LONGEST) if c.isprintable())
-    return text or "another process"
+    return text.removeprefix(_BEGIN) or "another process"
 
 
 def _silent(said: str) -> None:

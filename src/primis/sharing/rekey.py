@@ -24,8 +24,9 @@ from pathlib import Path
 
 from primis.atomic import (
     PARTIAL,
-    level_times,
+    level,
     reason,
+    remove,
     remove_folder,
     sync_folder,
     write_new,
@@ -93,8 +94,8 @@ def rekey(
             done = _rebuild(release, folder, scope, signer, withdrawn, on_bundle, now())
             _require_whole(folder, release, signer)
             left_out = _carry(release.path, folder, wanted=carry_others)
-            folder.chmod(0o755)
-            still_there = _replace(folder, release.path)
+            level(folder, 0o755)
+            still_there = _replace(folder, release.path, release.manifest.release, signer)
         except BaseException:
             remove_folder(folder)
             raise
@@ -174,7 +175,6 @@ def _rebuild(
         ),
         signer,
     )
-    level_times(folder)
     return renewed, sorted({file.label for file in files} - {*renewed, "owner"})
 
 
@@ -251,7 +251,7 @@ def _is_odd(path: Path) -> bool:
     return path.is_symlink() or not (path.is_file() or path.is_dir())
 
 
-def _replace(fresh: Path, path: Path) -> list[Path]:
+def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[Path]:
     """Put the new state in the place of the old one; folders of old secrets that stay."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{OLD}")
     try:
@@ -264,7 +264,15 @@ def _replace(fresh: Path, path: Path) -> list[Path]:
     except OSError as error:
         raise OutputError(f'"{path}" cannot be replaced: {reason(error)}') from None
     sync_folder(path.parent)
-    for old in left_behind(path):
-        if not old.is_symlink() and _is_ours(old):
-            remove_folder(old)
-    return left_behind(path)
+    for old in left_behind(path, release_id):
+        if old.signer == signer.public and _is_ours(old.folder):
+            _remove_state(old.folder)
+    return [old.folder for old in left_behind(path, release_id)]
+
+
+def _remove_state(folder: Path) -> None:
+    """The manifest goes last: what is cut off here can still be told for what it is."""
+    for name in ("grants", "bundles"):
+        remove(folder / name)
+    if not any(os.path.lexists(folder / name) for name in ("grants", "bundles")):
+        remove_folder(folder)

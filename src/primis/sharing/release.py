@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from glob import escape as glob_escape
 from pathlib import Path
+from typing import NamedTuple
 
 from primis.atomic import PARTIAL, open_regular, read_regular, reason, sweep, write_new
 from primis.bundle.layout import (
@@ -35,11 +37,12 @@ from primis.errors import (
     GrantExpired,
     NoMatchingGrant,
     NotCovered,
+    OutputError,
     TierTooLow,
     UsageError,
     WrongSigner,
 )
-from primis.keys.grant import Grant, read_grant
+from primis.keys.grant import Grant, read_grant, split_grant
 from primis.keys.identity import (
     Identity,
     Recipient,
@@ -56,7 +59,9 @@ from primis.sharing.lock import locked
 MANIFEST = "manifest.json"
 OLD = ".old"
 _CHECKSUM = 8
-_MAX_GRANT = 1 << 26
+_MAX_GRANT, _MAX_ALL_GRANTS = 1 << 25, 1 << 27
+"""Bytes of a grant, which may name many images, and of all grants of a release."""
+
 _MAX_GRANTS = 1 << 14
 _MAX_SCRYPT_WORK = 1 << 21
 """Twice the most that one passphrase grant may take: some seconds, a gigabyte of memory."""
@@ -86,6 +91,8 @@ class Release:
         known: KnownReleases | None = None,
         anew: bool = False,
     ) -> None:
+        self._typed = path
+        self._places = list(dict.fromkeys((os.path.abspath(path), str(path.resolve()))))
         self.path = path = path.resolve()
         self.notes: list[str] = []
         self._demanded, self._known, self._anew = signer, known, anew
@@ -110,9 +117,9 @@ class Release:
         self.digest = hashlib.sha256(signed.body).hexdigest()
         self._entries = {entry.id: entry for entry in self.manifest.bundles}
         self.notes += [
-            f'"{old}" is an older state that a "primis rekey" left behind, and opens with '
+            f'"{old.folder}" is an older state that a "primis rekey" left behind, and opens with '
             "withdrawn keys: remove it"
-            for old in left_behind(path)
+            for old in left_behind(path, self.manifest.release)
         ]
         if known is not None:
             self._recognise(known, anew=anew)
@@ -120,7 +127,7 @@ class Release:
     def _recognise(self, known: KnownReleases, *, anew: bool) -> None:
         manifest = self.manifest
         said = known.check(
-            str(self.path),
+            self._places,
             manifest.release,
             manifest.signer,
             manifest.version,
@@ -132,7 +139,7 @@ class Release:
 
     def again(self) -> Release:
         """The release as it is now."""
-        return Release(self.path, signer=self._demanded, known=self._known, anew=self._anew)
+        return Release(self._typed, signer=self._demanded, known=self._known, anew=self._anew)
 
     @property
     def ids(self) -> list[str]:
@@ -188,13 +195,14 @@ class Release:
             raise BadGrant(
                 f'release "{self.path}" has {len(files)} grants, expected at most {_MAX_GRANTS}'
             )
-        found = []
+        found, left = [], _MAX_ALL_GRANTS
         for path in files:
             label, _, checksum = path.stem.rpartition(".")
             if not is_label(label) or len(checksum) != _CHECKSUM:
                 continue
             try:
-                data = read_regular(path, _MAX_GRANT)
+                data = read_regular(path, min(_MAX_GRANT, left))
+                left -= len(data)
             except OSError as error:
                 self._note(f'grant "{path}" cannot be read and is passed over: {reason(error)}')
                 continue
@@ -282,12 +290,13 @@ class Release:
                 raise BadGrant(f'grant "{file.path}" does not verify: {error}') from None
             if payload is None:
                 continue
-            grant = read_grant(payload, str(file.path))
-            if grant.signer != self.manifest.signer:
+            signed = split_grant(payload, str(file.path))
+            if signed.signer != self.manifest.signer:
                 raise WrongSigner(
-                    f'grant "{file.path}" for your key is signed by "{grant.signer}", the release '
+                    f'grant "{file.path}" for your key is signed by "{signed.signer}", the release '
                     f'by "{self.manifest.signer}": say with --from which of them you trust'
                 )
+            grant = read_grant(signed, str(file.path))
             if grant.release != self.manifest.release:
                 raise BadGrant(
                     f'grant "{file.path}" belongs to release "{grant.release}", '
@@ -317,10 +326,52 @@ def _scrypt_work(file: GrantFile) -> int:
         return 0
 
 
-def left_behind(path: Path) -> list[Path]:
-    """Older states of a release that `rekey` could not remove."""
+class OldState(NamedTuple):
+    """A folder that `rekey` put aside and could not remove. version: of its manifest."""
+
+    folder: Path
+    release: str
+    signer: str
+    version: int
+
+
+def left_behind(path: Path, release: str | None = None) -> list[OldState]:
+    """Older states of what lies or lay at a path, of that release if one is named, the newest
+    first. Only what has a sound manifest counts: a folder of that name may be anything."""
     pattern = f"{glob_escape(path.name)}.{'[0-9a-f]' * 8}{OLD}"
-    return sorted(path.parent.glob(pattern))
+    states = [state for folder in path.parent.glob(pattern) if (state := _old_state(folder))]
+    chosen = [state for state in states if release in (None, state.release)]
+    return sorted(chosen, key=lambda state: (-state.version, state.folder))
+
+
+def _old_state(folder: Path) -> OldState | None:
+    file = folder / MANIFEST
+    if folder.is_symlink():
+        return None
+    try:
+        signed = split_manifest(read_regular(file, MAX_MANIFEST), str(file))
+        if not verify(signed.signer, signed.message, signed.signature):
+            return None
+        manifest = read_manifest(signed, str(file))
+    except (OSError, BadManifest):
+        return None
+    return OldState(folder, manifest.release, signed.signer, manifest.version)
+
+
+def require_nothing_cut_off(path: Path) -> None:
+    """Raise OutputError where a release would take the place of one that `rekey` had put aside."""
+    if not os.path.lexists(path) and (why := _cut_off(path)):
+        raise OutputError(why)
+
+
+def _cut_off(path: Path) -> str | None:
+    aside = left_behind(path)
+    if not aside or os.path.lexists(path):
+        return None
+    return (
+        f'release "{path}" was cut off in "primis rekey": '
+        f'rename "{aside[0].folder}" to "{path.name}" to have the old one again'
+    )
 
 
 def _not_a_release(path: Path) -> str | None:
@@ -329,13 +380,7 @@ def _not_a_release(path: Path) -> str | None:
         return (
             f'release "{path}" is incomplete: "{partial}" waits for "primis share" to be run again'
         )
-    aside = left_behind(path)
-    if aside and not path.exists():
-        return (
-            f'release "{path}" was cut off in "primis rekey": '
-            f'rename "{aside[0]}" to "{path.name}" to have the old one again'
-        )
-    return None
+    return _cut_off(path)
 
 
 def secrets_for(

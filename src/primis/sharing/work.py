@@ -6,6 +6,8 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import secrets
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 from primis.atomic import (
     PARTIAL,
     finish_folder,
-    level_times,
+    level,
+    read_regular,
     reason,
+    remove,
     remove_folder,
     require_ours,
     sweep,
+    sweep_old,
     write_new,
 )
 from primis.errors import OutputError
@@ -25,6 +30,7 @@ from primis.keys.seal import Secret, derive
 from primis.sharing.lock import locked
 
 JOURNAL = ".journal"
+_MARK = ".primis-mark"
 _MAX_NAME = 200
 
 
@@ -41,7 +47,7 @@ class Work:
             raise OutputError(f'"{out.name[:40]}..." is too long a name for a new folder')
         self.partial = out.with_name(out.name + PARTIAL)
         self.journal = out.with_name(out.name + PARTIAL + JOURNAL)
-        self.head = ""
+        self.head = self._first = ""
         self.begun: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
         self._key: bytes | None = None
@@ -54,7 +60,10 @@ class Work:
         except OSError as error:
             raise OutputError(f'"{self.out.parent}" cannot be made: {reason(error)}') from None
         self._lock.enter_context(locked(self.out, self._doing))
+        sweep_old(self.out.parent)
         if os.path.lexists(self.out):
+            if not os.path.lexists(self.partial):
+                self._drop_journal()  # of a run that was killed at its very end
             self._lock.close()
             raise OutputError(f'folder "{self._said}" exists, expected a new one')
         return self
@@ -64,13 +73,9 @@ class Work:
 
     def begin(self, plan: dict[str, Any]) -> bool:
         """Start, or go on with work of the same plan; whether it had begun."""
-        self.head = head = json.dumps(plan, sort_keys=True)
-        if not self.partial.exists():
-            write_new(self.journal, head.encode() + b"\n", 0o600)
-            try:
-                self.partial.mkdir(mode=0o700)
-            except OSError as error:
-                raise OutputError(f'"{self.partial}" cannot be written: {error.strerror}') from None
+        self.head = json.dumps(plan, sort_keys=True)
+        if not os.path.lexists(self.partial):
+            self._start()
             return False
         if not self.journal.is_file():
             raise OutputError(
@@ -79,17 +84,46 @@ class Work:
         for path in (self.partial, self.journal):
             require_ours(path)
         first, *lines = self.journal.read_text("utf-8", "replace").splitlines() or [""]
-        if first != head:
+        begun = _record(first) or {}
+        if begun.get("plan") != self.head:
             raise OutputError(
                 f'"{self.partial}" was started with different settings, key, images or model: '
                 "finish that run or delete the folder"
             )
+        self._first = first
+        self._require_mark(str(begun.get("mark")))
         sweep(self.partial)
         found = [record for line in lines if (record := _record(line))]
         self.begun = [record for record in found if "begun" in record]
         kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
         self.records = [r for r in found if any(kind <= r.keys() for kind in kinds)]
         return True
+
+    def _start(self) -> None:
+        mark = secrets.token_hex(16)
+        self._first = json.dumps({"plan": self.head, "mark": mark})
+        write_new(self.journal, self._first.encode() + b"\n", 0o600)
+        try:
+            self.partial.mkdir(mode=0o700)
+        except OSError as error:
+            raise OutputError(f'"{self.partial}" cannot be written: {reason(error)}') from None
+        write_new(self.partial / _MARK, mark.encode(), 0o600)
+
+    def _require_mark(self, mark: str) -> None:
+        """Raise OutputError unless the folder is the one that the journal is of: another that was
+        put in its place would be published."""
+        sweep(self.partial)
+        if not any(self.partial.iterdir()):  # killed before it was marked
+            write_new(self.partial / _MARK, mark.encode(), 0o600)
+        try:
+            found = read_regular(self.partial / _MARK, 100).decode("ascii", "replace")
+        except OSError:
+            found = ""
+        if not hmac.compare_digest(found.encode(), mark.encode()):
+            raise OutputError(
+                f'"{self.partial}" is not the folder that "{self.journal.name}" is of: '
+                "look what it is, and remove it"
+            )
 
     def count_only_ours(self, secret: Secret) -> None:
         """From here on a record carries a tag under the release secret, and one without it does not count."""
@@ -117,13 +151,22 @@ class Work:
         except OSError as error:
             raise OutputError(f'"{self.journal}" cannot be written: {error.strerror}') from None
 
-    def finish(self, mode: int) -> None:
-        """Give the folder its name, and all files one time: when each was made would tell how hard its image was."""
+    def finish(self, mode: int, *, keep: Collection[str] | None = None) -> None:
+        """Give the folder its name, and all files one time: when each was made would tell how hard
+        its image was. keep: all that belongs into it, None for whatever is there."""
         sweep(self.partial)
-        level_times(self.partial)
-        self.partial.chmod(mode)
+        for path in self.partial.iterdir():
+            if path.name == _MARK or (keep is not None and path.name not in keep):
+                remove(path)
+        write_new(self.journal, self._first.encode() + b"\n", 0o600)  # no names may stay
+        level(self.partial, mode)
         finish_folder(self.partial, self.out)
         self.journal.unlink()
+
+    def _drop_journal(self) -> None:
+        if self.journal.is_file() and not self.journal.is_symlink():
+            require_ours(self.journal)
+            self.journal.unlink()
 
     def give_up(self) -> None:
         """Remove a folder in which nothing came about."""
