@@ -59,6 +59,12 @@ def test_an_ending_of_another_kind_is_changed() -> None:
     assert safe_name("chest", ID, "png") == "chest.png"
 
 
+def test_what_programs_look_for_and_what_primis_makes_is_changed() -> None:
+    for name in ("DICOMDIR", "MAKEFILE", "SETUP", "INSTALL"):
+        assert safe_name(name, ID, "dicom") == f"{name}.dcm"
+    assert safe_name("r.partial/x.dcm", ID, "dicom") == "r.partial_/x.dcm"
+
+
 def test_no_two_files_get_one_name_in_whatever_case() -> None:
     names = FreeNames(["a/x.dcm"])
     assert names.take("A/X.dcm", ID, "dicom") == "A/X-01234567.dcm"

@@ -88,7 +88,9 @@ def layout_of(data_set: DataSet, pixels: memoryview | Fragments, max_pixels: int
             f"expected 1 and one of {', '.join(_GREY)}, or 3 and one of {', '.join(_COLOUR)}"
         )
     layout = Layout(
-        frames=number(data_set, "NumberOfFrames") or 0,
+        frames=1
+        if tag_of("NumberOfFrames") not in data_set
+        else number(data_set, "NumberOfFrames") or 0,
         rows=rows,
         columns=columns,
         samples=samples,
@@ -116,7 +118,7 @@ def _photometric(told: str, samples: int) -> str:
 
 
 def _count_frames(layout: Layout, pixels: memoryview | Fragments) -> int:
-    """Where NumberOfFrames is 0 or missing: as many as there are."""
+    """Where NumberOfFrames is there but says nothing: as many as there are."""
     if isinstance(pixels, list):
         bodies = pixels[1:]
         starts = [bytes(body[:2]) in (b"\xff\xd8", b"\xff\x4f") for body in bodies]

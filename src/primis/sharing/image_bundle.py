@@ -17,7 +17,7 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ _FIT_STEPS = 24
 class Shared:
     """A new bundle. kept: S_x that the image really got, after its supports were made to fit."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     kept: float
 
 
@@ -73,11 +73,11 @@ class Shared:
 class Restored:
     """An image as a file. name: the path it was shared under, None at tier preview."""
 
-    data: bytes
-    name: str | None
+    data: bytes = field(repr=False)
+    name: str | None = field(repr=False)
     tier: str
     kind: str
-    image: Image | None = None
+    image: Image | None = field(default=None, repr=False)
 
 
 CodecFor = Callable[[str], Codec]

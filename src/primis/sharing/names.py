@@ -30,8 +30,11 @@ _SUFFIXES = {
     "tiff": {".tif", ".tiff", ".btf", ".tf8"},
     "dicom": {".dcm", ".dicom", ".dic", ".ima"},
 }
-_MEDIA_NAME = re.compile(r"[A-Z0-9_]{1,8}|[0-9]+(\.[0-9]+)*", re.ASCII)
-"""File IDs of DICOM media (PS3.10, 8.2), and UIDs."""
+_OURS = (".partial", ".old")
+"""Endings of folders that primis itself makes and passes over."""
+
+_MEDIA_NAME = re.compile(r"(?=.*[0-9])[A-Z0-9_]{1,8}|[0-9]+(\.[0-9]+)*", re.ASCII)
+"""File IDs of DICOM media (PS3.10, 8.2) with a number in them, and UIDs."""
 
 
 def safe_name(name: str | None, bundle_id: str, kind: str) -> str:
@@ -82,7 +85,8 @@ def _safe_part(part: str) -> str:
     kept = "".join("_" if c in _SPECIAL else c for c in kept if c.isprintable())
     kept = kept.strip().lstrip(".-~=+@ ").rstrip(". ")
     stem = kept.partition(".")[0].strip().casefold()
-    return f"_{kept}" if stem in _DEVICES else kept
+    kept = f"_{kept}" if stem in _DEVICES else kept
+    return f"{kept}_" if kept.casefold().endswith(_OURS) else kept
 
 
 def _with_suffix(name: str, kind: str) -> str:
