@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from primis.errors import UnreadableImage
-from primis.imaging.dicom_elements import PIXEL_DATA, DataSet, Note, number, text
+from primis.imaging.dicom_elements import PIXEL_DATA, DataSet, Note, number, tag_of, text
 from primis.imaging.image import require_size
 
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
@@ -87,10 +87,9 @@ def layout_of(data_set: DataSet, pixels: memoryview | Fragments, max_pixels: int
             f'has {samples} samples a pixel and photometric interpretation "{photometric}", '
             f"expected 1 and one of {', '.join(_GREY)}, or 3 and one of {', '.join(_COLOUR)}"
         )
+    said = tag_of("NumberOfFrames") in data_set
     layout = Layout(
-        frames=1
-        if tag_of("NumberOfFrames") not in data_set
-        else number(data_set, "NumberOfFrames") or 0,
+        frames=(number(data_set, "NumberOfFrames") or 0) if said else 1,
         rows=rows,
         columns=columns,
         samples=samples,
