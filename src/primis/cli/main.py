@@ -11,6 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from primis.atomic import reason
 from primis.cli.arguments import (
     Owner,
     make_key_pair,
@@ -582,8 +583,7 @@ def main() -> None:
         close_output()
         sys.exit(1)
     except OSError as error:
-        close_output()  # what it could not take would be tried once more at the end
-        _fail(f'"{error.filename or "input or output"}": {error.strerror or error}', 1, None)
+        _fail(_what_failed(error), 1, None)
     except ModuleNotFoundError as error:
         _fail(
             f'"{error.name}" is not installed',
@@ -602,6 +602,14 @@ def main() -> None:
             None,
             "PRIMIS_DEBUG=1 shows where; please report it",
         )
+
+
+def _what_failed(error: OSError) -> str:
+    """A line for an error of the system that nothing else has put in words."""
+    if error.filename is not None:
+        return f'"{os.fsdecode(error.filename)}": {error.strerror or error}'
+    close_output()  # it may still hold what it could not take, and would fail once more at the end
+    return f"input or output failed: {reason(error)}"
 
 
 def _bad_number(error: typer.BadParameter) -> str | None:
