@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from primis.batch import Result
+from primis.cli.progress import Report
+from primis.cli.say import plain
+from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
 from tests.conftest import TINY
 
@@ -179,7 +183,10 @@ USAGE = {
 }
 FAILURES = {
     "folder exists": (["restore", "r", "-i", "alice.key", "-o", "."], 'folder "." exists'),
-    "not a release": (["restore", "nowhere", "-i", "alice.key", "-o", "o"], "is not a release"),
+    "not a release": (
+        ["restore", "nowhere", "-i", "alice.key", "-o", "o"],
+        'folder "nowhere" does not exist',
+    ),
     "wrong key": (
         ["restore", "r", "-i", "owner.key2", "-o", "o"],
         "has no grant for the key offered",
@@ -354,6 +361,8 @@ def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None
 
     leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
     (tmp_path / "k").write_text(generate())
+    (tmp_path / "r").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(release, "Release", lambda path: None)
     for controls, findings, status in (
         ([leak], [blind], 0),
@@ -460,3 +469,283 @@ def test_rekey_says_what_it_leaves_behind(run, released, tmp_path) -> None:
     shutil.copytree(released, tmp_path / "r.0123abcd.old")
     shown = run("inspect", "r").stdout
     assert "opens with withdrawn keys" in shown
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Commands in this process, which is much faster: call(words) gives status, output, errors."""
+    from primis.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRIMIS_OWNER_KEY", str(tmp_path / "owner.key"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["primis", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    assert call("keygen", "-o", "alice.key")[0] == 0
+    return call
+
+
+def share(here, *images: object, out: str = "r") -> tuple[int, str, str]:
+    return here("share", *images, "--to", "a=alice.key.pub", "-o", out, "--model", TINY)
+
+
+def test_one_bad_argument_costs_one_line(here, tmp_path, monkeypatch) -> None:
+    """What `share *.dcm` is given: each that cannot be used is a line, the others are shared."""
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a.png").touch()
+    (tmp_path / "unreadable.png").touch()
+    access, stat = os.access, os.stat
+
+    def barred(path: object, *more: object, **how: object) -> os.stat_result:
+        if "closed/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *more, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", barred)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "unread" not in str(path) and access(path, mode)
+    )
+    odd = ["unreadable.png", "closed/a.png", "x" * 300, "missing.png", "chest.dcm/a.png"]
+    status, out, err = share(here, *odd, "chest.dcm")
+    assert status == 1
+    assert 'shared 1 of 6 images in "r"' in out
+    lines = [line for line in err.splitlines() if line.startswith("primis: image ")]
+    assert len(lines) == 5
+    assert all(any(f'"{name}"' in line for line in lines) for name in odd)
+    assert 'image "closed/a.png" cannot be read: Permission denied' in err
+    assert share(here, "missing.png", out="q")[0] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs file modes")
+def test_what_may_not_be_read_costs_one_line(here, tmp_path) -> None:
+    (tmp_path / "unreadable.png").touch(0o000)
+    (tmp_path / "closed").mkdir(0o000)
+    status, out, err = share(here, "unreadable.png", "closed", "closed/a.png", "chest.dcm")
+    (tmp_path / "closed").chmod(0o700)
+    assert (status, err.count("Permission denied")) == (1, 3)
+    assert "shared 1 of 4 images" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("share", "", "--to", "k", "-o", "q"),
+        ("share", "chest.dcm", "--to", "k", "-o", ""),
+        ("keygen", "-o", ""),
+        ("restore", "", "-o", "q"),
+        ("restore", "r", "-i", "", "-o", "q"),
+        ("inspect", ""),
+        ("audit", "r", "-o", "q", "--originals", ""),
+        ("evaluate", "all", "", "-o", "q"),
+        ("train", "", "-o", "q"),
+        ("demo", "-o", ""),
+    ],
+)
+def test_an_empty_path_is_never_the_folder_one_stands_in(here, tmp_path, words) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = here(*words)
+    assert (status, err) == (2, 'primis: a path is "", expected the name of a file or folder\n')
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+SECRET = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ"
+OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2g"
+
+
+@pytest.mark.parametrize("secret", [SECRET, SECRET.lower(), f"./{SECRET}", OPENSSH])
+def test_a_secret_in_a_wrong_place_is_not_repeated(here, tmp_path, secret) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    opened = ("-i", "alice.key", "-o", "o")
+    for words in (
+        ("restore", "r", *opened, "--from", secret),
+        ("restore", "r", *opened, "--image", secret),
+        ("restore", "r", *opened, "--tier", secret),
+        ("restore", "r", *opened, "--model", secret),
+        ("restore", secret, *opened),
+        ("restore", "r", "-i", secret, "-o", "o"),
+        ("restore", "r", *opened, "--max-pixels", secret),
+        ("rekey", "r", "--without", secret),
+        ("share", secret, "--to", "alice.key", "-o", "q"),
+        ("share", "chest.dcm", secret, "--to", f"{secret}=alice.key", "-o", "q"),
+        ("share", "chest.dcm", "--to", "alice.key", "-o", "q", "--model", secret),
+        ("grant", "r", "--to", "alice.key", "--not-after", secret),
+        ("inspect", secret),
+        (secret,),
+    ):
+        status, out, err = here(*words)
+        assert status, words
+        assert err.startswith("primis: "), words
+        assert "q" * 20 not in (out + err).lower(), words
+        assert "zxktdjeaaaaabg" not in (out + err).lower(), words
+
+
+def test_only_what_can_be_shown_is_printed() -> None:
+    assert plain("a\x1b[31mb\udcffc\u202ed\ne\x07") == "a[31mbcde"
+    assert plain(f'image "{SECRET}"') == 'image "AGE-SECRET-KEY-(hidden)"'
+    assert plain("AGE-SECRET-\x1bKEY-1QQQ") == "AGE-SECRET-KEY-(hidden)"
+    assert plain(f"folder/{OPENSSH}x") == "(hidden)"
+    assert plain("AGE-SECRET-KEY is the kind, age1qqq the key") == (
+        "AGE-SECRET-KEY is the kind, age1qqq the key"
+    )
+
+
+def test_a_report_prints_what_matters_and_no_escapes(capsys, tmp_path) -> None:
+    name = "\x1b]0;x\x07\udce4.png"
+    few = [Result(f"{name}{kept}", "0" * 32, 9, kept) for kept in (3.9, 7.0)]
+    for verbose, count in ((False, 1), (True, 2)):
+        report = Report("sharing", verbose=verbose, sparsity=8)
+        with report:
+            for result in few:
+                report.add(result, 1, 2)
+        report.finish()
+        err = capsys.readouterr().err
+        assert f"note: {count} image(s) kept fewer entries than asked, least ]0;x.png3.9" in err
+        assert "\x1b" not in err
+    report = Report("restoring", verbose=False)
+    with report:
+        for sealed, restored in (("latin1_\udcfc.png", "latin1_.png"), ("con.png", "con_.png")):
+            renamed = f'"{sealed}" is restored as "{restored}"'
+            report.add(Result(restored, "0" * 32, 9, notes=(renamed,)), 1, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        'note: a name with characters that cannot be shown is restored as "latin1_.png"',
+        'note: "con.png" is restored as "con_.png"',
+    ]
+
+
+def test_dicom_without_pixels_counts_where_it_was_asked_for(here, tmp_path) -> None:
+    from pydicom.data import get_testdata_file
+
+    study = tmp_path / "study"
+    (study / "deep").mkdir(parents=True)
+    (study / "1.dcm").write_bytes(phantom_dicom(64))
+    for name in ("2.dcm", "deep/3.dcm"):
+        shutil.copy(str(get_testdata_file("test-SR.dcm")), study / name)
+    shutil.copy(str(get_testdata_file("rtplan.dcm")), study / "4.dcm")
+    shutil.copy(str(get_testdata_file("DICOMDIR")), study / "DICOMDIR")
+    status, out, err = share(here, "study")
+    assert status == 0
+    assert 'shared 1 of 1 images in "r"' in out
+    assert "note: passed over 3 DICOM object(s) without pixels (SR, RTPLAN)" in err
+    assert "image " not in err
+    status, out, err = share(here, "study", "./study/4.dcm", out="q")
+    assert status == 1
+    assert 'shared 1 of 2 images in "q"' in out
+    assert "passed over 2 DICOM object(s)" in err
+    assert 'image "study/4.dcm" is DICOM without pixels (modality "RTPLAN")' in err
+
+
+def test_nothing_is_written_into_a_release_or_below_a_file(here, tmp_path) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    before = sorted(tmp_path.glob("[!c]*/**/*"))
+    for place in ("r/x", "r/bundles/x", "q/../r/grants/deep/x"):
+        for words in (
+            ("share", "chest.dcm", "--to", "alice.key", "-o", place),
+            ("restore", "r", "-i", "alice.key", "-o", place),
+            ("audit", "r", "-o", place),
+            ("evaluate", "all", ".", "-o", place),
+            ("train", ".", "-o", place),
+            ("demo", "-o", place),
+            ("keygen", "-o", place),
+        ):
+            status, _, err = here(*words)
+            assert status == 1, words
+            assert f'"{place}" would lie in the release "{tmp_path / "r"}"' in err, words
+    status, _, err = share(here, "chest.dcm", out="chest.dcm/r")
+    assert status == 1
+    assert f'"chest.dcm/r" cannot be made: "{tmp_path / "chest.dcm"}" is no folder' in err
+    assert sorted(tmp_path.glob("[!c]*/**/*")) == before
+    share(here, "chest.dcm", out="r2")
+    assert (tmp_path / "r2").is_dir()
+
+
+@pytest.mark.parametrize("place", [".", "./", "..", "/"])
+def test_a_key_needs_a_name(here, place) -> None:
+    status, _, err = here("keygen", "-o", place)
+    assert status == 1
+    assert f'"{Path(place)}" is no name for a new file' in err
+
+
+def test_a_signer_that_cannot_be_remembered_is_a_warning(here, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))  # even root makes no folder there
+    assert here("keygen", "-o", "owner.key")[0] == 0
+    folder = tmp_path / "file" / "primis"
+    status, out, err = share(here, "chest.dcm")
+    assert status == 0
+    assert 'shared 1 of 1 images in "r"' in out
+    said = f'warning: the signer of "r" cannot be remembered in folder "{folder}": '
+    assert said in err
+    assert "XDG_CONFIG_HOME chooses another" in err
+    status, _, err = here("restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY)
+    assert (status, said in err) == (0, True)
+    assert here("grant", "r", "--to", "b=owner.key.pub")[0] == 0
+
+
+def test_a_known_release_is_compared_where_nothing_can_be_remembered(
+    here, tmp_path, monkeypatch
+) -> None:
+    from primis.sharing import known
+
+    def full(*_: object) -> None:
+        raise OutputError('"x" cannot be written: the disk is full')
+
+    assert share(here, "chest.dcm")[0] == 0
+    monkeypatch.setattr(known, "write_new", full)
+    assert here("inspect", "r", "-i", "alice.key")[0] == 0
+    shutil.rmtree(tmp_path / "r")
+    monkeypatch.setenv("PRIMIS_OWNER_KEY", str(tmp_path / "mallory.key"))
+    status, _, err = share(here, "chest.dcm")
+    assert status == 0
+    assert "cannot be remembered" in err
+    assert "the disk is full" in err
+    status, _, err = here("restore", "r", "-i", "alice.key", "-o", "o")
+    assert status == 1
+    assert "is signed by" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--sparsity", "abc"), '--sparsity is "abc", expected a number'),
+        (("--max-pixels", "1.5"), '--max-pixels is "1.5", expected a whole number'),
+        (("--max-pixels", "0"), '--max-pixels is "0", expected 1 to 17179869184'),
+        (("--sparsity", "0.25"), '--sparsity is "0.25", expected 0.5 to 32'),
+    ],
+)
+def test_numbers_are_named_as_they_were_typed(here, words, line) -> None:
+    status, _, err = here("share", "chest.dcm", "--to", "alice.key", "-o", "q", *words)
+    assert (status, err.splitlines()[0]) == (2, f"primis: {line}")
+
+
+def test_a_mistyped_release_is_not_fetched_again(here, tmp_path) -> None:
+    opened = ("-i", "alice.key", "-o", "o")
+    for words in (
+        ("restore", "x", *opened),
+        ("inspect", "x"),
+        ("rekey", "x"),
+        ("audit", "x", "-o", "o"),
+    ):
+        assert here(*words)[::2] == (1, 'primis: folder "x" does not exist, expected a release\n')
+    said = 'primis: "chest.dcm" is a file, expected the folder of a release\n'
+    assert here("restore", "chest.dcm", *opened)[::2] == (1, said)
+    (tmp_path / "x.partial").mkdir()
+    assert "is incomplete" in here("restore", "x", *opened)[2]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_output_that_cannot_be_written_is_one_line(option: str) -> None:
+    command = [sys.executable, "-m", "primis.cli", option]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    what = {"--version": "standard output cannot be written", "--help": "input or output failed"}
+    said = f"primis: {what[option]}: the disk is full"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, said)
+    assert len(done.stderr.splitlines()) <= 2

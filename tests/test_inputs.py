@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 
 from primis.datasets.files import collect, split_files
-from primis.errors import UnreadableImage, UsageError
+from primis.errors import NoPixels, UnreadableImage, UsageError
 from primis.imaging import files
 from primis.imaging.files import read
 
@@ -201,3 +201,42 @@ def test_training_takes_a_folder_with_a_link_to_itself(folder: Path) -> None:
     (folder / "loop.png").symlink_to(folder / "loop.png")
     training, held_out = split_files(folder)
     assert len(training) + len(held_out) == 4
+
+
+def test_one_argument_that_cannot_be_used_does_not_cost_the_others(folder: Path) -> None:
+    odd = {
+        folder / "nothing.png": "No such file or directory",
+        folder / "a.png" / "x.png": "Not a directory",
+        folder / ("x" * 300): "File name too long",
+    }
+    for path, reason in odd.items():
+        for inputs in ((path, folder), (folder, path)):
+            assert path.name in names(*inputs)
+            assert len(names(*inputs)) == 4
+        assert why(path) == f'image "{path}" cannot be read: {reason}'
+    with pytest.raises(UsageError, match=r'"missing\.png" does not exist'):
+        collect([Path("missing.png"), Path("missing.png"), Path("gone.png")])
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError, match=r'"missing\.png" does not exist'):
+        collect([folder / "empty", Path("missing.png")])
+
+
+def test_an_empty_file_is_called_empty(folder: Path) -> None:
+    for name in ("e.png", "e.dcm"):
+        (folder / name).touch()
+        assert why(folder / name) == f'image "{folder / name}" is empty'
+
+
+def test_dicom_without_pixels_is_told_apart(folder: Path) -> None:
+    from pydicom.data import get_testdata_file
+
+    path = folder / "report.dcm"
+    path.write_bytes(Path(str(get_testdata_file("test-SR.dcm"))).read_bytes())
+    with pytest.raises(NoPixels) as caught:
+        read(path)
+    assert (caught.value.modality, caught.value.path) == ("SR", path)
+    assert str(caught.value) == f'image "{path}" is DICOM without pixels (modality "SR")'
+    path.write_bytes(b"DICM" + b"x" * 200)
+    with pytest.raises(UnreadableImage) as other:
+        read(path)
+    assert not isinstance(other.value, NoPixels)

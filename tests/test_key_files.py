@@ -252,3 +252,13 @@ def test_recipients_count_once_and_what_is_left_out_is_printed(tmp_path: Path, c
     assert capsys.readouterr().err.startswith(warned)
     with pytest.raises(UsageError, match='"bob-2" is named twice'):
         arguments.parse_recipients([f"bob={path}", f"bob-2={one}"])
+
+
+@posix
+@pytest.mark.usefixtures("no_modes")
+def test_no_mode_is_advised_where_there_are_none(tmp_path: Path) -> None:
+    write_key_file(tmp_path / "k", b"key", allow_readable=True)
+    why = why_exposed(tmp_path / "k") or ""
+    assert "is open to others: its disk keeps no file modes" in why
+    assert "chmod" not in why
+    assert names(tmp_path) == ["k"]

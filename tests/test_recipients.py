@@ -14,6 +14,8 @@ from cryptography.x509.oid import NameOID
 
 from primis.errors import BadKey
 from primis.keys.identity import (
+    Recipient,
+    is_label,
     parse_recipient,
     parse_recipients,
     passphrase_recipient,
@@ -302,3 +304,54 @@ def test_no_error_about_a_key_shows_it(tmp_path: Path) -> None:
             shown = repr(caught.value).lower()
             assert "a recipient was given as a private key" in shown
             assert not any(line.lower() in shown for line in typed.split("\n") if line)
+
+
+BETWEEN = [" ", ",", ", ", "; ", "\t", '","', ' "']
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_all_keys_on_one_line_are_granted(between: str, tmp_path: Path) -> None:
+    assert read(between.join(TWO) + "\n", tmp_path) == (list(TWO), [])
+    for keys in ((TWO[0], SSH_ED), (SSH_ED, TWO[0]), (SSH_ED, SSH_RSA), (TWO[0], SSH_RSA, TWO[1])):
+        assert read(between.join(keys), tmp_path) == (list(keys), [])
+        assert read(between.join(keys) + " the team", tmp_path) == (list(keys), [])
+    assert [r.text for r in parse_recipients(f"bob={between.join(TWO)}")] == list(TWO)
+
+
+@pytest.mark.parametrize("words", [" bob ", " = bob, ", " or "])
+def test_a_key_in_a_comment_is_named(words: str, tmp_path: Path) -> None:
+    for key in (TWO[0], SSH_ED):
+        found, [warning] = read(key + words + TWO[1], tmp_path)
+        assert found == [key]
+        assert "line 1 is a line on which another key follows" in warning
+    found, [warning] = read(f"bob,{TWO[0]} {SSH_ED}\n{TWO[1]}", tmp_path)
+    assert found == [TWO[1]]
+    assert "line 1 is no key" in warning
+
+
+def test_a_line_of_a_damaged_and_a_good_key_grants_the_good_one(tmp_path: Path) -> None:
+    found, [warning] = read(f"{TWO[0][:-1]}q {TWO[1]}", tmp_path)
+    assert found == [TWO[1]]
+    assert "line 1 is not a valid public key" in warning
+    assert len(read(" ".join(TWO * 5000), tmp_path)[0]) == 2
+
+
+LABELS = ["con", "CON", "prn", "Aux", "nul", "com1", "LPT9", "-rf", "--to", "_x"]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_that_makes_a_bad_file_name_is_refused(label: str) -> None:
+    with pytest.raises(BadKey, match=f'label "{label}" is not allowed'):
+        parse_recipients(f"{label}={TWO[0]}")
+    with pytest.raises(BadKey, match=f'label "{label}" is not allowed'):
+        passphrase_recipient("correct horse battery", label)
+    assert is_label(label)  # a grant that has it already is read, and renewed
+    assert Recipient("age", TWO[0], label).label == label
+    for plain in ("con1", "com10", "com0", "a-", "0_", "console"):
+        assert parse_recipient(f"{plain}={TWO[0]}").label == plain
+
+
+def test_a_folder_given_as_a_recipient_is_called_one(tmp_path: Path) -> None:
+    for text in (str(tmp_path), f"a={tmp_path}"):
+        with pytest.raises(BadKey, match="is a folder, expected a file of keys"):
+            parse_recipients(text)

@@ -5,6 +5,7 @@
     │   └── TextureUnavailable        needs PyRadiomics, which is not installed
     ├── InputError                a file given to primis
     │   ├── UnreadableImage           cannot be decoded, or is not an image
+    │   │   └── NoPixels                  DICOM that is sound, but no image
     │   └── BadKey                    not a key of a kind that primis knows
     ├── OutputError               a place to write to: exists already, is full, cannot be written
     ├── FormatError               a release, byte for byte
@@ -27,6 +28,8 @@ patient's data or a pixel.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class PrimisError(Exception):
     """Base of all errors that primis raises on purpose; `str()` is one line for people."""
@@ -46,6 +49,15 @@ class InputError(PrimisError):
 
 class UnreadableImage(InputError):
     """An input cannot be decoded, or is not an image."""
+
+
+class NoPixels(UnreadableImage):
+    """A sound DICOM object that is no image, such as a structure set or a report."""
+
+    def __init__(self, modality: str, path: Path | None = None) -> None:
+        of = "" if path is None else f'image "{path}" '
+        super().__init__(f'{of}is DICOM without pixels (modality "{modality}")')
+        self.modality, self.path = modality, path
 
 
 class BadKey(InputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import sys
 from pathlib import Path
@@ -10,10 +11,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from primis.atomic import PARTIAL
+from primis.cli.say import tell, warn
 from primis.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
+
+
+def parse_path(given: str | Path) -> Path:
+    """A path that was typed. Raises UsageError for an empty one, which would be the folder one
+    stands in."""
+    if not str(given):
+        raise UsageError('a path is "", expected the name of a file or folder')
+    return Path(given)
+
+
+def require_place(out: Path) -> None:
+    """Raise OutputError where something new cannot lie: below a file, or inside of a release."""
+    for folder in Path(os.path.realpath(out)).parents:
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise OutputError(f'"{out}" cannot be made: "{folder}" is no folder')
+        whole = os.path.isfile(folder / "manifest.json") or folder.name.endswith(PARTIAL)
+        if whole and os.path.isdir(folder / "bundles"):
+            raise OutputError(
+                f'"{out}" would lie in the release "{folder}", where anyone can see it: '
+                "expected another place"
+            )
+
 
 Owner = Annotated[
     Path | None,
@@ -21,6 +46,7 @@ Owner = Annotated[
         "--owner",
         metavar="FILE",
         help="Your own key file. (default: made at first use in the configuration folder)",
+        parser=parse_path,
     ),
 ]
 
@@ -28,7 +54,13 @@ Owner = Annotated[
 def require_between(name: str, value: float, low: float, high: float) -> None:
     """Raises UsageError if an option lies outside its range."""
     if not low <= value <= high:
-        raise UsageError(f'--{name} is "{value:.9g}", expected {low:.9g} to {high:.9g}')
+        given, least, most = (_number(x) for x in (value, low, high))
+        raise UsageError(f'--{name} is "{given}", expected {least} to {most}')
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full."""
+    return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:.9g}"
 
 
 def parse_protection(text: str) -> str:
@@ -87,11 +119,6 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     return found
 
 
-def warn(message: str) -> None:
-    """A line on standard error about what goes on all the same."""
-    typer.echo(f"warning: {message}", err=True)
-
-
 def _warn_if_exposed(path: Path) -> None:
     from primis.keys.key_file import why_exposed
 
@@ -139,9 +166,8 @@ def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
             raise OutputError(f"{error}; {advice}") from None
         else:
             lost = "keep a copy, without it no grant can be added later"
-            typer.echo(f"made your owner key {quoted(path)}: {lost}", err=True)
-            demand = f"recipients can demand your signature with --from {signer.public}"
-            typer.echo(demand, err=True)
+            tell(f"made your owner key {quoted(path)}: {lost}")
+            tell(f"recipients can demand your signature with --from {signer.public}")
             return signer
     wait_until_written(path)
     signer = read_signer(path)
@@ -180,6 +206,9 @@ def make_key_pair(path: Path, *, allow_readable: bool = False) -> tuple[Signer, 
     if holds_private_key(str(path)):
         where = "a private key was given in place of the name of a new file"
         raise UsageError(f"{where}; others may have seen it: make a new one")
+    if path.name in ("", ".."):
+        raise OutputError(f"{quoted(path)} is no name for a new file")
+    require_place(path)
     public = path.with_name(f"{path.name}.pub")
     for each in (path, public):
         if os.path.lexists(each):

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import typer
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from primis import batch
 from primis.bundle.layout import Settings, read_bundle
+from primis.cli.say import say
 from primis.codec import Codec
 from primis.errors import NoMatchingGrant, OutputError
 from primis.evaluation.attacks.protocol import Case, World, open_case
@@ -86,11 +86,11 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     rows.append(("a stranger's key", refused))
     size = {s.name: s.bytes for s in header.sections}
     sealed = 8 * (size["supports"] + size["index"]) / frame.size
-    typer.echo(
+    say(
         f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4"
     )
-    typer.echo("\n".join(f"  {name:<34}{value}" for name, value in rows))
-    typer.echo(
+    say("\n".join(f"  {name:<34}{value}" for name, value in rows))
+    say(
         f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel"
     )
     _picture(
@@ -100,9 +100,9 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
         {name: (picture, psnr(frame, picture, scale)) for name, picture in attacks.items()},
         none,
     )
-    typer.echo(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
+    say(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
     if protection == "sca":
-        typer.echo(
+        say(
             "level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)"
         )
 

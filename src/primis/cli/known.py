@@ -2,23 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from primis.atomic import PARTIAL
+from primis.cli import say
 from primis.cli.arguments import config_folder, require_between
+from primis.cli.say import warn
+from primis.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from primis.sharing.known import KnownReleases
     from primis.sharing.release import Release
 
 
-def known_releases() -> KnownReleases:
+def known_releases(*, read_only: bool = False) -> KnownReleases:
     """The signers and versions that this person has seen."""
     from primis.sharing.known import KnownReleases
 
-    return KnownReleases(config_folder() / "known_releases.json")
+    return KnownReleases(_file(), read_only=True) if read_only else KnownReleases(_file())
+
+
+def _file() -> Path:
+    return config_folder() / "known_releases.json"
+
+
+def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -> Release:
+    """A release, compared with what was seen of it before, and remembered.
+
+    Where it cannot be remembered that is said, and what is known of it holds all the same. Raises
+    InputError where there is no such folder.
+    """
+    from primis.sharing.release import Release
+
+    require_release(path)
+    try:
+        return Release(path, signer=signer, known=known_releases(), anew=anew)
+    except OutputError as error:
+        known = known_releases(read_only=True) if os.access(_file(), os.R_OK) else None
+        release = Release(path, signer=signer, known=known, anew=anew)  # damaged: raises again
+        why = str(error).rpartition(": ")[2]
+        folder = config_folder()
+        remedy = "" if sys.platform in ("darwin", "win32") else "; XDG_CONFIG_HOME chooses another"
+        warn(f'the signer of "{path}" cannot be remembered in folder "{folder}": {why}{remedy}')
+        return release
+
+
+def require_release(path: Path) -> None:
+    """Raise InputError where a release cannot be: its folder is mistyped, or a file."""
+    from primis.sharing.release import left_behind
+
+    waits = path.with_name(path.name + PARTIAL) if path.name else path
+    if os.path.isfile(path):
+        raise InputError(f'"{path}" is a file, expected the folder of a release')
+    if _is_missing(path) and not os.path.isdir(waits) and not left_behind(path):
+        raise InputError(f'folder "{path}" does not exist, expected a release')
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def pixels_limit(given: int | None) -> int:
@@ -31,20 +83,15 @@ def pixels_limit(given: int | None) -> int:
     return given
 
 
-def tell(text: str) -> None:
-    """A line on standard error, of which nothing reaches the terminal but text."""
-    print("note: " + "".join(c for c in text if c.isprintable()), file=sys.stderr)
-
-
 @contextmanager
 def telling(release: Release) -> Iterator[None]:
     """Print what a person should hear about a release, before and after it was worked with."""
     for note in release.notes:
-        tell(note)
+        say.note(note)
     told = set(release.notes)
     try:
         yield
     finally:
         for note in release.notes:
             if note not in told:
-                tell(note)
+                say.note(note)

@@ -11,22 +11,26 @@ from typing import Annotated, Optional
 
 import typer
 
+from primis.atomic import reason
 from primis.cli.arguments import (
     Owner,
     make_key_pair,
     open_identities,
     open_signer,
     parse_date,
+    parse_path,
     parse_protection,
     parse_recipients,
     parse_tier,
     require_between,
+    require_place,
     show_size,
     take_passphrase,
-    warn,
 )
-from primis.cli.known import known_releases, pixels_limit, tell, telling
+from primis.cli.known import open_release, pixels_limit, require_release, telling
 from primis.cli.measure import audit, evaluate
+from primis.cli.say import close_output, say, tell, warn
+from primis.cli.say import note as say_note
 from primis.errors import OutputError, PrimisError, UsageError
 
 app = typer.Typer(
@@ -57,6 +61,7 @@ _Identity = Annotated[
         "--identity",
         metavar="FILE",
         help="Your private key: age identity, SSH key or RSA PEM. May be repeated.",
+        parser=parse_path,
     ),
 ]
 _Tier = Annotated[
@@ -72,7 +77,10 @@ _Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for ea
 _Model = Annotated[
     Path | None,
     typer.Option(
-        "--model", metavar="FILE", help="Other weights: a file, or paper, which comes along."
+        "--model",
+        metavar="FILE",
+        help="Other weights: a file, or paper, which comes along.",
+        parser=parse_path,
     ),
 ]
 _MaxPixels = Annotated[
@@ -108,7 +116,7 @@ def _root(
     if version:
         from importlib.metadata import version as installed
 
-        typer.echo(f"primis {installed('primis')}")
+        say(f"primis {installed('primis')}")
         raise typer.Exit
 
 
@@ -116,7 +124,13 @@ def _root(
 def demo(
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Where the picture and the release go."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Where the picture and the release go.",
+            parser=parse_path,
+        ),
     ] = Path("primis-demo"),
     protection: Annotated[str, typer.Option(help="keyed or sca.")] = "keyed",
     force: Annotated[
@@ -126,6 +140,7 @@ def demo(
     """Share, attack and restore a built-in phantom; write a picture of all views."""
     from primis.cli.demo import run_demo
 
+    require_place(out)
     run_demo(out, parse_protection(protection), force=force)
 
 
@@ -133,7 +148,13 @@ def demo(
 def keygen(
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="FILE", help="New key file, readable by you alone."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="New key file, readable by you alone.",
+            parser=parse_path,
+        ),
     ],
     allow_readable: Annotated[
         bool,
@@ -148,19 +169,23 @@ def keygen(
         signer, public = make_key_pair(out, allow_readable=allow_readable)
     except ReadableByOthers as error:
         raise OutputError(f"{error}, or --allow-readable") from None
-    typer.echo(f"public key: {signer.recipient.text}")
-    typer.echo(f"label: {signer.identity.label}\nsigner: {signer.public}")
+    say(f"public key: {signer.recipient.text}")
+    say(f"label: {signer.identity.label}\nsigner: {signer.public}")
     kept = f"keep {quoted(out)} to yourself and safe"
-    typer.echo(f"{kept}; give {quoted(public)}, the public key, to those who share with you")
+    say(f"{kept}; give {quoted(public)}, the public key, to those who share with you")
     if reason := why_exposed(out):
         warn(reason)
 
 
 @app.command()
 def share(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
+    ],
     to: _To,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
+    ],
     sparsity: Annotated[
         float,
         typer.Option(
@@ -200,7 +225,6 @@ def share(
     from primis import batch
     from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
     from primis.cli.progress import Report
-    from primis.sharing.release import Release
 
     require_between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
@@ -209,12 +233,15 @@ def share(
     require_between("value-bits", value_bits, 1, 32)
     if header_bytes is not None:
         require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
+    limit = pixels_limit(max_pixels)
     if original_bits is not None:
         require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
         original_bits = round(original_bits, 3)
         if not with_original:
             raise UsageError("--original-bits needs --with-original")
-    if any(out.resolve().is_relative_to(path.resolve()) for path in images if path.is_dir()):
+    require_place(out)
+    folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
+    if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
         raise UsageError(
             f'the release "{out}" would lie in a folder that is shared, expected another place'
         )
@@ -224,9 +251,9 @@ def share(
         raise UsageError('tier "original" needs --with-original')
     recipients = parse_recipients(to)
     if protection == "sca":
-        typer.echo(
-            "warning: level sca leaks the image to anyone (docs/threat-model.md): never publish patients with it",
-            err=True,
+        warn(
+            "level sca leaks the image to anyone (docs/threat-model.md): "
+            "never publish patients with it"
         )
     chosen = (decoys, sparsity, support_bits, value_bits)
     decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
@@ -239,7 +266,7 @@ def share(
         header_bytes,
         original_bits,
     )
-    with Report("sharing", verbose=verbose, sparsity=sparsity) as report:
+    with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
         results = batch.share(
             images,
             out,
@@ -249,24 +276,27 @@ def share(
             tier=granted,
             with_original=with_original,
             model=model,
-            max_pixels=pixels_limit(max_pixels),
+            max_pixels=limit,
             on_result=report.add,
             on_look=report.look,
         )
-    Release(out, known=known_releases(), anew=True)  # what is put back later will be noticed
+    open_release(out, anew=True)  # what is put back later will be noticed
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
     labels = ", ".join(r.label for r in recipients)
-    typer.echo(
-        f'shared {len(good)} of {len(results)} images in "{out}" ({show_size(size)}), tier {granted}, to: {labels}'
+    say(
+        f'shared {len(good)} of {len(results) - report.passed_over} images in "{out}" '
+        f"({show_size(size)}), tier {granted}, to: {labels}"
     )
     report.finish()
 
 
 @app.command()
 def restore(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.")],
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.", parser=parse_path)
+    ],
     identity: _Identity = [],  # noqa: B006
     passphrase: Annotated[
         bool,
@@ -284,7 +314,12 @@ def restore(
     ] = None,
     model: Annotated[
         list[Path],
-        typer.Option("--model", metavar="FILE", help="Weights other than the shipped ones."),
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Weights other than the shipped ones.",
+            parser=parse_path,
+        ),
     ] = [],  # noqa: B006
     trust_anew: _Anew = False,
     max_pixels: _MaxPixels = None,
@@ -293,10 +328,11 @@ def restore(
     """Restore the images that your key opens, at the highest tier unless told otherwise."""
     from primis import batch
     from primis.cli.progress import Report
-    from primis.sharing.release import Release
 
+    require_release(release)
+    require_place(out)
     keys, limit = open_identities(identity, passphrase), pixels_limit(max_pixels)
-    opened = Release(release, signer=signer, known=known_releases(), anew=trust_anew)
+    opened = open_release(release, signer=signer, anew=trust_anew)
     with telling(opened), Report("restoring", verbose=verbose) as report:
         results = batch.restore(
             opened,
@@ -310,7 +346,7 @@ def restore(
         )
     good = [r for r in results if r.error is None]
     tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
-    typer.echo(
+    say(
         f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}'
     )
     report.finish()
@@ -318,7 +354,7 @@ def restore(
 
 @app.command()
 def grant(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
     to: _To,
     tier: _Tier = None,
     image: _Image = [],  # noqa: B006
@@ -330,9 +366,10 @@ def grant(
     """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
     from primis.sharing import release as sharing
 
+    require_release(release)
     recipients, last = parse_recipients(to), parse_date(not_after)
     signer = open_signer(owner)
-    opened = sharing.Release(release, known=known_releases(), anew=trust_anew)
+    opened = open_release(release, anew=trust_anew)
     chosen = [opened.resolve(i) for i in image]
     granted = parse_tier(tier) or "diagnostic"
     if granted == "original" and not sharing.has_originals(opened):
@@ -352,15 +389,15 @@ def grant(
                 images=chosen or None,
                 note=note,
                 not_after=last,
-                on_wait=tell,
+                on_wait=say_note,
             )
             label = path.name.split(".")[0]
-            typer.echo(f'granted {what} up to tier {granted} to {label}: "{path}"')
+            say(f'granted {what} up to tier {granted} to {label}: "{path}"')
 
 
 @app.command()
 def rekey(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
     without: Annotated[
         list[str],
         typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),
@@ -377,10 +414,10 @@ def rekey(
     """Give a release new secrets, without encoding again; renew its grants."""
     from primis.cli.progress import bar
     from primis.sharing.rekey import rekey as give_new_secrets
-    from primis.sharing.release import Release
 
+    require_release(release)
     signer = open_signer(owner)
-    opened = Release(release, known=known_releases(), anew=trust_anew)
+    opened = open_release(release, anew=trust_anew)
     with telling(opened), bar() as progress:
         task = progress.add_task("rekeying", total=len(opened.ids))
         done = give_new_secrets(
@@ -389,14 +426,14 @@ def rekey(
             without=without,
             carry_others=carry_others,
             on_bundle=lambda _: progress.advance(task),
-            on_wait=tell,
+            on_wait=say_note,
         )
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
-    typer.echo(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
+    say(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
     if done.left_out:
         why = "links are not followed" if carry_others else "--carry-others keeps files"
-        tell(f"left out ({why}): {', '.join(done.left_out)}")
-    typer.echo("whoever kept a copy of the old release and its grant can still open that copy")
+        say_note(f"left out ({why}): {', '.join(done.left_out)}")
+    say("whoever kept a copy of the old release and its grant can still open that copy")
     for folder in done.still_there:
         warn(f'"{folder}" cannot be removed and still opens with withdrawn keys: remove it')
     if done.still_there:
@@ -405,7 +442,7 @@ def rekey(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT")],
+    path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT", parser=parse_path)],
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     identity: _Identity = [],  # noqa: B006
     trust_anew: _Anew = False,
@@ -414,8 +451,7 @@ def inspect(
     from primis.cli.show import inspect_path
 
     identities = open_identities(identity, False) if identity else []
-    known = known_releases() if identities else None
-    typer.echo(inspect_path(path, identities, known, anew=trust_anew, as_json=json_))
+    say(inspect_path(path, identities, anew=trust_anew, as_json=json_))
 
 
 app.command()(audit)
@@ -427,11 +463,16 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Folder of images, or a table (CSV) with columns file, split."
+            metavar="DATA",
+            help="Folder of images, or a table (CSV) with columns file, split.",
+            parser=parse_path,
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FILE", help="New weights (.safetensors).")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="New weights (.safetensors).", parser=parse_path
+        ),
     ],
     preset: Annotated[
         str, typer.Option(help="default, or the paper's architecture: paper.")
@@ -439,12 +480,18 @@ def train(
     validation: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Judge by these. (default: a tenth of DATA, or the table's val)"
+            metavar="FOLDER",
+            help="Judge by these. (default: a tenth of DATA, or the table's val)",
+            parser=parse_path,
         ),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Begin with these weights: a file, or default or paper."),
+        typer.Option(
+            metavar="FILE",
+            help="Begin with these weights: a file, or default or paper.",
+            parser=parse_path,
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps. (default: the preset's)")
@@ -465,8 +512,9 @@ def train(
     from primis.network.presets import PRESETS
     from primis.training import RECIPES, train_checkpoint
 
-    if out.exists():
+    if os.path.lexists(out):
         raise OutputError(f'"{out}" exists, expected a new file')
+    require_place(out)
     if preset not in PRESETS:
         raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
     for name, value, low, high in (
@@ -499,7 +547,7 @@ def train(
             accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
         )  # fmt: skip
     if digest:
-        typer.echo(
+        say(
             f'wrote "{out}", model {digest}; curves and pictures: tensorboard --logdir "{out}.training"'
         )
 
@@ -519,7 +567,7 @@ def main() -> None:
         command = context.command_path if context else "primis"
         if not (message := error.format_message().rstrip(".").replace("\n", " ")):
             sys.exit(2)  # no command: its help was shown
-        _fail(message, 2, None, f"{command} --help lists what it takes")
+        _fail(_bad_number(error) or message, 2, None, f"{command} --help lists what it takes")
     except (KeyboardInterrupt, typer.Abort):
         goes_on = {
             "share": "where it stopped",
@@ -532,9 +580,10 @@ def main() -> None:
         hint = f"the same command again goes on {goes_on[command]}" if command in goes_on else None
         _fail("interrupted", _INTERRUPTED, None, hint)
     except BrokenPipeError:
+        close_output()
         sys.exit(1)
     except OSError as error:
-        _fail(f'"{error.filename or "input or output"}": {error.strerror or error}', 1, None)
+        _fail(_what_failed(error), 1, None)
     except ModuleNotFoundError as error:
         _fail(
             f'"{error.name}" is not installed',
@@ -555,12 +604,31 @@ def main() -> None:
         )
 
 
+def _what_failed(error: OSError) -> str:
+    """A line for an error of the system that nothing else has put in words."""
+    if error.filename is not None:
+        return f'"{os.fsdecode(error.filename)}": {error.strerror or error}'
+    close_output()  # it may still hold what it could not take, and would fail once more at the end
+    return f"input or output failed: {reason(error)}"
+
+
+def _bad_number(error: typer.BadParameter) -> str | None:
+    """What was typed in place of a number, and for which option; None if that is not the error."""
+    details = getattr(error.__cause__, "errors", None)
+    options = getattr(error.param, "opts", ()) if isinstance(error, typer.BadParameter) else ()
+    if details is None or not options:
+        return None
+    first = details()[0]
+    kinds = {"float": "a number", "int": "a whole number"}
+    expected = kinds.get(first["type"].split("_")[0])
+    return expected and f'{max(options, key=len)} is "{first["input"]}", expected {expected}'
+
+
 def _fail(message: str, status: int, error: PrimisError | None, hint: str | None = None) -> None:
     from primis.cli.hints import hint_for
 
-    said = "".join(c for c in message if c.isprintable())  # names come from others
-    print(f"primis: {said}", file=sys.stderr)
+    tell(f"primis: {message}")
     hint = hint or (hint_for(error) if error else None)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        tell(f"hint: {hint}")
     sys.exit(status)

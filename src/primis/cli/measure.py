@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from primis.cli.arguments import Owner, open_signer, require_between
+from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
+from primis.cli.known import require_release
+from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
 
 
+def require_new(out: Path) -> None:
+    """Raise OutputError where a report cannot go."""
+    if os.path.lexists(out):
+        raise OutputError(f'"{out}" exists, expected a new folder')
+    require_place(out)
+
+
 def audit(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE")],
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", metavar="REPORT", help="New folder: index.html and audit.json."
+            "-o",
+            "--out",
+            metavar="REPORT",
+            help="New folder: index.html and audit.json.",
+            parser=parse_path,
         ),
     ],
     originals: Annotated[
@@ -25,6 +39,7 @@ def audit(
         typer.Option(
             metavar="FOLDER",
             help="Where the release was shared from. (default: judged by the restored images)",
+            parser=parse_path,
         ),
     ] = None,
     table: Annotated[
@@ -32,6 +47,7 @@ def audit(
         typer.Option(
             metavar="FILE",
             help="CSV with columns file, and patient, label, sex, age where known: what attackers may read.",
+            parser=parse_path,
         ),
     ] = None,
     steps: Annotated[
@@ -42,7 +58,12 @@ def audit(
     ] = None,
     model: Annotated[
         list[Path],
-        typer.Option("--model", metavar="FILE", help="Weights the release needs. May be repeated."),
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Weights the release needs. May be repeated.",
+            parser=parse_path,
+        ),
     ] = [],  # noqa: B006
     owner: Owner = None,
 ) -> None:
@@ -53,8 +74,8 @@ def audit(
     from primis.evaluation.audit import audit as attack
     from primis.sharing.release import Release
 
-    if out.exists():
-        raise OutputError(f'"{out}" exists, expected a new folder')
+    require_new(out)
+    require_release(release)
     if steps is not None:
         require_between("steps", steps, 1, 10**6)
     kept = out.with_name(out.name + PARTIAL)
@@ -67,8 +88,8 @@ def audit(
     report.write(kept / "report")
     finish_folder(kept / "report", out)
     remove_folder(kept)
-    typer.echo(report.summary())
-    typer.echo(f'report: "{out / "index.html"}"')
+    say(report.summary())
+    say(f'report: "{out / "index.html"}"')
     if not report.passed:
         raise typer.Exit(1)
 
@@ -83,13 +104,19 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Folder of images, a table, or a folder of such folders."
+            metavar="DATA",
+            help="Folder of images, a table, or a folder of such folders.",
+            parser=parse_path,
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--out", metavar="REPORT", help="New folder: page, PDF, JSON and tables."
+            "-o",
+            "--out",
+            metavar="REPORT",
+            help="New folder: page, PDF, JSON and tables.",
+            parser=parse_path,
         ),
     ],
     layout: Annotated[
@@ -140,8 +167,7 @@ def evaluate(
     if most is not None:
         require_between("most", most, 20, 10**9)
     require_between("seed", seed, 0, 1 << 32)
-    if out.exists():
-        raise OutputError(f'"{out}" exists, expected a new folder')
+    require_new(out)
     plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
     plan = replace(
         plan,
@@ -157,5 +183,5 @@ def evaluate(
     finish_folder(kept / "report", out)
     remove_folder(kept)
     for reason in study.left_out.values():
-        typer.echo(f"left out: {reason}", err=True)
-    typer.echo(f'report: "{out / "index.html"}", "{out / "report.pdf"}"')
+        tell(f"left out: {reason}")
+    say(f'report: "{out / "index.html"}", "{out / "report.pdf"}"')

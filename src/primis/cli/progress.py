@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,18 @@ from rich.progress import (
 
 from primis.batch import Result
 from primis.cli.hints import hint_for
+from primis.cli.say import note, plain, tell
+from primis.errors import NoPixels, PrimisError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback
 
-_KEPT = 0.95
+_KEPT, _FEW = 0.95, 0.5
+"""Parts of the entries asked that are worth a word: to who asks for every detail, and to all."""
+
+_MOST_KINDS = 4
+_RENAMED = re.compile(r'"(.*)" is restored as "(.*)"', re.DOTALL)
 
 
 def bar() -> Progress:
@@ -83,14 +91,32 @@ def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 class Report:
-    """Shows results as they come; `finish` exits with 1 if an image failed."""
+    """Shows results as they come; `finish` exits with 1 if an image failed.
 
-    def __init__(self, verb: str, *, verbose: bool, sparsity: float | None = None) -> None:
+    named: inputs that were given by name. What is no image in a folder is passed over: it counts
+    as a failure only where somebody asked for it.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        *,
+        verbose: bool,
+        sparsity: float | None = None,
+        named: Sequence[Path] = (),
+    ) -> None:
         self._verb, self._verbose, self._sparsity = verb, verbose, sparsity
+        self._named = {os.path.abspath(path) for path in named}
         self._progress = bar()
         self._failed = 0
         self._short: list[Result] = []
         self._resumed = 0
+        self._without_pixels: Counter[str] = Counter()
+
+    @property
+    def passed_over(self) -> int:
+        """Objects without pixels that lay in folders."""
+        return self._without_pixels.total()
 
     def __enter__(self) -> Report:
         self._progress.start()
@@ -104,6 +130,7 @@ class Report:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        self._tell_passed_over()
 
     def look(self, done: int, total: int) -> None:
         """One file was looked at, to know what its header takes."""
@@ -116,41 +143,61 @@ class Report:
         self._progress.update(self._task, description=self._verb, completed=done, total=total)
         self._resumed += result.resumed
         if result.error is not None:
-            self._failed += 1
-            said = str(result.error)
-            of = "" if result.name in said or result.id in said else f'image "{result.name}": '
-            self._line(f"primis: {of}{said}")
-            if hint := hint_for(result.error):
-                self._line(f"hint: {hint}")
-        for note in result.notes:
-            of = "" if result.name in note else f'image "{result.name}": '
-            self._line(f"note: {of}{note}")
-        if (
-            result.error is None
-            and self._sparsity
-            and result.kept is not None
-            and 0 < result.kept < _KEPT * self._sparsity
-        ):
+            self._add_error(result, result.error)
+        for told in result.notes:
+            of = "" if result.name in told else f'image "{result.name}": '
+            self._line(f"note: {of}{_shown(told)}")
+        asked, kept = self._sparsity or 0, result.kept or 0
+        if result.error is None and 0 < kept < (_KEPT if self._verbose else _FEW) * asked:
             self._short.append(result)
         if self._verbose and result.error is None:
-            kept = "" if result.kept is None else f", S_x {result.kept:.3g}"
-            self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{kept}")
+            of_code = "" if result.kept is None else f", S_x {result.kept:.3g}"
+            self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{of_code}")
+
+    def _add_error(self, result: Result, error: PrimisError) -> None:
+        if isinstance(error, NoPixels) and not self._is_named(error.path):
+            self._without_pixels[error.modality] += 1
+            return
+        self._failed += 1
+        said = str(error)
+        of = "" if result.name in said or result.id in said else f'image "{result.name}": '
+        self._line(f"primis: {of}{said}")
+        if hint := hint_for(error):
+            self._line(f"hint: {hint}")
+
+    def _is_named(self, path: Path | None) -> bool:
+        return path is None or os.path.abspath(path) in self._named
 
     def _line(self, text: str) -> None:
-        text = "".join(c for c in text if c.isprintable())  # names come from others
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+    def _tell_passed_over(self) -> None:
+        if not self.passed_over:
+            return
+        kinds = [kind for kind, _ in self._without_pixels.most_common()]
+        more = [] if len(kinds) <= _MOST_KINDS else ["..."]
+        of = ", ".join(kinds[:_MOST_KINDS] + more)
+        note(f"passed over {self.passed_over} DICOM object(s) without pixels ({of})")
 
     def finish(self) -> None:
         """Say what a person should know, and exit with 1 if an image failed."""
         if self._resumed:
-            print(f"{self._resumed} image(s) were done before", file=sys.stderr)
+            tell(f"{self._resumed} image(s) were done before")
         if self._short:
             least = min(self._short, key=lambda r: r.kept or 0)
-            print(
-                f"note: {len(self._short)} image(s) kept fewer entries than asked, least {least.name} (S_x = {least.kept:.3g}): "
-                "there is no more to keep, or the code needs more room (--support-bits, --value-bits)",
-                file=sys.stderr,
+            note(
+                f"{len(self._short)} image(s) kept fewer entries than asked, "
+                f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
+                "or the code needs more room (--support-bits, --value-bits)"
             )
         if self._failed:
-            print(f"primis: {self._failed} image(s) failed, listed above", file=sys.stderr)
+            tell(f"primis: {self._failed} image(s) failed, listed above")
             raise typer.Exit(1)
+
+
+def _shown(told: str) -> str:
+    """A note on a name that was changed, where one cannot see how."""
+    names = _RENAMED.fullmatch(told)
+    if names and plain(names[1]) == plain(names[2]):
+        return f'a name with characters that cannot be shown is restored as "{names[2]}"'
+    return told

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from primis.atomic import read_regular, reason
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.layout import MAGIC, read_bundle
+from primis.cli.known import open_release, require_release
 from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.sharing.image_bundle import read_name
-from primis.sharing.known import KnownReleases
 from primis.sharing.release import GrantFile, Release
 
 _MAX_FILE = 1 << 32
@@ -22,13 +23,13 @@ _MAX_FILE = 1 << 32
 def inspect_path(
     path: Path,
     identities: list[Identity],
-    known: KnownReleases | None = None,
     *,
     anew: bool = False,
     as_json: bool,
 ) -> str:
     """Text or JSON about a release folder, a bundle or a grant."""
-    facts = _release(path, identities, known, anew) if path.is_dir() else _file(path)
+    is_file = os.path.lexists(path) and not os.path.isdir(path)
+    facts = _file(path) if is_file else _release(path, identities, anew=anew)
     return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts))
 
 
@@ -38,7 +39,7 @@ def _file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f'"{path}" cannot be read: {reason(error)}') from None
     if path.name == "manifest.json":
-        return _release(path.parent, [], None, False)
+        return _release(path.parent, [], anew=False)
     if data.startswith(b"age-encryption.org/"):
         return {"kind": "grant"} | describe_grant(data, str(path))
     if data.startswith(MAGIC[:6]):
@@ -46,10 +47,9 @@ def _file(path: Path) -> dict[str, Any]:
     raise InputError(f'"{path}" is neither a release, a bundle nor a grant')
 
 
-def _release(
-    path: Path, identities: list[Identity], known: KnownReleases | None, anew: bool
-) -> dict[str, Any]:
-    release = Release(path, known=known, anew=anew)
+def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str, Any]:
+    require_release(path)
+    release = open_release(path, anew=anew) if identities else Release(path)
     grants = [_grant(file) for file in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
     if release.notes:
@@ -124,6 +124,4 @@ def _lines(facts: Any, indent: str = "") -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_short(v) for v in value) or "none"
-    return (
-        "-" if value is None else "".join(c for c in str(value) if c.isprintable())
-    )  # names come from others
+    return "-" if value is None else str(value)

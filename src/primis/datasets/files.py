@@ -21,21 +21,24 @@ def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
     Passed over in folders: hidden files and folders, tables and texts, releases. What cannot be
     taken is listed like an image, folders that cannot be searched too: `imaging.files.read` then
     says why. A file that is reached in several ways is listed once, under its first name; links of
-    different names to one file are several images.
+    different names to one file are several images. Of several
+    inputs one that does not exist is listed as well: the others are not lost to it.
 
-    Raises UsageError if an input does not exist or there is nothing.
+    Raises UsageError if no input exists or there is nothing.
     """
-    found = _Found()
+    found, missing = _Found(), []
     for path in inputs:
         mode = _mode(path)
         if mode is not None and stat.S_ISDIR(mode):
             for file in _files(path, {os.path.realpath(path)}):
                 name = file.relative_to(path).as_posix()
                 found.add(file, name if file != path else str(path))
-        elif mode is not None or os.path.islink(path) or _is_barred(path):
-            found.add(path, path.name)
         else:
-            raise UsageError(f'image "{path}" does not exist')
+            found.add(path, path.name)
+            if mode is None and _is_missing(path):
+                missing.append(path)
+    if missing and len(found.files) == len({os.path.realpath(path) for path in missing}):
+        raise UsageError(f'image "{missing[0]}" does not exist')
     if not found.files:
         raise UsageError(f'no image in "{", ".join(str(p) for p in inputs)}"')
     return found.files
@@ -64,11 +67,11 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _is_barred(path: Path) -> bool:
-    """Whether a folder on the way to it may not be searched, so that it may well be there."""
+def _is_missing(path: Path) -> bool:
+    """Whether nothing has this name; False where that cannot be told, as behind a closed folder."""
     try:
         path.lstat()
-    except PermissionError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
         return False

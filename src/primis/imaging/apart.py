@@ -8,6 +8,7 @@ knows no secret of its parent, writes nothing to the terminal, and is started an
     length of the file, max_pixels (8 bytes each), file  ------------------------->  parse
     <--------  b"+", length (4 bytes), fields of the image as JSON, header, samples
                b"-" or b"!", length, why there is none; after b"!" the process ends
+               b"0", length, modality of a DICOM object without pixels
 
 The parent takes nothing of the reply on trust: a file that took the child over gets no further.
 """
@@ -29,7 +30,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from primis.errors import UnreadableImage
+from primis.errors import NoPixels, UnreadableImage
 from primis.imaging.image import KINDS, MAX_PIXELS, PHOTOMETRIC, Image, require_size
 
 _PROGRAM = "primis.imaging.files"
@@ -132,8 +133,8 @@ class _Decoder:
             watch.cancel()
             if not whole:  # an interruption too: the two sides would no longer agree
                 self.end()
-        if isinstance(reply, str):
-            raise UnreadableImage(reply)
+        if isinstance(reply, UnreadableImage):
+            raise reply
         return reply
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -200,8 +201,8 @@ class _Fields(NamedTuple):
     header_bytes: int
 
 
-def _reply(pipe: Any, max_pixels: int) -> Image | str:
-    """An image, or the line that says why there is none.
+def _reply(pipe: Any, max_pixels: int) -> Image | UnreadableImage:
+    """An image, or why there is none.
 
     Raises _NoMemory, _Died or what parsing meets.
     """
@@ -215,7 +216,9 @@ def _reply(pipe: Any, max_pixels: int) -> Image | str:
     line = text.decode(errors="replace")[:_MAX_LINE]
     line = "".join(c if c.isprintable() else " " for c in line) or _DAMAGED
     if kind == b"-":
-        return line
+        return UnreadableImage(line)
+    if kind == b"0":
+        return NoPixels(line[:16] if line.isalnum() else "unknown")
     raise _NoMemory(line) if kind == b"!" else _Died
 
 
@@ -329,6 +332,8 @@ def _answer(
 ) -> tuple[bytes, Image | str]:
     try:
         return b"+", parse(data, max_pixels)
+    except NoPixels as error:
+        return b"0", error.modality
     except UnreadableImage as error:
         return b"-", str(error)
     except MemoryError:

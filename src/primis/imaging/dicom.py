@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from primis.errors import UnreadableImage
+from primis.errors import NoPixels, UnreadableImage
 from primis.imaging.dicom_derived import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     PREAMBLE,
@@ -182,7 +182,7 @@ def _parse(data: bytes, max_pixels: int) -> _Source:
             raise UnreadableImage("has samples that are floats, expected integers of 8 or 16 bits")
         if reader.broken or not data_set:
             raise UnreadableImage("cannot be parsed as DICOM, it is damaged or cut off")
-        raise UnreadableImage(f'is DICOM without pixels (modality "{_modality(data_set)}")')
+        raise NoPixels(_modality(data_set))
     settle_signs(data_set, signed=number(data_set, "PixelRepresentation") == 1)
     layout = layout_of(data_set, reader.pixels, max_pixels)
     return _Source(reader, data_set, syntax, layout, encoding.big or syntax == _GE_BIG)

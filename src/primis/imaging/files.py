@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from primis.errors import UnreadableImage
+from primis.errors import NoPixels, UnreadableImage
 from primis.imaging import apart
 from primis.imaging.image import MAX_PIXELS, Derivation, Image
 
@@ -28,6 +28,8 @@ def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image, bytes]:
     data = read_bytes(path)
     try:
         return parse(data, max_pixels), data
+    except NoPixels as error:
+        raise NoPixels(error.modality, path) from None
     except UnreadableImage as error:
         raise UnreadableImage(f'image "{path}" {error}') from None
 
@@ -55,6 +57,8 @@ def read_bytes(path: Path) -> bytes:
         ) from None
     if len(data) != there.st_size:
         raise UnreadableImage(f'image "{path}" changed while it was read')
+    if not data:
+        raise UnreadableImage(f'image "{path}" is empty')
     return data
 
 

@@ -21,7 +21,7 @@ _STALE = 3600  # seconds, where the disk has no locks
 _TRIES = 5
 _POSIX = os.name == "posix"
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_SECRET_WORDS = (
+SECRET_WORDS = (
     "age-secret-key-",
     "age-plugin-",
     "private key--",
@@ -32,6 +32,7 @@ _SECRET_WORDS = (
     "ibaakcayea",  # 3072
     "ibaakcagea",  # and 4096 bits
 )
+"""What private keys hold in lower case."""
 
 
 class ReadableByOthers(OutputError):
@@ -41,7 +42,7 @@ class ReadableByOthers(OutputError):
 def holds_private_key(text: str) -> bool:
     """Whether a private key was typed where something else was expected."""
     lower = text.lower()
-    return any(word in lower for word in _SECRET_WORDS)
+    return any(word in lower for word in SECRET_WORDS)
 
 
 def quoted(path: Path | str) -> str:
@@ -76,11 +77,28 @@ def why_exposed(path: Path) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     if status.st_mode & _OTHERS:
-        mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        return f"key file {quoted(path)} is open to others (mode {mode}), expected 0600: chmod 600"
+        what = f"key file {quoted(path)} is open to others"
+        if not _keeps_modes(path.parent):
+            return f"{what}: its disk keeps no file modes, expected one that does"
+        return f"{what} (mode {stat.S_IMODE(status.st_mode):04o}), expected 0600: chmod 600"
     if status.st_uid != os.geteuid():
         return f"key file {quoted(path)} belongs to another user, who can read and change it"
     return None
+
+
+def _keeps_modes(folder: Path) -> bool:
+    """Whether a file that is made for its owner alone is so there; also where none can be made."""
+    probe = folder / f".primis-key.{secrets.token_hex(8)}.tmp"
+    try:
+        file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return True
+    try:
+        return not os.fstat(file).st_mode & _OTHERS
+    finally:
+        os.close(file)
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def write_key_file(

@@ -37,12 +37,19 @@ _BOMS = (
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _SSH2 = re.compile(r"---- BEGIN SSH2 PUBLIC KEY ----(.*?)---- END SSH2 PUBLIC KEY ----", re.DOTALL)
 _SSH_KIND = r"(?:sk-)?(?:ssh|ecdsa|rsa|webauthn)-[\w.@-]+"
-_SSH_LINE = re.compile(rf"({_SSH_KIND})\s+([A-Za-z0-9+/]+={{0,2}})(?:\s|$)")
+_SSH_LINE = re.compile(rf"({_SSH_KIND})\s+([A-Za-z0-9+/]+={{0,2}})(?=[\s,;\"']|$)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPTION = r'[A-Za-z][A-Za-z0-9-]*(?:="(?:[^"\\]|\\.)*")?'
 _OPTIONS = re.compile(rf"({_OPTION}(?:,{_OPTION})*)\s+")
 _EXPIRY = re.compile(r'expiry-time="(\d{8})(\d{4,6})?Z?"', re.IGNORECASE)
 _AGE = re.compile(r"age1[a-z0-9]+")
+_TOKEN = re.compile(r"[^\s,;\"']+")
+_BETWEEN = " \t,;\"'"
+_ANOTHER = re.compile(
+    rf"\b(?:age1[a-z0-9]{{20}}|AGE-(?:SECRET-KEY|PLUGIN)-|{_SSH_KIND}\s+[A-Za-z0-9+/]{{20}})",
+    re.IGNORECASE,
+)
+"""Where another key begins on a line."""
 
 NO_KEY = "no key that primis knows"
 
@@ -243,13 +250,18 @@ def _checked(where: str, kind: Kind, text: str) -> KeyEntry:
     return KeyEntry(where, kind, text)
 
 
-def _ssh_line(where: str, line: str) -> KeyEntry | None:
-    """A line of `authorized_keys`: options, kind, key, comment. None if it is no such line."""
+def _ssh_line(where: str, line: str) -> tuple[KeyEntry, str] | None:
+    """The key of a line of `authorized_keys` (options, kind, key, comment), and its comment. None
+    if it is no such line."""
     options = ""
     if not (match := _SSH_LINE.match(line)) and (before := _OPTIONS.match(line)):
         options, match = before[1], _SSH_LINE.match(line, before.end())
-    if not match:
+    if not match or _ANOTHER.search(_QUOTED.sub("", options)):
         return None
+    return _ssh_entry(where, options, match), line[match.end() :]
+
+
+def _ssh_entry(where: str, options: str, match: re.Match[str]) -> KeyEntry:
     kind, body = match[1], match[2]
     if kind not in ("ssh-ed25519", "ssh-rsa"):
         return KeyEntry(where, "public", problem=f'a key of another kind ("{kind}")')
@@ -268,7 +280,7 @@ def _ssh2(where: str, body: str) -> KeyEntry:
     packed = "".join(line.strip() for line in joined.splitlines() if ":" not in line)
     kind = _first_string(_unpack(packed)).decode("ascii", "replace")
     found = _ssh_line(where, f"{kind} {packed}")
-    return found or KeyEntry(where, "public", problem="not a valid public key")
+    return found[0] if found else KeyEntry(where, "public", problem="not a valid public key")
 
 
 def _locked_openssh(data: bytes) -> str | None:
@@ -309,13 +321,37 @@ def _lines(text: str) -> Iterator[tuple[int, KeyEntry]]:
     for number, line in enumerate(map(str.strip, rest.splitlines()), 1):
         if not line or line.startswith("#"):
             continue
-        found = _line(f"line {number}", line)
-        if found.kind != "unknown" or words_are_lines or "-----BEGIN" in line:
-            yield number, found
+        for found in _line(f"line {number}", line):
+            if found.kind != "unknown" or words_are_lines or "-----BEGIN" in line:
+                yield number, found
 
 
-def _line(where: str, line: str) -> KeyEntry:
-    token = line.split(maxsplit=1)[0].strip("\"',;")
+def _line(where: str, line: str) -> Iterator[KeyEntry]:
+    """The keys on a line, one after another; what follows the last one is a comment."""
+    while True:
+        entry, line = _first(where, line)
+        yield entry
+        another = None if entry.kind == "unknown" else _ANOTHER.search(line)
+        if another is None:
+            return
+        if line[: another.start()].strip(_BETWEEN):
+            problem = "a line on which another key follows in a comment"
+            yield KeyEntry(where, "public", problem=problem)
+            return
+        line = line[another.start() :]
+
+
+def _first(where: str, line: str) -> tuple[KeyEntry, str]:
+    """The first key on a line, and the rest of the line."""
+    line = line.lstrip(_BETWEEN)
+    token = _TOKEN.match(line)
+    found = _token(where, token[0] if token else "")
+    if found.kind == "unknown" and (of_ssh := _ssh_line(where, line)):
+        return of_ssh
+    return found, line[token.end() :] if token else ""
+
+
+def _token(where: str, token: str) -> KeyEntry:
     upper = token.upper()
     if upper.startswith("AGE-SECRET-KEY-1"):
         return _age_identity(where, upper)
@@ -324,9 +360,7 @@ def _line(where: str, line: str) -> KeyEntry:
         return KeyEntry(where, "private", problem=f"an age key of another kind ({kind})")
     if _AGE.fullmatch(token):
         return _age_recipient(where, token)
-    if found := _ssh_line(where, line):
-        return found
-    if line.startswith("-----BEGIN"):
+    if token.startswith("-----BEGIN"):
         return KeyEntry(where, "unknown", problem="the begin of PEM that does not end")
     return KeyEntry(where, "unknown", problem=NO_KEY)
 

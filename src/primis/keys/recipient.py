@@ -27,6 +27,11 @@ Warn = Callable[[str], None]
 _SHOWN = 5
 _MAX_LABEL = 64
 _LABEL = 'expected 1 to 64 letters a-z, digits, "-" or "_"'
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul"]
+    + [f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)]
+)
+"""What Windows takes for devices, whatever ending a file of that name has."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,19 @@ def is_label(text: str) -> bool:
     return plain and 0 < len(text) <= _MAX_LABEL
 
 
+def require_new_label(text: str) -> None:
+    """Raise BadKey for a label that no new grant should have; grants that have it are read."""
+    if not is_label(text):
+        raise BadKey(f"label {text[:70]!a} is not allowed, {_LABEL}")
+    if text[0] in "-_":
+        raise BadKey(f'label "{text}" is not allowed, expected a letter or a digit to begin with')
+    if text.lower() in _DEVICES:
+        raise BadKey(f'label "{text}" is not allowed: it names a device on Windows')
+
+
 def passphrase_recipient(passphrase: str, label: str = "passphrase") -> Recipient:
     """A recipient who knows this passphrase; raises BadKey for one that is easily guessed."""
+    require_new_label(label)
     require_strong(passphrase)
     return Recipient("passphrase", "", label, passphrase)
 
@@ -104,6 +120,8 @@ def parse_recipients(text: str, *, warn: Warn = warnings.warn) -> list[Recipient
         advice = "others may have seen it: make a new one"
         raise BadKey(f"a recipient was given as a private key, expected {KINDS}; {advice}")
     label, name, entries = _read(text)
+    if label:
+        require_new_label(label)
     entries = _without_keys_of_certificates(entries)
     keys = list(dict.fromkeys(entry.public for entry in entries if entry.public))
     refused = [entry for entry in entries if not entry.public]
@@ -137,6 +155,8 @@ def _read(text: str) -> tuple[str, str, list[KeyEntry]]:
         why = f"label {_shown(before)} is not allowed, {_LABEL}"
         raise BadKey(f"recipient {_shown(text)}: {why}")
     given = tries[0][1]
+    if any(_is_folder(given) for _, given in tries):
+        raise BadKey(f"recipient {_shown(given)} is a folder, expected a file of keys")
     raise BadKey(f"recipient {_shown(given)} is neither a file nor a public key, expected {KINDS}")
 
 
@@ -146,6 +166,13 @@ def _file(given: str) -> Path | None:
         return path if given and path.exists() and not path.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # a name that is too long, or no such user
         return None
+
+
+def _is_folder(given: str) -> bool:
+    try:
+        return bool(given) and Path(given).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _without_keys_of_certificates(entries: list[KeyEntry]) -> list[KeyEntry]:
