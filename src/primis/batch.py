@@ -91,13 +91,15 @@ def share(
     max_pixels: int = MAX_PIXELS,
     on_result: OnResult = lambda result, done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
-    them fit; on_look: is told of its progress. Raises OutputError if `out` exists, is being made by
-    another process or cannot be written; what was done stays in "<out>.partial".
+    them fit. on_look: is told of its progress; on_note: of a file that makes all bundles larger.
+    Raises OutputError if `out` exists, is being made by another process or cannot be written; what
+    was done stays in "<out>.partial".
     """
     _require_labels(to)
     require_nothing_cut_off(out)
@@ -114,7 +116,10 @@ def share(
         scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
         work.count_only_ours(scope.secret)
         needs = _look(files, work, with_original, max_pixels, on_look)
-        budgets = Budgets.choose(settings, [n for n in needs.values() if isinstance(n, Need)])
+        sound = {name: n for (_, name), n in needs.items() if isinstance(n, Need)}
+        budgets = Budgets.choose(settings, list(sound.values()))
+        if settings.header_bytes is None and (said := budgets.outlier(sound)):
+            on_note(said)
         opened = release_secrets(scope.secret, TIERS[-1])
         order = list(range(len(files)))
         secrets.SystemRandom().shuffle(order)  # a folder may be listed as it was filled

@@ -279,6 +279,7 @@ def share(
             max_pixels=limit,
             on_result=report.add,
             on_look=report.look,
+            on_note=say_note,
         )
     open_release(out, anew=True)  # what is put back later will be noticed
     good = [r for r in results if r.error is None]

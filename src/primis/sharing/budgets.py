@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, Settings
 from primis.errors import InputError
 from primis.imaging.image import Image
 from primis.sharing.contents import header_budget, header_need, original_times
+
+_FAR_LARGER = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,21 @@ class Budgets:
         times = max((need.original_times for need in needs), default=1)
         chosen = fits_all if settings.header_bytes is None else settings.header_bytes
         return cls(replace(settings, header_bytes=chosen), times, fits_all)
+
+    def outlier(self, needs: Mapping[str, Need]) -> str | None:
+        """What to say of a file whose header makes every bundle of the release far larger."""
+        if len(needs) < 2:
+            return None
+        *others, name = sorted(needs, key=lambda name: needs[name].header_bytes)
+        budget = self.settings.header_bytes or 0
+        rest = header_budget(needs[other].header_bytes for other in others)
+        if budget <= _FAR_LARGER * rest:
+            return None
+        return (
+            f'the header of "{name}" takes {needs[name].header_bytes} bytes, so every image gets a '
+            f"budget of {budget}: without it {rest} would do, "
+            f"{(budget - rest) * len(needs)} bytes less in all"
+        )
 
     def fit(self, need: Need | InputError) -> bool:
         """Whether an image's header fits, as far as it could be looked at."""

@@ -63,10 +63,11 @@ _FIT_STEPS = 24
 
 @dataclass(frozen=True)
 class Shared:
-    """A new bundle. kept: S_x that the image really got, after its supports were made to fit."""
+    """A new bundle. kept: S_x that the image really got, after its supports were made to fit; None
+    where it is sealed exactly."""
 
     data: bytes = field(repr=False)
-    kept: float
+    kept: float | None
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ def share_image(
         parts["exact"] = seal_exact(image, header, image_secrets["diagnostic"])
     if original is not None:
         parts["original"] = seal_original(original, header, image_secrets["original"])
-    return Shared(write_bundle(header, parts), kept / (frames * geometry.positions))
+    sparsity = kept / (frames * geometry.positions)
+    return Shared(write_bundle(header, parts), None if settings.exact_bits else sparsity)
 
 
 def restore_image(
