@@ -16,21 +16,33 @@ PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
 opacity."""
 
 MAX_PIXELS = 300_000_000
-"""Pixels of all frames, each channel counted, that readers take unless told otherwise
-(`--max-pixels`). One frame may have a quarter of them: 25 megapixels in colour, some gigabyte of
-memory to encode."""
+"""Pixels of all frames, each channel counted, that readers take at most unless told otherwise
+(`--max-pixels`)."""
+
+_MAX_FRAME = 75_000_000
+_MAX_SMALL, _PER_BYTE = 1 << 25, 64
+
+
+def pixel_limit(max_pixels: int | None, size: int) -> int:
+    """How many pixels a file or bundle of `size` bytes may have: what was asked for or, by default,
+    so many that a small file cannot claim a huge image."""
+    return min(MAX_PIXELS, _MAX_SMALL + _PER_BYTE * size) if max_pixels is None else max_pixels
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
-    """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
+    """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit.
+
+    One frame may have 75 million samples or, where more were asked for, a quarter of all.
+    """
     frames, height, width, channels = shape
     if min(shape) < 1:
-        raise UnreadableImage(f"has {frames} x {height} x {width} pixels, expected some")
-    frame = height * width * channels
-    if frame > max_pixels // 4 or frames * frame > max_pixels:
+        count = f"{frames} frame" + "s" * (frames != 1)
+        raise UnreadableImage(f"has no pixels ({count} of {height} x {width})")
+    frame, most = height * width * channels, min(max(_MAX_FRAME, max_pixels // 4), max_pixels)
+    if frame > most or frames * frame > max_pixels:
         raise UnreadableImage(
             f"has {frames} x {height} x {width} x {channels} samples, expected at most "
-            f"{max_pixels // 4} a frame and {max_pixels} in all (--max-pixels)"
+            f"{most} a frame and {max_pixels} in all (--max-pixels)"
         )
 
 
