@@ -42,7 +42,7 @@ def find_padding(image: Image) -> Padding | None:
 
     Such a value lies beyond all other samples. Against their range, of which the half percent at
     either end does not count, it is away by all of it; or by an eighth, if the value reaches the
-    border and covers a hundredth of the frame. There are at most four in a frame.
+    border or other padding and covers a hundredth of the frame. There are at most four in a frame.
     """
     found: list[np.ndarray | None] = [
         _pixels_outside(frame, image.padding_range) for frame in image.pixels
@@ -115,7 +115,7 @@ def _constant_outside(
             inside = frame[..., channel] == value + least
             if known is not None:
                 inside &= ~known
-            if not far and not _reaches_border(inside):
+            if not far and not _reaches_border(inside, known):
                 continue
             pixels = frame[inside]
             if (pixels == pixels[0]).all():
@@ -141,8 +141,15 @@ def _candidates(count: np.ndarray, size: int) -> Iterator[tuple[int, bool]]:
             yield int(value), far
 
 
-def _reaches_border(inside: np.ndarray) -> bool:
-    return any(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+def _reaches_border(inside: np.ndarray, known: np.ndarray | None) -> bool:
+    """Whether a part lies at the border, or beside what is known to be padding."""
+    if any(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1])):
+        return True
+    if known is None:
+        return False
+    beside = (inside[1:] & known[:-1], inside[:-1] & known[1:])
+    beside += (inside[:, 1:] & known[:, :-1], inside[:, :-1] & known[:, 1:])
+    return any(part.any() for part in beside)
 
 
 def fill_padding(image: Image, padding: Padding | None) -> Image:
