@@ -18,7 +18,7 @@ import tifffile
 
 from primis.errors import UnreadableImage
 from primis.imaging.files import parse, parse_here, render
-from primis.imaging.image import Derivation, Image
+from primis.imaging.image import Derivation, Image, pixel_limit, require_size
 from primis.imaging.raster import write_raster
 
 FAULTS = Path(__file__).parent / "faults"
@@ -228,7 +228,7 @@ def test_other_tiff_is_one_line(data: bytes, line: str) -> None:
 
 
 def test_a_side_of_zero_is_one_line() -> None:
-    with pytest.raises(UnreadableImage, match="16 x 0 pixels"):
+    with pytest.raises(UnreadableImage, match=r"has no pixels \(1 frame of 16 x 0\)"):
         parse((FAULTS / "tiff_zero_side.tif").read_bytes())
 
 
@@ -267,9 +267,34 @@ def test_bombs_are_refused(name: str) -> None:
 
 def test_a_limit_of_pixels_is_kept_and_can_be_raised() -> None:
     for data in (saved(COLOUR, "png"), saved(COLOUR, "jpeg"), saved(COLOUR, "webp"), tiff(COLOUR)):
-        assert parse(data, 4 * COLOUR.size).shape[1:3] == (24, 32)
+        assert parse(data, COLOUR.size).shape[1:3] == (24, 32)
         with pytest.raises(UnreadableImage, match="max-pixels"):
-            parse(data, 4 * COLOUR.size - 4)
+            parse(data, COLOUR.size - 1)
+
+
+def test_a_small_file_claims_no_huge_image() -> None:
+    assert pixel_limit(None, 0) == 1 << 25
+    assert pixel_limit(None, 1_000_000) == (1 << 25) + 64_000_000
+    assert pixel_limit(None, 1 << 32) == 300_000_000
+    assert pixel_limit(7, 1 << 32) == 7
+    size = 6000  # 36 million samples: more than a file of kilobytes may have, less than one of a MB
+    flat = io.BytesIO()
+    tifffile.imwrite(flat, np.zeros((size, size), np.uint8), compression="zlib", rowsperstrip=size)
+    limit = pixel_limit(None, len(flat.getvalue()))
+    with pytest.raises(UnreadableImage, match=rf"{limit} in all \(--max-pixels\)"):
+        parse(flat.getvalue())
+    assert parse(flat.getvalue(), size * size).shape == (1, size, size, 1)
+
+
+def test_one_frame_may_have_75_million_samples_and_more_where_more_are_asked_for() -> None:
+    require_size((4, 7500, 10000, 1), 300_000_000)
+    with pytest.raises(UnreadableImage, match="75000000 a frame and 299999999 in all"):
+        require_size((1, 7500, 10001, 1), 299_999_999)
+    require_size((1, 10000, 10000, 1), 400_000_000)
+    with pytest.raises(UnreadableImage, match="1000 a frame and 1000 in all"):
+        require_size((1, 7, 143, 1), 1000)
+    with pytest.raises(UnreadableImage, match=r"^has no pixels \(0 frames of 7 x 8\)$"):
+        require_size((0, 7, 8, 1))
 
 
 # --- PNG, JPEG, WebP ---
