@@ -147,8 +147,12 @@ def _reaches_border(inside: np.ndarray, known: np.ndarray | None) -> bool:
         return True
     if known is None:
         return False
-    beside = (inside[1:] & known[:-1], inside[:-1] & known[1:])
-    beside += (inside[:, 1:] & known[:, :-1], inside[:, :-1] & known[:, 1:])
+    beside = (
+        inside[1:] & known[:-1],
+        inside[:-1] & known[1:],
+        inside[:, 1:] & known[:, :-1],
+        inside[:, :-1] & known[:, 1:],
+    )
     return any(part.any() for part in beside)
 
 
