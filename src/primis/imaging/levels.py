@@ -23,10 +23,10 @@ _BAND = 1 << 20
 def find_levels(pixels: np.ndarray) -> np.ndarray | None:
     """The levels of a mask or label map (frames, height, width, channels), sorted; None for others.
 
-    Up to 16 levels or colours are few. More are labels where the image is made of patches and not of shades.
-    Patches: nearly no pixel differs from all four neighbours, in a picture many do. Not of shades:
-    neighbours that differ do so by any number of levels, in a smooth picture by one or two. Of up
-    to 256 levels an image is as well where 95 of 100 neighbours are equal.
+    Up to 16 levels or colours are few. More are labels where the image is made of patches and not
+    of shades. Patches: nearly no pixel differs from all four neighbours; in a picture many do. Not
+    of shades: neighbours that differ do so by many levels; in a smooth picture by one or two. Up to
+    256 levels are labels as well where 95 of 100 neighbours are equal.
     """
     levels = levels_of(pixels)
     few = len(levels) <= _FEW or _few_colours(pixels)
