@@ -202,6 +202,7 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "exact_bits_missing": lambda: rebuild(
             good, lambda body: body["settings"].pop("exact_bits")
         ),
+        "exact_bits_is_twelve": put("settings", "exact_bits", value=12),
         "exact_bits_is_three": put("settings", "exact_bits", value=3),
         "exact_bits_is_true": put("settings", "exact_bits", value=True),
         "exact_bits_without_section": put("settings", "exact_bits", value=1),
@@ -231,6 +232,11 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
         "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
         "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
+        "sealed_header_line_too_long": sealed_header(
+            lambda packed: zlib.compress(
+                b'{"name": "x.tif", "padding": null' + b" " * (1 << 16) + b"}\n{}"
+            )
+        ),
         "sealed_header_without_padding": sealed_header(
             lambda packed: zlib.compress(b'{"name": "phantom.tif"}\n{}')
         ),

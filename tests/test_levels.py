@@ -89,15 +89,78 @@ def test_pictures_are_no_label_maps() -> None:
     assert find_levels(np.repeat(many, 50, axis=2)) is not None
 
 
+def patches(count: int, height: int = 96, width: int = 80) -> np.ndarray:
+    """A label map (height, width): every pixel has the number of the nearest of `count` points."""
+    rng = np.random.default_rng(count)
+    points = rng.integers(0, (height, width), (count, 2))
+    rows, columns = np.mgrid[:height, :width]
+    away = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
+    return away.argmin(axis=2)
+
+
+def in_order(labels: np.ndarray) -> np.ndarray:
+    """Numbered again as they are met, row by row."""
+    _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[numbers.reshape(labels.shape)]
+
+
+def outlined(labels: np.ndarray) -> np.ndarray:
+    """With a background of 0 between neighbours."""
+    out = labels + 1
+    out[:, 1:][labels[:, 1:] != labels[:, :-1]] = 0
+    out[1:][labels[1:] != labels[:-1]] = 0
+    return out
+
+
+COLOURS = np.random.default_rng(7).integers(0, 256, (120, 3)).astype(np.uint8)
+LABELS = {
+    "200 on few pixels": (patches(200, 38, 33).astype(np.uint8), 8),
+    "200": (patches(200).astype(np.uint8), 8),
+    "250 in order": (in_order(patches(250)).astype(np.uint8), 8),
+    "300 of 16 bits": ((patches(300) * 211).astype(np.uint16), 16),
+    "600 in order": (in_order(patches(600)).astype(np.int16), 16),
+    "600 outlined": (outlined(patches(600)).astype(np.uint16), 16),
+    "120 colours": (COLOURS[patches(120)], 8),
+    "16 colours, noise": (COLOURS[np.random.default_rng(0).integers(0, 16, (64, 64))], 8),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_exact_however_many(codec: Codec, name: str) -> None:
+    pixels, bits = LABELS[name]
+    pixels = pixels.reshape(1, *pixels.shape[:2], -1)
+    meaning = "RGB" if pixels.shape[3] == 3 else "MONOCHROME2"
+    depth = 8 * pixels.dtype.itemsize
+    image = Image(pixels, depth, meaning, "tiff", None, b"{}")
+    opened = secrets_of("a" * 32)
+    data = share_image(image, SETTINGS, opened, codec, bundle_id="a" * 32, name="x").data
+    header, parts = read_bundle(data, "x")
+    assert header.settings.exact_bits == bits
+    table = 2 * 2**bits if bits < 16 else 0
+    assert len(parts["exact"]) == bits * pixels.size // 8 + table + 16
+    restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
+    assert (restored.image.pixels == pixels).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_smooth_picture_is_no_label_map(dtype: str) -> None:
+    rows, columns = np.mgrid[:1200, :1100]
+    shades = 120 + 60 * np.sin(rows / 300) + 50 * np.cos(columns / 270)  # 3 of 4 neighbours equal
+    noise = np.random.default_rng(0).random(shades.shape) < 0.02
+    picture = (shades + noise).astype(dtype)[None, ..., None]
+    assert (picture[:, 1:] == picture[:, :-1]).mean() > 0.7
+    assert find_levels(picture) is None
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
-@pytest.mark.parametrize("count", [1, 2, 4, 5, 17, 256])
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 17, 256, 257, 1200])
 def test_levels_pack_and_unpack(dtype: str, count: int) -> None:
     limits = np.iinfo(dtype)
     levels = np.unique(np.linspace(limits.min, limits.max, count).astype(dtype))
-    pixels = np.random.default_rng(1).choice(levels, (2, 7, 9, 1))
+    pixels = np.resize(np.random.default_rng(1).permutation(levels), (2, 37, 39, 1))
     levels, bits = np.unique(pixels), bits_of(np.unique(pixels))
     data = pack_levels(pixels, levels, bits)
-    assert len(data) == 2 * 2**bits + -(-bits * pixels.size // 8)
+    assert len(data) == (2 * 2**bits if bits < 16 else 0) + -(-bits * pixels.size // 8)
     assert (unpack_levels(data, pixels.shape, pixels.dtype, bits) == pixels).all()
 
 
@@ -118,3 +181,9 @@ def test_a_png_mask_is_read_as_one() -> None:
     out = io.BytesIO()
     PIL.Image.fromarray(labels(2)[0, ..., 0]).save(out, "PNG")
     assert bits_of(find_levels(parse(out.getvalue()).pixels)) == 1
+
+
+def test_levels_that_lie_in_later_parts_are_found() -> None:
+    pixels = np.zeros((2, 1100, 1000, 1), np.int16)  # more than are looked at in one go
+    pixels[1, -1, -1] = -7
+    assert find_levels(pixels).tolist() == [-7, 0]

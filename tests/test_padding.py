@@ -86,6 +86,91 @@ def test_tissue_is_as_good_as_with_the_padding_filled(
     assert np.sqrt(((ruined[~OUTSIDE] - right) ** 2).mean()) > 1.3 * least
 
 
+TOP, RIM = Y < 0, np.hypot(Y, X) > 0.4 * SIDE
+METAL = np.hypot(Y, X) < 5
+
+
+def with_values(*values: tuple[np.ndarray, int], dtype: str = "int16") -> np.ndarray:
+    """The tissue with constant values put in, one after the other."""
+    pixels = tissue(dtype)
+    for where, value in values:
+        pixels[where] = value
+    return pixels
+
+
+LAID = {
+    "two at either end": [(OUTSIDE & TOP, -32768), (OUTSIDE & ~TOP, 32767)],
+    "two on one side": [(OUTSIDE & TOP, -2000), (OUTSIDE & ~TOP, -3000)],
+    "a ring in a ring": [(RIM, -1500), (OUTSIDE, -2000)],
+    "three": [(OUTSIDE & TOP, -2000), (OUTSIDE & ~TOP, -3000), (METAL, 32767)],
+    "a hole that reaches no border": [(np.maximum(abs(Y), abs(X)) < 20, -32768)],
+    "two rows": [(Y < 2 - SIDE / 2, -32768)],
+    "one row": [(Y < 1 - SIDE / 2, 32767)],
+}
+
+
+@pytest.mark.parametrize("laid", LAID)
+def test_constant_values_far_outside_are_padding(laid: str) -> None:
+    pixels = with_values(*LAID[laid])
+    image = Image(pixels[None, ..., None], 16, "MONOCHROME2", "tiff", None, b"{}")
+    padding = find_padding(image)
+    assert padding is not None
+    assert (padding.mask[0] == (pixels != tissue("int16"))).all()
+
+
+def test_metal_inside_hides_no_padding_outside() -> None:
+    metal = with_values((METAL, 30000))
+    metal[METAL] += np.arange(METAL.sum(), dtype=np.int16)
+    metal[OUTSIDE] = -2000
+    padding = find_padding(Image(metal[None, ..., None], 16, "MONOCHROME2", "tiff", None, b"{}"))
+    assert padding is not None
+    assert (padding.mask[0] == OUTSIDE).all()
+
+
+def test_each_frame_has_its_own_padding() -> None:
+    frames = np.stack([with_values()] * 25)[..., None]
+    frames[3, OUTSIDE], frames[4, RIM] = -32768, -2000
+    image = Image(frames, 16, "MONOCHROME2", "tiff", None, b"{}")
+    padding = find_padding(image)
+    assert padding is not None
+    wanted = np.zeros(frames.shape[:3], bool)
+    wanted[3], wanted[4] = OUTSIDE, RIM
+    assert (padding.mask == wanted).all()
+    described, data = pack_padding(padding)
+    again = unpack_padding(described, data, image.shape, frames.dtype)
+    back = impose_padding(fill_padding(image, padding), again).pixels
+    assert (back == frames).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "colour", "declared"),
+    [
+        ("uint16", (65535, 65535, 65535), None),
+        ("uint16", (0, 65535, 0), None),
+        ("uint8", (255, 255, 255), None),
+        ("uint8", (0, 0, 0), None),
+        ("uint8", (130, 131, 130), (130, 131)),
+    ],
+)
+def test_in_colour_a_pixel_is_padding_when_all_its_channels_are(
+    dtype: str, colour: tuple[int, ...], declared: tuple[int, int] | None
+) -> None:
+    grey = 60 + draw_phantom(SIDE, seed=3) // 40
+    pixels = np.stack([grey, grey // 2 + 40, 250 - grey], axis=-1).astype(dtype)
+    pixels[OUTSIDE] = colour
+    image = Image(pixels[None], 8, "RGB", "png", None, b"{}", declared)
+    padding = find_padding(image)
+    assert padding is not None
+    assert (padding.mask[0] == OUTSIDE).all()
+    filled = fill_padding(image, padding)
+    assert (filled.pixels[0, ~OUTSIDE] == pixels[~OUTSIDE]).all()
+    assert find_padding(replace(filled, padding_range=None)) is None
+    described, data = pack_padding(padding)
+    assert len(data) == padding_bytes(described, image.shape)
+    again = unpack_padding(described, data, image.shape, pixels.dtype)
+    assert (impose_padding(filled, again).pixels == image.pixels).all()
+
+
 def test_filling_is_smooth_and_leaves_tissue_alone() -> None:
     image = ct(-32768)
     filled = fill_padding(image, find_padding(image)).pixels[0, ..., 0].astype(float)
@@ -104,10 +189,19 @@ def test_what_is_no_padding_is_left_alone() -> None:
     black[:, :40] = 0  # a collimator: no gap to the other samples
     assert find_padding(replace(chest, pixels=black)) is None
     inner = chest.pixels.copy()
-    inner[:, 50:70, 50:70] = 65535  # metal, which does not reach the border
+    inner[:, 50:70, 50:70] = 6000  # metal, inside, and away by less than all others span
     assert find_padding(replace(chest, pixels=inner)) is None
+    inner[:, 50:70, 50:70] += 100 * np.arange(20, dtype=np.uint16)[None, :, None, None]
+    assert find_padding(replace(chest, pixels=inner * 6)) is None  # far off, not of one value
     colour = np.repeat(chest.pixels, 3, axis=3)
-    assert find_padding(replace(chest, pixels=colour, padding_range=(0, 0))) is None
+    colour[:, :40, :, 1] = 65535  # one channel of pixels that differ
+    assert find_padding(replace(chest, pixels=colour, padding_range=(65535, 65535))) is None
+    echo = np.maximum(chest.pixels >> 4, 1)
+    echo[:, :, :50] = 0  # black beside samples from 1 on
+    assert find_padding(replace(chest, pixels=echo.astype(np.uint8))) is None
+    bright = np.minimum(chest.pixels, 2000)  # saturated beside 1999
+    bright[:, :, :40] = 2000
+    assert find_padding(replace(chest, pixels=bright)) is None
 
 
 def test_a_declared_range_comes_back_value_by_value_and_takes_no_tissue() -> None:
@@ -133,7 +227,7 @@ def test_padding_packs_and_unpacks(values: int) -> None:
     padding = find_padding(image)
     assert padding is not None
     described, data = pack_padding(padding)
-    shape = (1, 48, 48)
+    shape = (1, 48, 48, 1)
     assert len(data) == padding_bytes(described, shape)
     again = unpack_padding(described, data, shape, pixels.dtype)
     assert (again.mask == padding.mask).all()

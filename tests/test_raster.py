@@ -18,7 +18,7 @@ import tifffile
 
 from primis.errors import UnreadableImage
 from primis.imaging.files import parse, parse_here, render
-from primis.imaging.image import Derivation, Image
+from primis.imaging.image import Derivation, Image, pixel_limit, require_size
 from primis.imaging.raster import write_raster
 
 FAULTS = Path(__file__).parent / "faults"
@@ -228,7 +228,7 @@ def test_other_tiff_is_one_line(data: bytes, line: str) -> None:
 
 
 def test_a_side_of_zero_is_one_line() -> None:
-    with pytest.raises(UnreadableImage, match="16 x 0 pixels"):
+    with pytest.raises(UnreadableImage, match=r"has no pixels \(1 frame of 16 x 0\)"):
         parse((FAULTS / "tiff_zero_side.tif").read_bytes())
 
 
@@ -267,9 +267,31 @@ def test_bombs_are_refused(name: str) -> None:
 
 def test_a_limit_of_pixels_is_kept_and_can_be_raised() -> None:
     for data in (saved(COLOUR, "png"), saved(COLOUR, "jpeg"), saved(COLOUR, "webp"), tiff(COLOUR)):
-        assert parse(data, 4 * COLOUR.size).shape[1:3] == (24, 32)
+        assert parse(data, COLOUR.size).shape[1:3] == (24, 32)
         with pytest.raises(UnreadableImage, match="max-pixels"):
-            parse(data, 4 * COLOUR.size - 4)
+            parse(data, COLOUR.size - 1)
+
+
+def test_a_small_file_claims_no_huge_image() -> None:
+    assert pixel_limit(None, 0) == 1 << 25
+    assert pixel_limit(None, 1_000_000) == (1 << 25) + 40_000_000
+    assert pixel_limit(None, 1 << 32) == 300_000_000
+    assert pixel_limit(7, 1 << 32) == 7
+    size = 6000  # 36 million samples: more than a file of kilobytes may have, less than one of a MB
+    flat = io.BytesIO()
+    tifffile.imwrite(flat, np.zeros((size, size), np.uint8), compression="zlib", rowsperstrip=size)
+    limit = pixel_limit(None, len(flat.getvalue()))
+    with pytest.raises(UnreadableImage, match=rf"at most {limit} \(--max-pixels\)"):
+        parse(flat.getvalue())
+    assert parse(flat.getvalue(), size * size).shape == (1, size, size, 1)
+
+
+def test_a_limit_counts_frames_and_channels() -> None:
+    require_size((2, 5, 10, 3), 300)
+    with pytest.raises(UnreadableImage, match=r"2 x 5 x 10 x 3 samples, expected at most 299 "):
+        require_size((2, 5, 10, 3), 299)
+    with pytest.raises(UnreadableImage, match=r"^has no pixels \(0 frames of 7 x 8\)$"):
+        require_size((0, 7, 8, 1))
 
 
 # --- PNG, JPEG, WebP ---

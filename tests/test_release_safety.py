@@ -464,7 +464,7 @@ def test_pixels_over_the_limit_are_refused_before_they_are_decoded(release, keys
     opened, identities = Release(release), read_identities(keys["alice"])
     out = tmp_path / "out"
     results = batch.restore(opened, identities, out, models=(TINY,), max_pixels=1000)
-    assert all("expected at most 250 a frame" in str(r.error) for r in results)
+    assert all("expected at most 1000 (--max-pixels)" in str(r.error) for r in results)
     assert not out.exists()
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.sharing import contents as sealed
-from primis.sharing.contents import settings_for
+from primis.sharing.contents import settings_for, unseal_header
 from primis.sharing.image_bundle import read_name, read_public_code, restore_image, share_image
 from primis.sharing.rekey import rekey
 from primis.sharing.release import (
@@ -529,13 +530,37 @@ def test_what_no_room_would_do_for_is_refused(codec, monkeypatch) -> None:
 def test_a_header_that_swells_is_refused(codec, monkeypatch) -> None:
     opened, swollen = secrets_of("f" * 32), replace(phantom(), header=bytes(100_000))
     data = share_image(swollen, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
-    assert read_name(data, opened) == "x"
+    header, parts = read_bundle(data, "x")
+    dtype, secret = swollen.pixels.dtype, opened["diagnostic"]
+    assert unseal_header(header, parts, secret, dtype) == ("x", None, bytes(100_000))
     monkeypatch.setattr(sealed, "MAX_SOURCE_HEADER", 99_999)
-    with pytest.raises(DamagedSection, match="does not describe its image"):
-        read_name(data, opened)
-    monkeypatch.setattr(sealed, "MAX_SOURCE_HEADER", 10_000)
-    with pytest.raises(DamagedSection, match="over 87632"):
-        read_name(data, opened)
+    with pytest.raises(DamagedSection, match="over 99999 of the source's header"):
+        unseal_header(header, parts, secret, dtype)
+    assert read_name(data, opened) == "x"
+
+
+def test_a_name_costs_no_more_than_its_line(codec, monkeypatch) -> None:
+    opened, swollen = secrets_of("f" * 32), replace(phantom(), header=bytes(1 << 24))
+    settings = replace(SETTINGS, header_bytes=1 << 15)
+    data = share_image(swollen, settings, opened, codec, bundle_id="f" * 32, name="x").data
+    inflated = []
+
+    class Watched:
+        def __init__(self):
+            self.stream = zlib.decompressobj()
+
+        def decompress(self, packed, most):
+            plain = self.stream.decompress(packed, most)
+            self.unconsumed_tail = self.stream.unconsumed_tail
+            inflated.append(len(plain))
+            return plain
+
+    class Zlib:
+        decompressobj, error = Watched, zlib.error
+
+    monkeypatch.setattr(sealed, "zlib", Zlib)
+    assert read_name(data, opened) == "x"
+    assert sum(inflated) <= 1 << 16
 
 
 def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:

@@ -32,7 +32,7 @@ from primis.errors import (
     UsageError,
 )
 from primis.imaging.files import parse, read
-from primis.imaging.image import MAX_PIXELS, require_size
+from primis.imaging.image import pixel_limit, require_size
 from primis.keys.grant import Grant, read_grant, split_grant
 from primis.keys.identity import Identity, Recipient, Signer, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
@@ -88,7 +88,7 @@ def share(
     tier: str = "diagnostic",
     with_original: bool = False,
     model: Path | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
@@ -162,7 +162,7 @@ def _look(
     files: Sequence[tuple[Path, str]],
     work: Work,
     with_original: bool,
-    max_pixels: int,
+    max_pixels: int | None,
     on_look: Callable[[int, int], None],
 ) -> dict[tuple[Path, str], Need | InputError]:
     """What each file needs, or why it cannot be shared: known before anything is encoded."""
@@ -188,7 +188,7 @@ def _look(
     return needs
 
 
-def _need(file: Path, name: str, with_original: bool, max_pixels: int) -> Need:
+def _need(file: Path, name: str, with_original: bool, max_pixels: int | None) -> Need:
     try:
         image, source = read(file, max_pixels=max_pixels)
         return Need.of(image, name, len(source) if with_original else 0)
@@ -252,7 +252,7 @@ class _Task:
     need: Need | InputError
     budgets: Budgets
     with_original: bool
-    max_pixels: int
+    max_pixels: int | None
 
 
 def _shared_before(work: Work, task: _Task) -> Result | None:
@@ -334,7 +334,7 @@ def restore(
     tier: str | None = None,
     images: Sequence[str] = (),
     models: tuple[Path, ...] = (),
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
     today: datetime.date | None = None,
 ) -> list[Result]:
@@ -400,7 +400,12 @@ class _Reader:
     """Restores bundles of a release into a folder in the making."""
 
     def __init__(
-        self, release: Release, tier: str | None, codecs: CodecFor, max_pixels: int, work: Work
+        self,
+        release: Release,
+        tier: str | None,
+        codecs: CodecFor,
+        max_pixels: int | None,
+        work: Work,
     ) -> None:
         self._release, self._tier, self._codecs = release, tier, codecs
         self._max_pixels, self._work = max_pixels, work
@@ -430,7 +435,7 @@ class _Reader:
         geometry = read_header(data, bundle_id)[0].geometry
         shape = geometry.frames, geometry.height, geometry.width, geometry.channels
         try:
-            require_size(shape, self._max_pixels)
+            require_size(shape, pixel_limit(self._max_pixels, len(data)))
         except UnreadableImage as error:
             raise BadBundle(f'bundle "{bundle_id}" {error}') from None
         if self._tier is None and wanted == "original" and not _has_original(data, bundle_id):

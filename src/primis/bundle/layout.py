@@ -33,7 +33,7 @@ INFO_PER_FRAME = 96
 MIN_HEADER_BYTES, MAX_HEADER_BYTES = 256, 1 << 24
 MAX_ORIGINAL_BITS = 64
 ORIGINAL_SLACK = 4
-EXACT_BITS = (0, 1, 2, 4, 8)
+EXACT_BITS = (0, 1, 2, 4, 8, 16)
 SAMPLES_PER_BYTE = 8192
 """A bundle that claims more samples for each of its bytes is refused: a small one may name gigabytes."""
 
@@ -186,7 +186,8 @@ class Header:
             raise ValueError("settings leave something to an image that is not known here")
         rooms = {"header": header}
         if exact:
-            rooms["exact"] = -(-exact * self.geometry.samples // 8) + 2 * 2**exact
+            table = 2 * 2**exact if exact < 16 else 0
+            rooms["exact"] = -(-exact * self.geometry.samples // 8) + table
         if bits:
             samples = -(-_thousandths(bits) * self.geometry.samples // 8000)
             rooms["original"] = samples + ORIGINAL_SLACK * header

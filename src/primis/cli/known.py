@@ -73,13 +73,11 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def pixels_limit(given: int | None) -> int:
-    """How many pixels an image may have. Raises UsageError."""
-    from primis.imaging.image import MAX_PIXELS
-
-    if given is None:
-        return MAX_PIXELS
-    require_between("max-pixels", given, 1, 1 << 34)
+def pixels_limit(given: int | None) -> int | None:
+    """How many pixels an image may have; None where the size of its file decides. Raises
+    UsageError."""
+    if given is not None:
+        require_between("max-pixels", given, 1, 1 << 34)
     return given
 
 

@@ -86,8 +86,8 @@ _Model = Annotated[
 _MaxPixels = Annotated[
     int | None,
     typer.Option(
-        help="Refuse images of more pixels in all frames, or of a quarter of that in one; every "
-        "channel counts. (default: 300 million)"
+        help="Refuse images of more pixels in all frames; every channel counts. (default: 300 "
+        "million, fewer for files of less than 7 megabytes)"
     ),
 ]
 _Anew = Annotated[

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from primis.errors import NoPixels, UnreadableImage
 from primis.imaging import apart
-from primis.imaging.image import MAX_PIXELS, Derivation, Image
+from primis.imaging.image import MAX_PIXELS, Derivation, Image, pixel_limit
 
 _MAX_BYTES = 1 << 32
 _NOT_FILES = (
@@ -23,7 +23,7 @@ _NOT_FILES = (
 )
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image, bytes]:
+def read(path: Path, max_pixels: int | None = None) -> tuple[Image, bytes]:
     """An image and the file's own bytes. Raises UnreadableImage, which names the file."""
     data = read_bytes(path)
     try:
@@ -96,12 +96,13 @@ def _why(path: Path, error: OSError) -> str:
     return f'image "{path}" cannot be read: {error.strerror}'
 
 
-def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+def parse(data: bytes, max_pixels: int | None = None) -> Image:
     """An image from the bytes of a file of any kind, decoded in a process of its own.
 
+    max_pixels: None for as many as a file of so many bytes may have (`pixel_limit`).
     Raises UnreadableImage (without a file name: the caller adds it).
     """
-    return apart.decode(data, max_pixels)
+    return apart.decode(data, pixel_limit(max_pixels, len(data)))
 
 
 def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:

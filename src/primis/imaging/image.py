@@ -17,20 +17,29 @@ opacity."""
 
 MAX_PIXELS = 300_000_000
 """Pixels of all frames, each channel counted, that readers take unless told otherwise
-(`--max-pixels`). One frame may have a quarter of them: 25 megapixels in colour, some gigabyte of
-memory to encode."""
+(`--max-pixels`)."""
+
+_OF_SMALL, _PER_BYTE = 1 << 25, 40
+"""What a file may have however small it is, and for each of its bytes: one of a megabyte can claim
+no more than takes a gigabyte or so to encode."""
+
+
+def pixel_limit(max_pixels: int | None, size: int) -> int:
+    """How many pixels a file or bundle of `size` bytes may have: what was asked for or, by default,
+    so many that a small file cannot claim a huge image."""
+    return min(MAX_PIXELS, _OF_SMALL + _PER_BYTE * size) if max_pixels is None else max_pixels
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
     """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
     frames, height, width, channels = shape
     if min(shape) < 1:
-        raise UnreadableImage(f"has {frames} x {height} x {width} pixels, expected some")
-    frame = height * width * channels
-    if frame > max_pixels // 4 or frames * frame > max_pixels:
+        count = f"{frames} frame" + "s" * (frames != 1)
+        raise UnreadableImage(f"has no pixels ({count} of {height} x {width})")
+    if frames * height * width * channels > max_pixels:
         raise UnreadableImage(
             f"has {frames} x {height} x {width} x {channels} samples, expected at most "
-            f"{max_pixels // 4} a frame and {max_pixels} in all (--max-pixels)"
+            f"{max_pixels} (--max-pixels)"
         )
 
 

@@ -27,7 +27,13 @@ from primis.bundle.layout import (
 )
 from primis.errors import DamagedSection, InputError, UsageError
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
-from primis.imaging.levels import bits_of, find_levels, pack_levels, unpack_levels
+from primis.imaging.levels import (
+    bits_of,
+    find_levels,
+    levels_of,
+    pack_levels,
+    unpack_levels,
+)
 from primis.imaging.padding import (
     Padding,
     find_padding,
@@ -52,6 +58,7 @@ MAX_SOURCE_HEADER = 1 << 24
 """Bytes of a source's header, uncompressed."""
 
 _MAX_NAME = 1 << 16
+_NO_HEADER = 'section "header" does not describe its image'
 _LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
 """What a threshold lies between: the smallest normal number in single precision (where an image is flat), and more than any
 range needs."""
@@ -177,43 +184,81 @@ def unseal_header(
 ) -> tuple[str, Padding | None, bytes]:
     """(name, padding, source's header) of samples of a type. Raises DamagedSection."""
     geometry = header.geometry
-    shape = (geometry.frames, geometry.height, geometry.width)
-    most = MAX_SOURCE_HEADER + _MAX_NAME + 3 * geometry.samples
-    plain = _inflate(_unseal_padded("header", header, parts, secret), most)
-    meta, _, rest = plain.partition(b"\n")
-    try:
-        body = json.loads(meta)
-        name, described, padding = str(PurePosixPath(body["name"])), body["padding"], None
-        if described is not None:
-            size = padding_bytes(described, shape)
-            padding = unpack_padding(described, rest[:size], shape, dtype)
-            rest = rest[size:]
-        if len(rest) > MAX_SOURCE_HEADER:
-            raise ValueError
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise DamagedSection('section "header" does not describe its image') from None
-    return name, padding, rest
+    shape = (geometry.frames, geometry.height, geometry.width, geometry.channels)
+    inflating = _Inflating(_unseal_padded("header", header, parts, secret))
+    name, described = _read_line(inflating)
+    padding = None
+    if described is not None:
+        try:
+            data = inflating.read(padding_bytes(described, shape))
+            padding = unpack_padding(described, data, shape, dtype)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            raise DamagedSection(_NO_HEADER) from None
+    return name, padding, inflating.rest(MAX_SOURCE_HEADER)
 
 
-def _inflate(packed: bytes, most: int) -> bytes:
-    """What was compressed, of bounded length: a small section may swell to fill the memory."""
-    stream = zlib.decompressobj()
+def unseal_name(header: Header, parts: dict[str, bytes], secret: Secret) -> str:
+    """The name alone: nothing else is decompressed. Raises DamagedSection."""
+    return _read_line(_Inflating(_unseal_padded("header", header, parts, secret)))[0]
+
+
+def _read_line(inflating: _Inflating) -> tuple[str, Any]:
+    """(name, what describes the padding)."""
     try:
-        plain = stream.decompress(packed, most + 1)
-    except zlib.error:
-        raise DamagedSection('section "header" cannot be decompressed') from None
-    if len(plain) > most or not stream.eof or stream.unused_data:
-        raise DamagedSection(
-            f'section "header" is cut off, has bytes after its end or over {most} in all'
-        )
-    return plain
+        body = json.loads(inflating.line(_MAX_NAME))
+        return str(PurePosixPath(body["name"])), body["padding"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DamagedSection(_NO_HEADER) from None
+
+
+class _Inflating:
+    """What was compressed, as far as it is asked for: a small section may swell to fill the
+    memory."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._stream, self._packed, self._ahead = zlib.decompressobj(), packed, b""
+
+    def line(self, most: int) -> bytes:
+        """What comes before the first newline, at most so many bytes. Raises ValueError."""
+        line, newline, self._ahead = self._some(most).partition(b"\n")
+        if not newline:
+            raise ValueError("no line")
+        return line
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, exactly so many. Raises ValueError where there are fewer."""
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        if missing := size - len(data):
+            data += self._some(missing)
+        if len(data) < size:
+            raise ValueError("it is cut off")
+        return data
+
+    def rest(self, most: int) -> bytes:
+        """All that follows to the end of the stream, at most so many bytes."""
+        data = self._ahead + self._some(most + 1 - min(len(self._ahead), most))
+        if len(data) > most or not self._stream.eof or self._stream.unused_data:
+            raise DamagedSection(
+                'section "header" is cut off, has bytes after its end or '
+                f"over {most} of the source's header"
+            )
+        return data
+
+    def _some(self, most: int) -> bytes:
+        """The next bytes, `most` or all that there are."""
+        try:
+            data = self._stream.decompress(self._packed, most)
+        except zlib.error:
+            raise DamagedSection('section "header" cannot be decompressed') from None
+        self._packed = self._stream.unconsumed_tail
+        return data
 
 
 def seal_exact(image: Image, header: Header, secret: Secret) -> bytes:
     """Section `exact`: the samples as numbers of their levels. Raises InputError where there are
     more levels than the settings have bits for."""
-    bits, levels = header.settings.exact_bits or 0, find_levels(image.pixels)
-    if levels is None or bits_of(levels) > bits:
+    bits, levels = header.settings.exact_bits or 0, levels_of(image.pixels)
+    if bits_of(levels) > bits:
         raise InputError(f"the image has too many grey levels for {bits} bits a sample")
     data = pack_levels(image.pixels, levels, bits)
     return seal(data, secret, "exact", header.binding)

@@ -41,7 +41,7 @@ from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
 from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
-from primis.imaging.padding import fill_padding, find_padding, impose_padding
+from primis.imaging.padding import filled_frames, find_padding, impose_padding
 from primis.keys.seal import TIERS, Secret, mask, seal, tile_secret, unseal
 from primis.sharing.contents import (
     SEALED_WHOLE,
@@ -53,6 +53,7 @@ from primis.sharing.contents import (
     unseal_exact,
     unseal_header,
     unseal_info,
+    unseal_name,
     unseal_original,
 )
 
@@ -117,8 +118,7 @@ def share_image(
     header = Header(bundle_id, geometry, settings, codec.checkpoint.digest)
     secrets_of = [_tile_secrets(header, image_secrets, frame) for frame in range(frames)]
     index, public, pools, scales, kept = [], [], [], [], 0
-    filled = fill_padding(image, padding)
-    for frame, tiles in zip(filled.pixels, secrets_of, strict=True):
+    for frame, tiles in zip(filled_frames(image, padding), secrets_of, strict=True):
         z, scale = codec.encode(frame)
         code, streams = _fit(z, header, codec, draw)
         kept += int(np.count_nonzero(code.levels))
@@ -201,8 +201,7 @@ def _exact_image(
 def read_name(data: bytes, image_secrets: dict[str, Secret]) -> str:
     """The path under which an image was shared; needs the secret of tier diagnostic."""
     header, parts = read_bundle(data, "")
-    dtype = unseal_info(header, parts, image_secrets["preview"])["dtype"]
-    return unseal_header(header, parts, image_secrets["diagnostic"], dtype)[0]
+    return unseal_name(header, parts, image_secrets["diagnostic"])
 
 
 def decode_image(
@@ -580,6 +579,6 @@ def _restore_original(
     if not set(TIERS) <= image_secrets.keys():
         raise TierTooLow('tier "original" was asked for, but the secrets offered open less')
     info = unseal_info(header, parts, image_secrets["preview"])
-    name, *_ = unseal_header(header, parts, image_secrets["diagnostic"], info["dtype"])
+    name = unseal_name(header, parts, image_secrets["diagnostic"])
     data = unseal_original(header, parts, image_secrets["original"])
     return Restored(data, name, "original", info["kind"])
