@@ -209,12 +209,14 @@ def test_pages_that_are_alike_are_frames_and_others_are_refused() -> None:
         parse(written(GREY, GREY[::2]))
     image = parse(written(GREY, GREY[::2], subfiletype=1))
     assert (image.shape, image.notes) == ((1, 24, 32, 1), ("1 reduced image, left out",))
+    image = parse(written(GREY, GREY[::2, ::2], GREY[::4, ::4]))  # a pyramid that does not say so
+    assert (image.pixels[0, ..., 0] == GREY).all()
+    assert image.notes == ("2 reduced images, left out",)
 
 
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (saved(PIL.Image.fromarray(COLOUR).convert("CMYK"), "tiff"), "SEPARATED"),
         (saved(PIL.Image.fromarray(COLOUR).convert("LAB"), "tiff"), "CIELAB"),
         (saved(PIL.Image.fromarray(GREY).convert("1"), "tiff"), "1 bits"),
         (tiff(GREY.astype(np.uint32)), "32 bits"),
@@ -416,15 +418,33 @@ def test_webp_with_opacity() -> None:
         assert again.mode == "RGBA"
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
+def test_inks_come_back_as_colours(kind: str) -> None:
+    """A CMYK picture means what Pillow makes of it; JPEG with Adobe's inverted inks too."""
+    data = saved(PIL.Image.fromarray(COLOUR).convert("CMYK"), kind)
+    image = parse(data)
+    restored = render(image, DERIVED)
+    error = np.abs(image.pixels[0].astype(int) - COLOUR)
+    assert error.max() <= 1 if kind == "tiff" else error.mean() < 10
+    assert any("CMYK" in note for note in image.notes)
+    with PIL.Image.open(io.BytesIO(restored)) as again:
+        assert again.mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_of_an_animation_the_first_picture_is_read(kind: str) -> None:
+    how = {"lossless": True} if kind == "webp" else {}
+    image = parse(saved(COLOUR, kind, **MORE, **how))
+    assert (image.pixels[0] == COLOUR).all()
+    assert image.notes == ("1 further picture, left out",)
+
+
 MORE = {"save_all": True, "append_images": [PIL.Image.fromarray(COLOUR[::-1])]}
 
 
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (saved(COLOUR, "png", **MORE), "animation of 2 frames"),
-        (saved(COLOUR, "webp", **MORE), "animation of 2 frames"),
-        (saved(PIL.Image.fromarray(COLOUR).convert("CMYK"), "jpeg"), "CMYK"),
         (bytes(imagecodecs.jpeg8_encode(GREY16 >> 4, bitspersample=12)), "12 bits"),
         (saved(COLOUR, "jpeg")[:-200], "cut off"),
         (png(4, 1, 8, 3, b"\0abcd"), "palette is missing"),

@@ -106,8 +106,6 @@ def _save(frame: np.ndarray, kind: str, how: dict[str, Any]) -> bytes:
 
 def _read_png(data: bytes, max_pixels: int) -> Image:
     file, needed = png.scan(data)
-    if file.frames > 1:
-        raise UnreadableImage(f"is an animation of {file.frames} frames, expected one")
     require_size((1, file.height, file.width, file.channels), max_pixels)
     if file.depth == 16:
         import imagecodecs
@@ -123,8 +121,14 @@ def _read_png(data: bytes, max_pixels: int) -> Image:
     if pixels.shape != (file.height, file.width, file.channels):
         raise UnreadableImage(_DAMAGED)
     header: dict[str, Any] = {"chunks": dict(file.kept)} if file.kept else {}
-    notes = ("text chunks",) if file.texts else ()
+    notes = (*_further(file.frames), *(("text chunks",) if file.texts else ()))
     return _image(pixels, "png", header, notes)
+
+
+def _further(pictures: int) -> tuple[str, ...]:
+    """What to say of all pictures of a file but the first."""
+    more = pictures - 1
+    return (f"{more} further picture{'s' if more > 1 else ''}",) if more > 0 else ()
 
 
 def _opaque_but(pixels: np.ndarray, key: tuple[int, ...], depth: int) -> np.ndarray:
@@ -142,10 +146,12 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Image:
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as file:
         if file.size != (width, height) or file.layers != channels:
             raise UnreadableImage(_DAMAGED)
-        pixels = np.asarray(file)
+        pixels = np.asarray(file.convert("RGB") if channels == 4 else file)
         info = file.info
-    more = _pictures(info.get("mp")) - 1
-    notes = [f"{more} further picture{'s' if more > 1 else ''}"] if more > 0 else []
+    notes = list(_further(_pictures(info.get("mp"))))
+    if channels == 4:
+        notes.append("the colours as CMYK (they come back as RGB)")
+        info = {name: value for name, value in info.items() if name != "icc_profile"}
     notes += ["XMP"] if info.get("xmp") else []
     notes += ["comment"] if info.get("comment") else []
     header = _profile_and_exif(info)
@@ -179,10 +185,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int, int]:
     depth, height, width, channels = struct.unpack(">BHHB", frame)
     if depth != 8:
         raise UnreadableImage(f"is a JPEG of {depth} bits a sample, expected 8")
-    if channels == 4:
-        raise UnreadableImage("is a JPEG with colours as CMYK or YCCK, expected grey or RGB")
-    if channels not in (1, 3):
-        raise UnreadableImage(f"is a JPEG with {channels} channels, expected 1 or 3")
+    if channels not in (1, 3, 4):
+        raise UnreadableImage(f"is a JPEG with {channels} channels, expected 1, 3 or 4")
     return height, width, channels
 
 
@@ -211,12 +215,10 @@ def _read_webp(data: bytes, max_pixels: int) -> Image:
     # before there is a decoder: it makes room for all of it at once
     require_size((1, height, width, 3), max_pixels)
     with WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as file:
-        if file.n_frames > 1:
-            raise UnreadableImage(f"is an animation of {file.n_frames} frames, expected one")
         if file.size != (width, height) or file.mode not in ("RGB", "RGBA"):
             raise UnreadableImage(_DAMAGED)
         pixels, header = np.asarray(file), _profile_and_exif(file.info)
-        notes = ("XMP",) if file.info.get("xmp") else ()
+        notes = (*_further(file.n_frames), *(("XMP",) if file.info.get("xmp") else ()))
     if pixels.shape[2] == 4 and (pixels[..., 3] == 255).all():
         pixels = pixels[..., :3]  # the encoder drops it too
     require_size((1, *pixels.shape), max_pixels)

@@ -7,6 +7,7 @@ image's header holds, by tag, what a restored file declares as its source did.
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import struct
 from itertools import product
@@ -23,12 +24,13 @@ _DEPTH, _PHOTOMETRIC, _ORIENTATION, _LEAST, _MOST = "258", "262", "274", "280", 
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _EXTRA, _PROFILE = "282", "283", "296", "338", "34675"
 _LEFT_OUT = {270: "ImageDescription", 330: "SubIFDs", 700: "XMP", 34665: "EXIF", 34853: "GPS"}
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
 _CHANNELS: dict[int, tuple[int, ...]] = {
     _WHITE_IS_ZERO: (1, 2, 3, 4),
     _BLACK_IS_ZERO: (1, 2, 3, 4),
     _RGB: (3, 4),
     _PALETTE: (1,),
+    _SEPARATED: (4,),
     _YCBCR: (3,),
 }
 """Samples a pixel by photometric interpretation."""
@@ -65,6 +67,8 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
         every = list(file.pages)
         pages = [page for page in every if not int(page.subfiletype) & _REDUCED] or every[:1]
         kinds = [_kind(page) for page in pages]
+        if _is_pyramid(kinds):
+            pages, kinds = pages[:1], kinds[:1]
         if any(kind != kinds[0] for kind in kinds):
             what = f"is TIFF with {len(pages)} pages that are not alike"
             raise UnreadableImage(f"{what}, expected one image or a stack")
@@ -82,8 +86,13 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
             pixels = _frames(pages, kind, data, frames)
         if kind.photometric == _PALETTE:
             pixels = _apply_palette(pixels, first)
+        if kind.photometric == _SEPARATED:
+            pixels = _from_cmyk(pixels)
         kept = _kept(first, kind)
         notes = [f"{name} (tag {tag})" for tag, name in _LEFT_OUT.items() if _is_told(first, tag)]
+    if kind.photometric == _SEPARATED:
+        notes.append("the colours as CMYK (they come back as RGB)")
+        kept.pop(_PROFILE, None)
     left = len(every) - len(pages)
     notes += [f"{left} reduced image{'s' if left > 1 else ''}"] if left else []
     return _image(pixels, kind, kept, tuple(notes))
@@ -176,8 +185,8 @@ def _kind(page: Any) -> _Kind:
     whole = dtype is not None and dtype.kind in "bui" and least <= depth <= 16
     if dtype is not None and dtype.kind == "i":
         whole = depth in (8, 16)
-    if photometric == _YCBCR:
-        whole = whole and depth == 8
+    if photometric in (_SEPARATED, _YCBCR):
+        whole = whole and depth == 8 and dtype is not None and dtype.kind == "u"
     if not whole:
         name = "of an unknown type" if dtype is None else f'of type "{dtype.name}"'
         raise UnreadableImage(f"has samples {name} and {depth} bits, expected integers of 2 to 16")
@@ -188,6 +197,25 @@ def _kind(page: Any) -> _Kind:
     return _Kind(
         int(page.imagelength), int(page.imagewidth), samples, depth, dtype.name, photometric, extra
     )
+
+
+def _from_cmyk(pixels: np.ndarray) -> np.ndarray:
+    """(..., 4) inks of 8 bits, none to full -> (..., 3) RGB, without a profile of either."""
+    inks = 255 - pixels.astype(np.uint16)
+    return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+
+
+def _is_pyramid(kinds: list[_Kind]) -> bool:
+    """Whether each page is the one before at a smaller size, as many writers leave it unsaid."""
+    if len(kinds) < 2:
+        return False
+    for larger, smaller in itertools.pairwise(kinds):
+        same = smaller._replace(height=larger.height, width=larger.width) == larger
+        sides = ((larger.height, smaller.height), (larger.width, smaller.width))
+        ratios = [great / small for great, small in sides]
+        if not same or min(ratios) <= 1 or max(ratios) > 1.1 * min(ratios):
+            return False
+    return True
 
 
 def _require_segments(page: Any, kind: _Kind, size: int, max_pixels: int) -> None:
