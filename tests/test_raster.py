@@ -431,6 +431,27 @@ def test_inks_come_back_as_colours(kind: str) -> None:
         assert again.mode == "RGB"
 
 
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_a_jpeg_without_loss_comes_back_without_loss(depth: int) -> None:
+    pixels = (GREY16 >> (16 - depth)).astype(np.uint8 if depth == 8 else np.uint16)
+    image, _ = comes_back(bytes(imagecodecs.ljpeg_encode(pixels, bitspersample=depth)))
+    assert (image.pixels[0, ..., 0] == pixels).all()
+    assert image.bit_depth == depth
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_of_12_bits_comes_back_with_12_bits(channels: int) -> None:
+    pixels = np.stack([GREY16 >> 4] * channels, axis=2)
+    flat = pixels[..., 0] if channels == 1 else pixels
+    data = bytes(imagecodecs.jpeg8_encode(flat, level=100, bitspersample=12))
+    image = parse(data)
+    assert (image.bit_depth, image.shape) == (12, (1, *pixels.shape))
+    assert np.abs(image.pixels[0].astype(int) - pixels).max() < 64
+    again = parse(render(image, DERIVED))
+    assert (again.bit_depth, again.shape) == (12, image.shape)
+    assert np.abs(again.pixels.astype(int) - image.pixels).max() < 128
+
+
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_of_an_animation_the_first_picture_is_read(kind: str) -> None:
     how = {"lossless": True} if kind == "webp" else {}
@@ -445,7 +466,6 @@ MORE = {"save_all": True, "append_images": [PIL.Image.fromarray(COLOUR[::-1])]}
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (bytes(imagecodecs.jpeg8_encode(GREY16 >> 4, bitspersample=12)), "12 bits"),
         (saved(COLOUR, "jpeg")[:-200], "cut off"),
         (png(4, 1, 8, 3, b"\0abcd"), "palette is missing"),
         (SIGNATURE, "describes no image"),

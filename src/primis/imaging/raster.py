@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -21,6 +21,8 @@ from primis.imaging.image import MAX_PIXELS, Image, require_size
 from primis.imaging.kept import Kept, left_out, pack
 
 _PHOTOMETRIC = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
+_LOSSLESS_JPEG = 0xC3
+"""The marker of its frame (T.81, table B.1)."""
 _JPEG_QUALITY = 98
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = b"\xff\xd8\xff"
@@ -67,9 +69,20 @@ def write_raster(image: Image) -> bytes:
         frame = np.repeat(frame, 3, axis=2) if kept.flag("equal") and frame.shape[2] == 1 else frame
         if image.kind == "png":
             return _write_png(frame, kept)
+        if image.kind == "jpeg" and (kept.flag("lossless") or frame.dtype == np.uint16):
+            return _write_deep_jpeg(frame, image.bit_depth, lossless=kept.flag("lossless"))
         return _write_jpeg_or_webp(frame, image.kind, kept)
     except Exception:  # whatever encoders meet in what others sealed
         raise ValueError(f"the image cannot be written as {image.kind}") from None
+
+
+def _write_deep_jpeg(frame: np.ndarray, depth: int, *, lossless: bool) -> bytes:
+    import imagecodecs
+
+    flat = np.ascontiguousarray(frame[..., 0] if frame.shape[2] == 1 else frame)
+    if lossless:
+        return bytes(imagecodecs.ljpeg_encode(flat, bitspersample=depth))
+    return bytes(imagecodecs.jpeg8_encode(flat, level=_JPEG_QUALITY, bitspersample=12))
 
 
 def _write_jpeg_or_webp(frame: np.ndarray, kind: str, kept: Kept) -> bytes:
@@ -141,8 +154,10 @@ def _opaque_but(pixels: np.ndarray, key: tuple[int, ...], depth: int) -> np.ndar
 
 
 def _read_jpeg(data: bytes, max_pixels: int) -> Image:
-    height, width, channels = _jpeg_size(data)
+    height, width, channels, depth, lossless = _jpeg_frame(data)
     require_size((1, height, width, channels), max_pixels)
+    if depth != 8 or lossless:
+        return _read_deep_jpeg(data, (height, width, channels), depth, lossless)
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as file:
         if file.size != (width, height) or file.layers != channels:
             raise UnreadableImage(_DAMAGED)
@@ -160,8 +175,35 @@ def _read_jpeg(data: bytes, max_pixels: int) -> Image:
     return _image(pixels if pixels.ndim == 3 else pixels[..., None], "jpeg", header, tuple(notes))
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int, int]:
-    """(height, width, channels) of the first frame.
+def _read_deep_jpeg(data: bytes, shape: tuple[int, int, int], depth: int, lossless: bool) -> Image:
+    """A JPEG of 12 bits a sample, or without loss of 2 to 16: kinds that Pillow does not read."""
+    import imagecodecs
+
+    channels = shape[2]
+    if channels not in ((1,) if lossless else (1, 3)) or (depth != 12 and not lossless):
+        loss = "without loss " if lossless else ""
+        raise UnreadableImage(
+            f"is a JPEG {loss}of {channels} channels and {depth} bits a sample, "
+            "expected 8 or 12 bits of colour or grey, or grey without loss"
+        )
+    pixels = np.asarray(imagecodecs.jpeg8_decode(data)).reshape(shape)
+    header = {"lossless": True} if lossless else {}
+    meaning = _PHOTOMETRIC[channels]
+    told = (("EXIF", b"Exif\0\0"), ("colour profile", b"ICC_PROFILE\0"))
+    notes = left_out(tuple(name for name, begin in told if begin in data))
+    return Image(pixels[None], depth, meaning, "jpeg", header=pack(header), notes=notes)
+
+
+class _JpegFrame(NamedTuple):
+    height: int
+    width: int
+    channels: int
+    depth: int
+    lossless: bool
+
+
+def _jpeg_frame(data: bytes) -> _JpegFrame:
+    """The head of the first frame.
 
     Raises UnreadableImage where it is not of the usual kind.
     """
@@ -183,11 +225,11 @@ def _jpeg_size(data: bytes) -> tuple[int, int, int]:
     if len(frame) < 6:
         raise UnreadableImage(_DAMAGED)
     depth, height, width, channels = struct.unpack(">BHHB", frame)
-    if depth != 8:
-        raise UnreadableImage(f"is a JPEG of {depth} bits a sample, expected 8")
-    if channels not in (1, 3, 4):
-        raise UnreadableImage(f"is a JPEG with {channels} channels, expected 1, 3 or 4")
-    return height, width, channels
+    if channels not in (1, 3, 4) or not 2 <= depth <= 16:
+        raise UnreadableImage(
+            f"is a JPEG with {channels} channels of {depth} bits, expected 1, 3 or 4 of 2 to 16"
+        )
+    return _JpegFrame(height, width, channels, depth, data[at + 1] == _LOSSLESS_JPEG)
 
 
 def _pictures(index: Any) -> int:
