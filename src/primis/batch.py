@@ -32,7 +32,7 @@ from primis.errors import (
     UsageError,
 )
 from primis.imaging.files import parse, read
-from primis.imaging.image import pixel_limit, require_size
+from primis.imaging.image import PER_BYTE_OF_BUNDLE, pixel_limit, require_size
 from primis.keys.grant import Grant, read_grant, split_grant
 from primis.keys.identity import Identity, Recipient, Signer, verify
 from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
@@ -435,7 +435,8 @@ class _Reader:
         geometry = read_header(data, bundle_id)[0].geometry
         shape = geometry.frames, geometry.height, geometry.width, geometry.channels
         try:
-            require_size(shape, pixel_limit(self._max_pixels, len(data)))
+            limit = pixel_limit(self._max_pixels, len(data), PER_BYTE_OF_BUNDLE)
+            require_size(shape, limit)
         except UnreadableImage as error:
             raise BadBundle(f'bundle "{bundle_id}" {error}') from None
         if self._tier is None and wanted == "original" and not _has_original(data, bundle_id):

@@ -87,7 +87,7 @@ _MaxPixels = Annotated[
     int | None,
     typer.Option(
         help="Refuse images of more pixels in all frames; every channel counts. (default: 300 "
-        "million, fewer for files of less than 7 megabytes)"
+        "million, fewer for small files)"
     ),
 ]
 _Anew = Annotated[

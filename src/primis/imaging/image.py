@@ -19,15 +19,16 @@ MAX_PIXELS = 300_000_000
 """Pixels of all frames, each channel counted, that readers take unless told otherwise
 (`--max-pixels`)."""
 
-_OF_SMALL, _PER_BYTE = 1 << 25, 40
-"""What a file may have however small it is, and for each of its bytes: one of a megabyte can claim
-no more than takes a gigabyte or so to encode."""
+_OF_SMALL = 1 << 25
+PER_BYTE_OF_FILE, PER_BYTE_OF_BUNDLE = 20, 64
+"""What a file or bundle may have however small it is, and for each of its bytes: a hostile one of a
+megabyte takes about a gigabyte at most. Encoding takes more memory than decoding does."""
 
 
-def pixel_limit(max_pixels: int | None, size: int) -> int:
+def pixel_limit(max_pixels: int | None, size: int, per_byte: int = PER_BYTE_OF_FILE) -> int:
     """How many pixels a file or bundle of `size` bytes may have: what was asked for or, by default,
-    so many that a small file cannot claim a huge image."""
-    return min(MAX_PIXELS, _OF_SMALL + _PER_BYTE * size) if max_pixels is None else max_pixels
+    so many that a small one cannot claim a huge image."""
+    return min(MAX_PIXELS, _OF_SMALL + per_byte * size) if max_pixels is None else max_pixels
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
