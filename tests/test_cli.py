@@ -459,6 +459,19 @@ def test_what_a_batch_meets_is_one_line_each(run, tmp_path) -> None:
     run("restore", "r", "-i", "k", "-o", "out", "--model", TINY)
 
 
+def test_a_damaged_memory_of_signers_costs_no_release(run, tmp_path) -> None:
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    run("keygen", "-o", "k")
+    mine = {"XDG_CONFIG_HOME": str(tmp_path / "mine")}
+    (tmp_path / "mine" / "primis").mkdir(parents=True)
+    (tmp_path / "mine" / "primis" / "known_releases.json").write_text("{")
+    done = run("share", "chest.dcm", "--to", "k.pub", "-o", "r", "--model", TINY, **mine)
+    assert "shared 1 of 1" in done.stdout
+    assert "is damaged: put back a copy" in done.stderr
+    refused = run("restore", "r", "-i", "k", "-o", "o", "--model", TINY, status=1, **mine)
+    assert "is damaged: put back a copy" in refused.stderr
+
+
 def test_rekey_says_what_it_leaves_behind(run, released, tmp_path) -> None:
     (released / "labels.csv").write_text("image,label")
     done = run("rekey", "r")

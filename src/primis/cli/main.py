@@ -281,7 +281,6 @@ def share(
             on_look=report.look,
             on_note=say_note,
         )
-    open_release(out, anew=True)  # what is put back later will be noticed
     good = [r for r in results if r.error is None]
     size = sum(r.bytes for r in good)
     labels = ", ".join(r.label for r in recipients)
@@ -289,6 +288,10 @@ def share(
         f'shared {len(good)} of {len(results) - report.passed_over} images in "{out}" '
         f"({show_size(size)}), tier {granted}, to: {labels}"
     )
+    try:
+        open_release(out, anew=True)  # what is put back later will be noticed
+    except OutputError as error:  # the release is whole all the same
+        warn(str(error))
     report.finish()
 
 
