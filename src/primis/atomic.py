@@ -87,14 +87,20 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_old(folder: Path) -> None:
-    """Remove what `write_new` left in a folder a day ago or longer, when it was killed: younger ones
-    may be another process's."""
+    """Remove what `write_new` left in a folder a day ago or longer, when it was killed: younger
+    ones may be another process's."""
     with contextlib.suppress(OSError):
         for path in folder.glob(_TEMPORARY.format("*")):
             about = path.lstat()
-            mine = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-            if stat.S_ISREG(about.st_mode) and mine and about.st_mtime < time.time() - _DAY:
+            old = about.st_mtime < time.time() - _DAY
+            if stat.S_ISREG(about.st_mode) and old and is_ours(path):
                 path.unlink()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file, a folder or a link itself is this user's; of all where systems keep no
+    owners. Raises OSError."""
+    return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
 
 
 def finish_folder(partial: Path, out: Path) -> None:
@@ -172,7 +178,7 @@ def require_ours(path: Path) -> None:
         out_of_reach = stat.S_ISREG(about.st_mode) and _is_closed(path.parent)
     except OSError as error:
         raise OutputError(f'"{path}" cannot be read: {error.strerror}') from None
-    if about.st_mode & _BY_OTHERS and not out_of_reach and _fresh(path) & _BY_OTHERS == 0:
+    if about.st_mode & _BY_OTHERS and not out_of_reach and fresh_mode(path) & _BY_OTHERS == 0:
         raise OutputError(f'others may write in "{path}": {_LOOK}, or forbid it (chmod go-w)')
 
 
@@ -187,7 +193,7 @@ def require_own_place(folder: Path) -> None:
     except OSError as error:
         raise OutputError(f'"{folder}" cannot be read: {error.strerror}') from None
     anybody = mode & stat.S_IWOTH and not mode & stat.S_ISVTX
-    if anybody and _fresh(folder) & _BY_OTHERS == 0:
+    if anybody and fresh_mode(folder) & _BY_OTHERS == 0:
         raise OutputError(
             f'anybody may write in "{folder}" and replace what is made there: '
             "expected another place, or chmod o-w"
@@ -207,7 +213,7 @@ def _owners(path: Path) -> str:
     return "" if kept else " (this disk does not keep who owns a file)"
 
 
-def _fresh(path: Path) -> int:
+def fresh_mode(path: Path) -> int:
     """The mode that a file made for us alone has on this disk; 0 where none can be made."""
     about = _probe(path)
     return 0 if about is None else stat.S_IMODE(about.st_mode)
@@ -216,7 +222,7 @@ def _fresh(path: Path) -> int:
 def _probe(path: Path) -> os.stat_result | None:
     """What a file made for us alone looks like at `path`; None if none can be made."""
     folder = path if stat.S_ISDIR(path.lstat().st_mode) else path.parent
-    probe = folder / f".probe.{secrets.token_hex(8)}"
+    probe = folder / _TEMPORARY.format(secrets.token_hex(8))
     try:
         handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:

@@ -11,6 +11,7 @@ import stat
 import time
 from pathlib import Path
 
+from primis.atomic import fresh_mode, sync_folder
 from primis.errors import BadKey, OutputError
 
 MAX_KEY_FILE = 1 << 20
@@ -78,27 +79,12 @@ def why_exposed(path: Path) -> str | None:
         return None
     if status.st_mode & _OTHERS:
         what = f"key file {quoted(path)} is open to others"
-        if not _keeps_modes(path.parent):
+        if fresh_mode(path.parent) & _OTHERS:
             return f"{what}: its disk keeps no file modes, expected one that does"
         return f"{what} (mode {stat.S_IMODE(status.st_mode):04o}), expected 0600: chmod 600"
     if status.st_uid != os.geteuid():
         return f"key file {quoted(path)} belongs to another user, who can read and change it"
     return None
-
-
-def _keeps_modes(folder: Path) -> bool:
-    """Whether a file that is made for its owner alone is so there; also where none can be made."""
-    probe = folder / f".primis-key.{secrets.token_hex(8)}.tmp"
-    try:
-        file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError:
-        return True
-    try:
-        return not os.fstat(file).st_mode & _OTHERS
-    finally:
-        os.close(file)
-        with contextlib.suppress(OSError):
-            probe.unlink()
 
 
 def write_key_file(
@@ -120,7 +106,7 @@ def write_key_file(
         for write in (_write_unnamed, _write_and_link, _write_in_place):
             if write(path, data, mode, private):
                 break
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if private and path.lstat().st_mode & _OTHERS:  # some disks say so only now
             path.unlink()
             raise _readable(path)
@@ -254,15 +240,6 @@ def _lock(file: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
 
 
 def wait_until_written(path: Path, seconds: float = 5.0) -> None:

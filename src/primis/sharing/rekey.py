@@ -24,6 +24,7 @@ from pathlib import Path
 
 from primis.atomic import (
     PARTIAL,
+    is_ours,
     level,
     reason,
     remove,
@@ -129,12 +130,8 @@ def _sweep(path: Path) -> None:
     """Remove what a `rekey` that was killed left behind; under the lock none is being made."""
     pattern = f"{glob_escape(path.name)}.rekey.{'[0-9a-f]' * 16}{PARTIAL}"
     for folder in path.parent.glob(pattern):
-        if not folder.is_symlink() and _is_ours(folder):
+        if not folder.is_symlink() and is_ours(folder):
             remove_folder(folder)
-
-
-def _is_ours(path: Path) -> bool:
-    return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
 
 
 def _rebuild(
@@ -265,7 +262,7 @@ def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[P
         raise OutputError(f'"{path}" cannot be replaced: {reason(error)}') from None
     sync_folder(path.parent)
     for old in left_behind(path, release_id):
-        if old.signer == signer.public and _is_ours(old.folder):
+        if old.signer == signer.public and is_ours(old.folder):
             _remove_state(old.folder)
     return [old.folder for old in left_behind(path, release_id)]
 
