@@ -4,7 +4,7 @@
 
 TABLE: CSV with columns split, file, label, patient, and perhaps sex and age; attackers own the training split and are judged
 on the test split.
-Mechanisms: see `evaluation/attacks/mechanism.py`. Besides: membership in the training set of the weights, and the positive
+Mechanisms: see `attacks/mechanism.py`. Besides: membership in the training set of the weights, and the positive
 controls. A stopped run goes on where it was, if nothing was committed in between; results/attacks-MECHANISM.json, and
 a picture of what attackers saw.
 """
@@ -20,19 +20,20 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, machine, save
 
+from primis.attacks.judge import Finding
+from primis.attacks.labels import traits_of
+from primis.attacks.mechanism import MECHANISMS, Subject, attack
+from primis.attacks.membership import membership
+from primis.attacks.protocol import FULL
+from primis.attacks.suite import Result, result
+from primis.audit.pictures import rows_of
 from primis.codec import Codec, OnnxEngine
 from primis.datasets.tables import sex, years
-from primis.evaluation.attacks.judge import Finding
-from primis.evaluation.attacks.labels import traits_of
-from primis.evaluation.attacks.mechanism import MECHANISMS, Subject, attack
-from primis.evaluation.attacks.membership import membership
-from primis.evaluation.attacks.protocol import FULL
-from primis.evaluation.attacks.suite import Result, result
-from primis.evaluation.part import Parts
-from primis.evaluation.report.attacks import rows_of, sheet
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.metrics.part import Parts
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.study.report.attacks import sheet
 
 _SHOWN, _BEST = 2, 4
 

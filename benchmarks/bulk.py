@@ -15,9 +15,9 @@ from pathlib import Path
 
 from common import machine, save
 
-from primis import batch
 from primis.bundle.layout import Settings
 from primis.imaging.phantom import phantom_dicom
+from primis.jobs import batch
 from primis.keys.identity import generate, read_signer
 
 

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from primis.codec import Codec
 from primis.codes.coder import encode_code
-from primis.evaluation.fidelity import data_range, psnr
+from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
 
 _RIVALS = {

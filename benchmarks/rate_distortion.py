@@ -30,12 +30,12 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec
-from primis.evaluation.fidelity import data_range, psnr
-from primis.evaluation.versions import code_bits, entries, nominal_sparsity
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, share_image
+from primis.study.versions import code_bits, entries, nominal_sparsity
 
 SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
 ROOM = {False: (2.75, 4.0), True: (8.0, 12.0)}

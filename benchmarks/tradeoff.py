@@ -19,17 +19,17 @@ import numpy as np
 from attacks import picked
 from common import RESULTS, machine, save
 
+from primis.attacks.judge import judge_images
+from primis.attacks.networks import Marker
+from primis.attacks.protocol import Budget, Case, View, World
 from primis.bundle.layout import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
 from primis.codes.choice import entry_odds
 from primis.codes.coder import encode_support
-from primis.evaluation.attacks.judge import judge_images
-from primis.evaluation.attacks.networks import Marker
-from primis.evaluation.attacks.protocol import Budget, Case, View, World
-from primis.evaluation.fidelity import data_range, psnr
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
 
 GRIDS = {

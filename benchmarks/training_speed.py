@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from primis.datasets.frames import Frames
 from primis.imaging.phantom import phantom_dicom
 from primis.network.presets import PRESETS
-from primis.training import RECIPES, train
+from primis.training.loop import RECIPES, train
 
 _WARM = 3
 

@@ -11,9 +11,9 @@ import pytest
 from primis import atomic
 from primis.atomic import own_folder, require_ours
 from primis.errors import OutputError
-from primis.evaluation.part import Part, Parts
-from primis.evaluation.versions import Versions, version_list
 from primis.imaging.phantom import draw_phantom
+from primis.metrics.part import Part, Parts
+from primis.study.versions import Versions, version_list
 
 
 def made(path: Path, mode: int) -> Path:

@@ -10,12 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from primis import batch
-from primis.bundle.layout import Settings
-from primis.codec import Codec
-from primis.errors import PrimisError, UsageError
-from primis.evaluation.attacks.controls import controls
-from primis.evaluation.attacks.judge import (
+from primis.attacks.controls import controls
+from primis.attacks.judge import (
     LOOKS,
     Finding,
     Gain,
@@ -24,9 +20,9 @@ from primis.evaluation.attacks.judge import (
     judge_labels,
     judge_links,
 )
-from primis.evaluation.attacks.labels import Reader, traits_of
-from primis.evaluation.attacks.linkage import SharedAgain
-from primis.evaluation.attacks.protocol import (
+from primis.attacks.labels import Reader, traits_of
+from primis.attacks.linkage import SharedAgain
+from primis.attacks.protocol import (
     MINUTES,
     QUICK,
     Case,
@@ -36,13 +32,19 @@ from primis.evaluation.attacks.protocol import (
     World,
     share_case,
 )
-from primis.evaluation.attacks.simple import Everything, Twice
-from primis.evaluation.attacks.suite import Result, jobs, result
-from primis.evaluation.audit import audit
-from primis.evaluation.fidelity import best_fit, psnr
-from primis.evaluation.part import Parts
-from primis.evaluation.report.attacks import sights
-from primis.evaluation.statistics import (
+from primis.attacks.simple import Everything, Twice
+from primis.attacks.suite import Result, jobs, result
+from primis.audit.pictures import sights
+from primis.audit.run import audit
+from primis.bundle.layout import Settings
+from primis.codec import Codec
+from primis.errors import PrimisError, UsageError
+from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.jobs import batch
+from primis.metrics.fidelity import best_fit, psnr
+from primis.metrics.part import Parts
+from primis.metrics.statistics import (
     Estimate,
     auc_of,
     fixed_points_p,
@@ -52,11 +54,9 @@ from primis.evaluation.statistics import (
     own_over_others,
     share_of,
 )
-from primis.imaging.image import Image
-from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.release.release import Release
 from primis.sharing import image_bundle
-from primis.sharing.release import Release
 from tests.conftest import SETTINGS
 
 KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)

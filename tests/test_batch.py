@@ -12,14 +12,14 @@ import numpy as np
 import pydicom
 import pytest
 
-from primis import batch
 from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
+from primis.jobs import batch
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
-from primis.sharing.release import Release, Scope, owner_grant
+from primis.release.release import Release, Scope, owner_grant
 from tests.conftest import SETTINGS, TINY
 
 
@@ -150,7 +150,7 @@ def test_another_folder_in_the_place_of_ours_is_not_published(share, tmp_path) -
 
 def test_no_journal_stays_when_the_end_was_cut_off(share, tmp_path, monkeypatch) -> None:
     """It names patients; the release is whole and published."""
-    from primis.sharing import work
+    from primis.jobs import work
 
     finish = work.finish_folder
 

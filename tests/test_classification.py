@@ -11,8 +11,20 @@ import pytest
 import torch
 from sklearn import metrics as metrics_of
 
+from primis.attacks.learning import (
+    Learner,
+    Pairs,
+    Recipe,
+    augmented,
+    resampled,
+    squared,
+    standardised,
+    trained,
+)
 from primis.errors import UsageError
-from primis.evaluation.classification import (
+from primis.imaging.phantom import draw_phantom
+from primis.metrics.part import Part, Parts
+from primis.study.classification import (
     QUICK,
     TASKS,
     Cell,
@@ -24,20 +36,8 @@ from primis.evaluation.classification import (
     metrics,
     weighted_auc,
 )
-from primis.evaluation.learning import (
-    Learner,
-    Pairs,
-    Recipe,
-    augmented,
-    resampled,
-    squared,
-    standardised,
-    trained,
-)
-from primis.evaluation.part import Part, Parts
-from primis.evaluation.report.classification import curve, section
-from primis.evaluation.report.document import Figure, Table, Text
-from primis.imaging.phantom import draw_phantom
+from primis.study.report.classification import curve, section
+from primis.study.report.document import Figure, Table, Text
 
 SIDE = 48
 SHARES = {"train": 24, "val": 8, "test": 12}
@@ -271,7 +271,7 @@ def test_a_task_needs_images_of_each_class_in_each_split(examples: Examples) -> 
 
 
 def test_networks_by_name() -> None:
-    from primis.evaluation.classification import network
+    from primis.study.classification import network
 
     for name in ("small", "densenet121"):
         assert network(name, 3)(torch.zeros(2, 1, 64, 64)).shape == (2, 3)

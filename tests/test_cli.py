@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from primis.batch import Result
 from primis.cli.progress import Report
 from primis.cli.say import plain
 from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
+from primis.jobs.batch import Result
 from tests.conftest import TINY
 
 
@@ -352,12 +352,12 @@ def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> 
 def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:
     from typer.testing import CliRunner
 
+    from primis.attacks.judge import counted
+    from primis.audit import run as auditing
+    from primis.audit.findings import Report
     from primis.cli import main
-    from primis.evaluation import audit as auditing
-    from primis.evaluation.attacks.judge import counted
-    from primis.evaluation.report.findings import Report
     from primis.keys.identity import generate
-    from primis.sharing import release
+    from primis.release import release
 
     leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
     (tmp_path / "k").write_text(generate())
@@ -704,7 +704,7 @@ def test_a_signer_that_cannot_be_remembered_is_a_warning(here, tmp_path, monkeyp
 def test_a_known_release_is_compared_where_nothing_can_be_remembered(
     here, tmp_path, monkeypatch
 ) -> None:
-    from primis.sharing import known
+    from primis.release import known
 
     def full(*_: object) -> None:
         raise OutputError('"x" cannot be written: the disk is full')

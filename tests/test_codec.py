@@ -10,8 +10,8 @@ import pytest
 import primis.codec as codec_module
 from primis.codec import Codec, OnnxEngine, TorchEngine
 from primis.codes.sparse import SparseCode
-from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom
+from primis.metrics.fidelity import psnr
 from primis.network.checkpoint import read_checkpoint, shipped
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from primis.sharing.names import FreeNames, safe_name
+from primis.jobs.names import FreeNames, safe_name
 
 ID = "0123456789abcdef" * 2
 

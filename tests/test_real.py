@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from primis import batch
 from primis.bundle.layout import read_header
-from primis.evaluation.fidelity import data_range, psnr
 from primis.imaging.files import read
+from primis.jobs import batch
 from primis.keys.identity import parse_recipient, read_identities
-from primis.sharing.release import Release
+from primis.metrics.fidelity import data_range, psnr
+from primis.release.release import Release
 from tests.conftest import SETTINGS
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from primis import batch
 from primis.errors import (
     BadBundle,
     BadGrant,
@@ -23,12 +22,13 @@ from primis.errors import (
     UsageError,
     WrongSigner,
 )
+from primis.jobs import batch
 from primis.keys.identity import parse_recipient, read_identities, read_signer
-from primis.sharing import rekey as rekeying
-from primis.sharing.known import KnownReleases
-from primis.sharing.lock import locked
-from primis.sharing.rekey import rekey
-from primis.sharing.release import Release, grant, owner_scope, write_manifest
+from primis.release import rekey as rekeying
+from primis.release.known import KnownReleases
+from primis.release.lock import locked
+from primis.release.rekey import rekey
+from primis.release.release import Release, grant, owner_scope, write_manifest
 from tests.conftest import SETTINGS, TINY
 
 
@@ -412,14 +412,14 @@ def test_a_grant_is_not_parsed_before_its_signature_is_verified(release, keys, m
 
 
 def test_grants_of_many_bytes_are_passed_over(release, keys, monkeypatch) -> None:
-    monkeypatch.setattr("primis.sharing.release._MAX_ALL_GRANTS", 1500)
+    monkeypatch.setattr("primis.release.release._MAX_ALL_GRANTS", 1500)
     opened = Release(release)
     assert len(opened.grants()) == 1
     assert "passed over" in opened.notes[0]
 
 
 def test_too_many_grants_are_refused(release, keys, monkeypatch) -> None:
-    monkeypatch.setattr("primis.sharing.release._MAX_GRANTS", 1)
+    monkeypatch.setattr("primis.release.release._MAX_GRANTS", 1)
     with pytest.raises(BadGrant, match="has 2 grants, expected at most 1"):
         Release(release).grants()
 

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from primis.attacks.judge import Finding, Gain
+from primis.audit.pictures import Row
 from primis.errors import OutputError
-from primis.evaluation.attacks.judge import Finding, Gain
-from primis.evaluation.report import attacks
-from primis.evaluation.report.document import Document, Figure, Section, Table, Text
-from primis.evaluation.report.findings import Row
-from primis.evaluation.report.html import page
-from primis.evaluation.report.numbers import interval, plain, signed, with_sd
-from primis.evaluation.report.paper import TABLES, Ours, Printed, paper, section
-from primis.evaluation.report.pdf import render
-from primis.evaluation.report.write import write
-from primis.evaluation.statistics import Estimate
 from primis.imaging.phantom import draw_phantom
+from primis.metrics.statistics import Estimate
+from primis.study.report import attacks
+from primis.study.report.document import Document, Figure, Section, Table, Text
+from primis.study.report.html import page
+from primis.study.report.numbers import interval, plain, signed, with_sd
+from primis.study.report.paper import TABLES, Ours, Printed, paper, section
+from primis.study.report.pdf import render
+from primis.study.report.write import write
 
 VERSIONS = ("S_x = 4", "S_x = 8", "S_x = 16", "original")
 PAIRS = [(train, test) for train in VERSIONS for test in VERSIONS]

@@ -10,14 +10,14 @@ from PIL import Image as Pillow
 
 from primis.codec import Codec, OnnxEngine
 from primis.errors import UsageError
-from primis.evaluation.fidelity import ssim
-from primis.evaluation.part import Part, Parts
-from primis.evaluation.report.document import Figure, Section, Table, Text
-from primis.evaluation.report.fidelity import section
-from primis.evaluation.restoration import MEASURES, Original, measure
-from primis.evaluation.versions import Versions, version_list
 from primis.imaging.phantom import draw_phantom
+from primis.metrics.fidelity import ssim
+from primis.metrics.part import Part, Parts
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.study.report.document import Figure, Section, Table, Text
+from primis.study.report.fidelity import section
+from primis.study.restoration import MEASURES, Original, measure
+from primis.study.versions import Versions, version_list
 
 LISTED = version_list([4, 16], rivals=["JPEG 2000", "lossless"])
 

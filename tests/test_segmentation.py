@@ -11,12 +11,12 @@ import pytest
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_iou
 
+from primis.attacks.learning import squared
 from primis.errors import UsageError
-from primis.evaluation.learning import squared
-from primis.evaluation.part import Part, Parts
-from primis.evaluation.report.document import Figure, Table, Text
-from primis.evaluation.report.segmentation import section
-from primis.evaluation.segmentation import (
+from primis.metrics.part import Part, Parts
+from primis.study.report.document import Figure, Table, Text
+from primis.study.report.segmentation import section
+from primis.study.segmentation import (
     MEASURES,
     QUICK,
     Cell,

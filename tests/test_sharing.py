@@ -16,7 +16,6 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
-from primis import batch
 from primis.bundle.layout import Settings, read_bundle
 from primis.errors import (
     AccessError,
@@ -35,14 +34,12 @@ from primis.errors import (
 )
 from primis.imaging.files import parse, read
 from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.jobs import batch
 from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
-from primis.sharing import contents as sealed
-from primis.sharing.contents import settings_for, unseal_header
-from primis.sharing.image_bundle import read_name, read_public_code, restore_image, share_image
-from primis.sharing.rekey import rekey
-from primis.sharing.release import (
+from primis.release.rekey import rekey
+from primis.release.release import (
     Release,
     grant,
     make_grant,
@@ -50,6 +47,9 @@ from primis.sharing.release import (
     write_grant,
     write_manifest,
 )
+from primis.sharing import contents as sealed
+from primis.sharing.contents import settings_for, unseal_header
+from primis.sharing.image_bundle import read_name, read_public_code, restore_image, share_image
 from tests.conftest import SETTINGS, TINY
 from tests.make_vectors import phantom
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from primis.batch import share
+from primis.attacks.adversaries import critic, u_net, v_net
+from primis.attacks.linkage import ALTERATIONS
+from primis.audit.run import audit
 from primis.errors import UsageError
-from primis.evaluation.attacks.adversaries import critic, u_net, v_net
-from primis.evaluation.attacks.linkage import ALTERATIONS
-from primis.evaluation.audit import audit
 from primis.imaging.phantom import draw_phantom
-from primis.sharing.release import Release
+from primis.jobs.batch import share
+from primis.release.release import Release
 from tests.conftest import SETTINGS, TINY
 
 SIDES = [(1, 1), (1, 4), (4, 1), (3, 3), (4, 4), (6, 6), (8, 2)]

@@ -12,7 +12,7 @@ from primis.atomic import write_new
 from primis.datasets.corpus import SHARES, Corpus, split, splits_of
 from primis.datasets.sample import Sample
 from primis.errors import OutputError, UsageError
-from primis.evaluation.report.write import as_csv
+from primis.study.report.write import as_csv
 
 
 def invented(count: int, *, per_patient: int = 3, published: str | None = None) -> Corpus:

@@ -15,11 +15,11 @@ from PIL import Image as Pillow
 from primis.datasets.corpus import Corpus
 from primis.datasets.sample import Sample
 from primis.errors import UsageError
-from primis.evaluation import study as module
-from primis.evaluation.chapters import document
-from primis.evaluation.report.write import write
-from primis.evaluation.study import PARTS, Plan, Study, labelled, software, spread
 from primis.imaging.phantom import draw_phantom
+from primis.study import study as module
+from primis.study.chapters import document
+from primis.study.report.write import write
+from primis.study.study import PARTS, Plan, Study, labelled, software, spread
 
 SIDE = 96
 COUNTS = {"train": 10, "val": 4, "test": 6}
@@ -149,7 +149,7 @@ def test_finished_parts_are_not_done_twice(
         ("segmentation", "cross_grid"),
         ("texture", "measure"),
     ):
-        monkeypatch.setattr(f"primis.evaluation.{owner}.{name}", never)
+        monkeypatch.setattr(f"primis.study.{owner}.{name}", never)
     again = Study(data, PLAN, folder / "kept")
     pages, _, _ = document(again, PARTS[:4])
     assert len(pages.sections) > 5

@@ -13,14 +13,14 @@ from scipy import ndimage
 
 from primis.codec import Codec, OnnxEngine
 from primis.errors import InputError, TextureUnavailable, UsageError
-from primis.evaluation import texture
-from primis.evaluation.part import Part, Parts
-from primis.evaluation.report.document import Figure, Table, Text
-from primis.evaluation.report.texture import section
-from primis.evaluation.texture import Masked, count_classes, features, icc, measure
-from primis.evaluation.versions import Versions, version_list
 from primis.imaging.phantom import draw_phantom
+from primis.metrics.part import Part, Parts
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.study import texture
+from primis.study.report.document import Figure, Table, Text
+from primis.study.report.texture import section
+from primis.study.texture import Masked, count_classes, features, icc, measure
+from primis.study.versions import Versions, version_list
 
 pytest.importorskip("radiomics")
 pytest.importorskip("pingouin")

@@ -19,8 +19,8 @@ from primis.codes.sparse import top_s, top_s_of_maps
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
 from primis.errors import ModelError, OutputError, UsageError
-from primis.evaluation.fidelity import psnr
 from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.metrics.fidelity import psnr
 from primis.network.autoencoder import AutoEncoder
 from primis.network.build import build
 from primis.network.checkpoint import find_checkpoint, read_checkpoint
@@ -34,7 +34,7 @@ from primis.network.sparsify import (
     top_s_threshold,
     transform_means,
 )
-from primis.training import Recipe, train, train_checkpoint
+from primis.training.loop import Recipe, train, train_checkpoint
 from tests.conftest import TINY
 
 SMALL = Preset("small", widths=(8, 8))

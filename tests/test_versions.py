@@ -11,8 +11,13 @@ from primis.bundle.layout import Settings, read_bundle
 from primis.codec import Codec, OnnxEngine
 from primis.codes.coder import decode_code, encode_code
 from primis.errors import UsageError
-from primis.evaluation.fidelity import psnr
-from primis.evaluation.versions import (
+from primis.imaging.image import Image
+from primis.imaging.phantom import draw_phantom
+from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.metrics.fidelity import psnr
+from primis.network.checkpoint import read_checkpoint, shipped
+from primis.sharing.image_bundle import decode_image, share_image
+from primis.study.versions import (
     Version,
     Versions,
     code_bits,
@@ -20,11 +25,6 @@ from primis.evaluation.versions import (
     nominal_sparsity,
     version_list,
 )
-from primis.imaging.image import Image
-from primis.imaging.phantom import draw_phantom
-from primis.keys.seal import Secret, image_secret, release_secrets
-from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import decode_image, share_image
 
 
 @pytest.fixture(scope="module")

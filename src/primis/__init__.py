@@ -13,17 +13,17 @@ _HOMES = {
     "Codec": "primis.codec",
     "Image": "primis.imaging.image",
     "PrimisError": "primis.errors",
-    "Release": "primis.sharing.release",
+    "Release": "primis.release.release",
     "Settings": "primis.bundle.layout",
     "ambiguate": "primis.codes.ambiguation",
-    "grant": "primis.sharing.release",
+    "grant": "primis.release.release",
     "parse_recipient": "primis.keys.identity",
     "purify": "primis.codes.ambiguation",
     "read_identities": "primis.keys.identity",
     "read_signer": "primis.keys.identity",
-    "rekey": "primis.sharing.rekey",
-    "restore": "primis.batch",
-    "share": "primis.batch",
+    "rekey": "primis.release.rekey",
+    "restore": "primis.jobs.batch",
+    "share": "primis.jobs.batch",
 }
 
 __all__ = [
@@ -44,15 +44,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from primis.batch import restore, share
     from primis.bundle.layout import Settings
     from primis.codec import Codec
     from primis.codes.ambiguation import ambiguate, purify
     from primis.errors import PrimisError
     from primis.imaging.image import Image
+    from primis.jobs.batch import restore, share
     from primis.keys.identity import parse_recipient, read_identities, read_signer
-    from primis.sharing.rekey import rekey
-    from primis.sharing.release import Release, grant
+    from primis.release.rekey import rekey
+    from primis.release.release import Release, grant
 
 
 def __getattr__(name: str) -> Any:

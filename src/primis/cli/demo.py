@@ -10,21 +10,21 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from primis import batch
+from primis.attacks.protocol import Case, World, open_case
+from primis.attacks.simple import SIMPLE, Everything
 from primis.bundle.layout import Settings, read_bundle
 from primis.cli.say import say
 from primis.codec import Codec
 from primis.errors import NoMatchingGrant, OutputError
-from primis.evaluation.attacks.protocol import Case, World, open_case
-from primis.evaluation.attacks.simple import SIMPLE, Everything
-from primis.evaluation.fidelity import best_fit, data_range, psnr
 from primis.imaging.files import parse
 from primis.imaging.image import Image, display
 from primis.imaging.phantom import phantom_dicom
+from primis.jobs import batch
 from primis.keys.identity import generate, parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.metrics.fidelity import best_fit, data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.release import Release, grant, owner_scope
+from primis.release.release import Release, grant, owner_scope
 
 _SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
 _TIERS = ("preview", "diagnostic", "original")

@@ -16,13 +16,13 @@ from primis.cli.say import warn
 from primis.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from primis.sharing.known import KnownReleases
-    from primis.sharing.release import Release
+    from primis.release.known import KnownReleases
+    from primis.release.release import Release
 
 
 def known_releases(*, read_only: bool = False) -> KnownReleases:
     """The signers and versions that this person has seen."""
-    from primis.sharing.known import KnownReleases
+    from primis.release.known import KnownReleases
 
     return KnownReleases(_file(), read_only=True) if read_only else KnownReleases(_file())
 
@@ -37,7 +37,7 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
     Where it cannot be remembered that is said, and what is known of it holds all the same. Raises
     InputError where there is no such folder.
     """
-    from primis.sharing.release import Release
+    from primis.release.release import Release
 
     require_release(path)
     try:
@@ -54,7 +54,7 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
 
 def require_release(path: Path) -> None:
     """Raise InputError where a release cannot be: its folder is mistyped, or a file."""
-    from primis.sharing.release import left_behind
+    from primis.release.release import left_behind
 
     waits = path.with_name(path.name + PARTIAL) if path.name else path
     if os.path.isfile(path):

@@ -222,9 +222,9 @@ def share(
     verbose: _Verbose = False,
 ) -> None:
     """Make a release of images and grant all that it holds to recipients (less with --tier)."""
-    from primis import batch
     from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
     from primis.cli.progress import Report
+    from primis.jobs import batch
 
     require_between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
@@ -330,8 +330,8 @@ def restore(
     verbose: _Verbose = False,
 ) -> None:
     """Restore the images that your key opens, at the highest tier unless told otherwise."""
-    from primis import batch
     from primis.cli.progress import Report
+    from primis.jobs import batch
 
     require_release(release)
     require_place(out)
@@ -368,7 +368,7 @@ def grant(
     owner: Owner = None,
 ) -> None:
     """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
-    from primis.sharing import release as sharing
+    from primis.release import release as sharing
 
     require_release(release)
     recipients, last = parse_recipients(to), parse_date(not_after)
@@ -417,7 +417,7 @@ def rekey(
 ) -> None:
     """Give a release new secrets, without encoding again; renew its grants."""
     from primis.cli.progress import bar
-    from primis.sharing.rekey import rekey as give_new_secrets
+    from primis.release.rekey import rekey as give_new_secrets
 
     require_release(release)
     signer = open_signer(owner)
@@ -514,7 +514,7 @@ def train(
 
     from primis.cli.progress import training_bar
     from primis.network.presets import PRESETS
-    from primis.training import RECIPES, train_checkpoint
+    from primis.training.loop import RECIPES, train_checkpoint
 
     if os.path.lexists(out):
         raise OutputError(f'"{out}" exists, expected a new file')

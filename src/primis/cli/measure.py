@@ -69,10 +69,10 @@ def audit(
 ) -> None:
     """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
     from primis.atomic import PARTIAL, finish_folder, remove_folder
+    from primis.attacks.protocol import MINUTES
+    from primis.audit.run import audit as attack
     from primis.cli.progress import running_bar
-    from primis.evaluation.attacks.protocol import MINUTES
-    from primis.evaluation.audit import audit as attack
-    from primis.sharing.release import Release
+    from primis.release.release import Release
 
     require_new(out)
     require_release(release)
@@ -152,11 +152,11 @@ def evaluate(
 ) -> None:
     """Measure what the paper measures, on your images: every table and figure in one report."""
     from primis.atomic import PARTIAL, finish_folder, remove_folder
+    from primis.attacks.mechanism import MECHANISMS
     from primis.cli.progress import running_bar
-    from primis.evaluation.attacks.mechanism import MECHANISMS
-    from primis.evaluation.chapters import document
-    from primis.evaluation.report.write import write
-    from primis.evaluation.study import PARTS, Plan, Study
+    from primis.study.chapters import document
+    from primis.study.report.write import write
+    from primis.study.study import PARTS, Plan, Study
 
     if part not in (*PARTS, "all"):
         raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')

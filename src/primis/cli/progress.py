@@ -22,10 +22,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from primis.batch import Result
 from primis.cli.hints import hint_for
 from primis.cli.say import note, plain, tell
 from primis.errors import NoPixels, PrimisError
+from primis.jobs.batch import Result
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

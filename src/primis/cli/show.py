@@ -14,8 +14,8 @@ from primis.cli.known import open_release, require_release
 from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
+from primis.release.release import GrantFile, Release
 from primis.sharing.image_bundle import read_name
-from primis.sharing.release import GrantFile, Release
 
 _MAX_FILE = 1 << 32
 

@@ -1,0 +1,115 @@
+"""Attackers who hold keys, but not this one; and what a key used twice would give them.
+
+strangers' keys     every sealed part of an image, with the secrets of other images                    opens none
+a lower tier's key  the parts of each higher tier, with the secrets of preview, and of diagnostic         opens none
+keystream moved     an image that the attacker knows gives its keystream (published xor plain), which is
+                    then tried on another image. Finds keys and nonces that meet two messages.          opens none
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from primis.attacks.protocol import Case
+from primis.bundle.layout import TAG, Header, read_bundle
+from primis.errors import PrimisError
+from primis.keys.seal import TIERS, Secret, tile_secret, unseal
+from primis.sharing.image_bundle import plain_records
+
+_NEIGHBOURS = 2
+_TIER_OF = {"info": "preview", "header": "diagnostic", "original": "original"}
+
+
+def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
+    """(section, tier, tile, sealed bytes) of what is sealed whole; index records stand for their tiles."""
+    header, parts = read_bundle(bundle, "")
+    for name, tier in _TIER_OF.items():
+        if name in parts:
+            yield name, tier, -1, parts[name]
+    geometry, tiles = header.geometry, header.geometry.tile_count
+    size = header.fixed_sizes["index"] // (geometry.frames * header.records)
+    for number in range(geometry.frames * header.records):
+        frame, record = divmod(number, header.records)
+        tier = "preview" if record < tiles else "diagnostic"
+        yield (
+            "index",
+            tier,
+            frame * tiles + record % tiles,
+            parts["index"][number * size : (number + 1) * size],
+        )
+
+
+def opened(
+    bundle: bytes, offered: dict[str, Secret], *, but: Sequence[str] = ()
+) -> tuple[int, int]:
+    """(parts opened, parts tried) with any of the secrets offered. but: tiers whose parts are left out."""
+    header, _ = read_bundle(bundle, "")
+    hits, tried = 0, 0
+    for name, tier, tile, sealed in sealed_parts(bundle):
+        if tier in but:
+            continue
+        tried += 1
+        keys = [tile_secret(s, tile) if tile >= 0 else s for s in offered.values()]
+        hits += any(_opens(sealed, key, name, header) for key in keys)
+    return hits, tried
+
+
+def _opens(sealed: bytes, key: Secret, name: str, header: Header) -> bool:
+    try:
+        unseal(sealed, key, name, header.binding)
+    except PrimisError:
+        return False
+    return True
+
+
+def strangers(cases: Sequence[Case]) -> tuple[int, int]:
+    """Each bundle's parts with the secrets of the next few images."""
+    found = [opened(case.view.bundle, other.secrets) for case, other in pairs(cases)]
+    return sum(hits for hits, _ in found), sum(tried for _, tried in found)
+
+
+def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
+    """The parts of higher tiers with the secrets of tier preview, and with those of tier diagnostic."""
+    held = [TIERS[:count] for count in range(1, len(TIERS))]
+    found = [
+        opened(case.view.bundle, {t: case.secrets[t] for t in tiers}, but=tiers)
+        for case in cases
+        for tiers in held
+    ]
+    return sum(hits for hits, _ in found), sum(tried for _, tried in found)
+
+
+def keystream_moved(known: Case, target: Case) -> int:
+    """How many sealed index records of the target the keystream of a known image reads.
+
+    What the attacker knows of the known image: all its plain parts, as its encoder makes them. A record says where the other
+    parts lie and how long they are, so with one the rest follows in the same way.
+    """
+    sealed = [read_bundle(case.view.bundle, "")[1]["index"] for case in (known, target)]
+    plain = [
+        [record[2] for record in plain_records(*read_bundle(c.view.bundle, ""), c.secrets)]
+        for c in (known, target)
+    ]
+    size = len(plain[0][0]) + TAG
+    pairs = enumerate(zip(*plain, strict=False))
+    return sum(
+        _moved(sealed[0][k * size :], ours, sealed[1][k * size :]) == theirs
+        for k, (ours, theirs) in pairs
+    )
+
+
+def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
+    """`other` under the keystream that made `published` of `plain`, as far as that reaches."""
+    n = min(len(published), len(plain), len(other))
+    a, b, c = (np.frombuffer(x[:n], np.uint8) for x in (published, plain, other))
+    return (a ^ b ^ c).tobytes()
+
+
+def pairs(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+    """Known image and target: each image with the next few."""
+    steps = range(1, min(_NEIGHBOURS, len(cases) - 1) + 1)
+    return [
+        (case, cases[(i + step) % len(cases)]) for i, case in enumerate(cases) for step in steps
+    ]

@@ -1,0 +1,275 @@
+"""New secrets, ids and grants for a release, without decoding an image: for when someone is to lose
+access, or a key was lost.
+
+1  hold the release's lock, and take the release as it is now
+2  make a folder of a random name beside it, which nobody can have laid there
+3  seal every bundle anew, under a new id, in a random order            sharing/image_bundle
+4  renew the grants that the owner signed, but for those withdrawn      sharing/release
+5  sign a manifest of the next version
+6  read everything back
+7  put the new folder in the old one's place, and remove the old one
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from glob import escape as glob_escape
+from pathlib import Path
+
+from primis.atomic import (
+    PARTIAL,
+    is_ours,
+    level,
+    reason,
+    remove,
+    remove_folder,
+    sync_folder,
+    write_new,
+)
+from primis.bundle.layout import Entry, Manifest
+from primis.errors import BadBundle, OutputError, UsageError
+from primis.keys.grant import Grant
+from primis.keys.identity import Recipient, Signer
+from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.release.lock import locked
+from primis.release.release import (
+    MANIFEST,
+    OLD,
+    Release,
+    Scope,
+    left_behind,
+    make_grant,
+    owner_grant,
+    owner_scope,
+    timestamp,
+    write_grant,
+    write_manifest,
+)
+from primis.sharing.image_bundle import reseal
+
+
+@dataclass(frozen=True)
+class Rekeyed:
+    """What `rekey` did.
+
+    renewed: labels of the grants made anew; dropped: those that could not be (passphrases) or were
+    withdrawn. left_out: other things in the old folder that were not carried over. still_there:
+    folders with the old secrets that could not be removed.
+    """
+
+    renewed: list[str]
+    dropped: list[str]
+    left_out: list[str]
+    still_there: list[Path]
+
+
+def rekey(
+    release: Release,
+    signer: Signer,
+    *,
+    without: Iterable[str] = (),
+    carry_others: bool = False,
+    on_bundle: Callable[[str], None] = lambda bundle_id: None,
+    on_wait: Callable[[str], None] = lambda said: None,
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+) -> Rekeyed:
+    """Give a release new secrets, new ids and new grants.
+
+    Every grant that the owner signed for this release and that lies in it is renewed, but for those
+    in `without` and all others to the same keys. carry_others: keep files in the folder that are
+    not part of the format; links are never followed. on_wait: is told who else is changing it.
+    """
+    with locked(release.path, "primis rekey", on_wait=on_wait):
+        release = release.again()
+        scope = owner_scope(release, signer)
+        withdrawn = _withdrawn(release, set(without))
+        _sweep(release.path)
+        folder = _own_folder(release.path)
+        try:
+            done = _rebuild(release, folder, scope, signer, withdrawn, on_bundle, now())
+            _require_whole(folder, release, signer)
+            left_out = _carry(release.path, folder, wanted=carry_others)
+            level(folder, 0o755)
+            still_there = _replace(folder, release.path, release.manifest.release, signer)
+        except BaseException:
+            remove_folder(folder)
+            raise
+        release.again()  # remembers the new version
+        return Rekeyed(*done, left_out, still_there)
+
+
+def _withdrawn(release: Release, without: set[str]) -> set[str]:
+    if "owner" in without:
+        raise UsageError('grant "owner" is your own and cannot be withdrawn')
+    labels = [file.label for file in release.grants()]
+    if unknown := without - set(labels):
+        raise UsageError(
+            f'grant "{sorted(unknown)[0]}" is not in the release, '
+            f"expected one of: {', '.join(labels)}"
+        )
+    return without
+
+
+def _own_folder(path: Path) -> Path:
+    """A new folder beside the release: of a random name, so that nobody lays another there first."""
+    folder = path.with_name(f"{path.name}.rekey.{secrets.token_hex(8)}{PARTIAL}")
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise OutputError(f'"{folder}" cannot be made: {reason(error)}') from None
+    return folder
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a `rekey` that was killed left behind; under the lock none is being made."""
+    pattern = f"{glob_escape(path.name)}.rekey.{'[0-9a-f]' * 16}{PARTIAL}"
+    for folder in path.parent.glob(pattern):
+        if not folder.is_symlink() and is_ours(folder):
+            remove_folder(folder)
+
+
+def _rebuild(
+    release: Release,
+    folder: Path,
+    scope: Scope,
+    signer: Signer,
+    withdrawn: set[str],
+    on_bundle: Callable[[str], None],
+    now: datetime.datetime,
+) -> tuple[list[str], list[str]]:
+    """Write the new state into a folder; (labels renewed, labels dropped)."""
+    files = release.grants()
+    grants = release.open_grants([signer.identity], trust=signer.public)
+    fresh = Scope.new(release.manifest.release)
+    old, new = (release_secrets(x.secret, TIERS[-1]) for x in (scope, fresh))
+    entries, renamed = [], {}
+    for bundle_id in secrets.SystemRandom().sample(release.ids, len(release.ids)):
+        renamed[bundle_id] = after = secrets.token_hex(16)
+        was, now_secrets = _image_secrets(old, bundle_id), _image_secrets(new, after)
+        data = reseal(release.bundle(bundle_id), was, now_secrets, after)
+        write_new(folder / "bundles" / f"{after}.primis", data)
+        entries.append(Entry(len(data), after, hashlib.sha256(data).hexdigest()))
+        on_bundle(bundle_id)
+    write_grant(folder, owner_grant(fresh, signer), signer.recipient, signer)
+    renewed = _renew(grants, folder, fresh, signer, withdrawn, renamed)
+    manifest = release.manifest
+    write_manifest(
+        folder,
+        Manifest(
+            manifest.release,
+            manifest.version + 1,
+            fresh.keys,
+            timestamp(now),
+            manifest.model,
+            tuple(entries),
+            signer.public,
+        ),
+        signer,
+    )
+    return renewed, sorted({file.label for file in files} - {*renewed, "owner"})
+
+
+def _renew(
+    grants: Sequence[Grant],
+    folder: Path,
+    fresh: Scope,
+    signer: Signer,
+    withdrawn: set[str],
+    renamed: dict[str, str],
+) -> list[str]:
+    gone = {g.recipient for g in grants if g.label in withdrawn and g.recipient}
+    renewed: list[str] = []
+    for grant in grants:
+        images = None
+        if grant.secret is None:
+            images = [renamed[i] for i in grant.images if i in renamed]
+        done = {"owner", *withdrawn, *renewed}
+        if grant.label in done or not grant.recipient or grant.recipient in gone or images == []:
+            continue
+        kind = grant.recipient.split()[0] if " " in grant.recipient else "age"
+        recipient = Recipient(kind, grant.recipient, grant.label)
+        again = make_grant(
+            fresh, recipient, signer, grant.tier, images, grant.note, grant.not_after
+        )
+        write_grant(folder, again, recipient, signer)
+        renewed.append(grant.label)
+    return renewed
+
+
+def _image_secrets(tiers: dict[str, Secret], bundle_id: str) -> dict[str, Secret]:
+    return {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
+
+
+def _require_whole(folder: Path, before: Release, signer: Signer) -> None:
+    """Read everything back before the old state goes. Raises what does not verify."""
+    made = Release(folder)
+    if len(made.ids) != len(before.ids):
+        raise BadBundle(f'"{folder}" has {len(made.ids)} bundles, expected {len(before.ids)}')
+    for bundle_id in made.ids:
+        made.bundle(bundle_id)
+    owner_scope(made, signer)
+
+
+def _carry(old: Path, new: Path, *, wanted: bool) -> list[str]:
+    """Copy other files, if wanted; what is left out. Links are not followed: whoever stores the
+    release may have laid them, and what they point to would be published."""
+    others = sorted(
+        path.name for path in old.iterdir() if path.name not in (MANIFEST, "bundles", "grants")
+    )
+    if not wanted:
+        return others
+    left_out: list[str] = []
+
+    def odd(folder: str, names: list[str]) -> list[str]:
+        found = [name for name in names if _is_odd(Path(folder, name))]
+        left_out.extend(str(Path(folder, name).relative_to(old)) for name in found)
+        return found
+
+    try:
+        for name in sorted(set(others) - set(odd(str(old), others))):
+            if (old / name).is_dir():
+                shutil.copytree(old / name, new / name, ignore=odd)
+            else:
+                shutil.copy2(old / name, new / name, follow_symlinks=False)
+    except (OSError, shutil.Error) as error:
+        why = reason(error) if isinstance(error, OSError) and error.strerror else "see its files"
+        raise OutputError(f'"{new}" cannot be written: {why}') from None
+    return left_out
+
+
+def _is_odd(path: Path) -> bool:
+    """Whether it is neither a file nor a folder itself."""
+    return path.is_symlink() or not (path.is_file() or path.is_dir())
+
+
+def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[Path]:
+    """Put the new state in the place of the old one; folders of old secrets that stay."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{OLD}")
+    try:
+        os.rename(path, aside)
+        try:
+            os.rename(fresh, path)
+        except BaseException:
+            os.rename(aside, path)
+            raise
+    except OSError as error:
+        raise OutputError(f'"{path}" cannot be replaced: {reason(error)}') from None
+    sync_folder(path.parent)
+    for old in left_behind(path, release_id):
+        if old.signer == signer.public and is_ours(old.folder):
+            _remove_state(old.folder)
+    return [old.folder for old in left_behind(path, release_id)]
+
+
+def _remove_state(folder: Path) -> None:
+    """The manifest goes last: what is cut off here can still be told for what it is."""
+    for name in ("grants", "bundles"):
+        remove(folder / name)
+    if not any(os.path.lexists(folder / name) for name in ("grants", "bundles")):
+        remove_folder(folder)

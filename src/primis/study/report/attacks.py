@@ -1,0 +1,239 @@
+"""What the attack suite found of one mechanism: the paper's Table 4 and Fig. 10, every other attack, and the controls."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from primis.attacks.judge import MARGINS, Finding
+from primis.audit.findings import shown
+from primis.audit.pictures import Row
+from primis.metrics.statistics import Estimate
+from primis.study.report.document import Block, Figure, Section, Table, Text
+from primis.study.report.drawing import png
+from primis.study.report.numbers import interval, plain, with_sd
+
+_DIGITS = {"mae": 2, "me": 2, "rmse": 2, "psnr": 2, "ssim": 3}
+_HEADS = ("MAE", "ME", "RMSE", "PSNR, dB", "SSIM")
+_ABREAST, _INCHES = 7, 7.2
+"""Pictures beside each other on a sheet, and its width."""
+
+
+def section(
+    mechanism: str, findings: Sequence[Finding], ceiling: Mapping[str, Estimate], rows: Sequence[Row] = (), *,
+    controls: Sequence[Finding] = (), facts: dict[str, str] | None = None,
+) -> Section:  # fmt: skip
+    """ceiling: mae, me, rmse, psnr and ssim of what the key's holder sees; rows: an image and what each party sees of it."""
+    facts = facts or {}
+    networks = [finding for finding in findings if _of_paper(finding)]
+    others = [finding for finding in findings if finding not in networks]
+    blocks: list[Block] = [_verdict(mechanism, findings, controls), Text(_HOW)]
+    if networks:
+        blocks.append(_table_4(mechanism, networks, ceiling, facts))
+    if rows:
+        alt = f"{len(rows)} images, each beside what its key's holder and the attackers see of it."
+        blocks.append(
+            Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts)
+        )
+    if images := [finding for finding in others if finding.kind == "image"]:
+        blocks.append(_images(mechanism, images, facts))
+    if rest := [finding for finding in others if finding.kind != "image"]:
+        blocks.append(
+            _gains(
+                f"Attacks on links, labels, keys, lengths and bytes, {mechanism}",
+                rest,
+                "learned something",
+                facts,
+            )
+        )
+    if controls:
+        title = f"Controls, {mechanism}: mechanisms known to be broken, which the same attackers must find"
+        blocks.append(_gains(title, controls, "found", facts))
+    return Section(
+        re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-"),
+        f"Attacks: {mechanism}",
+        tuple(blocks),
+    )
+
+
+def by_network(
+    findings: Sequence[Finding], form: str = "on the decoded public image"
+) -> dict[str, dict[str, Estimate]]:
+    """The figures of the paper's networks, by their names; the form that the paper attacked unless told otherwise."""
+    return {
+        finding.attack.removesuffix(form).strip(): {name: finding.figures[name] for name in _DIGITS}
+        for finding in findings
+        if _of_paper(finding) and finding.attack.endswith(form)
+    }
+
+
+def sheet(rows: Sequence[Row]) -> bytes:
+    """Pictures with their captions, a row for each image, as PNG."""
+    from matplotlib.figure import Figure as Canvas
+
+    lines = [(row, [row.cells[i] for i in part]) for row in rows for part in _parts(len(row.cells))]
+    across = max(len(cells) for _, cells in lines)
+    canvas = Canvas(
+        (_INCHES, len(lines) * (_INCHES / across + 0.42)), dpi=200, layout="constrained"
+    )
+    for line, (row, cells) in zip(
+        canvas.subplots(len(lines), across, squeeze=False), lines, strict=True
+    ):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, (caption, picture) in zip(line, cells, strict=False):
+            ends, colours = sorted((row.low, row.high)), "gray" if row.low <= row.high else "gray_r"
+            axes.imshow(
+                np.asarray(picture, np.float32),
+                cmap=colours,
+                vmin=ends[0],
+                vmax=max(ends[1], ends[0] + 1e-9),
+            )
+            axes.set_title(textwrap.fill(caption, 120 // across), fontsize=5.5, pad=3)
+    return png(canvas)
+
+
+def _parts(count: int) -> list[np.ndarray]:
+    """Indices in lines of about the same length."""
+    return np.array_split(np.arange(count), -(-count // _ABREAST))
+
+
+_HOW = (
+    "An attacker owns other patients' images, shares them with the program itself, and is judged on images that it never saw. "
+    "It is granted the best brightness and contrast, so ME is zero and what counts is structure. Its floor is the same attack "
+    "given another image's bundle, and the mean of other patients' images, which needs no bundle; its ceiling is what the key's "
+    f"holder sees. It learned something where it gains more than {MARGINS['dB']} dB, or {MARGINS['AUC']} of an area under the "
+    "ROC curve, or any count, beyond doubt, over that floor: a low likeness alone shows nothing, and neither does a high one."
+)
+
+
+def _of_paper(finding: Finding) -> bool:
+    """Whether it is one of the paper's four networks."""
+    return finding.source.endswith("Table 4")
+
+
+def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Finding]) -> Text:
+    missed = [control.attack for control in controls if not control.broken]
+    if missed:
+        return Text(
+            f"The attackers missed controls that they must find ({', '.join(missed)}): this proves nothing.",
+            caution=True,
+        )
+    broken = sum(finding.broken for finding in findings)
+    if broken:
+        return Text(
+            f"{broken} of {len(findings)} attacks on {mechanism} learned something of the images.",
+            caution=True,
+        )
+    none = f"None of {len(findings)} attacks on {mechanism} learned anything of the images beyond doubt."
+    found = f" The same attackers found all {len(controls)} controls." if controls else ""
+    return Text(
+        f"{none}{found} That says what these attackers could do with this time and these images, and nothing of others."
+    )
+
+
+def _table_4(
+    mechanism: str,
+    networks: Sequence[Finding],
+    ceiling: Mapping[str, Estimate],
+    facts: dict[str, str],
+) -> Table:
+    """mean ± SD, and the interval below it."""
+    other, flat = "floor: another image's code", "floor: mean image"
+    rows = [
+        (
+            f.attack,
+            *(_cell(f.figures.get(name), digits) for name, digits in _DIGITS.items()),
+            _cell(f.figures.get(other)),
+            _said(f),
+        )
+        for f in networks
+    ]
+    if (floor := next((f.figures[flat] for f in networks if flat in f.figures), None)) is not None:
+        rows.append(
+            (
+                "floor: mean of other images, no bundle",
+                *(_cell(floor) if name == "psnr" else "–" for name in _DIGITS),
+                "–",
+                "–",
+            )
+        )
+    if ceiling:
+        rows.append(
+            (
+                "ceiling: the key's holder",
+                *(_cell(ceiling.get(name), d) for name, d in _DIGITS.items()),
+                "–",
+                "–",
+            )
+        )
+    title = f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, mean ± SD and interval"
+    head = ("attacker", *_HEADS, "PSNR on another image's bundle, dB", "learned something")
+    return Table(title, head, tuple(rows), facts, _marked(networks, len(head) - 1))
+
+
+def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) -> Table:
+    """The attacks on an image that are not the paper's."""
+    rows: list[tuple[str, ...]] = []
+    for f in findings:
+        gain, own, support = (f.gains[i].estimate if i < len(f.gains) else None for i in range(3))
+        figures = (
+            _cell(f.figures.get("psnr")),
+            _cell(f.figures.get("ssim"), 3),
+            _doubt(gain),
+            _doubt(own),
+            _doubt(support),
+        )
+        rows.append((f.attack, f.holds, *figures, _said(f)))
+    title = f"Other attacks on the image, {mechanism}, with intervals"
+    head = (
+        "attack", "its attacker holds", "PSNR, dB", "SSIM", "gain over another image's bundle, dB",
+        "own image told from another's, AUC", "true entries told from others, AUC", "learned something",
+    )  # fmt: skip
+    return Table(title, head, tuple(rows), facts, _marked(findings, len(head) - 1))
+
+
+def _gains(title: str, findings: Sequence[Finding], verdict: str, facts: dict[str, str]) -> Table:
+    """A row for each measure of an attack."""
+    rows: list[tuple[str, ...]] = []
+    bold = set()
+    head = ("attack", "its attacker holds", "measure", "reached", "interval", "by chance", verdict)
+    for finding in findings:
+        for gain in finding.gains:
+            text = {name: value.replace("-", "−") for name, value in shown(gain).items()}
+            if gain.found:
+                bold.add((len(rows), len(head) - 1))
+            said = "yes" if gain.found else "no"
+            rows.append(
+                (
+                    finding.attack,
+                    finding.holds,
+                    gain.what,
+                    text["reached"],
+                    text["range"],
+                    text["chance"],
+                    said,
+                )
+            )
+    return Table(title, head, tuple(rows), facts, frozenset(bold))
+
+
+def _marked(findings: Sequence[Finding], column: int) -> frozenset[tuple[int, int]]:
+    return frozenset((row, column) for row, finding in enumerate(findings) if finding.broken)
+
+
+def _said(finding: Finding) -> str:
+    return "yes" if finding.broken else "no"
+
+
+def _cell(e: Estimate | None, digits: int = 2) -> str:
+    return (
+        "–" if e is None else f"{with_sd(e.value, e.sd, digits)}\n{interval(e.low, e.high, digits)}"
+    )
+
+
+def _doubt(e: Estimate | None, digits: int = 2) -> str:
+    return "–" if e is None else f"{plain(e.value, digits)}\n{interval(e.low, e.high, digits)}"

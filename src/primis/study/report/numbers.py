@@ -1,0 +1,32 @@
+"""Figures as tables show them: a minus sign, never minus nought, ∞ where there is no end."""
+
+from __future__ import annotations
+
+from primis.metrics.statistics import Estimate
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """-0.004 -> 0.00."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−").replace("inf", "∞")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """With its sign, unless it is nought."""
+    text = plain(value, digits)
+    return text if text.startswith("−") or float(f"{value:.{digits}f}") == 0 else f"+{text}"
+
+
+def with_sd(value: float, sd: float | None, digits: int = 2) -> str:
+    """mean ± SD; without one, the mean."""
+    return plain(value, digits) if sd is None else f"{plain(value, digits)} ± {plain(sd, digits)}"
+
+
+def with_interval(found: Estimate, digits: int = 2) -> str:
+    """value (low to high)."""
+    return f"{plain(found.value, digits)} ({interval(found.low, found.high, digits)})"
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """low to high."""
+    return f"{plain(low, digits)} to {plain(high, digits)}"

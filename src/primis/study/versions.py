@@ -1,0 +1,314 @@
+"""Versions of an image: the original, restored at some S_x, and through another codec at the same bits.
+
+A version is named by a text; "original" is always there. Restoring leaves sharing out: code and image are those that
+tier diagnostic gives where a bundle has room for the whole code. Bits per pixel are those of the coded supports and
+values, before anything is sealed; of another codec those of its file, without a container's boxes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+
+from primis.atomic import own_folder, write_new
+from primis.codec import Codec, Scale
+from primis.codes.coder import encode_code
+from primis.codes.sparse import SparseCode
+from primis.errors import InputError, UsageError
+from primis.metrics.part import Arrays, kept_arrays
+
+ORIGINAL = "original"
+"""The version that all others are compared with."""
+
+LOSSLESS = "lossless"
+_OURS = "primis"
+_CACHE = 1
+"""Counts up whenever what a version holds changes, so that older files are not taken for it."""
+
+_NEAR = 0.002
+_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Version:
+    """name: what it is called everywhere. through: "original", "primis", "lossless" or a key of RIVALS.
+
+    preset, sparsity: whose code restores it, at which S_x; of a rival those whose bits it may take. S_x of a preset that
+    keeps as many at each position is per code map, as in the paper.
+    """
+
+    name: str
+    through: str = _OURS
+    preset: str | None = None
+    sparsity: float | None = None
+
+    @property
+    def group(self) -> str:
+        """What it belongs to in tables and figures: versions of a group differ by S_x alone."""
+        return f"preset {self.preset}" if self.through == _OURS else self.through
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """encode(samples, quality, bits per sample); quality between worst and best, bisected on a scale that suits it."""
+
+    encode: Callable[[np.ndarray, float, int], bytes]
+    decode: Callable[[bytes], np.ndarray]
+    worst: float
+    best: float
+    geometric: bool = False
+
+    def between(self, worse: float, better: float) -> float:
+        return float(np.sqrt(worse * better)) if self.geometric else (worse + better) / 2
+
+
+def _encode_jpeg_2000(samples: np.ndarray, decibels: float, depth: int) -> bytes:
+    level: Any = decibels  # a fraction will do, whatever its type hints say
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            samples, level=level, codecformat="j2k", bitspersample=depth, numthreads=1
+        )
+    )
+
+
+def _encode_jpeg_xl(samples: np.ndarray, distance: float, depth: int) -> bytes:
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            samples, distance=distance, effort=7, bitspersample=depth, numthreads=1
+        )
+    )
+
+
+RIVALS: Mapping[str, _Rival] = {
+    "JPEG 2000": _Rival(_encode_jpeg_2000, imagecodecs.jpeg2k_decode, worst=5, best=120),
+    "JPEG XL": _Rival(
+        _encode_jpeg_xl, imagecodecs.jpegxl_decode, worst=25, best=0.02, geometric=True
+    ),
+}
+
+
+def version_list(
+    sparsities: Sequence[float], presets: Sequence[str] = ("default",), rivals: Iterable[str] = ()
+) -> list[Version]:
+    """The original; each preset at each S_x; each rival at the bits of the first preset. rivals: of RIVALS, or "lossless".
+
+    Raises UsageError where a rival is unknown, or there is nothing to compare with.
+    """
+    if not sparsities or not presets:
+        raise UsageError("versions need at least one S_x and one preset")
+    ours = [
+        Version(
+            f"S_x = {s:g}" if preset == "default" else f"preset {preset}, S_x = {s:g}",
+            _OURS,
+            preset,
+            s,
+        )
+        for preset in presets
+        for s in sparsities
+    ]
+    others = []
+    for rival in rivals:
+        if rival == LOSSLESS:
+            others.append(Version(LOSSLESS, LOSSLESS))
+        elif rival in RIVALS:
+            same_bits = ours[: len(sparsities)]
+            others += [
+                Version(f"{rival} at the bits of {v.name}", rival, v.preset, v.sparsity)
+                for v in same_bits
+            ]
+        else:
+            raise UsageError(
+                f'codec "{rival}" is unknown, expected one of {", ".join((*RIVALS, LOSSLESS))}'
+            )
+    return [Version(ORIGINAL, ORIGINAL), *ours, *others]
+
+
+class Versions:
+    """Makes versions of images, once each where there is a folder to keep them in. It holds patients' images."""
+
+    def __init__(
+        self, cache: Path | None, codecs: Mapping[str, Codec], versions: Sequence[Version]
+    ) -> None:
+        """codecs: by name of preset. Raises UsageError where a version's is missing."""
+        for version in versions:
+            if version.preset is not None and version.preset not in codecs:
+                raise UsageError(
+                    f'version "{version.name}" needs a model of preset "{version.preset}"'
+                )
+        self.list = tuple(versions)
+        self._cache, self._codecs = cache, dict(codecs)
+        self._last: dict[str, tuple[str, np.ndarray, Scale]] = {}
+        self._bits: dict[tuple[str, Version], float] = {}
+
+    def get(
+        self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version
+    ) -> tuple[np.ndarray, float]:
+        """(restored pixels (H, W), of the same type; bits per pixel). sample_key: what an error calls the image."""
+        if version.through == ORIGINAL:
+            return pixels, float(bit_depth)
+        digest = _digest(pixels, bit_depth)
+        path = self._path(digest, version)
+        kept = _version(kept_arrays(path), pixels) if path is not None else None
+        if kept is not None:
+            out, bits = kept
+        else:
+            out, bits = self._make(sample_key, pixels, bit_depth, version, digest)
+            if path is not None:
+                write_new(path, _npz(pixels=out, bits=np.float64(bits)), 0o600)
+        self._bits[digest, version] = bits
+        return out, bits
+
+    def _path(self, digest: str, version: Version) -> Path | None:
+        if self._cache is None:
+            return None
+        own_folder(self._cache)
+        model = self._codecs[version.preset].checkpoint.digest if version.preset else ""
+        of = f"{_CACHE} {digest} {version.name} {version.through} {version.sparsity} {model}"
+        return self._cache / f"{hashlib.sha256(of.encode()).hexdigest()}.npz"
+
+    def _make(
+        self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version, digest: str
+    ) -> tuple[np.ndarray, float]:
+        if version.through == _OURS:
+            return self._restore(pixels, version, digest)
+        try:
+            if version.through == LOSSLESS:
+                return _lossless(pixels, bit_depth)
+            budget = (
+                self._bits_of_ours(sample_key, pixels, bit_depth, version, digest) * pixels.size
+            )
+            return _at_bits(RIVALS[version.through], pixels, bit_depth, budget)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f'image "{sample_key}" cannot be coded as "{version.through}": {error}'
+            ) from None
+
+    def _restore(
+        self, pixels: np.ndarray, version: Version, digest: str
+    ) -> tuple[np.ndarray, float]:
+        assert version.preset is not None and version.sparsity is not None
+        codec = self._codecs[version.preset]
+        z, scale = self._encoded(pixels, version.preset, digest)
+        code = codec.sparsify(z, entries(codec, z, version.sparsity))
+        out = codec.decode(code, scale, (pixels.shape[0], pixels.shape[1]), pixels.dtype)[..., 0]
+        return out, sum(code_bits(code, codec)) / pixels.size
+
+    def _encoded(self, pixels: np.ndarray, preset: str, digest: str) -> tuple[np.ndarray, Scale]:
+        """z and scale; those of the last image are kept, since one S_x after the other is asked for."""
+        last = self._last.get(preset)
+        if last is None or last[0] != digest:
+            last = self._last[preset] = (digest, *self._codecs[preset].encode(pixels[..., None]))
+        return last[1], last[2]
+
+    def _bits_of_ours(
+        self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version, digest: str
+    ) -> float:
+        (ours,) = (
+            v
+            for v in self.list
+            if (v.through, v.preset, v.sparsity) == (_OURS, version.preset, version.sparsity)
+        )
+        known = self._bits.get((digest, ours))
+        return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
+
+
+def _version(kept: Arrays | None, pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """What a file held of an image, if it did."""
+    if kept is None or kept.keys() != {"pixels", "bits"}:
+        return None
+    out, bits = kept["pixels"], kept["bits"]
+    fits = (out.shape, out.dtype) == (pixels.shape, pixels.dtype)
+    return (out, float(bits)) if fits and bits.shape == () and bits.dtype == np.float64 else None
+
+
+def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:
+    """How many entries of z (c, LM, h, w) S_x keeps; of a preset that works per position it counts in each code map."""
+    return round(nominal_sparsity(codec, sparsity) * z.shape[0] * z.shape[2] * z.shape[3])
+
+
+def nominal_sparsity(codec: Codec, sparsity: float) -> float:
+    """S_x per position over all code maps, as bundles count it."""
+    return sparsity * (codec.preset.code_maps if codec.preset.per_position else 1)
+
+
+def code_bits(code: SparseCode, codec: Codec) -> tuple[int, int]:
+    """Bits of the key (the coded supports) and of the true values; whole planes at once."""
+    layout, tables = codec.layout, codec.checkpoint.tables
+    coded = [
+        encode_code(plane, atoms, layout, tables)
+        for plane in code.levels
+        for atoms in layout.split()
+    ]
+    return 8 * sum(len(support) for support, _ in coded), 8 * sum(
+        len(values) for _, values in coded
+    )
+
+
+def _at_bits(
+    rival: _Rival, pixels: np.ndarray, bit_depth: int, budget: float
+) -> tuple[np.ndarray, float]:
+    """The best quality that takes at most `budget` bits, by bisection; where even the worst takes more, that."""
+    samples, offset, depth = _unsigned(pixels, bit_depth)
+    worse, better = rival.worst, rival.best
+    best = rival.encode(samples, worse, depth)
+    for _ in range(_STEPS):
+        if (1 - _NEAR) * budget <= 8 * len(best):
+            break
+        quality = rival.between(worse, better)
+        data = rival.encode(samples, quality, depth)
+        if 8 * len(data) <= budget:
+            worse, best = quality, max(best, data, key=len)
+        else:
+            better = quality
+    return _signed(rival.decode(best), offset, pixels), 8 * len(best) / pixels.size
+
+
+def _lossless(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, float]:
+    """Through lossless JPEG XL."""
+    samples, offset, depth = _unsigned(pixels, bit_depth)
+    data = imagecodecs.jpegxl_encode(
+        samples, lossless=True, effort=7, bitspersample=depth, numthreads=1
+    )
+    out = _signed(imagecodecs.jpegxl_decode(data), offset, pixels)
+    if not np.array_equal(out, pixels):
+        raise ValueError("lossless JPEG XL gave other pixels")
+    return out, 8 * len(data) / pixels.size
+
+
+def _unsigned(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, int, int]:
+    """Samples as codecs take them, from zero; what was taken off; bits per sample."""
+    offset = int(pixels.min()) if pixels.dtype.kind == "i" else 0
+    samples = np.ascontiguousarray(pixels.astype(np.int64) - offset)
+    depth = (
+        max(bit_depth, int(samples.max()).bit_length())
+        if pixels.dtype.kind == "u"
+        else int(samples.max()).bit_length()
+    )
+    depth = max(depth, 8)
+    return samples.astype(np.uint8 if depth == 8 else np.uint16), offset, depth
+
+
+def _signed(samples: np.ndarray, offset: int, pixels: np.ndarray) -> np.ndarray:
+    """Inverse of `_unsigned`; a lossy codec may go past the ends of the type."""
+    ends = np.iinfo(pixels.dtype)
+    return np.clip(
+        samples.astype(np.int64).reshape(pixels.shape) + offset, ends.min, ends.max
+    ).astype(pixels.dtype)
+
+
+def _digest(pixels: np.ndarray, bit_depth: int) -> str:
+    head = f"{pixels.dtype.str} {pixels.shape} {bit_depth} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _npz(**arrays: np.ndarray | np.float64) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    return out.getvalue()
