@@ -1,6 +1,6 @@
 """Writes the tables of benchmarks/README.md and docs/evaluation.md from results/: `python benchmarks/tables.py`.
 
-A table lies between `<!-- NAME -->` and `<!-- end -->`; `tests/test_docs.py` holds the pages against the results.
+A table lies between `<!-- NAME -->` and `<!-- end -->`; `tests/core/test_docs.py` holds the pages against the results.
 """
 
 from __future__ import annotations

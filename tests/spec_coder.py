@@ -1,7 +1,7 @@
 """A second reader of docs/format.md, section 7: written from the text, slow, in whole numbers only.
 
 `decode` does what `codes/coder.py` and `codes/context.py` do together, and shares nothing with them but the
-range decoder and the tables. `tests/test_spec.py` holds one against the other.
+range decoder and the tables. `tests/core/test_spec.py` holds one against the other.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from primis.imaging.image import Derivation
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 
 DERIVED = Derivation("test", 12.5, "seed", "group")
-FAULTS = Path(__file__).resolve().parents[2] / "shared" / "faults"
+FAULTS = Path(__file__).resolve().parents[3] / "shared" / "faults"
 SIZE = 16
 GREY = (np.arange(SIZE * SIZE, dtype="<u2") * 9).reshape(SIZE, SIZE)
 GREY8 = (GREY >> 4).astype(np.uint8)

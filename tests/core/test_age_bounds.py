@@ -24,7 +24,7 @@ from primis.keys.age_file import (
     scrypt_work,
 )
 from primis.keys.identity import Identity, passphrase_identity, read_identities
-from tests.test_keys import ED, RSA, private, ssh_public
+from tests.core.test_keys import ED, RSA, private, ssh_public
 
 VERSION = b"age-encryption.org/v1\n"
 END = b"--- " + b"A" * 43 + b"\n"

@@ -13,7 +13,7 @@ import pytest
 
 from primis.imaging.phantom import phantom_dicom
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def commands(page: str) -> list[str]:

@@ -21,7 +21,7 @@ from primis.imaging.files import parse, parse_here, render
 from primis.imaging.image import Derivation, Image, pixel_limit, require_size
 from primis.imaging.raster import write_raster
 
-FAULTS = Path(__file__).parent / "faults"
+FAULTS = Path(__file__).parents[1] / "faults"
 DERIVED = Derivation("test", 12.5, "seed", "group")
 GREY = (3 * np.add.outer(np.arange(24), np.arange(32))).astype(np.uint8)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)

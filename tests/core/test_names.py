@@ -10,7 +10,7 @@ from primis.jobs.names import FreeNames, safe_name
 
 ID = "0123456789abcdef" * 2
 
-HOSTILE = (Path(__file__).parent / "hostile_names.txt").read_text("utf-8").splitlines()
+HOSTILE = (Path(__file__).parents[1] / "hostile_names.txt").read_text("utf-8").splitlines()
 HOSTILE += ["x.dcm ", " x.dcm", "\u202egpj.exe", "x\u200b.dcm", "\x1b]0;x\x07.dcm", "a\nb.dcm"]
 
 

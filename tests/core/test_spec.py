@@ -8,8 +8,8 @@ import pytest
 from primis.codes.ambiguation import ambiguate
 from primis.codes.coder import encode_code, encode_support
 from primis.network.checkpoint import read_checkpoint, shipped
+from tests.core.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
 from tests.spec_coder import Bits, Spec
-from tests.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
 
 DEFAULT = read_checkpoint(shipped())
 CASES = {

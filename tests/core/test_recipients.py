@@ -21,7 +21,16 @@ from primis.keys.identity import (
     passphrase_recipient,
     read_identities,
 )
-from tests.test_keys import ED, NONE, PEM, RSA, RSA_PUBLIC_PEM, certificate, private, ssh_public
+from tests.core.test_keys import (
+    ED,
+    NONE,
+    PEM,
+    RSA,
+    RSA_PUBLIC_PEM,
+    certificate,
+    private,
+    ssh_public,
+)
 
 TWO = (
     "age1yru6xfu3pfananzturd30vjxm2r3t76rp4lkffqslaeuhszu9q9syf3z2g",
