@@ -356,6 +356,39 @@ def test_ybr_becomes_rgb() -> None:
     assert np.abs(got.astype(int) - right).max() <= 1
 
 
+def test_partial_ybr_becomes_rgb() -> None:
+    """White, black and the primaries by the formulas of PS3.3 (2008), C.7.6.3.1.2."""
+    rgb = np.array([[255] * 3, [255] * 3, [0] * 3, [0] * 3, [255, 0, 0], [255, 0, 0]] * 2)
+    weights = [[0.2568, 0.5041, 0.0979], [-0.1482, -0.2910, 0.4392], [0.4392, -0.3678, -0.0714]]
+    ybr = np.round(rgb @ np.array(weights).T + [16, 128, 128]).astype(np.uint8)
+    row = np.resize(ybr, (SIZE, 3))
+    full = np.broadcast_to(row, (SIZE, SIZE, 3))
+    half = full.reshape(SIZE, SIZE // 2, 2, 3)
+    shared = np.concatenate([half[..., 0], half[:, :, 0, 1:]], axis=2)
+    got = read_dicom(made(colour(shared, 8, b"YBR_PARTIAL_422 ")))
+    right = np.broadcast_to(np.resize(rgb, (SIZE, 3)), (SIZE, SIZE, 3))
+    assert np.abs(got.pixels[0].astype(int) - right).max() <= 3
+    assert got.photometric == "RGB"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("columns", [SIZE, SIZE - 1])
+def test_twelve_packed_bits_are_unpacked(signed: bool, columns: int) -> None:
+    samples = (GREY[:-1, :columns].astype(int) - 1000 * signed).ravel()
+    stream = sum((int(s) & 0xFFF) << 12 * k for k, s in enumerate(samples))
+    packed_bytes = stream.to_bytes(-(-12 * len(samples) // 16) * 2, "little")
+    raw = grey() | {
+        0x00280010: ("US", u2(SIZE - 1)),
+        0x00280011: ("US", u2(columns)),
+        0x00280100: ("US", u2(12)),
+        0x00280103: ("US", u2(int(signed))),
+        PIXELS: ("OW", packed_bytes),
+    }
+    image = read_dicom(made(raw))
+    assert (image.pixels.ravel() == samples).all()
+    assert (restored(made(raw)).BitsAllocated, image.bit_depth) == (16, 12)
+
+
 def test_samples_in_high_bits_are_shifted_down() -> None:
     raw = grey() | {0x00280102: ("US", u2(15)), PIXELS: ("OW", (GREY << 4).tobytes())}
     image = read_dicom(made(raw))

@@ -18,7 +18,7 @@ SEEDS = [p.read_bytes() for p in sorted(VECTORS.glob("*/*")) if p.stat().st_size
 geometries = st.builds(
     Geometry,
     atoms_per_map=st.just(4),
-    channels=st.integers(1, 4),
+    channels=st.integers(1, 16),
     code_maps=st.just(64),
     frames=st.integers(1, 3),
     height=st.integers(1, 300),

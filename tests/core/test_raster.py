@@ -217,7 +217,6 @@ def test_pages_that_are_alike_are_frames_and_others_are_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (saved(PIL.Image.fromarray(COLOUR).convert("LAB"), "tiff"), "CIELAB"),
         (saved(PIL.Image.fromarray(GREY).convert("1"), "tiff"), "1 bits"),
         (tiff(GREY.astype(np.uint32)), "32 bits"),
         (tiff(GREY.astype(np.float32)), "float32"),
@@ -411,6 +410,55 @@ def test_further_pictures_are_counted_and_exif_is_kept() -> None:
         assert again.getexif()[0x0112] == 6
 
 
+SRGB_TO_D50 = [
+    [0.4360747, 0.3850649, 0.1430804],
+    [0.2225045, 0.7168786, 0.0606169],
+    [0.0139322, 0.0971045, 0.7141733],
+]
+
+
+def lab_of(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) sRGB of 8 bits -> L*, a*, b* at D50 (CIE 15), whole numbers as TIFF stores them."""
+    linear = np.where(rgb / 255 <= 0.04045, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ np.array(SRGB_TO_D50).T / [0.9642, 1, 0.8251]
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = np.moveaxis(f, -1, 0)
+    light = (116 * y - 16) * 2.55
+    return np.round(np.stack([light, 500 * (x - y), 200 * (y - z)], axis=-1)).astype(int)
+
+
+def test_cielab_comes_back_as_the_colours_that_it_means() -> None:
+    right = np.array([[255] * 3, [0] * 3, [128] * 3, [200, 100, 50], [120, 160, 150]])[None]
+    stored = lab_of(right) & 255
+    image = parse(tiff(stored.astype(np.uint8), photometric="cielab"))
+    assert np.abs(image.pixels[0].astype(int) - right).max() <= 3
+    assert (image.photometric, image.notes) == (
+        "RGB",
+        ("the colours as CIELab (they come back as RGB), left out",),
+    )
+    shifted = stored.astype(np.uint8) ^ np.array([0, 128, 128], np.uint8)
+    assert (parse(tiff(shifted, photometric="icclab")).pixels == image.pixels).all()
+
+
+@pytest.mark.parametrize("channels", [5, 16])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_many_channels_come_back(channels: int, planar: str) -> None:
+    pixels = np.stack([np.roll(GREY16, k, axis=1) for k in range(channels)], axis=2)
+    stored = pixels if planar == "contig" else np.moveaxis(pixels, 2, 0)
+    data = tiff(stored, photometric="minisblack", planarconfig=planar, metadata=None)
+    image, restored = comes_back(data)
+    assert (image.pixels[0] == pixels).all()
+    assert image.photometric == "CHANNELS"
+    with tifffile.TiffFile(io.BytesIO(restored)) as again:
+        assert again.pages[0].samplesperpixel == channels
+
+
+def test_more_channels_are_refused_by_their_number() -> None:
+    pixels = np.zeros((8, 8, 17), np.uint8)
+    with pytest.raises(UnreadableImage, match="17 samples a pixel, expected 1 to 16"):
+        parse(tiff(pixels, photometric="minisblack", planarconfig="contig", metadata=None))
+
+
 def test_webp_with_opacity() -> None:
     image, restored = comes_back(saved(OPACITY, "webp", lossless=True, exact=True))
     assert (image.pixels[0] == OPACITY).all()
@@ -432,11 +480,20 @@ def test_inks_come_back_as_colours(kind: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [8, 12, 16])
-def test_a_jpeg_without_loss_comes_back_without_loss(depth: int) -> None:
-    pixels = (GREY16 >> (16 - depth)).astype(np.uint8 if depth == 8 else np.uint16)
-    image, _ = comes_back(bytes(imagecodecs.ljpeg_encode(pixels, bitspersample=depth)))
-    assert (image.pixels[0, ..., 0] == pixels).all()
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_without_loss_comes_back_without_loss(depth: int, channels: int) -> None:
+    grey = (GREY16 >> (16 - depth)).astype(np.uint8 if depth == 8 else np.uint16)
+    pixels = np.stack([grey, grey[::-1], grey[:, ::-1]][:channels], axis=2)
+    flat = pixels[..., 0] if channels == 1 else pixels
+    encoded = (
+        imagecodecs.ljpeg_encode(flat, bitspersample=depth)
+        if channels == 1
+        else imagecodecs.jpeg8_encode(flat, lossless=True, bitspersample=depth)
+    )
+    image, restored = comes_back(bytes(encoded))
+    assert (image.pixels[0] == pixels).all()
     assert image.bit_depth == depth
+    assert (imagecodecs.jpeg8_decode(restored).reshape(pixels.shape) == pixels).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -459,7 +459,7 @@ def _geometry(body: Any) -> Geometry:
     )
     limits = {
         "atoms_per_map": 1 << 12,
-        "channels": 4,
+        "channels": 16,
         "code_maps": 1 << 12,
         "frames": 1 << 20,
         "stride": 64,

@@ -59,6 +59,7 @@ from primis.imaging.dicom_pixels import (
     layout_of,
     native,
     syntax_name,
+    unpack_12_bits,
 )
 from primis.imaging.dicom_reader import (
     EXPLICIT_BIG,
@@ -185,6 +186,8 @@ def _parse(data: bytes, max_pixels: int) -> _Source:
         raise NoPixels(_modality(data_set))
     settle_signs(data_set, signed=number(data_set, "PixelRepresentation") == 1)
     layout = layout_of(data_set, reader.pixels, max_pixels)
+    if not isinstance(reader.pixels, list):
+        layout, reader.pixels = unpack_12_bits(layout, reader.pixels)
     return _Source(reader, data_set, syntax, layout, encoding.big or syntax == _GE_BIG)
 
 

@@ -113,6 +113,25 @@ def _refer_to_source(data_set: DataSet) -> None:
         put(source, "ReferencedSOPInstanceUID", instance)
         sources = sequence(data_set, "SourceImageSequence")
         put_items(data_set, "SourceImageSequence", *sources, source)
+        _list_reference(data_set, source)
+
+
+def _list_reference(data_set: DataSet, source: DataSet) -> None:
+    """The source among the referenced instances, by its series (PS3.3, C.12.2).
+
+    Objects of functional groups have that module, and must list there what they refer to.
+    """
+    series = text(data_set, "SeriesInstanceUID")
+    listed = sequence(data_set, "ReferencedSeriesSequence")
+    if not (listed or sequence(data_set, "SharedFunctionalGroupsSequence")) or not series:
+        return
+    found = [item for item in listed if text(item, "SeriesInstanceUID") == series]
+    item = found[0] if found else {}
+    put(item, "SeriesInstanceUID", series)
+    put_items(
+        item, "ReferencedInstanceSequence", *sequence(item, "ReferencedInstanceSequence"), source
+    )
+    put_items(data_set, "ReferencedSeriesSequence", *listed, *([] if found else [item]))
 
 
 def _frame_types(data_set: DataSet) -> Iterator[DataSet]:

@@ -32,8 +32,11 @@ from primis.imaging.dicom_elements import PIXEL_DATA, DataSet, Note, number, tag
 from primis.imaging.image import require_size
 
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-_FULL_RANGE = ("YBR_FULL", "YBR_FULL_422")
-_COLOUR = ("RGB", *_FULL_RANGE)
+_HALF_COLOUR = ("YBR_FULL_422", "YBR_PARTIAL_422")
+"""Two pixels share their colour differences."""
+_PARTIAL_RANGE = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")
+_YBR = ("YBR_FULL", "YBR_FULL_422", *_PARTIAL_RANGE)
+_COLOUR = ("RGB", *_YBR)
 LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _WITH_END = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
 MORE_FRAMES = "holds more frames than NumberOfFrames says, the rest is left out"
@@ -77,10 +80,11 @@ def layout_of(data_set: DataSet, pixels: memoryview | Fragments, max_pixels: int
     high = number(data_set, "HighBit")
     rows, columns = number(data_set, "Rows") or 0, number(data_set, "Columns") or 0
     photometric = _photometric(text(data_set, "PhotometricInterpretation").upper(), samples)
-    if allocated not in (8, 16) or not 1 <= stored <= allocated:
+    packed = allocated == 12 and samples == 1 and not isinstance(pixels, list)
+    if not (allocated in (8, 16) or packed) or not 1 <= stored <= allocated:
         raise UnreadableImage(
             f"has samples of {allocated} bits, {stored} of them stored, expected integers of 8 or "
-            "16 bits (BitsAllocated)"
+            "16 bits, or 12 that are packed (BitsAllocated)"
         )
     if photometric not in {1: _GREY, 3: _COLOUR}.get(samples, ()):
         raise UnreadableImage(
@@ -128,14 +132,30 @@ def _count_frames(layout: Layout, pixels: memoryview | Fragments) -> int:
 
 def _frame_bytes(layout: Layout) -> int:
     size = layout.rows * layout.columns * layout.samples * layout.allocated // 8
-    return size // 3 * 2 if layout.photometric == "YBR_FULL_422" else size
+    return size // 3 * 2 if layout.photometric in _HALF_COLOUR else size
+
+
+def unpack_12_bits(layout: Layout, pixels: memoryview) -> tuple[Layout, memoryview]:
+    """Two samples of 12 bits lie in three bytes, the first in the lowest bits: each in two bytes.
+
+    An odd one at the end keeps its byte and a half. Pixels of other depths are returned as they are.
+    """
+    if layout.allocated != 12:
+        return layout, pixels
+    data = np.frombuffer(pixels, np.uint8).astype(np.uint16)
+    triples = np.pad(data, (0, -len(data) % 3)).reshape(-1, 3)
+    first = triples[:, 0] | (triples[:, 1] & 0xF) << 8
+    second = triples[:, 1] >> 4 | triples[:, 2] << 4
+    samples = np.stack([first, second], axis=1).astype("<u2").ravel()[: 2 * len(data) // 3]
+    return replace(layout, allocated=16), samples.data.cast("B")
 
 
 def native(layout: Layout, pixels: memoryview, note: Note, *, big: bool, words: bool) -> np.ndarray:
     """(frames, rows, columns, samples). words: bytes lie in words of two (VR OW)."""
     size = _frame_bytes(layout)
-    if layout.photometric == "YBR_FULL_422" and len(pixels) >= layout.frames * (size // 2 * 3):
-        layout, size = replace(layout, photometric="YBR_FULL"), size // 2 * 3
+    halved = layout.photometric in _HALF_COLOUR
+    if halved and len(pixels) >= layout.frames * (size // 2 * 3):
+        halved, size = False, size // 2 * 3
     if len(pixels) < layout.frames * size:
         raise UnreadableImage(f"has {len(pixels)} bytes of pixels, expected {layout.frames * size}")
     if len(pixels) >= (layout.frames + 1) * size:
@@ -149,20 +169,20 @@ def native(layout: Layout, pixels: memoryview, note: Note, *, big: bool, words: 
     array = np.frombuffer(whole, layout.dtype.newbyteorder(">" if big else "<"))
     if big:
         array = array.astype(layout.dtype)
-    if layout.photometric == "YBR_FULL_422":
+    if halved:
         return _upsampled(array, layout)
     if layout.planar:
         planes = array.reshape(layout.frames, layout.samples, layout.rows, layout.columns)
         array = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
     array = array.reshape(layout.frames, *layout.shape)
-    return _to_rgb(array, layout) if layout.photometric == "YBR_FULL" else array
+    return _to_rgb(array, layout) if layout.photometric in _YBR else array
 
 
 def _upsampled(array: np.ndarray, layout: Layout) -> np.ndarray:
     """Two pixels share their colour: Y Y Cb Cr (PS3.3, C.7.6.3.1.2)."""
     if layout.columns % 2:
         raise UnreadableImage(
-            f"has {layout.columns} columns of YBR_FULL_422, expected an even number"
+            f"has {layout.columns} columns of {layout.photometric}, expected an even number"
         )
     pairs = array.reshape(layout.frames, layout.rows, layout.columns // 2, 4)
     out = np.empty((layout.frames, *layout.shape), layout.dtype)
@@ -175,7 +195,7 @@ def _upsampled(array: np.ndarray, layout: Layout) -> np.ndarray:
 def _to_rgb(array: np.ndarray, layout: Layout) -> np.ndarray:
     out = np.empty(array.shape, layout.dtype)
     for frame, target in zip(array, out, strict=True):
-        target[:] = _rgb_of(frame, layout.stored)
+        target[:] = _rgb_of(frame, layout.stored, layout.photometric)
     return out
 
 
@@ -259,8 +279,8 @@ def _frame(layout: Layout, frame: bytes, syntax: UID) -> np.ndarray:
 
         array, photometric = imagecodecs.jpeg8_decode(frame), "RGB"
     array = array.reshape(layout.shape)
-    if photometric in _FULL_RANGE and layout.samples == 3:
-        return _rgb_of(array, layout.stored)
+    if photometric in _YBR and layout.samples == 3:
+        return _rgb_of(array, layout.stored, photometric)
     return array
 
 
@@ -302,13 +322,20 @@ def _frame_header(frame: bytes) -> int:
     return 0
 
 
-def _rgb_of(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """YBR_FULL of that many bits to RGB (PS3.3, C.7.6.3.1.2), some rows at a time."""
+def _rgb_of(pixels: np.ndarray, bits: int, photometric: str) -> np.ndarray:
+    """YBR of that many bits to RGB (PS3.3, C.7.6.3.1.2), some rows at a time.
+
+    Partial range: of 8 bits, luminance takes 16 to 235, and each difference 16 to 240.
+    """
     middle, white = 1 << (bits - 1), (1 << bits) - 1
     out = np.empty_like(pixels)
     for start in range(0, len(pixels), _ROWS):
         rows = pixels[start : start + _ROWS].astype(np.float32)
         y, blue, red = rows[..., 0], rows[..., 1] - middle, rows[..., 2] - middle
+        if photometric in _PARTIAL_RANGE:
+            step = 1 << bits >> 8
+            y = (y - 16 * step) * (255 / 219)
+            blue, red = blue * (255 / 224), red * (255 / 224)
         green = y - 0.344136 * blue - 0.714136 * red
         rgb = np.stack([y + 1.402 * red, green, y + 1.772 * blue], axis=-1)
         out[start : start + _ROWS] = np.clip(np.floor(rgb + 0.5), 0, white)

@@ -11,9 +11,18 @@ from primis.errors import UnreadableImage
 KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom": ".dcm"}
 """Kinds of file that are read and written, and the suffix a restored file gets."""
 
-PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA")
+PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA", "CHANNELS")
 """What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is
-opacity."""
+opacity; CHANNELS are five or more, of any meaning."""
+
+MAX_CHANNELS = 16
+MEANING = dict.fromkeys(range(5, MAX_CHANNELS + 1), "CHANNELS") | {
+    1: "MONOCHROME2",
+    2: "LA",
+    3: "RGB",
+    4: "RGBA",
+}
+"""Photometric interpretation by the number of channels, where a file says no more."""
 
 MAX_PIXELS = 300_000_000
 """Pixels of all frames, each channel counted, that readers take unless told otherwise
@@ -102,9 +111,8 @@ def display(pixels: np.ndarray, photometric: str) -> np.ndarray:
 
     Stretches the frame's own range to 0..255 and turns MONOCHROME1 over.
     """
-    frame = pixels[..., : 1 if photometric in ("MONOCHROME1", "MONOCHROME2", "LA") else 3].astype(
-        np.float64
-    )
+    colour = photometric in ("RGB", "RGBA")
+    frame = pixels[..., : 3 if colour else 1].astype(np.float64)
     low, high = frame.min(), frame.max()
     shown = (frame - low) * (255 / max(high - low, 1e-12))
     shown = 255 - shown if photometric == "MONOCHROME1" else shown

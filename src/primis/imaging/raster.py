@@ -17,10 +17,9 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from primis.errors import UnreadableImage
 from primis.imaging import png
-from primis.imaging.image import MAX_PIXELS, Image, require_size
+from primis.imaging.image import MAX_PIXELS, MEANING, Image, require_size
 from primis.imaging.kept import Kept, left_out, pack
 
-_PHOTOMETRIC = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
 _LOSSLESS_JPEG = 0xC3
 """The marker of its frame (T.81, table B.1)."""
 _JPEG_QUALITY = 98
@@ -81,7 +80,7 @@ def _write_deep_jpeg(frame: np.ndarray, depth: int, *, lossless: bool) -> bytes:
 
     flat = np.ascontiguousarray(frame[..., 0] if frame.shape[2] == 1 else frame)
     if lossless:
-        return bytes(imagecodecs.ljpeg_encode(flat, bitspersample=depth))
+        return bytes(imagecodecs.jpeg8_encode(flat, lossless=True, bitspersample=depth))
     return bytes(imagecodecs.jpeg8_encode(flat, level=_JPEG_QUALITY, bitspersample=12))
 
 
@@ -180,15 +179,15 @@ def _read_deep_jpeg(data: bytes, shape: tuple[int, int, int], depth: int, lossle
     import imagecodecs
 
     channels = shape[2]
-    if channels not in ((1,) if lossless else (1, 3)) or (depth != 12 and not lossless):
+    if channels not in (1, 3) or (depth != 12 and not lossless):
         loss = "without loss " if lossless else ""
         raise UnreadableImage(
             f"is a JPEG {loss}of {channels} channels and {depth} bits a sample, "
-            "expected 8 or 12 bits of colour or grey, or grey without loss"
+            "expected grey or RGB, of 8 or 12 bits or without loss"
         )
     pixels = np.asarray(imagecodecs.jpeg8_decode(data)).reshape(shape)
     header = {"lossless": True} if lossless else {}
-    meaning = _PHOTOMETRIC[channels]
+    meaning = MEANING[channels]
     told = (("EXIF", b"Exif\0\0"), ("colour profile", b"ICC_PROFILE\0"))
     notes = left_out(tuple(name for name, begin in told if begin in data))
     return Image(pixels[None], depth, meaning, "jpeg", header=pack(header), notes=notes)
@@ -292,7 +291,7 @@ def _image(pixels: np.ndarray, kind: str, header: dict[str, Any], notes: tuple[s
     return Image(
         pixels[None],
         depth,
-        _PHOTOMETRIC[pixels.shape[2]],
+        MEANING[pixels.shape[2]],
         kind,
         header=pack(header),
         notes=left_out(notes),

@@ -1,6 +1,6 @@
-"""TIFF through tifffile: grey, RGB, palette and YCbCr, with or without opacity, of 2 to 16 bits.
+"""TIFF through tifffile: grey, colour and up to 16 channels, of 2 to 16 bits.
 
-Samples are taken as stored; palettes and YCbCr become RGB. Pages that are alike are frames. An
+Samples are taken as stored; palettes, YCbCr, CMYK and CIELab become RGB. Pages that are alike are frames. An
 image's header holds, by tag, what a restored file declares as its source did.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 
 from primis.errors import UnreadableImage
-from primis.imaging.image import Image, require_size
+from primis.imaging.image import MAX_CHANNELS, MEANING, Image, require_size
 from primis.imaging.kept import Kept, left_out, pack
 
 _DEPTH, _PHOTOMETRIC, _ORIENTATION, _LEAST, _MOST = "258", "262", "274", "280", "281"
@@ -25,16 +25,20 @@ _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _EXTRA, _PROFILE = "282", "283", "296", "33
 _LEFT_OUT = {270: "ImageDescription", 330: "SubIFDs", 700: "XMP", 34665: "EXIF", 34853: "GPS"}
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
-_CHANNELS: dict[int, tuple[int, ...]] = {
-    _WHITE_IS_ZERO: (1, 2, 3, 4),
-    _BLACK_IS_ZERO: (1, 2, 3, 4),
-    _RGB: (3, 4),
-    _PALETTE: (1,),
-    _SEPARATED: (4,),
-    _YCBCR: (3,),
+_CIELAB, _ICCLAB = 8, 9
+_CHANNELS: dict[int, range] = {
+    _WHITE_IS_ZERO: range(1, MAX_CHANNELS + 1),
+    _BLACK_IS_ZERO: range(1, MAX_CHANNELS + 1),
+    _RGB: range(3, MAX_CHANNELS + 1),
+    _PALETTE: range(1, 2),
+    _SEPARATED: range(4, 5),
+    _YCBCR: range(3, 4),
+    _CIELAB: range(3, 4),
+    _ICCLAB: range(3, 4),
 }
 """Samples a pixel by photometric interpretation."""
-_MEANING = {1: "MONOCHROME2", 2: "LA", 3: "RGB", 4: "RGBA"}
+_TURNED = {_SEPARATED: "CMYK", _CIELAB: "CIELab", _ICCLAB: "CIELab"}
+"""Colour spaces whose colours come back as RGB."""
 _EXTRA_SAMPLES = ("unspecified", "assocalpha", "unassalpha")
 _REDUCED = 1 | 4
 """NewSubfileType of a smaller copy or a mask."""
@@ -88,10 +92,12 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
             pixels = _apply_palette(pixels, first)
         if kind.photometric == _SEPARATED:
             pixels = _from_cmyk(pixels)
+        if kind.photometric in (_CIELAB, _ICCLAB):
+            pixels = _from_lab(pixels, icc=kind.photometric == _ICCLAB)
         kept = _kept(first, kind)
         notes = [f"{name} (tag {tag})" for tag, name in _LEFT_OUT.items() if _is_told(first, tag)]
-    if kind.photometric == _SEPARATED:
-        notes.append("the colours as CMYK (they come back as RGB)")
+    if space := _TURNED.get(kind.photometric):
+        notes.append(f"the colours as {space} (they come back as RGB)")
         kept.pop(_PROFILE, None)
     left = len(every) - len(pages)
     notes += [f"{left} reduced image{'s' if left > 1 else ''}"] if left else []
@@ -176,7 +182,7 @@ def _kind(page: Any) -> _Kind:
     if photometric not in _CHANNELS:
         name = getattr(page.photometric, "name", photometric)
         raise UnreadableImage(
-            f'has photometric interpretation "{name}", expected grey, RGB, palette or YCbCr'
+            f'has photometric interpretation "{name}", expected grey, RGB, palette, YCbCr, CMYK or CIELab'
         )
     if not isinstance(depth, int):
         raise UnreadableImage("has samples of different depths, expected one depth")
@@ -185,13 +191,13 @@ def _kind(page: Any) -> _Kind:
     whole = dtype is not None and dtype.kind in "bui" and least <= depth <= 16
     if dtype is not None and dtype.kind == "i":
         whole = depth in (8, 16)
-    if photometric in (_SEPARATED, _YCBCR):
+    if photometric in (*_TURNED, _YCBCR):
         whole = whole and depth == 8 and dtype is not None and dtype.kind == "u"
     if not whole:
         name = "of an unknown type" if dtype is None else f'of type "{dtype.name}"'
         raise UnreadableImage(f"has samples {name} and {depth} bits, expected integers of 2 to 16")
     if samples not in _CHANNELS[photometric]:
-        expected = "1 to 4, 3 or 4 of RGB, 3 of YCbCr, 1 of a palette"
+        expected = f"1 to {MAX_CHANNELS}, 3 of YCbCr and CIELab, 4 of CMYK, 1 of a palette"
         raise UnreadableImage(f"has {samples} samples a pixel, expected {expected}")
     extra = tuple(int(value) for value in page.extrasamples)
     return _Kind(
@@ -203,6 +209,22 @@ def _from_cmyk(pixels: np.ndarray) -> np.ndarray:
     """(..., 4) inks of 8 bits, none to full -> (..., 3) RGB, without a profile of either."""
     inks = 255 - pixels.astype(np.uint16)
     return ((inks[..., :3] * inks[..., 3:] + 127) // 255).astype(np.uint8)
+
+
+def _from_lab(pixels: np.ndarray, *, icc: bool) -> np.ndarray:
+    """(frames, H, W, 3) L*, a*, b* of 8 bits -> sRGB. icc: a* and b* from 128, else signed."""
+    from PIL import Image as Pillow
+    from PIL import ImageCms
+
+    if icc:
+        pixels = pixels ^ np.array([0, 128, 128], np.uint8)
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+    out = np.empty(pixels.shape, np.uint8)
+    for frame, target in zip(pixels, out, strict=True):
+        picture = Pillow.frombytes("LAB", frame.shape[1::-1], np.ascontiguousarray(frame).data)
+        target[:] = ImageCms.applyTransform(picture, transform)
+    return out
 
 
 def _is_pyramid(kinds: list[_Kind]) -> bool:
@@ -401,5 +423,5 @@ def _image(pixels: np.ndarray, kind: _Kind, kept: dict[str, Any], notes: tuple[s
         stored = min(most).bit_length()  # a MaxSampleValue of 4095 says that 12 of the 16 are used
         depth = stored if stored > 8 and min(most) == 2**stored - 1 else depth
     inverted = kind.photometric == _WHITE_IS_ZERO and pixels.shape[3] == 1
-    meaning = "MONOCHROME1" if inverted else _MEANING[pixels.shape[3]]
+    meaning = "MONOCHROME1" if inverted else MEANING[pixels.shape[3]]
     return Image(pixels, depth, meaning, "tiff", header=pack(kept), notes=left_out(notes))
