@@ -15,9 +15,10 @@ from pathlib import Path
 
 from common import machine, save
 
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Settings
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import batch
+from primis.jobs import share as sharing
+from primis.jobs.result import Result
 from primis.keys.identity import generate, read_signer
 
 
@@ -41,7 +42,7 @@ def main() -> None:
         (folder / "key").write_text(generate())
         clock = time.perf_counter()
 
-        def seen(result: batch.Result, done: int, total: int) -> None:
+        def seen(result: Result, done: int, total: int) -> None:
             nonlocal clock
             if done % (total // 10) == 0:
                 now = time.perf_counter()
@@ -54,8 +55,10 @@ def main() -> None:
                 )
                 clock = now
 
-        settings = Settings(4.0, "keyed", 4.0, 2.75, 4.0)
-        batch.share(
+        settings = Settings(
+            sparsity=4.0, decoys=4.0, protection="keyed", support_bits=2.75, value_bits=4.0
+        )
+        sharing.share(
             [folder / "in"],
             folder / "out",
             [],

@@ -28,13 +28,17 @@ from skimage.metrics import structural_similarity
 from tables import LEVELS, at
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from primis.bundle.layout import Settings, read_bundle
+from primis.bundle.container import read_bundle
+from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.tier import Tier
 from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import decode_image, share_image
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import decode_image
+from primis.sharing.share import share_image
 from primis.study.versions import code_bits, entries, nominal_sparsity
 
 SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
@@ -65,11 +69,15 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str,
     }
     nominal = nominal_sparsity(codec, sparsity)
     settings = Settings(nominal, "keyed", nominal, *ROOM[codec.preset.per_position])
-    shared = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")
+    shared = share_image(image, settings, opened, codec, alone=True, bundle_id=bundle_id, name="x")
     header, parts = read_bundle(shared.data, "x")
     pixels = image.pixels.shape[0] * image.shape[1] * image.shape[2]
-    restored, _ = decode_image(header, parts, opened, "diagnostic", lambda digest: codec)
-    preview, _ = decode_image(header, parts, opened, "preview", lambda digest: codec)
+    restored = decode_image(
+        OpenedBundle(header, parts, opened), Tier("diagnostic"), lambda digest: codec
+    )
+    preview = decode_image(
+        OpenedBundle(header, parts, opened), Tier("preview"), lambda digest: codec
+    )
     row = quality(image.pixels[0], restored.pixels[0], scale) | _bits(
         image, sparsity, codec, pixels
     )

@@ -22,7 +22,7 @@ import numpy as np
 import pyrage
 from common import load, machine, save
 
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
 from primis.codes.choice import entry_odds
@@ -31,10 +31,13 @@ from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.tier import Tier
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import decode_image, restore_image, share_image
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import decode_image, restore_image
+from primis.sharing.share import share_image
 
-SETTINGS = Settings(8.0, "keyed", 8.0, 2.75, 4.0)
+SETTINGS = Settings(sparsity=8.0, decoys=8.0, protection="keyed", support_bits=2.75, value_bits=4.0)
 _LARGE = 4096
 
 
@@ -78,7 +81,9 @@ def measure(
         "ambiguate (sca)",
         lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3], odds=odds),
     )  # type: ignore[arg-type]
-    share = lambda: share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x")  # noqa: E731
+    share = lambda: share_image(
+        image, SETTINGS, opened, codec, alone=True, bundle_id=bundle_id, name="x"
+    )  # noqa: E731
     data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
 
     def purify() -> None:
@@ -93,7 +98,9 @@ def measure(
     timed(
         times,
         "restore, whole",
-        lambda: restore_image(data, opened, "diagnostic", lambda _: codec, group="g"),
+        lambda: restore_image(
+            OpenedBundle.read(data, opened), Tier("diagnostic"), lambda _: codec, group="g"
+        ),
     )
     if paper is not None:
         z, scale = timed(times, "preset paper: encode", lambda: paper.encode(image.pixels[0]))  # type: ignore[misc]
@@ -131,11 +138,12 @@ def peak() -> None:
     image = Image(np.ascontiguousarray(pixels), 12, "MONOCHROME2", "tiff", None, b"{}")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is in use
     rest, opened = _memory("VmRSS"), new_secrets(bundle_id)
-    data = share_image(image, SETTINGS, opened, codec, bundle_id=bundle_id, name="x").data
+    data = share_image(
+        image, SETTINGS, opened, codec, alone=True, bundle_id=bundle_id, name="x"
+    ).data
     shared = _memory("VmHWM")
-    from primis.bundle.layout import read_bundle
 
-    decode_image(*read_bundle(data, "x"), opened, "diagnostic", lambda _: codec)
+    decode_image(OpenedBundle.read(data, opened), Tier.DIAGNOSTIC, lambda _: codec)
     print(shared - rest, _memory("VmHWM") - rest)
 
 

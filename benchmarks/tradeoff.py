@@ -22,7 +22,7 @@ from common import RESULTS, machine, save
 from primis.attacks.judge import judge_images
 from primis.attacks.networks import Marker
 from primis.attacks.protocol import Budget, Case, View, World
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
 from primis.codes.choice import entry_odds
@@ -194,7 +194,9 @@ def main() -> None:
         )
         for ratio in ratios:
             decoys = min(ratio * sparsity, codec.preset.atoms - sparsity)
-            settings = Settings(float(decoys), "sca", float(sparsity), 8.0, 4.0)
+            settings = Settings(
+                sparsity=float(sparsity), decoys=float(decoys), protection="sca", support_bits=8.0
+            )
             for likely in ways:
                 points.append(point(train, test, settings, codec, budget, likely=likely))
                 p = points[-1]

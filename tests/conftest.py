@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import generate, read_signer
@@ -16,7 +16,7 @@ from primis.network.checkpoint import read_checkpoint
 VECTORS = Path(__file__).parent / "vectors"
 TINY = VECTORS / "tiny.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-SETTINGS = Settings(decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0)
+SETTINGS = Settings(sparsity=4.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

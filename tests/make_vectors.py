@@ -7,46 +7,64 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
+import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import rfc8785
 
-from primis.bundle.layout import (
-    MAGIC,
+from primis.attacks.inside import open_records
+from primis.bundle.container import read_bundle, write_bundle
+from primis.bundle.header import HEAD
+from primis.bundle.manifest import (
+    CatalogueListing,
     Entry,
+    Listing,
     Manifest,
-    Settings,
     SignedManifest,
-    canonical,
+    list_bundles,
     manifest_message,
-    read_bundle,
-    write_bundle,
 )
+from primis.bundle.settings import Profile, Settings
+from primis.canonical import canonical
 from primis.codec import Codec
 from primis.codes.sparse import top_s
 from primis.imaging.image import Image
-from primis.imaging.phantom import draw_phantom
-from primis.keys.identity import _signer, _x25519
-from primis.keys.seal import Secret, image_secret, pad, release_secrets, seal, unpad, unseal
-from primis.network.autoencoder import AutoEncoder
+from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.jobs.share import share
+from primis.keys.identity import _signer, _x25519, read_signer
+from primis.keys.seal import (
+    Secret,
+    TierSecrets,
+    derive,
+    info_secret,
+    pad,
+    page_secret,
+    release_secrets,
+    seal,
+    tile_secret,
+    unpad,
+)
+from primis.keys.seal import image_secrets as secrets_of_image
+from primis.keys.tier import Tier
 from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
 from primis.network.presets import Preset
-from primis.network.sparsify import transform_means
-from primis.network.tables import fit_context_model
-from primis.sharing.image_bundle import restore_image, share_image
+from primis.sharing.opened import OpenedBundle, whole_secret
+from primis.sharing.restore import decode_image, open_codes
+from primis.sharing.share import share_image
 
 VECTORS = Path(__file__).parent / "vectors"
+TINY = VECTORS / "tiny.safetensors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
+READER = "AGE-SECRET-KEY-1XNZA5E60N8C3HV3UTLKQZMQJDSUJ3T6RZ6VWQVNS4ESQ83EWLNTQAX8448"
 SETTINGS = Settings(
-    decoys=4.0,
-    protection="keyed",
     sparsity=4.0,
-    support_bits=2.75,
-    value_bits=4.0,
     header_bytes=256,
     original_bits=1.5,
     exact_bits=0,
@@ -58,10 +76,9 @@ def fixed_draw(n: int) -> bytes:
     return hashlib.shake_256(b"primis vectors").digest(n)
 
 
-def image_secrets() -> dict[str, Secret]:
+def image_secrets() -> TierSecrets:
     """Of the vector's image, at every tier."""
-    opened = release_secrets(RELEASE_SECRET, "original")
-    return {tier: image_secret(secret, BUNDLE_ID) for tier, secret in opened.items()}
+    return secrets_of_image(release_secrets(RELEASE_SECRET, Tier.ORIGINAL), BUNDLE_ID)
 
 
 def phantom() -> Image:
@@ -76,6 +93,10 @@ def tiny_model() -> None:
     """A model small enough to keep here: the plain transform and a fitted support coder."""
     import torch
 
+    from primis.network.autoencoder import AutoEncoder
+    from primis.network.sparsify import transform_means
+    from primis.network.tables import fit_context_model
+
     torch.manual_seed(0)
     preset = Preset("tiny", widths=(8, 8))
     network = AutoEncoder(preset)
@@ -87,56 +108,63 @@ def tiny_model() -> None:
     tables = fit_context_model(codes, layout_of(preset), steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
-    write_checkpoint(found, VECTORS / "tiny.safetensors")
+    write_checkpoint(found, TINY)
+
+
+PROFILE_AT = HEAD.size + 12
+"""Where a bundle's own profile starts, after the bytes of `public` and those of the profile."""
+
+
+def profile_of(data: bytes) -> bytes:
+    """A bundle's own profile."""
+    length = struct.unpack_from(">I", data, PROFILE_AT - 4)[0]
+    return data[PROFILE_AT : PROFILE_AT + length]
+
+
+def raw_profile(data: bytes, change) -> bytes:
+    """The bundle with its profile changed as bytes, under its new digest and length."""
+    old = profile_of(data)
+    new = change(old)
+    head = data[:24] + hashlib.sha256(new).digest() + data[56 : PROFILE_AT - 4]
+    return head + struct.pack(">I", len(new)) + new + data[PROFILE_AT + len(old) :]
 
 
 def rebuild(data: bytes, change) -> bytes:
-    """The bundle with its header changed as JSON and written canonically again."""
-    length = struct.unpack(">I", data[8:12])[0]
-    body = json.loads(data[12 : 12 + length])
-    change(body)
-    head = canonical(body)
-    return MAGIC + struct.pack(">I", len(head)) + head + data[12 + length :]
+    """The bundle with its profile changed as JSON and written canonically again."""
+
+    def rewritten(profile: bytes) -> bytes:
+        body = json.loads(profile)
+        change(body)
+        return rfc8785.dumps(body)
+
+    return raw_profile(data, rewritten)
 
 
-def raw_header(data: bytes, change) -> bytes:
-    """The bundle with its header changed as bytes."""
-    length = struct.unpack(">I", data[8:12])[0]
-    head = change(data[12 : 12 + length])
-    return MAGIC + struct.pack(">I", len(head)) + head + data[12 + length :]
+def with_number(data: bytes, at: int, value: int) -> bytes:
+    """The bundle with a number of 4 bytes in its head changed."""
+    return data[:at] + struct.pack(">I", value) + data[at + 4 :]
 
 
 def altered(data: bytes, name: str, part_of: float = 0.5) -> bytes:
     """One byte of a section flipped, by default in its middle, and the digest in the header made to
     match."""
     header, parts = read_bundle(data, "good")
-    at = len(data) - sum(s.bytes for s in header.sections)
-    for section in header.sections:
-        if section.name == name:
-            break
-        at += section.bytes
     part = bytearray(parts[name])
     part[int(len(part) * part_of)] ^= 1
-    digest = hashlib.sha256(part).hexdigest()
-
-    def change(body):
-        next(s for s in body["sections"] if s["name"] == name)["sha256"] = digest
-
-    return rebuild(data[:at] + bytes(part) + data[at + len(part) :], change)
+    return write_bundle(header, parts | {name: bytes(part)}, alone=True)
 
 
-def resealed(data: bytes, name: str, tier: str, change) -> bytes:
+def resealed(data: bytes, name: str, change) -> bytes:
     """A section changed before it was sealed: its seal, size and digest are right."""
-    header, parts = read_bundle(data, "good")
-    secret = image_secrets()[tier]
-    plain = change(unseal(parts[name], secret, name, header.binding))
-    return write_bundle(header, parts | {name: seal(plain, secret, name, header.binding)})
+    bundle = OpenedBundle.read(data, image_secrets())
+    plain = change(bundle.unseal_padded(name))
+    sealed = seal(plain, whole_secret(name, bundle.secrets), name, bundle.header.binding)
+    return write_bundle(bundle.header, bundle.parts | {name: sealed}, alone=True)
 
 
-def without_original(data: bytes) -> bytes:
-    """The bundle without its last section."""
-    length = read_bundle(data, "good")[0].sections[-1].bytes
-    return rebuild(data[:-length], lambda body: body["sections"].pop())
+FRAMES, HEIGHT, WIDTH, CHANNELS = range(56, 72, 4)
+PUBLIC = 72
+"""Where numbers of the head lie."""
 
 
 def bad_bundles(good: bytes) -> dict[str, bytes]:
@@ -150,110 +178,122 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
 
         return lambda: rebuild(good, change)
 
-    def sections(edit):
-        return lambda: rebuild(good, lambda body: edit(body["sections"]))
+    def setting(name, value):
+        return put("settings", name, value=value)
+
+    def raw(change):
+        return lambda: raw_profile(good, change)
 
     def sealed_header(change):
         return lambda: resealed(
-            good, "header", "diagnostic", lambda padded: pad(change(unpad(padded)), len(padded))
+            good, "header", lambda padded: pad(change(unpad(padded)), len(padded))
         )
 
-    def padding(name, tier, change):
-        return lambda: resealed(good, name, tier, change)
+    def sealed_info(change):
+        return lambda: resealed(good, "info", change)
 
+    profile = profile_of(good)
+    digests = PROFILE_AT + len(profile)
     cases = {
         "bad_magic": lambda: b"PRIMIS2\n" + good[8:],
         "truncated": lambda: good[:-1],
-        "truncated_header": lambda: good[:40],
+        "truncated_head": lambda: good[:40],
+        "truncated_digests": lambda: good[: digests + 40],
         "trailing_data": lambda: good + b"\0",
-        "header_too_long": lambda: good[:8] + b"\xff\xff\xff\xff" + good[12:],
-        "header_not_json": lambda: raw_header(good, lambda h: b"[" + h[1:]),
-        "header_with_spaces": lambda: raw_header(good, lambda h: h.replace(b":", b": ", 1)),
-        "header_key_twice": lambda: raw_header(
-            good, lambda h: h.replace(b'"format":1', b'"format":1,"format":1')
+        "profile_missing": lambda: (
+            good[: PROFILE_AT - 4] + bytes(4) + good[PROFILE_AT + len(profile) :]
         ),
-        "header_whole_number_with_point": lambda: raw_header(
-            good, lambda h: h.replace(b'"height":72', b'"height":72.0')
-        ),
-        "header_deeply_nested": lambda: raw_header(good, lambda h: b"[" * 30000),
-        "header_unknown_field": put("comment", value="x"),
+        "profile_too_long": lambda: with_number(good, PROFILE_AT - 4, 1 << 13),
+        "profile_of_another_digest": lambda: good[:24] + bytes(32) + good[56:],
+        "profile_not_json": raw(lambda p: b"[" + p[1:]),
+        "profile_with_spaces": raw(lambda p: p.replace(b":", b": ", 1)),
+        "profile_key_twice": raw(lambda p: p.replace(b'"format":1', b'"format":1,"format":1')),
+        "profile_number_with_point": raw(lambda p: p.replace(b'"stride":16', b'"stride":16.0')),
+        "profile_number_with_exponent": raw(lambda p: p.replace(b'"stride":16', b'"stride":16e0')),
+        "profile_deeply_nested": raw(lambda p: b"[" * 4000),
+        "profile_unknown_field": put("comment", value="x"),
         "format_2": put("format", value=2),
-        "id_upper_case": put("id", value=BUNDLE_ID.upper()),
-        "id_short": put("id", value=BUNDLE_ID[:-1]),
+        "format_is_true": put("format", value=True),
         "model_not_hex": put("model", value="x" * 64),
-        "protection_unknown": put("settings", "protection", value="none"),
-        "sparsity_too_fine": put("settings", "sparsity", value=4.0001),
-        "sparsity_is_text": put("settings", "sparsity", value="4"),
-        "decoys_negative": put("settings", "decoys", value=-1),
-        "header_bytes_too_small": put("settings", "header_bytes", value=255),
-        "header_bytes_too_large": put("settings", "header_bytes", value=(1 << 24) + 1),
-        "header_bytes_is_text": put("settings", "header_bytes", value="256"),
-        "header_bytes_with_fraction": put("settings", "header_bytes", value=256.5),
-        "header_bytes_is_null": put("settings", "header_bytes", value=None),
-        "header_bytes_disagrees_with_sizes": put("settings", "header_bytes", value=512),
+        "model_upper_case": put("model", value="A" * 64),
+        "protection_unknown": setting("protection", "none"),
+        "sparsity_zero": setting("sparsity", 0),
+        "sparsity_is_text": setting("sparsity", "4000"),
+        "sparsity_has_a_fraction": setting("sparsity", 4000.5),
+        "decoys_negative": setting("decoys", -1),
+        "header_bytes_too_small": setting("header_bytes", 127),
+        "header_bytes_too_large": setting("header_bytes", (1 << 24) + 1),
+        "header_bytes_is_null": setting("header_bytes", None),
+        "header_bytes_disagrees_with_sizes": setting("header_bytes", 512),
         "original_bits_missing": lambda: rebuild(
             good, lambda body: body["settings"].pop("original_bits")
         ),
-        "original_bits_negative": put("settings", "original_bits", value=-1),
-        "original_bits_too_fine": put("settings", "original_bits", value=1.5001),
-        "original_bits_too_large": put("settings", "original_bits", value=64.001),
-        "original_bits_disagrees_with_sizes": put("settings", "original_bits", value=1.25),
-        "original_without_room": put("settings", "original_bits", value=0),
-        "exact_bits_missing": lambda: rebuild(
-            good, lambda body: body["settings"].pop("exact_bits")
-        ),
-        "exact_bits_is_twelve": put("settings", "exact_bits", value=12),
-        "exact_bits_is_three": put("settings", "exact_bits", value=3),
-        "exact_bits_is_true": put("settings", "exact_bits", value=True),
-        "exact_bits_without_section": put("settings", "exact_bits", value=1),
-        "room_without_original": lambda: without_original(good),
-        "height_zero": put("geometry", "height", value=0),
-        "height_is_true": put("geometry", "height", value=True),
-        "too_many_samples": put("geometry", "frames", value=1 << 20),
-        "billions_of_tiles": lambda: rebuild(
-            good,
-            lambda body: body["geometry"].update(
-                height=1 << 17, width=1 << 17, stride=1, tile=4, code_maps=1
+        "original_bits_negative": setting("original_bits", -1),
+        "original_bits_too_large": setting("original_bits", 64_001),
+        "original_bits_disagrees_with_sizes": setting("original_bits", 1250),
+        "original_without_budget": setting("original_bits", 0),
+        "exact_bits_is_three": setting("exact_bits", 3),
+        "exact_bits_is_true": setting("exact_bits", True),
+        "exact_bits_without_section": setting("exact_bits", 1),
+        "tile_cuts_a_block": put("code", "tile", value=30),
+        "too_many_atoms": put("code", "code_maps", value=4096),
+        "stride_zero": put("code", "stride", value=0),
+        "height_zero": lambda: with_number(good, HEIGHT, 0),
+        "height_too_large": lambda: with_number(good, HEIGHT, (1 << 17) + 1),
+        "channels_seventeen": lambda: with_number(good, CHANNELS, 17),
+        "too_many_samples": lambda: with_number(good, FRAMES, 1 << 20),
+        "billions_of_tiles": lambda: with_number(
+            with_number(
+                rebuild(good, lambda body: body["code"].update(stride=1, tile=4, code_maps=1)),
+                HEIGHT,
+                1 << 17,
             ),
+            WIDTH,
+            1 << 17,
         ),
-        "format_is_true": put("format", value=True),
-        "tile_cuts_a_block": put("geometry", "tile", value=30),
-        "too_many_atoms": put("geometry", "code_maps", value=4096),
-        "geometry_disagrees_with_sizes": put("geometry", "height", value=400),
-        "section_missing": sections(lambda s: s.pop(1)),
-        "section_twice": sections(lambda s: s.insert(1, s[1])),
-        "section_unknown": sections(lambda s: s[0].update(name="extra")),
-        "sections_out_of_order": sections(lambda s: s.insert(0, s.pop(1))),
-        "section_digest_wrong": sections(lambda s: s[4].update(sha256="0" * 64)),
-        "section_too_long": sections(lambda s: s[5].update(bytes=s[5]["bytes"] + 1)),
+        "geometry_disagrees_with_sizes": lambda: with_number(good, HEIGHT, 400),
+        "public_of_another_size": lambda: with_number(good, PUBLIC + 4, 1),
+        "public_of_terabytes": lambda: with_number(good, PUBLIC, 1 << 20),
+        "digest_wrong": lambda: good[:digests] + bytes(32) + good[digests + 32 :],
+        "info_of_another_kind": sealed_info(lambda info: b"\x63" + info[1:]),
+        "info_of_no_depth": sealed_info(lambda info: info[:3] + b"\0" + info[4:]),
+        "info_with_half_a_spacing": sealed_info(lambda info: info[:4] + bytes(8) + info[12:]),
+        "info_range_upside_down": sealed_info(
+            lambda info: info[:20] + struct.pack(">2i", 5, 4) + info[28:]
+        ),
+        "info_threshold_not_a_number": sealed_info(lambda info: info[:28] + b"\x7f" + b"\xff" * 7),
+        "info_threshold_zero": sealed_info(lambda info: info[:28] + bytes(8)),
         "sealed_header_not_compressed": sealed_header(
-            lambda packed: b'{"name": "phantom.tif"}\n{}'
+            lambda packed: b'{"name":"phantom.tif","padding":null}\n{}'
         ),
         "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
         "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
         "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
+        "sealed_header_with_spaces": sealed_header(
+            lambda packed: zlib.compress(b'{"name": "x.tif", "padding": null}\n{}')
+        ),
         "sealed_header_line_too_long": sealed_header(
             lambda packed: zlib.compress(
-                b'{"name": "x.tif", "padding": null' + b" " * (1 << 16) + b"}\n{}"
+                b'{"name":"x.tif","padding":"' + b" " * (1 << 16) + b'"}\n{}'
             )
         ),
         "sealed_header_without_padding": sealed_header(
-            lambda packed: zlib.compress(b'{"name": "phantom.tif"}\n{}')
+            lambda packed: zlib.compress(b'{"name":"phantom.tif"}\n{}')
         ),
         "sealed_padding_cut_off": sealed_header(
             lambda packed: zlib.compress(
-                b'{"name": "x.tif", "padding": {"declared": null, "values": 1}}\n{}'
+                b'{"name":"x.tif","padding":{"declared":null,"values":1}}\n{}'
             )
         ),
         "values_altered_with_their_digest": lambda: altered(good, "public", 0),
-        "header_padding_not_zero": padding(
-            "header", "diagnostic", lambda padded: padded[:-1] + b"\1"
+        "header_padding_not_zero": lambda: resealed(
+            good, "header", lambda padded: padded[:-1] + b"\1"
         ),
-        "original_padding_not_zero": padding(
-            "original", "original", lambda padded: padded[:-1] + b"\1"
+        "original_padding_not_zero": lambda: resealed(
+            good, "original", lambda padded: padded[:-1] + b"\1"
         ),
-        "original_longer_than_its_room": padding(
-            "original", "original", lambda padded: b"\xff" * 8 + padded[8:]
+        "original_longer_than_its_budget": lambda: resealed(
+            good, "original", lambda padded: b"\xff" * 8 + padded[8:]
         ),
     }
     return {name: make() for name, make in cases.items()} | {
@@ -265,11 +305,19 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
 def manifest() -> bytes:
     """A good manifest, signed by the vectors' owner."""
     signer = _signer(_x25519(OWNER, "vectors"))
-    entries = (Entry(1000, "0" * 31 + "1", "a" * 64), Entry(2000, "0" * 31 + "2", "b" * 64))
-    plain = Manifest(
-        "c" * 32, 3, "e" * 32, "2024-01-31T12:00:00Z", "d" * 64, entries, signer.public
+    tree = list_bundles([Entry(1000 * n, "a" * 64, f"{n:032x}") for n in (1, 2)])
+    profile = Profile("d" * 64, 16, 32, 64, 4, SETTINGS)
+    made = Manifest(
+        release="c" * 32,
+        version=3,
+        keys="e" * 32,
+        created="2024-01-31T12:00:00Z",
+        profiles=(profile, replace(profile, model="b" * 64)),
+        bundles=Listing(tree.count, tree.root),
+        catalogue=CatalogueListing(256, tree.count, "f" * 64),
+        signer=signer.public,
     )
-    return signed(plain.write())
+    return signed(made.write())
 
 
 def signed(body: bytes) -> bytes:
@@ -285,35 +333,104 @@ def bad_manifests(good: bytes) -> dict[str, bytes]:
     body = json.loads(text)
 
     def put(**fields):
-        return signed(canonical(body | fields) + b"\n")
+        return signed(rfc8785.dumps(body | fields))
 
     def bytes_changed(change):
         return signed(change(text))
 
     signer, _, signature = line.partition(b" ")
-    first, second = body["bundles"]
+    first, second = body["profiles"]
+    bundles, catalogue = body["bundles"], body["catalogue"]
+    without_keys = {name: value for name, value in body.items() if name != "keys"}
     return {
-        "no_newline": bytes_changed(lambda t: t[:-1]),
+        "trailing_newline": bytes_changed(lambda t: t + b"\n"),
         "with_spaces": bytes_changed(lambda t: t.replace(b":", b": ", 1)),
         "key_twice": bytes_changed(lambda t: t.replace(b'"format":1', b'"format":1,"format":1')),
         "no_signature_line": text,
         "signature_cut_off": line[:-2] + b"\n" + text,
         "signature_upper_case": signer + b" " + signature.upper() + b"\n" + text,
-        "signature_of_another": line + b"\n" + canonical(body | {"version": 4}) + b"\n",
+        "signature_of_another": line + b"\n" + canonical(body | {"version": 4}),
         "signer_replaced": b"e" * 64 + b" " + signature + b"\n" + text,
         "unknown_field": put(comment="x"),
         "format_2": put(format=2),
-        "bundles_out_of_order": put(bundles=[second, first]),
-        "bundle_twice": put(bundles=[first, first]),
         "format_is_true": put(format=True),
+        "profiles_out_of_order": put(profiles=[second, first]),
+        "profile_twice": put(profiles=[first, first]),
+        "no_profile": put(profiles=[]),
         "version_zero": put(version=0),
         "version_is_text": put(version="3"),
-        "keys_missing": signed(canonical({k: v for k, v in body.items() if k != "keys"}) + b"\n"),
+        "version_has_a_fraction": put(version=3.5),
+        "keys_missing": signed(canonical(without_keys)),
         "keys_short": put(keys="e" * 31),
-        "bundles_is_text": put(bundles=""),
+        "bundles_is_a_list": put(bundles=[]),
+        "no_bundles": put(bundles=bundles | {"count": 0}),
+        "page_is_short": put(bundles=bundles | {"page": "a" * 63}),
+        "catalogue_of_another_count": put(catalogue=catalogue | {"count": 3}),
         "created_has_a_newline": put(created="2024-01-31T12:00:00Z\nsigner: trusted"),
-        "created_is_a_lone_surrogate": put(created="\ud800"),
+        "created_is_a_lone_surrogate": signed(
+            canonical(body).replace(b"2024-01-31T12:00:00Z", b"\\ud800")
+        ),
     }
+
+
+def release() -> None:
+    """A whole release of three images under tests/vectors/release, and the keys that open it."""
+    folder = VECTORS / "release"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(VECTORS / "keys", ignore_errors=True)
+    (VECTORS / "keys").mkdir()
+    for name, text in (("owner", OWNER), ("reader", READER)):
+        (VECTORS / "keys" / f"{name}.key").write_text(text + "\n")
+    signer, reader = (read_signer(VECTORS / "keys" / f"{n}.key") for n in ("owner", "reader"))
+    with tempfile.TemporaryDirectory() as name:
+        for seed in range(3):
+            (Path(name) / f"chest-{seed}.dcm").write_bytes(phantom_dicom(64, seed=seed))
+        recipient = replace(reader.recipient, label="reader")
+        share([Path(name)], folder, [recipient], signer, Settings(), model=TINY)
+
+
+def key_tree() -> dict[str, object]:
+    """Every secret that is derived for the vector's image, hex."""
+    opened = release_secrets(RELEASE_SECRET, Tier.ORIGINAL)
+    secrets = image_secrets()
+    diagnostic = opened[Tier.DIAGNOSTIC]
+    return {
+        "release": {tier: secret.value.hex() for tier, secret in opened.items()},
+        "image": {tier: secret.value.hex() for tier, secret in secrets.items()},
+        "info": info_secret(secrets[Tier.PREVIEW]).value.hex(),
+        "tile 0": {
+            tier: tile_secret(secrets[tier], 0).value.hex()
+            for tier in (Tier.PREVIEW, Tier.DIAGNOSTIC)
+        },
+        "catalogue page of id 00..00": page_secret(diagnostic, bytes(16)).value.hex(),
+        "seal info": derive(info_secret(secrets[Tier.PREVIEW]), "seal info").value.hex(),
+        "mask of tile 0, preview": derive(
+            tile_secret(secrets[Tier.PREVIEW], 0), "mask"
+        ).value.hex(),
+    }
+
+
+def records(bundle: OpenedBundle, codec: Codec) -> list[dict[str, object]]:
+    """What the coder reads and what comes out of it, record by record, for readers in any language."""
+    [(code, _)] = open_codes(bundle, codec)
+    told = []
+    for record in open_records(bundle):
+        place = record.place
+        tile = code.levels[place.plane, :, place.rows, place.columns]
+        levels = np.ascontiguousarray(tile[place.atoms.start : place.atoms.stop])
+        told.append(
+            {
+                "atoms": [place.atoms.start, place.atoms.stop],
+                "record": record.record.hex(),
+                "support": record.support.hex(),
+                "values": record.values.hex(),
+                "shape": list(levels.shape),
+                "levels": [
+                    [int(at), int(levels.ravel()[at])] for at in np.flatnonzero(levels.ravel())
+                ],
+            }
+        )
+    return told
 
 
 def main() -> None:
@@ -322,13 +439,20 @@ def main() -> None:
         (VECTORS / kind).mkdir(parents=True, exist_ok=True)
         for old in (VECTORS / kind).iterdir():
             old.unlink()
-    if not (VECTORS / "tiny.safetensors").exists():
+    if not TINY.exists():
         tiny_model()
-    codec = Codec(read_checkpoint(VECTORS / "tiny.safetensors"))
+    codec = Codec(read_checkpoint(TINY))
     shared = share_image(
-        phantom(), SETTINGS, image_secrets(), codec,
-        bundle_id=BUNDLE_ID, name="phantom.tif", original=b"the original file", draw=fixed_draw,
-    )  # fmt: skip
+        phantom(),
+        SETTINGS,
+        image_secrets(),
+        codec,
+        alone=True,
+        bundle_id=BUNDLE_ID,
+        name="phantom.tif",
+        original=b"the original file",
+        draw=fixed_draw,
+    )
     (VECTORS / "bundles" / "good.primis").write_bytes(shared.data)
     for name, data in bad_bundles(shared.data).items():
         (VECTORS / "bundles" / f"{name}.primis").write_bytes(data)
@@ -336,19 +460,30 @@ def main() -> None:
     (VECTORS / "manifests" / "good.json").write_bytes(good)
     for name, data in bad_manifests(good).items():
         (VECTORS / "manifests" / f"{name}.json").write_bytes(data)
-    restored = restore_image(
-        shared.data, image_secrets(), "diagnostic", lambda digest: codec, group="vectors"
-    )
-    header, parts = read_bundle(shared.data, "good")
+    bundle = OpenedBundle.read(shared.data, image_secrets())
+    pixels = {
+        tier: decode_image(bundle, tier, lambda digest: codec).pixels
+        for tier in (Tier.PREVIEW, Tier.DIAGNOSTIC)
+    }
     facts = {
         "bundle_id": BUNDLE_ID,
         "release_secret": RELEASE_SECRET.value.hex(),
         "image_secrets": {tier: secret.value.hex() for tier, secret in image_secrets().items()},
-        "binding": header.binding.hex(),
-        "public_sha256": hashlib.sha256(parts["public"]).hexdigest(),
-        "shape": list(restored.image.shape) if restored.image else None,
+        "key_tree": key_tree(),
+        "profile": bundle.header.profile.body,
+        "head": bundle.header.head.hex(),
+        "binding": bundle.header.binding.hex(),
+        "info": bundle.unseal("info").hex(),
+        "header": bundle.unseal("header").hex(),
+        "public_sha256": hashlib.sha256(bundle.parts["public"]).hexdigest(),
+        "records": records(bundle, codec),
+        "shape": list(bundle.header.geometry.shape),
+        "pixels, 16 bits each": {
+            tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
+        },
     }
     (VECTORS / "good.json").write_text(json.dumps(facts, indent=1) + "\n")
+    release()
 
 
 if __name__ == "__main__":

@@ -13,17 +13,17 @@ _HOMES = {
     "Codec": "primis.codec",
     "Image": "primis.imaging.image",
     "PrimisError": "primis.errors",
-    "Release": "primis.release.release",
-    "Settings": "primis.bundle.layout",
+    "Release": "primis.release.reader",
+    "Settings": "primis.bundle.settings",
     "ambiguate": "primis.codes.ambiguation",
-    "grant": "primis.release.release",
+    "grant": "primis.release.owner",
     "parse_recipient": "primis.keys.identity",
     "purify": "primis.codes.ambiguation",
     "read_identities": "primis.keys.identity",
     "read_signer": "primis.keys.identity",
     "rekey": "primis.release.rekey",
-    "restore": "primis.jobs.batch",
-    "share": "primis.jobs.batch",
+    "restore": "primis.jobs.restore",
+    "share": "primis.jobs.share",
 }
 
 __all__ = [
@@ -44,15 +44,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from primis.bundle.layout import Settings
+    from primis.bundle.settings import Settings
     from primis.codec import Codec
     from primis.codes.ambiguation import ambiguate, purify
     from primis.errors import PrimisError
     from primis.imaging.image import Image
-    from primis.jobs.batch import restore, share
+    from primis.jobs.restore import restore
+    from primis.jobs.share import share
     from primis.keys.identity import parse_recipient, read_identities, read_signer
+    from primis.release.owner import grant
+    from primis.release.reader import Release
     from primis.release.rekey import rekey
-    from primis.release.release import Release, grant
 
 
 def __getattr__(name: str) -> Any:

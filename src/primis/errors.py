@@ -47,6 +47,21 @@ class InputError(PrimisError):
     """A file given to primis cannot be used."""
 
 
+class OverBudget(InputError):
+    """A part of an image does not fit the budget that the settings give it.
+
+    setting: the field of Settings that would have to be larger, and value: what would do; "" and
+    None where nothing would.
+    """
+
+    def __init__(self, what: str, setting: str, value: float | None) -> None:
+        would_do = "no setting leaves enough"
+        if value is not None:
+            would_do = f"{setting} = {value:g} would do"
+        super().__init__(f"{what}: {would_do}")
+        self.setting, self.value = setting, value
+
+
 class UnreadableImage(InputError):
     """An input cannot be decoded, or is not an image."""
 

@@ -16,10 +16,14 @@ from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import batch
+from primis.jobs import restore as restoring
+from primis.jobs import restore_task, share_task
+from primis.jobs import share as sharing
+from primis.jobs.result import Result
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
-from primis.release.release import Release, Scope, owner_grant
+from primis.release.grants import Scope, owner_grant
+from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
 
 
@@ -36,13 +40,13 @@ def folder(tmp_path: Path) -> Path:
 def share(folder, keys, signer, tmp_path):
     def run(**how):
         to = [parse_recipient(f"alice={keys['alice']}")]
-        return batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY, **how)
+        return sharing.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY, **how)
 
     return run
 
 
 def interrupt_after(count: int):
-    def on_result(result: batch.Result, done: int, total: int) -> None:
+    def on_result(result: Result, done: int, total: int) -> None:
         if done == count:
             raise KeyboardInterrupt
 
@@ -52,7 +56,7 @@ def interrupt_after(count: int):
 def test_files_in_folders_keep_their_places_there(folder, share, keys, tmp_path) -> None:
     (folder / "notes.txt").write_text("not an image")
     assert [r.name for r in share()] == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
-    batch.restore(
+    restoring.restore(
         Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
     )
     found = sorted(
@@ -73,7 +77,12 @@ def test_an_interrupted_share_goes_on_where_it_stopped(share, tmp_path) -> None:
     assert sorted(r.resumed for r in results) == [False, True, True]
     assert [r.name for r in results] == ["a/one.dcm", "b/one.dcm", "b/two.dcm"]
     assert done < {p.name for p in (tmp_path / "r" / "bundles").iterdir()}
-    assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        "manifest.json",
+        "bundles",
+        "grants",
+        "pages",
+    }
     assert not list(tmp_path.glob("r.partial*"))
 
 
@@ -120,7 +129,7 @@ def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp
     shutil.copytree(partial, tmp_path / "s.partial")
     shutil.copy(journal, tmp_path / "s.partial.journal")
     with pytest.raises(OutputError, match="not begun with your key"):  # nor elsewhere
-        batch.share([tmp_path / "in"], tmp_path / "s", [], signer, SETTINGS, model=TINY)
+        sharing.share([tmp_path / "in"], tmp_path / "s", [], signer, SETTINGS, model=TINY)
     partial.chmod(0o777)
     with pytest.raises(OutputError, match="others may write in"):
         share()
@@ -145,7 +154,12 @@ def test_another_folder_in_the_place_of_ours_is_not_published(share, tmp_path) -
     (tmp_path / "gone").rename(partial)
     (partial / "secret.txt").write_text("laid into ours")
     share()
-    assert {p.name for p in (tmp_path / "r").iterdir()} == {"manifest.json", "bundles", "grants"}
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {
+        "manifest.json",
+        "bundles",
+        "grants",
+        "pages",
+    }
 
 
 def test_no_journal_stays_when_the_end_was_cut_off(share, tmp_path, monkeypatch) -> None:
@@ -202,7 +216,7 @@ def test_other_settings_do_not_mix_with_what_was_begun(
         share(on_result=interrupt_after(1))
     other = replace(SETTINGS, sparsity=8.0)
     with pytest.raises(OutputError, match="started with different settings"):
-        batch.share([folder], tmp_path / "r", [], signer, other, model=TINY)
+        sharing.share([folder], tmp_path / "r", [], signer, other, model=TINY)
 
 
 def test_a_bad_file_is_reported_and_the_others_are_shared(folder, share) -> None:
@@ -218,11 +232,11 @@ def test_an_interrupted_restore_goes_on_where_it_stopped(share, keys, tmp_path) 
     share()
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
     with pytest.raises(KeyboardInterrupt):
-        batch.restore(
+        restoring.restore(
             release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1)
         )
     assert not (tmp_path / "out").exists()
-    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    results = restoring.restore(release, identities, tmp_path / "out", models=(TINY,))
     assert [r.resumed for r in results] == [True, False, False]
     assert not list((tmp_path / "out").rglob("journal*"))
 
@@ -231,7 +245,7 @@ def test_a_bundle_that_fails_does_not_stop_the_others(share, keys, tmp_path) -> 
     share()
     release = Release(tmp_path / "r")
     release.bundle_path(release.ids[1]).unlink()
-    results = batch.restore(
+    results = restoring.restore(
         release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
     )
     assert [r.error is None for r in results] == [True, False, True]
@@ -241,12 +255,12 @@ def test_a_bundle_that_fails_does_not_stop_the_others(share, keys, tmp_path) -> 
 def test_names_never_leave_the_output_folder(folder, keys, signer, tmp_path, monkeypatch) -> None:
     evil = ["../../escape.dcm", "/etc/passwd", "a/../../x.dcm"]
     monkeypatch.setattr(
-        batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in evil]
+        sharing, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in evil]
     )
     to = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    sharing.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
     before = set(tmp_path.rglob("*"))
-    results = batch.restore(
+    results = restoring.restore(
         Release(tmp_path / "r"),
         read_identities(keys["alice"]),
         tmp_path / "deep/out",
@@ -291,11 +305,13 @@ def test_a_resumed_share_grants_only_to_those_named_now(
     folder, share, keys, signer, tmp_path, monkeypatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "write_manifest", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            sharing, "write_contents", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             share()
     bob = parse_recipient(f"bob={keys['bob']}")
-    batch.share([folder], tmp_path / "r", [bob], signer, SETTINGS, model=TINY)
+    sharing.share([folder], tmp_path / "r", [bob], signer, SETTINGS, model=TINY)
     assert [g.label for g in Release(tmp_path / "r").grants()] == ["bob", "owner"]
 
 
@@ -312,7 +328,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(share, keys, tmp_path) -> None:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="has no journal"):
-        batch.restore(
+        restoring.restore(
             Release(tmp_path / "r"),
             read_identities(keys["alice"]),
             tmp_path / "out",
@@ -326,9 +342,9 @@ def test_a_name_that_is_also_a_folder_finds_another_place(
 ) -> None:
     names = ["img", "img/b.dcm", "x" * 300, "/".join("a" * 40), "n\u4e2d" * 80]
     monkeypatch.setattr(
-        batch, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in names]
+        sharing, "collect", lambda inputs: [(folder / "a" / "one.dcm", n) for n in names]
     )
-    batch.share(
+    sharing.share(
         [folder],
         tmp_path / "r",
         [parse_recipient(f"alice={keys['alice']}")],
@@ -336,7 +352,7 @@ def test_a_name_that_is_also_a_folder_finds_another_place(
         SETTINGS,
         model=TINY,
     )
-    results = batch.restore(
+    results = restoring.restore(
         Release(tmp_path / "r"), read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
     )
     assert [r.error for r in results] == [None] * 5
@@ -364,7 +380,7 @@ def test_all_headers_that_do_not_fit_a_given_budget_are_told_with_what_would(
         _with_private_header(folder / name, size)
     settings, to = replace(SETTINGS, header_bytes=2048), [parse_recipient(f"a={keys['alice']}")]
     told: list[bool] = []
-    results = batch.share(
+    results = sharing.share(
         [folder],
         tmp_path / "r",
         to,
@@ -376,9 +392,9 @@ def test_all_headers_that_do_not_fit_a_given_budget_are_told_with_what_would(
     assert told == [True, True, False]  # before anything is encoded
     refused = {r.name: str(r.error) for r in results if r.error}
     assert sorted(refused) == ["a/one.dcm", "b/two.dcm"]
-    assert all("--header-bytes 32768 would fit all" in text for text in refused.values())
+    assert all("header_bytes = 32768 would do" in text for text in refused.values())
     wide = replace(SETTINGS, header_bytes=32_768)
-    results = batch.share([folder], tmp_path / "s", to, signer, wide, model=TINY)
+    results = sharing.share([folder], tmp_path / "s", to, signer, wide, model=TINY)
     assert [r.error for r in results] == [None] * 3
 
 
@@ -397,7 +413,7 @@ def _header_bytes(path: Path) -> set[int | None]:
 def test_a_file_larger_than_its_samples_is_sealed_too(folder, keys, signer, tmp_path) -> None:
     _with_private_header(folder / "b" / "two.dcm", 200_000)
     to = [parse_recipient(f"alice={keys['alice']}")]
-    results = batch.share(
+    results = sharing.share(
         [folder],
         tmp_path / "r",
         to,
@@ -410,7 +426,7 @@ def test_a_file_larger_than_its_samples_is_sealed_too(folder, keys, signer, tmp_
     assert [r.error for r in results] == [None] * 3
     release = Release(tmp_path / "r")
     assert len({release.header(i).settings.original_bits for i in release.ids}) == 1
-    batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    restoring.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
     for name in ("a/one.dcm", "b/one.dcm", "b/two.dcm"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -418,14 +434,14 @@ def test_a_file_larger_than_its_samples_is_sealed_too(folder, keys, signer, tmp_
 def test_a_defect_in_one_image_does_not_stop_the_others(
     folder, share, keys, tmp_path, monkeypatch
 ) -> None:
-    share_image, restore_image = batch.share_image, batch.restore_image
+    share_image, restore_image = share_task.share_image, restore_task.restore_image
 
     def broken(image, *what, name, **how):
         if name == "b/one.dcm":
             raise ZeroDivisionError("secret detail")
         return share_image(image, *what, name=name, **how)
 
-    monkeypatch.setattr(batch, "share_image", broken)
+    monkeypatch.setattr(share_task, "share_image", broken)
     results = {r.name: r.error for r in share()}
     assert "a defect of primis" in str(results["b/one.dcm"])
     assert "secret detail" not in str(results["b/one.dcm"])
@@ -438,9 +454,9 @@ def test_a_defect_in_one_image_does_not_stop_the_others(
             raise RuntimeError
         return restore_image(data, *what, **how)
 
-    monkeypatch.setattr(batch, "restore_image", broken_too)
+    monkeypatch.setattr(restore_task, "restore_image", broken_too)
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
-    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    results = restoring.restore(release, identities, tmp_path / "out", models=(TINY,))
     assert [r.error is None for r in results] == [False, True]
 
 
@@ -451,11 +467,11 @@ def test_the_same_file_twice_is_shared_once_and_the_release_opens(
     (folder / "link.dcm").symlink_to(folder / "a" / "one.dcm")
     inputs = [Path("a"), folder / "a", folder / "a" / "one.dcm", Path("link.dcm")]
     to = [parse_recipient(f"alice={keys['alice']}")]
-    results = batch.share(inputs, tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    results = sharing.share(inputs, tmp_path / "r", to, signer, SETTINGS, model=TINY)
     assert [r.name for r in results] == ["one.dcm", "link.dcm"]
     release = Release(tmp_path / "r")
     assert len(release.ids) == 2
-    batch.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
+    restoring.restore(release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,))
 
 
 def test_what_a_kill_left_is_not_published(share, keys, tmp_path) -> None:
@@ -467,11 +483,11 @@ def test_what_a_kill_left_is_not_published(share, keys, tmp_path) -> None:
     release = Release(tmp_path / "r")
     identities = read_identities(keys["alice"])
     with pytest.raises(KeyboardInterrupt):
-        batch.restore(
+        restoring.restore(
             release, identities, tmp_path / "out", models=(TINY,), on_result=interrupt_after(1)
         )
     (tmp_path / "out.partial" / ".primis-0123456789abcdef.tmp").write_bytes(b"a patient's pixels")
-    batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    restoring.restore(release, identities, tmp_path / "out", models=(TINY,))
     assert not [p for p in tmp_path.rglob(".primis-*")]
     assert not [p for p in tmp_path.rglob("*lock")]
 
@@ -480,9 +496,9 @@ def test_a_renamed_image_is_said(folder, keys, signer, tmp_path) -> None:
     (folder / "a" / "one.dcm").rename(folder / "a" / "con.txt")
     (folder / "a" / "con.txt").rename(folder / "a" / ("x" * 220 + ".dcm"))
     to = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
+    sharing.share([folder], tmp_path / "r", to, signer, SETTINGS, model=TINY)
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
-    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    results = restoring.restore(release, identities, tmp_path / "out", models=(TINY,))
     [renamed] = [r for r in results if r.notes]
     assert renamed.name == f"{renamed.id}.dcm"
     assert renamed.notes[0].startswith('"a/xxx')
@@ -492,9 +508,9 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
     folder, share, keys, signer, tmp_path, monkeypatch
 ) -> None:
     script = b"#!/bin/sh\necho owned\n"
-    monkeypatch.setattr(batch, "read", lambda path, **how: (read(path, **how)[0], script))
+    monkeypatch.setattr(share_task, "read", lambda path, **how: (read(path, **how)[0], script))
     to = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share(
+    sharing.share(
         [folder],
         tmp_path / "r",
         to,
@@ -505,11 +521,11 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
         model=TINY,
     )
     release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
-    results = batch.restore(release, identities, tmp_path / "out", models=(TINY,))
+    results = restoring.restore(release, identities, tmp_path / "out", models=(TINY,))
     assert all(r.name == f"{r.id}.bin" and "no image" in r.notes[0] for r in results)
 
 
 @pytest.mark.parametrize("out", ["/", "x" * 300])
 def test_a_place_that_cannot_be_is_told_at_once(folder, signer, tmp_path, out: str) -> None:
     with pytest.raises(OutputError, match="name for a new folder"):
-        batch.share([folder], tmp_path / out, [], signer, SETTINGS, model=TINY)
+        sharing.share([folder], tmp_path / out, [], signer, SETTINGS, model=TINY)

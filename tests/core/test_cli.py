@@ -17,7 +17,7 @@ from primis.cli.progress import Report
 from primis.cli.say import plain
 from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs.batch import Result
+from primis.jobs.result import Result
 from tests.conftest import TINY
 
 

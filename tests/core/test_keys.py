@@ -25,7 +25,8 @@ from primis.keys.identity import (
     read_signer,
     verify,
 )
-from primis.keys.seal import TIERS, Secret, derive, mask, pad, release_secrets, seal, unpad, unseal
+from primis.keys.seal import Secret, derive, mask, pad, release_secrets, seal, unpad, unseal
+from primis.keys.tier import TIERS
 
 PEM, SSH, NONE = (
     serialization.Encoding.PEM,

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from primis.bundle.layout import read_bundle
+from primis.bundle.container import read_bundle
 from primis.codec import Codec
 from primis.errors import DamagedSection
 from primis.imaging.files import parse
@@ -17,7 +17,11 @@ from primis.imaging.image import Image
 from primis.imaging.levels import bits_of, find_levels, pack_levels, unpack_levels
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets, seal
-from primis.sharing.image_bundle import reseal, restore_image, share_image
+from primis.keys.tier import Tier
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.reseal import reseal
+from primis.sharing.restore import restore_image
+from primis.sharing.share import share_image
 from tests.conftest import SETTINGS
 
 
@@ -43,14 +47,23 @@ def test_a_label_map_is_exact(codec: Codec, count: int, channels: int, protectio
     image = Image(pixels, 8, meaning, "tiff", None, b"{}")
     bundle_id, settings = "b" * 32, replace(SETTINGS, protection=protection)
     opened = secrets_of(bundle_id)
-    data = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x").data
-    restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
+    data = share_image(
+        image, settings, opened, codec, alone=True, bundle_id=bundle_id, name="x"
+    ).data
+    restored = restore_image(
+        OpenedBundle.read(data, opened), Tier("diagnostic"), lambda _: codec, group="g"
+    )
     assert (restored.image.pixels == pixels).all()
-    again = reseal(data, opened, secrets_of("c" * 32), "c" * 32)
-    restored = restore_image(again, secrets_of("c" * 32), "diagnostic", lambda _: codec, group="g")
+    again = reseal(OpenedBundle.read(data, opened), secrets_of("c" * 32), "c" * 32, alone=True)
+    restored = restore_image(
+        OpenedBundle.read(again, secrets_of("c" * 32)),
+        Tier("diagnostic"),
+        lambda _: codec,
+        group="g",
+    )
     assert (restored.image.pixels == pixels).all()
     preview = {"preview": opened["preview"]}
-    restore_image(data, preview, "preview", lambda _: codec, group="g")
+    restore_image(OpenedBundle.read(data, preview), Tier("preview"), lambda _: codec, group="g")
 
 
 def test_the_size_of_a_mask_follows_from_geometry_and_settings(codec: Codec) -> None:
@@ -60,7 +73,9 @@ def test_the_size_of_a_mask_follows_from_geometry_and_settings(codec: Codec) -> 
     for pixels in masks:
         image = Image(pixels, 8, "MONOCHROME2", "png", None, b"{}")
         opened = secrets_of("d" * 32)
-        data = share_image(image, SETTINGS, opened, codec, bundle_id="d" * 32, name="x").data
+        data = share_image(
+            image, SETTINGS, opened, codec, alone=True, bundle_id="d" * 32, name="x"
+        ).data
         header, _ = read_bundle(data, "x")
         assert header.settings.exact_bits == 1
         sizes.add((len(data), *((s.name, s.bytes) for s in header.sections)))
@@ -70,12 +85,14 @@ def test_the_size_of_a_mask_follows_from_geometry_and_settings(codec: Codec) -> 
 def test_a_mask_needs_no_model(codec: Codec) -> None:
     opened = secrets_of("e" * 32)
     image = Image(labels(2), 8, "MONOCHROME2", "png", None, b"{}")
-    data = share_image(image, SETTINGS, opened, codec, bundle_id="e" * 32, name="x").data
+    data = share_image(
+        image, SETTINGS, opened, codec, alone=True, bundle_id="e" * 32, name="x"
+    ).data
 
     def none(digest: str) -> Codec:
         raise AssertionError("no codec is wanted")
 
-    restored = restore_image(data, opened, "diagnostic", none, group="g")
+    restored = restore_image(OpenedBundle.read(data, opened), Tier("diagnostic"), none, group="g")
     with PIL.Image.open(io.BytesIO(restored.data)) as file:
         assert (np.asarray(file) == labels(2)[0, ..., 0]).all()
 
@@ -133,12 +150,16 @@ def test_labels_are_exact_however_many(codec: Codec, name: str) -> None:
     depth = 8 * pixels.dtype.itemsize
     image = Image(pixels, depth, meaning, "tiff", None, b"{}")
     opened = secrets_of("a" * 32)
-    data = share_image(image, SETTINGS, opened, codec, bundle_id="a" * 32, name="x").data
+    data = share_image(
+        image, SETTINGS, opened, codec, alone=True, bundle_id="a" * 32, name="x"
+    ).data
     header, parts = read_bundle(data, "x")
     assert header.settings.exact_bits == bits
     table = 2 * 2**bits if bits < 16 else 0
     assert len(parts["exact"]) == bits * pixels.size // 8 + table + 16
-    restored = restore_image(data, opened, "diagnostic", lambda _: codec, group="g")
+    restored = restore_image(
+        OpenedBundle.read(data, opened), Tier("diagnostic"), lambda _: codec, group="g"
+    )
     assert (restored.image.pixels == pixels).all()
 
 
@@ -167,14 +188,21 @@ def test_levels_pack_and_unpack(dtype: str, count: int) -> None:
 def test_levels_that_the_samples_cannot_have_are_refused(codec: Codec) -> None:
     opened = secrets_of("f" * 32)
     image = Image(labels(2), 8, "MONOCHROME2", "png", None, b"{}")
-    data = share_image(image, SETTINGS, opened, codec, bundle_id="f" * 32, name="x").data
+    data = share_image(
+        image, SETTINGS, opened, codec, alone=True, bundle_id="f" * 32, name="x"
+    ).data
     header, parts = read_bundle(data, "x")
-    size = header.rooms["exact"]
+    size = header.plain_sizes["exact"]
     parts["exact"] = seal(b"\xff" * size, opened["diagnostic"], "exact", header.binding)
-    from primis.bundle.layout import write_bundle
+    from primis.bundle.container import write_bundle
 
     with pytest.raises(DamagedSection, match='"exact"'):
-        restore_image(write_bundle(header, parts), opened, "diagnostic", lambda _: codec, group="g")
+        restore_image(
+            OpenedBundle.read(write_bundle(header, parts, alone=True), opened),
+            Tier("diagnostic"),
+            lambda _: codec,
+            group="g",
+        )
 
 
 def test_a_png_mask_is_read_as_one() -> None:

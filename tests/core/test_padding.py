@@ -19,8 +19,11 @@ from primis.imaging.padding import (
 )
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.tier import Tier
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import restore_image, share_image
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import restore_image
+from primis.sharing.share import share_image
 from tests.conftest import SETTINGS
 
 SIDE = 256
@@ -45,8 +48,12 @@ def restored(image: Image, codec: Codec) -> np.ndarray:
     tiers = release_secrets(Secret(bytes(32)), "original")
     opened = {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
     settings = replace(SETTINGS, sparsity=8.0, decoys=8.0, header_bytes=4096)
-    data = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x").data
-    back = restore_image(data, opened, "diagnostic", lambda _: codec, group="g").image
+    data = share_image(
+        image, settings, opened, codec, alone=True, bundle_id=bundle_id, name="x"
+    ).data
+    back = restore_image(
+        OpenedBundle.read(data, opened), Tier("diagnostic"), lambda _: codec, group="g"
+    ).image
     assert back is not None
     return back.pixels[0, ..., 0]
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from primis.bundle.layout import read_header
+from primis.bundle.container import read_header
 from primis.imaging.files import read
-from primis.jobs import batch
+from primis.jobs import restore as restoring
+from primis.jobs import share as sharing
 from primis.keys.identity import parse_recipient, read_identities
 from primis.metrics.fidelity import data_range, psnr
-from primis.release.release import Release
+from primis.release.reader import Release
 from tests.conftest import SETTINGS
 
 
@@ -21,12 +22,12 @@ def test_chest_radiographs_come_back_at_38_db_with_small_keys(
     files = sorted((real_data / "cxr-nih" / "test").rglob("*.webp"))[::10]
     dicom = sorted((real_data / "dicom" / "chest").glob("*.dcm"))
     to = [parse_recipient(f"alice={keys['alice']}")]
-    shared = batch.share(
+    shared = sharing.share(
         [*files, *dicom], tmp_path / "r", to, signer, SETTINGS, tier="original", with_original=True
     )
     assert [r.error for r in shared] == [None] * len(shared)
     release = Release(tmp_path / "r")
-    results = batch.restore(
+    results = restoring.restore(
         release, read_identities(keys["alice"]), tmp_path / "out", tier="diagnostic"
     )
     assert [r.error for r in results] == [None] * len(results)
@@ -49,6 +50,6 @@ def test_chest_radiographs_come_back_at_38_db_with_small_keys(
         size = {s.name: s.bytes for s in header.sections}
         if (header.geometry.height, header.geometry.width) == (512, 512):
             assert 8 * (size["supports"] + size["index"]) / 512**2 <= 0.05
-    batch.restore(release, read_identities(keys["alice"]), tmp_path / "files", tier="original")
+    restoring.restore(release, read_identities(keys["alice"]), tmp_path / "files", tier="original")
     for path in [*files, *dicom]:
         assert (tmp_path / "files" / path.name).read_bytes() == path.read_bytes()

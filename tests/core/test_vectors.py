@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from primis.bundle.layout import read_bundle, read_manifest, split_manifest, write_bundle
+from primis.bundle.container import read_bundle, write_bundle
+from primis.bundle.manifest import read_manifest, split_manifest
+from primis.codes.coder import decode_code
 from primis.errors import BadManifest, FormatError
-from primis.keys.identity import verify
-from primis.keys.seal import Secret, image_secret, release_secrets, unseal
-from primis.sharing.image_bundle import restore_image
-from tests.conftest import VECTORS
+from primis.jobs.restore import restore
+from primis.keys.identity import read_identities, verify
+from primis.keys.seal import (
+    Secret,
+    TierSecrets,
+    image_secrets,
+    info_secret,
+    release_secrets,
+    unseal,
+)
+from primis.keys.tier import Tier
+from primis.release.reader import Release
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import decode_image, restore_image
+from tests.conftest import TINY, VECTORS
 from tests.make_vectors import phantom
 
 GOOD = VECTORS / "bundles" / "good.primis"
@@ -20,9 +35,9 @@ BAD_MANIFESTS = sorted(p for p in (VECTORS / "manifests").glob("*.json") if p.st
 FACTS = json.loads((VECTORS / "good.json").read_text())
 
 
-def secrets() -> dict[str, Secret]:
-    opened = release_secrets(Secret(bytes.fromhex(FACTS["release_secret"])), "original")
-    return {tier: image_secret(secret, FACTS["bundle_id"]) for tier, secret in opened.items()}
+def secrets() -> TierSecrets:
+    opened = release_secrets(Secret(bytes.fromhex(FACTS["release_secret"])), Tier.ORIGINAL)
+    return image_secrets(opened, FACTS["bundle_id"])
 
 
 def test_there_are_vectors() -> None:
@@ -39,7 +54,10 @@ def test_secrets_are_derived_as_specified() -> None:
 @pytest.mark.parametrize("tier", ["preview", "diagnostic", "original"])
 def test_good_bundle_restores(tier, codec) -> None:
     restored = restore_image(
-        GOOD.read_bytes(), secrets(), tier, lambda digest: codec, group="vectors"
+        OpenedBundle.read(GOOD.read_bytes(), secrets()),
+        Tier(tier),
+        lambda digest: codec,
+        group="vectors",
     )
     if tier == "original":
         assert (restored.data, restored.name) == (b"the original file", "phantom.tif")
@@ -51,18 +69,61 @@ def test_good_bundle_restores(tier, codec) -> None:
 
 def test_writing_what_was_read_gives_the_same_bytes() -> None:
     data = GOOD.read_bytes()
-    assert write_bundle(*read_bundle(data, "good")) == data
+    assert write_bundle(*read_bundle(data, "good"), alone=True) == data
 
 
 @pytest.mark.parametrize("path", BAD_BUNDLES, ids=lambda p: p.stem)
 def test_bad_bundle_is_refused(path, codec) -> None:
     with pytest.raises(FormatError) as caught:
         for tier in ("diagnostic", "original"):
-            restore_image(path.read_bytes(), secrets(), tier, lambda digest: codec, group="vectors")
+            restore_image(
+                OpenedBundle.read(path.read_bytes(), secrets()),
+                Tier(tier),
+                lambda digest: codec,
+                group="vectors",
+            )
     message = str(caught.value)
     assert "\n" not in message
     if path.stem.endswith("_altered"):
         assert f'"{path.stem.removesuffix("_altered")}"' in message
+
+
+@pytest.mark.parametrize("tier", [Tier.PREVIEW, Tier.DIAGNOSTIC])
+def test_the_code_decodes_to_the_planes_of_the_vector(tier: Tier, codec) -> None:
+    bundle = OpenedBundle.read(GOOD.read_bytes(), secrets())
+    pixels = decode_image(bundle, tier, lambda digest: codec).pixels
+    right = bytes.fromhex(FACTS["pixels, 16 bits each"][tier])
+    apart = np.abs(pixels.astype(int) - np.frombuffer(right, ">u2").reshape(FACTS["shape"]))
+    assert apart.max() <= 1  # the decoder computes in floating point
+
+
+def test_streams_of_the_vector_decode_to_its_levels(codec) -> None:
+    for record in FACTS["records"]:
+        start, stop = record["atoms"]
+        known = np.zeros((codec.preset.atoms, *record["shape"][1:]), np.int16)
+        for lower in FACTS["records"][: FACTS["records"].index(record)]:
+            known[lower["atoms"][0] : lower["atoms"][1]] = dense(lower)
+        streams = bytes.fromhex(record["support"]), bytes.fromhex(record["values"])
+        count, tables = len(record["levels"]), codec.checkpoint.tables
+        levels = decode_code(*streams, known, range(start, stop), count, codec.layout, tables)
+        assert (levels[start:stop] == dense(record)).all()
+
+
+def dense(record: dict) -> np.ndarray:
+    """(atoms, h, w) of a record of the vector."""
+    levels = np.zeros(record["shape"], np.int16)
+    for at, level in record["levels"]:
+        levels.ravel()[at] = level
+    return levels
+
+
+def test_the_release_of_the_vectors_opens(tmp_path: Path) -> None:
+    release = Release(VECTORS / "release")
+    reader = read_identities(VECTORS / "keys" / "reader.key")
+    assert len(release) == 3
+    results = restore(release, reader, tmp_path / "out", models=(TINY,))
+    assert sorted(r.name for r in results) == [f"chest-{k}.dcm" for k in range(3)]
+    assert all(r.error is None for r in results)
 
 
 def test_altered_public_section_is_caught_by_its_digest() -> None:
@@ -94,8 +155,10 @@ def test_good_manifest_verifies() -> None:
 def test_sealed_bytes_are_bound_to_the_header() -> None:
     header, parts = read_bundle(GOOD.read_bytes(), "good")
     assert header.binding.hex() == FACTS["binding"]
-    unseal(parts["info"], secrets()["preview"], "info", header.binding)
+    info = info_secret(secrets()[Tier.PREVIEW])
+    assert info.value.hex() == FACTS["key_tree"]["info"]
+    assert unseal(parts["info"], info, "info", header.binding).hex() == FACTS["info"]
     with pytest.raises(FormatError):
-        unseal(parts["info"], secrets()["preview"], "info", b"another header")
+        unseal(parts["info"], info, "info", b"another header")
     with pytest.raises(FormatError):
-        unseal(parts["info"], secrets()["diagnostic"], "info", header.binding)
+        unseal(parts["info"], secrets()[Tier.PREVIEW], "info", header.binding)

@@ -36,12 +36,12 @@ from primis.attacks.simple import Everything, Twice
 from primis.attacks.suite import Result, jobs, result
 from primis.audit.pictures import sights
 from primis.audit.run import audit
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.errors import PrimisError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
-from primis.jobs import batch
+from primis.jobs import share as sharing
 from primis.metrics.fidelity import best_fit, psnr
 from primis.metrics.part import Parts
 from primis.metrics.statistics import (
@@ -55,7 +55,7 @@ from primis.metrics.statistics import (
     share_of,
 )
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.release.release import Release
+from primis.release.reader import Release
 from primis.sharing import image_bundle
 from tests.conftest import SETTINGS
 
@@ -405,7 +405,7 @@ def released(
 ) -> Callable[[str], Path]:
     def share(protection: str) -> Path:
         out = tmp_path_factory.mktemp(protection) / "release"
-        batch.share(
+        sharing.share(
             [folder],
             out,
             [],
@@ -488,12 +488,12 @@ def test_an_audit_says_what_it_lacks(released, tmp_path: Path, signer, folder: P
 def test_a_small_release_is_audited_without_pictures_and_never_green(
     tmp_path: Path, signer, images: Path
 ) -> None:
-    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    sharing.share([images], tmp_path / "r", [], signer, KEYED)
     report = audit(Release(tmp_path / "r"), signer, budget=QUICK)
     assert "too few images" in report.facts["note"]
     assert "no image was attacked" in report.verdict
     assert 'class="verdict part"' in report.page()
-    batch.share([images], tmp_path / "s", [], signer, SCA)
+    sharing.share([images], tmp_path / "s", [], signer, SCA)
     open_ = audit(Release(tmp_path / "s"), signer, budget=QUICK)
     assert not open_.passed
     assert 'class="verdict bad"' in open_.page()
@@ -513,7 +513,7 @@ def test_an_audit_with_too_little_time_is_never_green(released, folder: Path, si
 def test_an_audit_takes_no_other_image_for_the_original(
     tmp_path: Path, signer, images: Path
 ) -> None:
-    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    sharing.share([images], tmp_path / "r", [], signer, KEYED)
     (tmp_path / "others").mkdir()
     for path, seed in zip(sorted(images.iterdir()), (8, 9), strict=True):
         (tmp_path / "others" / path.name).write_bytes(phantom_dicom(96, seed=seed))
@@ -528,7 +528,7 @@ def test_patients_of_the_header_stay_where_a_table_names_none(tmp_path: Path, si
             (tmp_path / "in" / folder / f"{seed}.dcm").write_bytes(
                 phantom_dicom(96 - 4 * (folder == "p2"), seed=seed)
             )
-    batch.share([tmp_path / "in"], tmp_path / "r", [], signer, KEYED)
+    sharing.share([tmp_path / "in"], tmp_path / "r", [], signer, KEYED)
     table = tmp_path / "t.csv"
     table.write_text(
         "file,label\n" + "".join(f"{p}/{k}.dcm,{p}\n" for p in ("p1", "p2") for k in range(2))
@@ -544,7 +544,7 @@ def test_patients_of_the_header_stay_where_a_table_names_none(tmp_path: Path, si
 
 
 def test_a_report_is_for_its_owner_alone(tmp_path: Path, signer, images: Path) -> None:
-    batch.share([images], tmp_path / "r", [], signer, KEYED)
+    sharing.share([images], tmp_path / "r", [], signer, KEYED)
     audit(Release(tmp_path / "r"), signer, budget=QUICK).write(tmp_path / "report")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "report").iterdir()} == {0o600}
     assert (tmp_path / "report").stat().st_mode & 0o777 == 0o700

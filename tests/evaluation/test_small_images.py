@@ -14,8 +14,8 @@ from primis.attacks.linkage import ALTERATIONS
 from primis.audit.run import audit
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom
-from primis.jobs.batch import share
-from primis.release.release import Release
+from primis.jobs.share import share
+from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
 
 SIDES = [(1, 1), (1, 4), (4, 1), (3, 3), (4, 4), (6, 6), (8, 2)]

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from primis.bundle.layout import Settings, read_bundle
+from primis.bundle.container import read_bundle
+from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.coder import decode_code, encode_code
 from primis.errors import UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.tier import Tier
 from primis.metrics.fidelity import psnr
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.sharing.image_bundle import decode_image, share_image
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import decode_image
+from primis.sharing.share import share_image
 from primis.study.versions import (
     Version,
     Versions,
@@ -75,7 +79,7 @@ def test_restoring_without_sharing_gives_what_tier_diagnostic_gives(codecs, pres
         "x", pixels, 12, version
     )
     nominal = nominal_sparsity(codec, sparsity)
-    settings = Settings(nominal, "keyed", nominal, 30.0, 30.0)
+    settings = Settings(sparsity=nominal, support_bits=30.0, value_bits=30.0)
     bundle_id = "0" * 32
     secrets = {
         tier: image_secret(s, bundle_id)
@@ -83,9 +87,14 @@ def test_restoring_without_sharing_gives_what_tier_diagnostic_gives(codecs, pres
     }
     image = Image(pixels[None, ..., None], 12, "MONOCHROME2", "png")
     header, parts = read_bundle(
-        share_image(image, settings, secrets, codec, bundle_id=bundle_id, name="x").data, "x"
+        share_image(
+            image, settings, secrets, codec, alone=True, bundle_id=bundle_id, name="x"
+        ).data,
+        "x",
     )
-    restored, _ = decode_image(header, parts, secrets, "diagnostic", lambda digest: codec)
+    restored = decode_image(
+        OpenedBundle(header, parts, secrets), Tier("diagnostic"), lambda digest: codec
+    )
     assert (out.dtype, out.shape) == (pixels.dtype, pixels.shape)
     assert np.array_equal(out, restored.pixels[0, ..., 0])
     assert psnr(pixels, out, 4095) > 20

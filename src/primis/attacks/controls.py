@@ -20,6 +20,7 @@ from secrets import token_hex
 import numpy as np
 
 from primis.attacks.adversaries import GanAttack, Translator, UNetAttack, VNetAttack
+from primis.attacks.inside import open_records
 from primis.attacks.judge import (
     Finding,
     counted,
@@ -48,12 +49,14 @@ from primis.attacks.suite import (
     lengths_finding,
     randomness_finding,
 )
-from primis.bundle.layout import Settings, read_bundle
+from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
-from primis.keys.seal import TIERS, Secret
-from primis.sharing.image_bundle import plain_records, share_image
+from primis.keys.seal import Secret, TierSecrets
+from primis.keys.tier import TIERS
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.share import share_image
 
 _LOUDER = 1.1
 _IMAGES, _LEARNED_FROM = 8, 64
@@ -75,7 +78,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
     @cache
     def twice() -> tuple[list[Case], list[Case]]:
         keys = {tier: Secret.new() for tier in TIERS}
-        keyed = replace(settings, protection="keyed")
+        keyed = replace(settings, protection=Protection.KEYED)
         first, second = (
             [_share(k, image, keyed, codec, keys, "0" * 32) for k, image in enumerate(images())]
             for _ in range(2)
@@ -86,7 +89,7 @@ def controls(codec: Codec, settings: Settings, budget: Budget | None) -> list[tu
     def small() -> World:
         assert budget is not None
         cases = [_random(seed, codec) for seed in range(_LEARNED_FROM + 2 * _IMAGES)]
-        keyed = replace(settings, protection="keyed")
+        keyed = replace(settings, protection=Protection.KEYED)
         return World(codec, keyed, cases[: -2 * _IMAGES], cases[-2 * _IMAGES :], budget)
 
     def repeats() -> Finding:
@@ -155,7 +158,7 @@ def _random(seed: int, codec: Codec) -> Case:
 
 
 def _loud_decoys(codec: Codec, settings: Settings, images: Sequence[Image]) -> Finding:
-    sca = replace(settings, protection="sca")
+    sca = replace(settings, protection=Protection.SCA)
     plain = [
         share_case(image, sca, codec, name=f"control {k}", judged=True)
         for k, image in enumerate(images)
@@ -222,10 +225,10 @@ def _with_bytes(case: Case, places: np.ndarray, new: np.ndarray) -> Case:
 
 def _bare(case: Case) -> tuple[object, dict[str, int]]:
     """The lengths that seals and room hide."""
-    records = plain_records(*read_bundle(case.view.bundle, ""), case.secrets)
+    records = open_records(OpenedBundle.read(case.view.bundle, case.secrets))
     return None, {
-        "supports": sum(len(r[3]) for r in records),
-        "values": sum(len(r[4]) for r in records),
+        "supports": sum(len(r.support) for r in records),
+        "values": sum(len(r.values) for r in records),
     }
 
 
@@ -234,11 +237,13 @@ def _share(
     image: Image,
     settings: Settings,
     codec: Codec,
-    keys: dict[str, Secret],
+    keys: TierSecrets,
     bundle_id: str,
 ) -> Case:
     name = f"control {number}"
-    data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
+    data = share_image(
+        image, settings, keys, codec, bundle_id=bundle_id, name=name, alone=True
+    ).data
     return open_case(data, keys, codec, image, name=name, patient=name, judged=False)
 
 

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from primis.attacks.inside import open_records
 from primis.attacks.protocol import Case
-from primis.bundle.layout import TAG, Header, read_bundle
+from primis.bundle.container import read_bundle
+from primis.bundle.header import TAG, Header
 from primis.errors import PrimisError
-from primis.keys.seal import TIERS, Secret, tile_secret, unseal
-from primis.sharing.image_bundle import plain_records
+from primis.keys.seal import Secret, TierSecrets, info_secret, tile_secret, unseal
+from primis.keys.tier import TIERS
+from primis.sharing.opened import OpenedBundle
 
 _NEIGHBOURS = 2
 _TIER_OF = {"info": "preview", "header": "diagnostic", "original": "original"}
@@ -41,9 +44,7 @@ def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
         )
 
 
-def opened(
-    bundle: bytes, offered: dict[str, Secret], *, but: Sequence[str] = ()
-) -> tuple[int, int]:
+def opened(bundle: bytes, offered: TierSecrets, *, but: Sequence[str] = ()) -> tuple[int, int]:
     """(parts opened, parts tried) with any of the secrets offered. but: tiers whose parts are left out."""
     header, _ = read_bundle(bundle, "")
     hits, tried = 0, 0
@@ -52,6 +53,7 @@ def opened(
             continue
         tried += 1
         keys = [tile_secret(s, tile) if tile >= 0 else s for s in offered.values()]
+        keys += [info_secret(s) for s in offered.values() if name == "info"]
         hits += any(_opens(sealed, key, name, header) for key in keys)
     return hits, tried
 
@@ -89,7 +91,7 @@ def keystream_moved(known: Case, target: Case) -> int:
     """
     sealed = [read_bundle(case.view.bundle, "")[1]["index"] for case in (known, target)]
     plain = [
-        [record[2] for record in plain_records(*read_bundle(c.view.bundle, ""), c.secrets)]
+        [record.record for record in open_records(OpenedBundle.read(c.view.bundle, c.secrets))]
         for c in (known, target)
     ]
     size = len(plain[0][0]) + TAG

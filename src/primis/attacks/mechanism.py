@@ -16,7 +16,7 @@ from primis.attacks.controls import controls
 from primis.attacks.judge import Finding, mean_fidelity
 from primis.attacks.protocol import Budget, Case, World, share_case
 from primis.attacks.suite import Result, jobs, result
-from primis.bundle.layout import Settings
+from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
@@ -35,12 +35,12 @@ class Mechanism:
 
 
 MECHANISMS = {
-    "keyed": Mechanism("level keyed", "default", Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
-    "sca": Mechanism("level sca", "default", Settings(8.0, "sca", 8.0, 4.0, 4.0)),
+    "keyed": Mechanism("level keyed", "default", Settings(protection=Protection.KEYED)),
+    "sca": Mechanism("level sca", "default", Settings(protection=Protection.SCA, support_bits=4.0)),
     "paper": Mechanism(
         "the paper's mechanism, preset paper",
         "paper",
-        Settings(192.0, "sca", 64.0, 8.0, 4.0),
+        Settings(sparsity=64.0, decoys=192.0, protection=Protection.SCA, support_bits=8.0),
         likely=False,
     ),
 }

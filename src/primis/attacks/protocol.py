@@ -22,15 +22,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from primis.bundle.layout import SECTIONS, Header, Settings, read_bundle
+from primis.attacks.inside import read_public_code
+from primis.bundle.header import SECTIONS, Header
+from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.codes.ambiguation import ambiguate
 from primis.codes.atoms import MEAN_BLOCK, restore_means
 from primis.codes.choice import entry_odds
 from primis.imaging.image import Image
-from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.seal import Secret, TierSecrets, image_secrets, release_secrets
 from primis.metrics.fidelity import data_range
-from primis.sharing.image_bundle import open_codes, read_public_code, share_image
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import open_codes
+from primis.sharing.share import share_image
 
 WINDOW = 32
 """Positions of a side, at most, of the part of an image that is attacked: 512 pixels at stride 16."""
@@ -80,7 +84,7 @@ class Case:
     high: int
     full: float
     view: View = field(repr=False)
-    secrets: dict[str, Secret] = field(repr=False)
+    secrets: TierSecrets = field(repr=False)
     others: tuple[View, ...] = field(default=(), repr=False)
 
     @property
@@ -125,7 +129,7 @@ def share_case(
     patient: str = "",
     traits: Mapping[str, str] | None = None,
     judged: bool = False,
-    release: dict[str, Secret] | None = None,
+    release: TierSecrets | None = None,
     likely: bool = True,
     again: int = 0,
 ) -> Case:
@@ -133,8 +137,10 @@ def share_case(
     likely: as of World; again: how often it is shared once more besides, under secrets of its own."""
     bundle_id = secrets.token_hex(16)
     release = release or release_secrets(Secret.new(), "original")
-    keys = {tier: image_secret(secret, bundle_id) for tier, secret in release.items()}
-    data = share_image(image, settings, keys, codec, bundle_id=bundle_id, name=name).data
+    keys = image_secrets(release, bundle_id)
+    data = share_image(
+        image, settings, keys, codec, bundle_id=bundle_id, name=name, alone=True
+    ).data
     case = open_case(
         data, keys, codec, image, name=name, patient=patient or name, traits=traits, judged=judged
     )
@@ -153,7 +159,7 @@ def decoys_of(case: Case) -> int:
 
 def open_case(
     bundle: bytes,
-    keys: dict[str, Secret],
+    keys: TierSecrets,
     codec: Codec,
     original: Image,
     *,
@@ -163,14 +169,15 @@ def open_case(
     judged: bool = True,
 ) -> Case:
     """A case from a bundle, its secrets and the image that it was made of."""
-    header, parts = read_bundle(bundle, name)
-    code, scale = open_codes(header, parts, keys, codec)[0]
+    shared = OpenedBundle.read(bundle, keys, name=name)
+    header, parts = shared.header, shared.parts
+    code, scale = open_codes(shared, codec)[0]
     geometry, pixels = header.geometry, original.pixels[0, ..., 0]
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0] if judged else None
     rows, columns = (middle(side) for side in geometry.grid)
     levels, public = (
         code.levels[0][:, rows, columns],
-        read_public_code(header, parts)[0][0][:, rows, columns],
+        read_public_code(shared)[0][0][:, rows, columns],
     )
     crop = tuple(
         slice(part.start * geometry.stride, part.stop * geometry.stride) for part in (rows, columns)
@@ -191,7 +198,7 @@ def middle(side: int) -> slice:
     return slice(start, start + min(side, WINDOW))
 
 
-def published_bytes(header: Header, parts: dict[str, bytes]) -> np.ndarray:
+def published_bytes(header: Header, parts: Mapping[str, bytes]) -> np.ndarray:
     """The sections of one image end to end, (n,) of uint8."""
     return np.concatenate(
         [np.frombuffer(parts[name], np.uint8) for name in SECTIONS if name in parts]

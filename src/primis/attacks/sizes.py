@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from primis.attacks.protocol import Case
-from primis.bundle.layout import Header
+from primis.bundle.header import Header
 
 
 @dataclass(frozen=True)

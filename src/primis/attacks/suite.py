@@ -38,7 +38,8 @@ from primis.attacks.linkage import (
 from primis.attacks.networks import Dense, Finer, Iterated, Marker, Regressor
 from primis.attacks.protocol import Case, Holds, ImageAttack, View, World
 from primis.attacks.simple import COUNTED, SIMPLE, Everything, Twice
-from primis.bundle.layout import Header, read_bundle
+from primis.bundle.container import read_bundle
+from primis.bundle.header import Header
 from primis.metrics.part import Part, Parts
 from primis.metrics.statistics import Estimate, grouping_p
 

@@ -37,18 +37,23 @@ from primis.attacks.protocol import (
 from primis.attacks.suite import jobs, jobs_without_pictures, kept
 from primis.audit.findings import Report
 from primis.audit.pictures import rows_of
-from primis.bundle.layout import Geometry, Header
+from primis.bundle.container import write_bundle
+from primis.bundle.geometry import Geometry
+from primis.bundle.header import Header
 from primis.codec import Codec
 from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.keys.identity import Signer
-from primis.keys.seal import image_secret, release_secrets
+from primis.keys.seal import image_secrets, release_secrets
+from primis.keys.tier import Tier
 from primis.metrics.part import Parts
 from primis.network.checkpoint import find_checkpoint
-from primis.release.release import Release, owner_scope
-from primis.sharing.image_bundle import restore_image
+from primis.release.owner import owner_scope
+from primis.release.reader import Release
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import read_image
 
 LEAST_JUDGED = 8
 """Fewer images than this prove nothing: any order of so few is too likely."""
@@ -87,7 +92,7 @@ def audit(
 
     Raises UsageError where key, table or originals do not fit the release.
     """
-    codec = Codec(find_checkpoint(release.manifest.model, models))
+    codec = Codec(find_checkpoint(release.manifest.models[0], models))
     told = _table(table) if table else {}
     headers = {i: release.header(i) for i in release.ids}
     chosen = _alike(headers)
@@ -154,12 +159,12 @@ def _cases(
     cases, images, unknown, named = [], {}, 0, 0
     for number, bundle_id in enumerate(chosen):
         progress("opening the release", number, most)
-        data = release.bundle(bundle_id)
-        own = {tier: image_secret(secret, bundle_id) for tier, secret in keys.items()}
-        restored = restore_image(data, own, "diagnostic", lambda _: codec, group="")
-        name = restored.name or bundle_id
-        image = _original(originals, name) if originals else restored.image
-        assert image is not None
+        own = image_secrets(keys, bundle_id)
+        bundle = OpenedBundle(*release.sections(bundle_id), own)
+        data = write_bundle(bundle.header, bundle.parts, alone=True)
+        restored, said = read_image(bundle, Tier.DIAGNOSTIC, lambda _: codec)
+        name = said or bundle_id
+        image = _original(originals, name) if originals else restored
         told, seen = known.get(name) or known.get(PurePosixPath(name).name), _who(image)
         named += told is not None
         patient = (told.patient if told else "") or seen.patient
@@ -297,7 +302,7 @@ def _facts(
     facts = {
         "release": f"{manifest.release}, signed {manifest.created} by {manifest.signer[:16]}…",
         "level": f"{s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}",
-        "model": manifest.model[:12],
+        "model": manifest.models[0][:12],
         "images": f"{len(release.ids)} in the release; {attackers}",
         "truth": "the originals" if originals else "the images as restored at tier diagnostic",
         "budget": f"{world.budget.steps} steps of {world.budget.batch} images for each network",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from primis.bundle.layout import Header, Manifest
+from primis.bundle.header import Header
+from primis.bundle.manifest import Entry, Manifest
 from primis.errors import BadGrant
 
 _AGE = b"age-encryption.org/v1\n"
@@ -29,18 +31,20 @@ def describe_bundle(header: Header) -> dict[str, Any]:
     }
 
 
-def describe_manifest(manifest: Manifest) -> dict[str, Any]:
-    """release, version, created, model, signer, and the number, bytes and ids of its bundles."""
+def describe_manifest(manifest: Manifest, entries: Iterable[Entry]) -> dict[str, Any]:
+    """release, version, created, models, signer, and the number, bytes and ids of its bundles."""
+    listed = [{"id": entry.id, "bytes": entry.bytes} for entry in entries]
     return {
         "format": 1,
         "release": manifest.release,
         "version": manifest.version,
         "created": manifest.created,
-        "model": manifest.model,
+        "models": list(manifest.models),
+        "settings": [asdict(profile.settings) for profile in manifest.profiles],
         "signer": manifest.signer,
-        "images": len(manifest.bundles),
-        "bytes": sum(entry.bytes for entry in manifest.bundles),
-        "bundles": [{"id": entry.id, "bytes": entry.bytes} for entry in manifest.bundles],
+        "images": manifest.bundles.count,
+        "bytes": sum(entry["bytes"] for entry in listed),
+        "bundles": listed,
     }
 
 
@@ -49,9 +53,6 @@ def describe_grant(data: bytes, name: str) -> dict[str, Any]:
     if not data.startswith(_AGE):
         raise BadGrant(f'grant "{name}" is not an age file')
     head = data[: data.find(b"\n---")].decode("ascii", "replace")
-    kinds = [
-        line.split()[1]
-        for line in head.splitlines()
-        if line.startswith("-> ") and len(line.split()) > 1
-    ]
+    stanzas = [line.split() for line in head.splitlines() if line.startswith("-> ")]
+    kinds = [stanza[1] for stanza in stanzas if len(stanza) > 1]
     return {"bytes": len(data), "recipients": [_KINDS[k] for k in kinds if k in _KINDS]}

@@ -12,24 +12,28 @@ from PIL import ImageDraw, ImageFont
 
 from primis.attacks.protocol import Case, World, open_case
 from primis.attacks.simple import SIMPLE, Everything
-from primis.bundle.layout import Settings, read_bundle
+from primis.bundle.container import write_bundle
+from primis.bundle.header import Header
+from primis.bundle.settings import Protection, Settings
 from primis.cli.say import say
 from primis.codec import Codec
 from primis.errors import NoMatchingGrant, OutputError
 from primis.imaging.files import parse
 from primis.imaging.image import Image, display
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import batch
+from primis.jobs.restore import restore
+from primis.jobs.share import share
 from primis.keys.identity import generate, parse_recipient, read_identities, read_signer
-from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.seal import TierSecrets, image_secrets, release_secrets
+from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import best_fit, data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.release.release import Release, grant, owner_scope
+from primis.release.owner import grant, owner_scope
+from primis.release.reader import Release
 
-_SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
-_TIERS = ("preview", "diagnostic", "original")
+_SPARSITY = 4.0
 _MARK = ".primis-demo"
-_MADE = {_MARK, "chest.dcm", "keys", "release", "views.png", *_TIERS}
+_MADE = {_MARK, "chest.dcm", "keys", "release", "views.png", *TIERS}
 """What a demo leaves in its folder."""
 
 _CELL, _CAPTION = 320, 46
@@ -43,30 +47,36 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
     source.write_bytes(phantom_dicom())
     original = parse(source.read_bytes())
     signer = read_signer(keys["owner"])
-    settings = Settings(protection=protection, **_SETTINGS)  # type: ignore[arg-type]
+    settings = Settings(sparsity=_SPARSITY, protection=Protection(protection))
     recipients = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share(
-        [source], out / "release", recipients, signer, settings, tier="original", with_original=True
+    share(
+        [source],
+        out / "release",
+        recipients,
+        signer,
+        settings,
+        tier=Tier.ORIGINAL,
+        with_original=True,
     )
     release = Release(out / "release")
     grant(
         release,
         parse_recipient(f"bob={keys['bob']}"),
         signer,
-        tier="preview",
+        tier=Tier.PREVIEW,
         note="for the catalogue",
     )
     views = {
         tier: _restore(release, keys["bob" if tier == "preview" else "alice"], out / tier, tier)
-        for tier in _TIERS
+        for tier in TIERS
     }
     refused = _refused(release, keys["stranger"], out)
     scale = data_range(original.pixels, original.bit_depth)
-    bundle = release.bundle(release.ids[0])
-    header, _ = read_bundle(bundle, release.ids[0])
+    header, parts = release.sections(release.ids[0])
     frame = original.pixels[0, ..., 0]
     opened = release_secrets(owner_scope(release, signer).secret, "original")
-    attacks = _attacks(bundle, header.settings, original, opened, header.id)
+    bundle = write_bundle(header, parts, alone=True)
+    attacks = _attacks(bundle, header, original, image_secrets(opened, header.id))
     none = psnr(frame, np.full(frame.shape, frame.mean()), scale)
 
     same = (out / "original" / "chest.dcm").read_bytes() == source.read_bytes()
@@ -108,13 +118,12 @@ def run_demo(out: Path, protection: str, *, force: bool) -> None:
 
 
 def _attacks(
-    bundle: bytes, settings: Settings, original: Image, secrets: dict[str, Secret], bundle_id: str
+    bundle: bytes, header: Header, original: Image, secrets: TierSecrets
 ) -> dict[str, np.ndarray]:
     """What the simplest attackers make of the bundle, each (H, W), at its best brightness and contrast."""
     codec = Codec(read_checkpoint(shipped()))
-    keys = {tier: image_secret(secret, bundle_id) for tier, secret in secrets.items()}
-    case: Case = open_case(bundle, keys, codec, original, name="phantom", patient="")
-    world = World(codec, settings, [], [case])
+    case: Case = open_case(bundle, secrets, codec, original, name="phantom", patient="")
+    world = World(codec, header.settings, [], [case])
     attacks = [Everything(), *(kind() for kind in SIMPLE)]
     return {
         attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks
@@ -146,8 +155,8 @@ def _key(out: Path, name: str) -> Path:
     return path
 
 
-def _restore(release: Release, key: Path, folder: Path, tier: str) -> Image:
-    results = batch.restore(release, read_identities(key), folder, tier=tier)
+def _restore(release: Release, key: Path, folder: Path, tier: Tier) -> Image:
+    results = restore(release, read_identities(key), folder, tier=tier)
     if results[0].error is not None:
         raise results[0].error
     return parse((folder / results[0].name).read_bytes())
@@ -155,7 +164,7 @@ def _restore(release: Release, key: Path, folder: Path, tier: str) -> Image:
 
 def _refused(release: Release, key: Path, out: Path) -> str:
     try:
-        batch.restore(release, read_identities(key), out / "stranger")
+        restore(release, read_identities(key), out / "stranger")
     except NoMatchingGrant:
         return "opens nothing"
     return "OPENED THE RELEASE"
@@ -164,7 +173,7 @@ def _refused(release: Release, key: Path, out: Path) -> str:
 def _picture(
     path: Path,
     original: Image,
-    views: dict[str, Image],
+    views: dict[Tier, Image],
     attacks: dict[str, tuple[np.ndarray, float]],
     floor: float,
 ) -> None:
@@ -182,14 +191,18 @@ def _picture(
             (f"attack: {name}", f"{db:.1f} dB ({none})", _grey(_stretched(x, original), original))
             for name, (x, db) in rest[:2]
         ),
-        ("tier preview", "code map 1", _grey(views["preview"].pixels[0, ..., 0], original)),
+        ("tier preview", "code map 1", _grey(views[Tier.PREVIEW].pixels[0, ..., 0], original)),
         (
             "tier diagnostic",
             "all code maps",
-            _grey(views["diagnostic"].pixels[0, ..., 0], original),
+            _grey(views[Tier.DIAGNOSTIC].pixels[0, ..., 0], original),
         ),
-        ("tier original", "the file itself", _grey(views["original"].pixels[0, ..., 0], original)),
-        ("diagnostic - original", "difference, 8 x", _difference(views["diagnostic"], original)),
+        (
+            "tier original",
+            "the file itself",
+            _grey(views[Tier.ORIGINAL].pixels[0, ..., 0], original),
+        ),
+        ("diagnostic - original", "difference, 8 x", _difference(views[Tier.DIAGNOSTIC], original)),
     ]
     sheet = Pillow.new("L", (4 * _CELL, 2 * (_CELL + _CAPTION)), 255)
     draw = ImageDraw.Draw(sheet)

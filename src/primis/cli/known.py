@@ -17,7 +17,7 @@ from primis.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from primis.release.known import KnownReleases
-    from primis.release.release import Release
+    from primis.release.reader import Release
 
 
 def known_releases(*, read_only: bool = False) -> KnownReleases:
@@ -37,7 +37,7 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
     Where it cannot be remembered that is said, and what is known of it holds all the same. Raises
     InputError where there is no such folder.
     """
-    from primis.release.release import Release
+    from primis.release.reader import Release
 
     require_release(path)
     try:
@@ -54,7 +54,7 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
 
 def require_release(path: Path) -> None:
     """Raise InputError where a release cannot be: its folder is mistyped, or a file."""
-    from primis.release.release import left_behind
+    from primis.release.old_states import left_behind
 
     waits = path.with_name(path.name + PARTIAL) if path.name else path
     if os.path.isfile(path):

@@ -222,9 +222,16 @@ def share(
     verbose: _Verbose = False,
 ) -> None:
     """Make a release of images and grant all that it holds to recipients (less with --tier)."""
-    from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
+    from primis.bundle.settings import (
+        MAX_HEADER_BYTES,
+        MAX_ORIGINAL_BITS,
+        MIN_HEADER_BYTES,
+        Protection,
+        Settings,
+    )
     from primis.cli.progress import Report
-    from primis.jobs import batch
+    from primis.jobs.share import share as share_files
+    from primis.keys.tier import Tier
 
     require_between("sparsity", sparsity, 0.5, 32)
     decoys = sparsity if decoys is None else decoys
@@ -258,22 +265,22 @@ def share(
     chosen = (decoys, sparsity, support_bits, value_bits)
     decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
     settings = Settings(
-        decoys,
-        parse_protection(protection),
-        sparsity,
-        support_bits,
-        value_bits,
-        header_bytes,
-        original_bits,
+        sparsity=sparsity,
+        decoys=decoys,
+        protection=Protection(parse_protection(protection)),
+        support_bits=support_bits,
+        value_bits=value_bits,
+        header_bytes=header_bytes,
+        original_bits=original_bits,
     )
     with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
-        results = batch.share(
+        results = share_files(
             images,
             out,
             recipients,
             open_signer(owner, make=True),
             settings,
-            tier=granted,
+            tier=Tier(granted),
             with_original=with_original,
             model=model,
             max_pixels=limit,
@@ -331,18 +338,21 @@ def restore(
 ) -> None:
     """Restore the images that your key opens, at the highest tier unless told otherwise."""
     from primis.cli.progress import Report
-    from primis.jobs import batch
+    from primis.jobs.restore import restore as restore_files
+    from primis.keys.tier import Tier
+
+    parse_tier(tier)
 
     require_release(release)
     require_place(out)
     keys, limit = open_identities(identity, passphrase), pixels_limit(max_pixels)
     opened = open_release(release, signer=signer, anew=trust_anew)
     with telling(opened), Report("restoring", verbose=verbose) as report:
-        results = batch.restore(
+        results = restore_files(
             opened,
             keys,
             out,
-            tier=parse_tier(tier),
+            tier=None if tier is None else Tier(tier),
             images=image,
             models=tuple(model),
             max_pixels=limit,
@@ -368,15 +378,17 @@ def grant(
     owner: Owner = None,
 ) -> None:
     """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
-    from primis.release import release as sharing
+    from primis.keys.tier import Tier
+    from primis.release.naming import ids_of
+    from primis.release.owner import grant as make_grant
 
     require_release(release)
     recipients, last = parse_recipients(to), parse_date(not_after)
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
-    chosen = [opened.resolve(i) for i in image]
-    granted = parse_tier(tier) or "diagnostic"
-    if granted == "original" and not sharing.has_originals(opened):
+    chosen = ids_of(opened, opened.open_grants([signer.identity]) if image else [], image)
+    granted = Tier(parse_tier(tier) or "diagnostic")
+    if granted == "original" and not opened.has_originals:
         raise UsageError(
             'tier "original" was asked for, but the release was shared without --with-original'
         )
@@ -385,7 +397,7 @@ def grant(
     what = f"{len(chosen)} image(s)" if chosen else "the whole release"
     with telling(opened):
         for recipient in recipients:
-            path = sharing.grant(
+            path = make_grant(
                 opened,
                 recipient,
                 signer,

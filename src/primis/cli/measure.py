@@ -72,7 +72,7 @@ def audit(
     from primis.attacks.protocol import MINUTES
     from primis.audit.run import audit as attack
     from primis.cli.progress import running_bar
-    from primis.release.release import Release
+    from primis.release.reader import Release
 
     require_new(out)
     require_release(release)

@@ -25,7 +25,7 @@ from rich.progress import (
 from primis.cli.hints import hint_for
 from primis.cli.say import note, plain, tell
 from primis.errors import NoPixels, PrimisError
-from primis.jobs.batch import Result
+from primis.jobs.result import Result
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from primis.atomic import read_regular, reason
+from primis.bundle.container import profiles_of, read_bundle, read_head, stands_alone
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
-from primis.bundle.layout import MAGIC, read_bundle
+from primis.bundle.header import MAGIC
 from primis.cli.known import open_release, require_release
-from primis.errors import BadGrant, InputError, NoMatchingGrant
+from primis.errors import BadBundle, BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
-from primis.release.release import GrantFile, Release
-from primis.sharing.image_bundle import read_name
+from primis.release.grants import GrantFile
+from primis.release.naming import open_catalogue
+from primis.release.reader import Release
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import read_name
 
 _MAX_FILE = 1 << 32
 
@@ -43,7 +47,7 @@ def _file(path: Path) -> dict[str, Any]:
     if data.startswith(b"age-encryption.org/"):
         return {"kind": "grant"} | describe_grant(data, str(path))
     if data.startswith(MAGIC[:6]):
-        return {"kind": "bundle"} | describe_bundle(read_bundle(data, path.name)[0])
+        return {"kind": "bundle"} | _bundle(path, data)
     raise InputError(f'"{path}" is neither a release, a bundle nor a grant')
 
 
@@ -51,7 +55,8 @@ def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str,
     require_release(path)
     release = open_release(path, anew=anew) if identities else Release(path)
     grants = [_grant(file) for file in release.grants()]
-    facts = {"kind": "release"} | describe_manifest(release.manifest) | {"grants": grants}
+    facts = {"kind": "release"} | describe_manifest(release.manifest, release.entries.values())
+    facts["grants"] = grants
     if release.notes:
         facts["notes"] = release.notes
     if identities:
@@ -60,6 +65,25 @@ def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str,
         if any(g.tier != "preview" for g in opened):
             facts["names"] = _names(release, opened)
     return facts
+
+
+def _bundle(path: Path, data: bytes) -> dict[str, Any]:
+    """A bundle's header; its release tells its profile, unless it brings its own."""
+    bundle_id, digest = read_head(data, path.name)
+    place = path.absolute().parent.parent
+    if (place / "manifest.json").is_file():
+        profiles = profiles_of(Release(place).manifest.profiles)
+        return describe_bundle(read_bundle(data, path.name, profiles)[0])
+    try:
+        return describe_bundle(read_bundle(data, path.name)[0])
+    except BadBundle:
+        if stands_alone(data):
+            raise
+    return {
+        "id": bundle_id,
+        "profile": digest.hex(),
+        "note": "its release tells size and settings: look at it where it lies in its release",
+    }
 
 
 def _grant(file: GrantFile) -> dict[str, Any]:
@@ -88,6 +112,9 @@ def _opened(grant: Grant) -> dict[str, Any]:
 
 def _names(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
     """The sealed names of the images that the grants open."""
+    catalogue = open_catalogue(release, grants)
+    if catalogue is not None:
+        return [{"id": image.id, "name": image.name} for image in catalogue]
     named = []
     for bundle_id in release.ids:
         opened = next(
@@ -99,7 +126,8 @@ def _names(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
             None,
         )
         if opened is not None:
-            named.append({"id": bundle_id, "name": read_name(release.bundle(bundle_id), opened)})
+            bundle = OpenedBundle(*release.sections(bundle_id), opened)
+            named.append({"id": bundle_id, "name": read_name(bundle)})
     return named
 
 

@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.uid import (
@@ -315,6 +316,21 @@ def _spacing(data_set: DataSet) -> tuple[float, float] | None:
         if 0 < row < _LARGEST_SPACING and 0 < column < _LARGEST_SPACING:
             return (row, column)
     return None
+
+
+class Origin(NamedTuple):
+    """What a header says of where an image belongs; empty where it says nothing."""
+
+    modality: str
+    study: str
+    series: str
+
+
+def origin_of(header: bytes) -> Origin:
+    """From a sealed header. Raises ValueError as `read_header` does."""
+    data_set = read_header(header)
+    uids = (text(data_set, name) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
+    return Origin(_modality(data_set), *uids)
 
 
 def _modality(data_set: DataSet) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from primis.imaging.dicom_elements import (
     values,
 )
 from primis.imaging.dicom_samples import PALETTE
+from primis.imaging.dicom_uids import derived_uid
 from primis.imaging.image import Derivation, Image
 
 PREAMBLE = bytes(128) + b"DICM"
@@ -58,7 +58,11 @@ def preface(data_set: DataSet) -> bytes:
     """An empty preamble and the file meta information (PS3.10, 7.1)."""
     meta: DataSet = {0x00020001: Element("OB", b"\0\1")}
     put(meta, "MediaStorageSOPClassUID", text(data_set, "SOPClassUID") or _SECONDARY_CAPTURE)
-    put(meta, "MediaStorageSOPInstanceUID", text(data_set, "SOPInstanceUID") or _uid("missing"))
+    put(
+        meta,
+        "MediaStorageSOPInstanceUID",
+        text(data_set, "SOPInstanceUID") or derived_uid("missing"),
+    )
     put(meta, "TransferSyntaxUID", EXPLICIT_VR_LITTLE_ENDIAN)
     put(meta, "ImplementationClassUID", _IMPLEMENTATION)
     put(meta, "ImplementationVersionName", _METHOD)
@@ -70,11 +74,11 @@ def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source
     if known_source:
         _refer_to_source(data_set)
         series = text(data_set, "SeriesInstanceUID")
-        put(data_set, "SeriesInstanceUID", _uid("series", series, derivation.group))
+        put(data_set, "SeriesInstanceUID", derived_uid("series", series, derivation.group))
     else:
-        put(data_set, "StudyInstanceUID", _uid("study", derivation.seed))
-        put(data_set, "SeriesInstanceUID", _uid("series", derivation.seed))
-    put(data_set, "SOPInstanceUID", _uid("instance", derivation.seed))
+        put(data_set, "StudyInstanceUID", derived_uid("study", derivation.seed))
+        put(data_set, "SeriesInstanceUID", derived_uid("series", derivation.seed))
+    put(data_set, "SOPInstanceUID", derived_uid("instance", derivation.seed))
     _describe(data_set, derivation.text)
     for keyword in SIGNATURES:
         data_set.pop(tag_of(keyword), None)
@@ -178,9 +182,3 @@ def secondary_capture() -> DataSet:
     for keyword in _EMPTY:
         put(data_set, keyword)
     return data_set
-
-
-def _uid(*parts: str) -> str:
-    """A UID under 2.25 (PS3.5, B.2) that is the same for the same parts."""
-    digest = hashlib.sha256("\0".join(("primis", *parts)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"

@@ -8,14 +8,15 @@ age file to a public key, and only a signed one counts (docs/format.md, section 
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from primis.canonical import canonical, parse_canonical
 from primis.errors import BadGrant, GrantExpired, NotCovered, TierTooLow
 from primis.keys.identity import Recipient, Signer, is_label, verify
-from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.keys.seal import Secret, TierSecrets, image_secrets, release_secrets
+from primis.keys.tier import TIERS, Tier
 
 _LEAST_BYTES = 1024
 _SIGNATURE_LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{128})\n")
@@ -35,22 +36,22 @@ class Grant:
     release: str
     keys: str
     signer: str
-    tier: str
+    tier: Tier
     label: str
     recipient: str
     secret: Secret | None = field(default=None, repr=False)
-    images: dict[str, dict[str, Secret]] = field(default_factory=dict, repr=False)
+    images: dict[str, TierSecrets] = field(default_factory=dict, repr=False)
     note: str | None = None
     not_after: datetime.date | None = None
 
-    def image_secrets(self, bundle_id: str) -> dict[str, Secret]:
+    def image_secrets(self, bundle_id: str) -> TierSecrets:
         """Tier -> image secret of one image; raises NotCovered."""
         if self.secret is not None:
-            opened = release_secrets(self.secret, self.tier)
-            return {tier: image_secret(secret, bundle_id) for tier, secret in opened.items()}
+            return image_secrets(release_secrets(self.secret, self.tier), bundle_id)
         if bundle_id not in self.images:
             raise NotCovered(
-                f'image "{bundle_id}" is not covered by grant "{self.label}", which opens {len(self.images)} named image(s)'
+                f'image "{bundle_id}" is not covered by grant "{self.label}", '
+                f"which opens {len(self.images)} named image(s)"
             )
         return self.images[bundle_id]
 
@@ -58,9 +59,9 @@ class Grant:
         """Whether it opens this image at any tier."""
         return self.secret is not None or bundle_id in self.images
 
-    def require_tier(self, tier: str) -> None:
+    def require_tier(self, tier: Tier) -> None:
         """Raise TierTooLow unless the grant opens `tier`."""
-        if TIERS.index(tier) > TIERS.index(self.tier):
+        if tier > self.tier:
             raise TierTooLow(
                 f'tier "{tier}" was asked for, but grant "{self.label}" opens up to "{self.tier}"'
             )
@@ -70,13 +71,14 @@ class Grant:
         copy of the secrets does not expire."""
         if self.not_after is not None and today > self.not_after:
             raise GrantExpired(
-                f'grant "{self.label}" expired after {self.not_after.isoformat()}, today is {today.isoformat()}'
+                f'grant "{self.label}" expired after {self.not_after.isoformat()}, '
+                f"today is {today.isoformat()}"
             )
 
     def seal(self, recipient: Recipient, owner: Signer) -> bytes:
         """The age file, signed by the owner; of 1, 2, 4 ... kilobytes, so that its length tells
         little of what it opens."""
-        body = json.dumps(self._body(), sort_keys=True, separators=(",", ":")).encode()
+        body = canonical(self._body())
         signature = owner.sign(_message(owner.public, body))
         payload = f"{owner.public} {signature}\n".encode() + body
         size = _LEAST_BYTES << max(0, (len(payload) - 1) // _LEAST_BYTES).bit_length()
@@ -126,7 +128,7 @@ def split_grant(payload: bytes, where: str) -> SignedGrant:
 def read_grant(signed: SignedGrant, where: str) -> Grant:
     """The grant, once its signer is one to be trusted; raises BadGrant."""
     try:
-        return _grant(json.loads(signed.body), signed.signer)
+        return _grant(parse_canonical(signed.body), signed.signer)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadGrant(f'grant "{where}" is not a grant of format 1') from None
 
@@ -134,11 +136,8 @@ def read_grant(signed: SignedGrant, where: str) -> Grant:
 def _grant(body: dict[str, Any], signer: str) -> Grant:
     if body["format"] != 1 or body["tier"] not in TIERS or not is_label(body["label"]):
         raise ValueError
-    opened = TIERS[: TIERS.index(body["tier"]) + 1]
-    images = {
-        i: {t: Secret(bytes.fromhex(tiers[t])) for t in opened}
-        for i, tiers in body["images"].items()
-    }
+    tier = Tier(body["tier"])
+    images = {i: _opened(tiers, tier) for i, tiers in body["images"].items()}
     secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
     if (secret is None) == (not images):  # one of the two, never both or neither
         raise ValueError
@@ -146,8 +145,14 @@ def _grant(body: dict[str, Any], signer: str) -> Grant:
     note = (
         None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
     )
-    texts = {k: str(body[k]) for k in ("release", "keys", "tier", "label", "recipient")}
+    texts = {k: str(body[k]) for k in ("release", "keys", "label", "recipient")}
     ids = texts["release"] + texts["keys"]
     if not re.fullmatch("[0-9a-f]{64}", ids) or len(texts["keys"]) != 32:
         raise ValueError
-    return Grant(**texts, signer=signer, secret=secret, images=images, note=note, not_after=last)
+    return Grant(
+        **texts, tier=tier, signer=signer, secret=secret, images=images, note=note, not_after=last
+    )
+
+
+def _opened(tiers: dict[str, str], tier: Tier) -> TierSecrets:
+    return {opened: Secret(bytes.fromhex(tiers[opened])) for opened in tier.opened}

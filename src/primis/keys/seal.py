@@ -2,6 +2,8 @@
 
     release secret, per tier --HKDF, salt = bundle id--> image secret, per tier --HKDF--> tile secret
     release secret of a tier --HKDF--> release secret of the tier below
+    release secret, tier diagnostic --HKDF, salt = page id--> secret of a page of the catalogue
+    image secret, tier preview --HKDF--> info secret
 
 Each key that reaches a cipher is derived for one use: a fresh bundle id (128 random bits) at each
 sharing, the name of the section or the number of the tile. No key meets two messages, so the nonce is
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -21,9 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from primis.errors import DamagedSection, InputError
-
-TIERS = ("preview", "diagnostic", "original")
-"""From the lowest to the highest; each opens what the ones before it open."""
+from primis.keys.tier import Tier
 
 TAG_BYTES = 16
 LENGTH_BYTES = 8
@@ -47,23 +48,43 @@ class Secret:
         return cls(secrets.token_bytes(32))
 
 
+TierSecrets = dict[Tier, Secret]
+"""The secret of each tier that is opened, of a release or of an image."""
+
+
 def derive(secret: Secret, purpose: str, salt: bytes = b"") -> Secret:
     """HKDF-SHA256 (RFC 5869) of a secret for one purpose."""
     kdf = HKDF(SHA256(), 32, salt=salt or None, info=_PREFIX + purpose.encode())
     return Secret(kdf.derive(secret.value))
 
 
-def release_secrets(secret: Secret, tier: str) -> dict[str, Secret]:
+def release_secrets(secret: Secret, tier: str) -> TierSecrets:
     """The release secrets of this tier and of all below it, from the one of this tier."""
-    opened = {tier: secret}
-    for lower in reversed(TIERS[: TIERS.index(tier)]):
-        secret = opened[lower] = derive(secret, f"tier {lower}")
+    highest, *lower = reversed(Tier(tier).opened)
+    opened = {highest: secret}
+    for below in lower:
+        secret = opened[below] = derive(secret, f"tier {below}")
     return opened
 
 
 def image_secret(release_secret: Secret, bundle_id: str) -> Secret:
     """The secret of one image at the tier of the release secret."""
     return derive(release_secret, "image", salt=bytes.fromhex(bundle_id))
+
+
+def image_secrets(release: Mapping[Tier, Secret], bundle_id: str) -> TierSecrets:
+    """The secrets of one image, from the release secrets."""
+    return {tier: image_secret(secret, bundle_id) for tier, secret in release.items()}
+
+
+def info_secret(secret: Secret) -> Secret:
+    """What opens `info` alone, from the image secret of tier preview: for grants that open tiles."""
+    return derive(secret, "info")
+
+
+def page_secret(release_secret: Secret, page_id: bytes) -> Secret:
+    """What opens one page of the catalogue, from the release secret of tier diagnostic."""
+    return derive(release_secret, "catalogue", salt=page_id)
 
 
 def tile_secret(secret: Secret, tile: int) -> Secret:
@@ -93,7 +114,8 @@ def unseal(sealed: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes
         )
     except InvalidTag:
         raise DamagedSection(
-            f'section "{purpose}" does not verify under the key offered: it was altered, or sealed for another'
+            f'section "{purpose}" does not verify under the key offered: '
+            "it was altered, or sealed for another"
         ) from None
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, Settings
-from primis.errors import InputError
+from primis.bundle.settings import (
+    MAX_HEADER_BYTES,
+    MAX_ORIGINAL_BITS,
+    MIN_HEADER_BYTES,
+    Settings,
+)
+from primis.errors import InputError, OverBudget
 from primis.imaging.image import Image
-from primis.sharing.contents import header_budget, header_need, original_times
+from primis.imaging.levels import find_levels
+from primis.imaging.padding import find_padding
+from primis.keys.seal import LENGTH_BYTES
+from primis.sharing.fit import header_budget
+from primis.sharing.sections.original import original_times
+from primis.sharing.sections.source_header import pack_header
 
 _FAR_LARGER = 4
 
@@ -24,7 +34,9 @@ class Need:
     @classmethod
     def of(cls, image: Image, name: str, original_size: int) -> Need:
         """original_size: bytes of the file, 0 where it is not sealed."""
-        header_bytes = header_need(image, name)
+        padding = None if find_levels(image.pixels) is not None else find_padding(image)
+        packed = len(pack_header(image, name, padding)) + LENGTH_BYTES
+        header_bytes = max(MIN_HEADER_BYTES, packed)
         return cls(header_bytes, original_times(original_size, image, header_bytes))
 
 
@@ -70,11 +82,11 @@ class Budgets:
         """Raise InputError for a header that is too large for a budget that was given."""
         budget = self.settings.header_bytes or 0
         if not self.fit(need):
-            fit = need.header_bytes <= MAX_HEADER_BYTES
-            remedy = f"--header-bytes {self.fits_all} would fit all" if fit else "none is larger"
-            raise InputError(
+            raise OverBudget(
                 f"the header takes {need.header_bytes} bytes compressed, "
-                f"the settings leave {budget}: {remedy}"
+                f"the settings leave {budget}; for all files",
+                "header_bytes",
+                self.fits_all if need.header_bytes <= MAX_HEADER_BYTES else None,
             )
 
     def of(self, image: Image, *, with_original: bool) -> Settings:

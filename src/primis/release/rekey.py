@@ -3,8 +3,8 @@ access, or a key was lost.
 
 1  hold the release's lock, and take the release as it is now
 2  make a folder of a random name beside it, which nobody can have laid there
-3  seal every bundle anew, under a new id, in a random order            sharing/image_bundle
-4  renew the grants that the owner signed, but for those withdrawn      sharing/release
+3  seal every bundle anew, under a new id, in a random order            sharing/reseal
+4  renew the grants that the owner signed, but for those withdrawn      release/grants
 5  sign a manifest of the next version
 6  read everything back
 7  put the new folder in the old one's place, and remove the old one
@@ -13,12 +13,11 @@ access, or a key was lost.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape as glob_escape
 from pathlib import Path
 
@@ -32,26 +31,23 @@ from primis.atomic import (
     sync_folder,
     write_new,
 )
-from primis.bundle.layout import Entry, Manifest
+from primis.bundle.container import header_digest
+from primis.bundle.manifest import Entry
 from primis.errors import BadBundle, OutputError, UsageError
+from primis.imaging.dicom_uids import instance_uid
 from primis.keys.grant import Grant
 from primis.keys.identity import Recipient, Signer
-from primis.keys.seal import TIERS, Secret, image_secret, release_secrets
+from primis.keys.seal import TierSecrets, image_secrets, release_secrets
+from primis.keys.tier import HIGHEST, Tier
+from primis.release.catalogue import Catalogue, Listed
+from primis.release.grants import GRANTS, Scope, make_grant, owner_grant, write_grant
 from primis.release.lock import locked
-from primis.release.release import (
-    MANIFEST,
-    OLD,
-    Release,
-    Scope,
-    left_behind,
-    make_grant,
-    owner_grant,
-    owner_scope,
-    timestamp,
-    write_grant,
-    write_manifest,
-)
-from primis.sharing.image_bundle import reseal
+from primis.release.old_states import MANIFEST, OLD, left_behind
+from primis.release.owner import owner_scope
+from primis.release.reader import BUNDLES, PAGES, Release
+from primis.release.writer import Contents, timestamp, write_contents
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.reseal import reseal
 
 
 @dataclass(frozen=True)
@@ -147,32 +143,40 @@ def _rebuild(
     files = release.grants()
     grants = release.open_grants([signer.identity], trust=signer.public)
     fresh = Scope.new(release.manifest.release)
-    old, new = (release_secrets(x.secret, TIERS[-1]) for x in (scope, fresh))
+    old, new = (release_secrets(x.secret, HIGHEST) for x in (scope, fresh))
     entries, renamed = [], {}
     for bundle_id in secrets.SystemRandom().sample(release.ids, len(release.ids)):
         renamed[bundle_id] = after = secrets.token_hex(16)
-        was, now_secrets = _image_secrets(old, bundle_id), _image_secrets(new, after)
-        data = reseal(release.bundle(bundle_id), was, now_secrets, after)
-        write_new(folder / "bundles" / f"{after}.primis", data)
-        entries.append(Entry(len(data), after, hashlib.sha256(data).hexdigest()))
+        entries.append(_reseal(release, bundle_id, old, new, after, folder))
         on_bundle(bundle_id)
     write_grant(folder, owner_grant(fresh, signer), signer.recipient, signer)
     renewed = _renew(grants, folder, fresh, signer, withdrawn, renamed)
-    manifest = release.manifest
-    write_manifest(
-        folder,
-        Manifest(
-            manifest.release,
-            manifest.version + 1,
-            fresh.keys,
-            timestamp(now),
-            manifest.model,
-            tuple(entries),
-            signer.public,
-        ),
-        signer,
-    )
+    contents = Contents(entries, _relisted(release, old, renamed), release.manifest.profiles)
+    version = release.manifest.version + 1
+    write_contents(folder, contents, fresh, signer, version, timestamp(now))
     return renewed, sorted({file.label for file in files} - {*renewed, "owner"})
+
+
+def _reseal(
+    release: Release, bundle_id: str, old: TierSecrets, new: TierSecrets, after: str, folder: Path
+) -> Entry:
+    header, parts = release.sections(bundle_id)
+    bundle = OpenedBundle(header, parts, image_secrets(old, bundle_id))
+    data = reseal(bundle, image_secrets(new, after), after)
+    write_new(folder / BUNDLES / f"{after}.primis", data)
+    return Entry(len(data), header_digest(header, data), after)
+
+
+def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> list[Listed]:
+    """The catalogue under new ids, from which the instances' UIDs are made."""
+    manifest = release.manifest
+    diagnostic = old[Tier.DIAGNOSTIC]
+    listed = []
+    for image in Catalogue(manifest.catalogue, release.page, diagnostic, manifest.release):
+        after = renamed[image.id]
+        instance = instance_uid(after, Tier.DIAGNOSTIC) if image.instance else ""
+        listed.append(replace(image, id=after, instance=instance))
+    return listed
 
 
 def _renew(
@@ -202,17 +206,13 @@ def _renew(
     return renewed
 
 
-def _image_secrets(tiers: dict[str, Secret], bundle_id: str) -> dict[str, Secret]:
-    return {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
-
-
 def _require_whole(folder: Path, before: Release, signer: Signer) -> None:
     """Read everything back before the old state goes. Raises what does not verify."""
     made = Release(folder)
     if len(made.ids) != len(before.ids):
         raise BadBundle(f'"{folder}" has {len(made.ids)} bundles, expected {len(before.ids)}')
     for bundle_id in made.ids:
-        made.bundle(bundle_id)
+        made.sections(bundle_id)
     owner_scope(made, signer)
 
 
@@ -220,7 +220,7 @@ def _carry(old: Path, new: Path, *, wanted: bool) -> list[str]:
     """Copy other files, if wanted; what is left out. Links are not followed: whoever stores the
     release may have laid them, and what they point to would be published."""
     others = sorted(
-        path.name for path in old.iterdir() if path.name not in (MANIFEST, "bundles", "grants")
+        path.name for path in old.iterdir() if path.name not in (MANIFEST, PAGES, BUNDLES, GRANTS)
     )
     if not wanted:
         return others
@@ -269,7 +269,7 @@ def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[P
 
 def _remove_state(folder: Path) -> None:
     """The manifest goes last: what is cut off here can still be told for what it is."""
-    for name in ("grants", "bundles"):
+    for name in (GRANTS, BUNDLES):
         remove(folder / name)
-    if not any(os.path.lexists(folder / name) for name in ("grants", "bundles")):
+    if not any(os.path.lexists(folder / name) for name in (GRANTS, BUNDLES)):
         remove_folder(folder)

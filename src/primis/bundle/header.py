@@ -1,0 +1,150 @@
+"""What anyone sees of a bundle, and the sizes that follow from it (docs/format.md, section 2).
+
+At level keyed every size follows from geometry and settings, so that no size tells of an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from primis.bundle.geometry import Geometry
+from primis.bundle.settings import Profile, Protection, Settings, milli
+
+MAGIC = b"PRIMIS1\n"
+SECTIONS = ("info", "index", "public", "supports", "header", "exact", "original")
+"""All sections, in their order; `exact` and `original` are there if the settings say so."""
+
+CODE_TIERS = 2
+"""Tiers that have a part of the code: preview and diagnostic."""
+
+TAG = 16
+"""Bytes that sealing adds."""
+
+RECORD = 36
+STREAM_SLACK = 8
+INFO_BASE, INFO_PER_FRAME = 20, 16
+ORIGINAL_SLACK = 4
+HEAD = struct.Struct(">8s16s32s4I")
+"""Magic, id, digest of the profile, frames, height, width, channels: what sealed bytes are bound to."""
+
+
+class Section(NamedTuple):
+    """One section: its name, its length, SHA-256 of its bytes in hex."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What anyone can see of a bundle. id: 32 hex digits; model: SHA-256 of the weights that decode
+    it, 64 hex digits. sections: empty until the bundle is written."""
+
+    id: str
+    geometry: Geometry
+    settings: Settings
+    model: str
+    sections: tuple[Section, ...] = ()
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What it has in common with others of its release."""
+        g = self.geometry
+        return Profile(self.model, g.stride, g.tile, g.code_maps, g.atoms_per_map, self.settings)
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of the bundle, up to its sections' sizes."""
+        names = bytes.fromhex(self.id), self.profile.digest
+        return HEAD.pack(MAGIC, *names, *self.geometry.shape)
+
+    @cached_property
+    def binding(self) -> bytes:
+        """SHA-256 of `head`: sealed sections authenticate it."""
+        return hashlib.sha256(self.head).digest()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Sections that the settings ask for, in their order."""
+        absent = {
+            name
+            for name, bits in (
+                ("exact", self.settings.exact_bits),
+                ("original", self.settings.original_bits),
+            )
+            if not bits
+        }
+        return tuple(name for name in SECTIONS if name not in absent)
+
+    @property
+    def entries(self) -> int:
+        """K: true entries of one frame, at most: S_x per position."""
+        wanted = _round_half_even(milli(self.settings.sparsity) * self.geometry.positions)
+        return max(1, min(wanted, self._all))
+
+    @property
+    def slots(self) -> int:
+        """n: entries of one frame that are published: S_x + S_n per position."""
+        each = milli(self.settings.sparsity) + milli(self.settings.decoys)
+        return max(self.entries, min(-(-each * self.geometry.positions // 1000), self._all))
+
+    @property
+    def records(self) -> int:
+        """R: index records of one frame: one per tile and tier of the code."""
+        return CODE_TIERS * self.geometry.tile_count
+
+    @property
+    def support_budget(self) -> int:
+        """B: bytes for the sealed supports of one frame."""
+        streams = -(-milli(self.settings.support_bits) * self.entries // 8000)
+        return streams + self.records * (TAG + STREAM_SLACK)
+
+    @property
+    def value_budget(self) -> int:
+        """V: bytes for the published values of one frame, at level keyed."""
+        streams = -(-milli(self.settings.value_bits) * self.slots // 8000)
+        return streams + self.records * STREAM_SLACK
+
+    @property
+    def plain_sizes(self) -> dict[str, int]:
+        """Bytes before sealing of the sections that are sealed whole and are there.
+
+        Raises ValueError where the settings leave something to an image.
+        """
+        self.settings.require_decided()
+        sizes = {
+            "info": INFO_BASE + self.geometry.frames * INFO_PER_FRAME,
+            "header": self.settings.header_bytes or 0,
+        }
+        if exact := self.settings.exact_bits:
+            table = 2 * 2**exact if exact < 16 else 0
+            sizes["exact"] = -(-exact * self.geometry.samples // 8) + table
+        if self.settings.original_bits:
+            samples = -(-milli(self.settings.original_bits) * self.geometry.samples // 8000)
+            sizes["original"] = samples + ORIGINAL_SLACK * sizes["header"]
+        return sizes
+
+    @property
+    def fixed_sizes(self) -> dict[str, int]:
+        """Bytes of all sections; at level sca of all but `public`."""
+        frames = self.geometry.frames
+        sizes = {name: size + TAG for name, size in self.plain_sizes.items()}
+        sizes["index"] = frames * self.records * (RECORD + TAG)
+        sizes["supports"] = frames * self.support_budget
+        if self.settings.protection == Protection.KEYED:
+            sizes["public"] = frames * self.value_budget
+        return sizes
+
+    @property
+    def _all(self) -> int:
+        return self.geometry.positions * self.geometry.atoms
+
+
+def _round_half_even(thousandths: int) -> int:
+    whole, rest = divmod(thousandths, 1000)
+    return whole + (rest > 500 or (rest == 500 and whole % 2 == 1))

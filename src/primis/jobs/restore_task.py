@@ -1,0 +1,55 @@
+"""One bundle to restore: a picklable task and a worker that depends on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from primis.bundle.container import Profiles, read_header, read_sections
+from primis.errors import AccessError, BadBundle, FormatError, ModelError, UnreadableImage
+from primis.imaging.image import PER_BYTE_OF_BUNDLE, pixel_limit, require_size
+from primis.jobs.result import unexpected
+from primis.keys.seal import TierSecrets
+from primis.keys.tier import Tier
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import CodecFor, Restored, restore_image
+
+
+@dataclass(frozen=True)
+class RestoreTask:
+    """data: the bundle's bytes. tier: None for the highest that the secrets open and the bundle
+    holds. release: its id. max_pixels: None for the default."""
+
+    bundle_id: str
+    data: bytes = field(repr=False)
+    profiles: Profiles = field(repr=False)
+    secrets: TierSecrets = field(repr=False)
+    tier: Tier | None
+    release: str
+    max_pixels: int | None
+
+
+def restore_bundle(
+    task: RestoreTask, codec_for: CodecFor
+) -> Restored | FormatError | AccessError | ModelError:
+    """The file, or why there is none: whatever it is, it must not stop the others."""
+    try:
+        return _restore(task, codec_for)
+    except (FormatError, AccessError, ModelError) as error:
+        return error
+    except Exception as error:
+        return BadBundle(f'bundle "{task.bundle_id}" {unexpected(error, "restored")}')
+
+
+def _restore(task: RestoreTask, codec_for: CodecFor) -> Restored:
+    parsed = read_header(task.data, task.bundle_id, task.profiles)
+    try:
+        limit = pixel_limit(task.max_pixels, len(task.data), PER_BYTE_OF_BUNDLE)
+        require_size(parsed.header.geometry.shape, limit)
+    except UnreadableImage as error:
+        raise BadBundle(f'bundle "{task.bundle_id}" {error}') from None
+    parts = read_sections(task.data, task.bundle_id, parsed)
+    bundle = OpenedBundle(parsed.header, parts, task.secrets)
+    tier = task.tier or max(task.secrets)
+    if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
+        tier = Tier.DIAGNOSTIC
+    return restore_image(bundle, tier, codec_for, group=task.release)

@@ -1,0 +1,41 @@
+"""What becomes of each image of a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from primis.errors import PrimisError
+from primis.keys.tier import Tier
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image.
+
+    kept: S_x that it got; the sparsity asked for may be more. error: one line. notes: what a person
+    should know of it, one line each.
+    """
+
+    name: str
+    id: str
+    bytes: int = 0
+    kept: float | None = None
+    tier: Tier | None = None
+    error: PrimisError | None = None
+    resumed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+OnResult = Callable[[Result, int, int], None]
+"""(result, number done, number of all)."""
+
+
+def unexpected(error: Exception, done: str) -> str:
+    """What to say of an error that nobody expected."""
+    if isinstance(error, MemoryError):
+        return "does not fit in memory"
+    if os.environ.get("PRIMIS_DEBUG"):
+        raise error
+    return f"cannot be {done}: this is a defect of primis (PRIMIS_DEBUG=1 shows where)"

@@ -1,0 +1,317 @@
+"""Many images to one release: one result line each, resumable (`work`).
+
+1  look at each file once: what its header needs decides the budgets of the release
+2  share each, in a random order; what is done is noted in the journal
+3  write grants, pages, catalogue and, last, the manifest
+
+What others may have laid where a share goes on is not gone on with: it would decide what is signed,
+and under which secrets.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from primis.atomic import remove, remove_folder, write_new
+from primis.bundle.manifest import Entry
+from primis.bundle.settings import Profile, Settings
+from primis.codec import Codec
+from primis.datasets.files import collect
+from primis.errors import InputError, OutputError, UsageError
+from primis.imaging.files import read
+from primis.jobs.result import OnResult, Result, unexpected
+from primis.jobs.share_task import SharedFile, ShareTask, share_file
+from primis.jobs.work import Work
+from primis.keys.grant import read_grant, split_grant
+from primis.keys.identity import Recipient, Signer, verify
+from primis.keys.seal import TierSecrets, image_secrets, release_secrets
+from primis.keys.tier import HIGHEST, Tier
+from primis.network.checkpoint import named, read_checkpoint, shipped
+from primis.release.budgets import Budgets, Need
+from primis.release.catalogue import Listed
+from primis.release.grants import (
+    GRANTS,
+    Scope,
+    make_grant,
+    owner_grant,
+    require_free_label,
+    write_grant,
+)
+from primis.release.old_states import MANIFEST, require_nothing_cut_off
+from primis.release.reader import BUNDLES, PAGES
+from primis.release.writer import Contents, timestamp, write_contents
+
+File = tuple[Path, str]
+"""Where a file is, and what it is shared as."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """with_original: seal the files too. max_pixels: None for the reader's default."""
+
+    settings: Settings
+    with_original: bool
+    max_pixels: int | None
+
+
+def share(
+    inputs: Sequence[Path],
+    out: Path,
+    to: Sequence[Recipient],
+    signer: Signer,
+    settings: Settings,
+    *,
+    tier: Tier = Tier.DIAGNOSTIC,
+    with_original: bool = False,
+    model: Path | None = None,
+    max_pixels: int | None = None,
+    on_result: OnResult = lambda result, done, total: None,
+    on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda said: None,
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+) -> list[Result]:
+    """Make a release of images and grant it to recipients. A bad image is reported and skipped.
+
+    What `settings` leave open is chosen for the release by a pass over its files, so that all of
+    them fit. on_look: is told of its progress; on_note: of a file that makes all bundles larger.
+    Raises OutputError if `out` exists, is being made by another process or cannot be written; what
+    was done stays in "<out>.partial".
+    """
+    require_labels(to)
+    require_nothing_cut_off(out)
+    files = collect(inputs)
+    codec = Codec(read_checkpoint(named(model) if model else shipped()))
+    options = Options(settings, with_original, max_pixels)
+    with Work(out, "primis share") as work:
+        begun = work.begin(_plan(options, codec, signer))
+        scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
+        work.count_only_ours(scope.secret)
+        needs = look(files, work, options, on_look)
+        sound = {name: n for (_, name), n in needs.items() if isinstance(n, Need)}
+        budgets = Budgets.choose(settings, list(sound.values()))
+        if settings.header_bytes is None and (said := budgets.outlier(sound)):
+            on_note(said)
+        batch = Batch(work, scope, budgets, options)
+        results = batch.share_all(needs, codec, on_result)
+        good = [result.id for result in results if result.error is None]
+        if not good:
+            work.give_up()
+            raise UsageError("no image could be shared")
+        _keep_only(work.partial / GRANTS, "owner.*.age")
+        for recipient in to:
+            made = make_grant(scope, recipient, signer, Tier(tier))
+            write_grant(work.partial, made, recipient, signer)
+        _keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
+        contents = batch.contents(good)
+        write_contents(work.partial, contents, scope, signer, 1, timestamp(now()))
+        work.finish(0o755, keep=(MANIFEST, PAGES, BUNDLES, GRANTS))
+        return results
+
+
+def require_labels(to: Sequence[Recipient]) -> None:
+    """Raise UsageError where labels would clash, before anything is encoded."""
+    labels = [recipient.label for recipient in to]
+    for recipient in to:
+        require_free_label(recipient)
+        if labels.count(recipient.label) > 1:
+            raise UsageError(f'label "{recipient.label}" is given to two recipients')
+
+
+def _plan(options: Options, codec: Codec, signer: Signer) -> dict[str, Any]:
+    return {
+        "work": "share",
+        "settings": asdict(options.settings),
+        "model": codec.checkpoint.digest,
+        "original": options.with_original,
+        "signer": signer.public,
+    }
+
+
+def look(
+    files: Sequence[File], work: Work, options: Options, on_look: Callable[[int, int], None]
+) -> dict[File, Need | InputError]:
+    """What each file needs, or why it cannot be shared: known before anything is encoded."""
+    before = {
+        (record["file"], record["name"], record["size"], record["mtime"]): record
+        for record in work.records
+        if "need" in record
+    }
+    needs: dict[File, Need | InputError] = {}
+    for number, (file, name) in enumerate(files, start=1):
+        try:
+            stamp = _stamp(file)
+            key = (stamp["file"], name, stamp["size"], stamp["mtime"])
+            if key not in before:
+                need = _need(file, name, options)
+                work.note(**stamp, name=name, need=[need.header_bytes, need.original_times])
+                needs[file, name] = need
+            else:
+                needs[file, name] = Need(*before[key]["need"])
+        except InputError as error:
+            needs[file, name] = error
+        on_look(number, len(files))
+    return needs
+
+
+def _need(file: Path, name: str, options: Options) -> Need:
+    try:
+        image, source = read(file, max_pixels=options.max_pixels)
+        return Need.of(image, name, len(source) if options.with_original else 0)
+    except InputError:
+        raise
+    except Exception as error:  # whatever it is, it must not stop the others
+        raise InputError(f'image "{file}" {unexpected(error, "read")}') from None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Shares files one after the other and keeps the journal."""
+
+    work: Work
+    scope: Scope = field(repr=False)
+    budgets: Budgets
+    options: Options
+
+    def share_all(
+        self, needs: dict[File, Need | InputError], codec: Codec, on_result: OnResult
+    ) -> list[Result]:
+        """A result for each file, in their order; those that cannot fit are told first.
+
+        The order of work is random: a folder may be listed as it was filled.
+        """
+        files = list(needs)
+        opened = release_secrets(self.scope.secret, HIGHEST)
+        order = secrets.SystemRandom().sample(range(len(files)), len(files))
+        order.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
+        shared: dict[int, Result] = {}
+        for number, k in enumerate(order, start=1):
+            task = self._task(files[k], needs[files[k]], opened)
+            shared[k] = self._before(task) or self._share(task, codec)
+            on_result(shared[k], number, len(files))
+        return [shared[k] for k in range(len(files))]
+
+    def contents(self, good: Iterable[str]) -> Contents:
+        """What the release lists of bundles that were shared."""
+        by_id = {record["id"]: record for record in self.work.records if "id" in record}
+        records = [by_id[bundle_id] for bundle_id in good]
+        return Contents(
+            [Entry(r["bytes"], r["header"], r["id"]) for r in records],
+            [Listed.parse(r["listed"]) for r in records],
+            [Profile.parse(r["profile"]) for r in records],
+        )
+
+    def _task(self, file: File, need: Need | InputError, opened: TierSecrets) -> ShareTask:
+        bundle_id = secrets.token_hex(16)
+        return ShareTask(
+            file=file[0],
+            name=file[1],
+            bundle_id=bundle_id,
+            release=self.scope.release,
+            secrets=image_secrets(opened, bundle_id),
+            budgets=self.budgets,
+            need=need,
+            with_original=self.options.with_original,
+            max_pixels=self.options.max_pixels,
+        )
+
+    def _before(self, task: ShareTask) -> Result | None:
+        """What an earlier run did with the same file and budgets."""
+        wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
+        for record in reversed(self.work.records):
+            same = "id" in record and wanted.items() <= record.items()
+            if same and _is_whole(self._path(record["id"]), record["sha256"]):
+                done = record["id"], record["bytes"], record["kept"]
+                return Result(task.name, *done, resumed=True, notes=tuple(record["notes"]))
+        return None
+
+    def _share(self, task: ShareTask, codec: Codec) -> Result:
+        stamp = _stamp(task.file)
+        shared = share_file(task, codec)
+        if not isinstance(shared, SharedFile):
+            return Result(task.name, task.bundle_id, error=shared)
+        write_new(self._path(task.bundle_id), shared.data)
+        self.work.note(
+            **stamp,
+            name=task.name,
+            budget=task.budgets.record,
+            id=task.bundle_id,
+            bytes=shared.entry.bytes,
+            header=shared.entry.header,
+            kept=shared.kept,
+            notes=list(shared.notes),
+            profile=shared.profile.body,
+            listed=asdict(shared.listed),
+            sha256=hashlib.sha256(shared.data).hexdigest(),
+        )
+        size = shared.entry.bytes
+        return Result(task.name, task.bundle_id, size, shared.kept, notes=shared.notes)
+
+    def _path(self, bundle_id: str) -> Path:
+        return self.work.partial / BUNDLES / f"{bundle_id}.primis"
+
+
+def _begin_release(work: Work, signer: Signer) -> Scope:
+    scope = Scope.new()
+    remove_folder(work.partial / GRANTS)
+    write_grant(work.partial, owner_grant(scope, signer), signer.recipient, signer)
+    signature = signer.sign(_begun_message(work, scope.release, scope.keys))
+    work.note(begun=scope.release, keys=scope.keys, signature=signature)
+    return scope
+
+
+def _begun_message(work: Work, release_id: str, keys: str) -> bytes:
+    return f"primis/1 begun\n{work.out}\n{release_id}\n{keys}\n{work.head}".encode()
+
+
+def _release_begun(work: Work, signer: Signer) -> Scope:
+    """What was begun; a new start if it had not got that far.
+
+    It must be what this owner began with here: under a secret that another knows all would be laid
+    open to them.
+    """
+    files = list((work.partial / GRANTS).glob("owner.*.age"))
+    if not files or not work.begun:
+        return _begin_release(work, signer)
+    begun, keys, signature = (
+        str(work.begun[-1].get(name)) for name in ("begun", "keys", "signature")
+    )
+    sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
+    grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
+    said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
+    ours = said == (begun, keys, signer.public, "owner", HIGHEST)
+    message = _begun_message(work, begun, keys)
+    if grant.secret is None or not ours or not verify(signer.public, message, signature):
+        raise OutputError(
+            f'"{work.partial}" was not begun with your key: look what it is, and remove it'
+        )
+    return Scope(grant.release, grant.keys, grant.secret)
+
+
+def _stamp(file: Path) -> dict[str, Any]:
+    try:
+        stat = file.stat()
+        return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    except OSError:
+        return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _keep_only(folder: Path, *patterns: str) -> None:
+    """What an earlier, interrupted run left and this one does not name does not belong to the
+    release."""
+    kept = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in folder.iterdir():
+        if path not in kept:
+            remove(path)

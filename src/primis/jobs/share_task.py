@@ -1,0 +1,111 @@
+"""One file to share: a picklable task and a worker that depends on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from primis.bundle.container import header_digest
+from primis.bundle.manifest import Entry
+from primis.bundle.settings import Profile
+from primis.codec import Codec
+from primis.errors import InputError
+from primis.imaging.dicom_uids import instance_uid, series_uid
+from primis.imaging.files import read
+from primis.imaging.image import Image
+from primis.jobs.result import unexpected
+from primis.keys.seal import TierSecrets
+from primis.keys.tier import Tier
+from primis.release.budgets import Budgets, Need
+from primis.release.catalogue import Listed, spacing_of
+from primis.sharing.share import share_image
+
+
+@dataclass(frozen=True)
+class ShareTask:
+    """file: where it is; name: what it is shared as. secrets: of this image alone. release: its id.
+    max_pixels: None for the reader's default."""
+
+    file: Path
+    name: str
+    bundle_id: str
+    release: str
+    secrets: TierSecrets = field(repr=False)
+    budgets: Budgets
+    need: Need | InputError
+    with_original: bool
+    max_pixels: int | None
+
+
+@dataclass(frozen=True)
+class SharedFile:
+    """A bundle and what the release lists of it."""
+
+    data: bytes = field(repr=False)
+    entry: Entry
+    profile: Profile
+    listed: Listed = field(repr=False)
+    kept: float | None
+    notes: tuple[str, ...]
+
+
+def share_file(task: ShareTask, codec: Codec) -> SharedFile | InputError:
+    """The bundle, or why there is none: whatever it is, it must not stop the others."""
+    try:
+        return _share(task, codec)
+    except InputError as error:
+        return error
+    except Exception as error:
+        return InputError(f'image "{task.file}" {unexpected(error, "encoded")}')
+
+
+def _share(task: ShareTask, codec: Codec) -> SharedFile:
+    if isinstance(task.need, InputError):
+        raise task.need
+    task.budgets.require_fit(task.need)
+    image, source = read(task.file, max_pixels=task.max_pixels)
+    shared = share_image(
+        image,
+        task.budgets.of(image, with_original=task.with_original),
+        task.secrets,
+        codec,
+        bundle_id=task.bundle_id,
+        name=task.name,
+        original=source if task.with_original else None,
+    )
+    return SharedFile(
+        shared.data,
+        Entry(len(shared.data), header_digest(shared.header, shared.data), task.bundle_id),
+        shared.header.profile,
+        listed_of(image, task),
+        shared.kept,
+        image.notes,
+    )
+
+
+def listed_of(image: Image, task: ShareTask) -> Listed:
+    """The image as the catalogue lists it."""
+    frames, height, width, channels = image.shape
+    told: dict[str, Any] = {}
+    if image.kind == "dicom" and image.header:
+        from primis.imaging.dicom import origin_of
+
+        origin = origin_of(image.header)
+        told = {
+            "modality": origin.modality,
+            "study": origin.study,
+            "series": series_uid(origin.series, task.release, Tier.DIAGNOSTIC),
+            "instance": instance_uid(task.bundle_id, Tier.DIAGNOSTIC),
+        }
+    return Listed(
+        id=task.bundle_id,
+        name=task.name,
+        kind=image.kind,
+        frames=frames,
+        height=height,
+        width=width,
+        channels=channels,
+        spacing=spacing_of(image.spacing_mm),
+        **told,
+    )

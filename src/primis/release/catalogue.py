@@ -1,0 +1,125 @@
+"""The sealed catalogue: name and kind of each image, so that a release can be listed without opening
+its bundles (docs/format.md, section 3).
+
+Its pages follow those of the bundles. Each is sealed under a key of its own, for whoever holds tier
+diagnostic of the whole release, and padded for each image to the same length.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from primis.bundle.header import TAG
+from primis.bundle.manifest import CatalogueListing
+from primis.bundle.pages import FANOUT, Fetch, Leaf, Pages, Tree, build
+from primis.canonical import canonical, parse_canonical
+from primis.errors import BadManifest, DamagedSection
+from primis.keys.seal import LENGTH_BYTES, Secret, pad, page_secret, seal, unpad, unseal
+
+_PAGE_ID = 16
+_LEAST_PER_IMAGE = 256
+_PER_MM = 10**9
+_PURPOSE = "catalogue"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image as the catalogue lists it. spacing: between rows and columns, in 10^-9 mm; modality,
+    study, series, instance: of DICOM as it is restored at tier diagnostic, else empty."""
+
+    id: str
+    name: str
+    kind: str
+    frames: int
+    height: int
+    width: int
+    channels: int
+    spacing: tuple[int, int] | None = None
+    modality: str = ""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+
+    @classmethod
+    def parse(cls, body: Any) -> Listed:
+        """From JSON; fields that it does not know are ignored. Raises ValueError."""
+        try:
+            texts = ("id", "name", "kind", "modality", "study", "series", "instance")
+            known = {name: str(body[name]) for name in texts}
+            sizes = {name: int(body[name]) for name in ("frames", "height", "width", "channels")}
+            spacing = body["spacing"]
+            pair = None if spacing is None else (int(spacing[0]), int(spacing[1]))
+        except (KeyError, TypeError, IndexError):
+            raise ValueError("the catalogue lists something that is no image") from None
+        return cls(**known, **sizes, spacing=pair)  # type: ignore[arg-type]
+
+
+def spacing_of(spacing_mm: tuple[float, float] | None) -> tuple[int, int] | None:
+    """Millimetres -> 10^-9 mm."""
+    if spacing_mm is None:
+        return None
+    return round(spacing_mm[0] * _PER_MM), round(spacing_mm[1] * _PER_MM)
+
+
+def seal_catalogue(
+    images: Iterable[Listed], diagnostic: Secret, release: str
+) -> tuple[CatalogueListing, Tree]:
+    """diagnostic: the release secret of that tier. release: the release's id."""
+    ordered = sorted(images, key=lambda image: image.id)
+    parts = [ordered[k : k + FANOUT] for k in range(0, len(ordered), FANOUT)]
+    plain = [canonical({"images": [asdict(image) for image in part]}) for part in parts]
+    need = max(
+        -(-(len(data) + LENGTH_BYTES) // len(part)) for data, part in zip(plain, parts, strict=True)
+    )
+    each = max(_LEAST_PER_IMAGE, 1 << (need - 1).bit_length())
+    leaves = [
+        Leaf([image.id for image in part], _seal(data, each * len(part), diagnostic, release))
+        for data, part in zip(plain, parts, strict=True)
+    ]
+    tree = build(leaves)
+    return CatalogueListing(each, tree.count, tree.root), tree
+
+
+def _seal(plain: bytes, size: int, diagnostic: Secret, release: str) -> bytes:
+    page_id = secrets.token_bytes(_PAGE_ID)
+    secret = page_secret(diagnostic, page_id)
+    return page_id + seal(pad(plain, size), secret, _PURPOSE, bytes.fromhex(release))
+
+
+class Catalogue:
+    """Reads the catalogue page by page. fetch: gets a page by its digest. Raises BadManifest."""
+
+    def __init__(
+        self, listing: CatalogueListing, fetch: Fetch, diagnostic: Secret, release: str
+    ) -> None:
+        most = _PAGE_ID + FANOUT * listing.bytes_per_image + TAG
+        self._pages = Pages(listing.page, listing.count, fetch, most)
+        self._diagnostic, self._release = diagnostic, release
+
+    def __iter__(self) -> Iterator[Listed]:
+        """All images, by id."""
+        for _, data in self._checked(self._pages.leaves):
+            yield from self._open(data)
+
+    def find(self, bundle_id: str) -> Listed | None:
+        """One image."""
+        [(_, data)] = self._checked(lambda: [self._pages.leaf_of(bundle_id)])
+        return next((image for image in self._open(data) if image.id == bundle_id), None)
+
+    def _checked(self, walk: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+        try:
+            yield from walk()
+        except ValueError as error:
+            raise BadManifest(f"catalogue: {error}") from None
+
+    def _open(self, data: bytes) -> Sequence[Listed]:
+        secret = page_secret(self._diagnostic, data[:_PAGE_ID])
+        try:
+            sealed, release = data[_PAGE_ID:], bytes.fromhex(self._release)
+            body = parse_canonical(unpad(unseal(sealed, secret, _PURPOSE, release)))
+            return [Listed.parse(item) for item in body["images"]]
+        except (ValueError, KeyError, TypeError, DamagedSection):
+            raise BadManifest("a page of the catalogue cannot be opened") from None

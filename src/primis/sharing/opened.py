@@ -1,0 +1,159 @@
+"""A bundle with the secrets at hand: what sharing, restoring and resealing read of it.
+
+The code of a frame is divided into records: one for each tile of what tier preview opens, then one
+for each tile of what tier diagnostic adds. A record's secret opens its index record, its support and
+its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from primis.bundle.container import Profiles, read_bundle
+from primis.bundle.header import RECORD, TAG, Header
+from primis.bundle.index import IndexRecord, run_digest
+from primis.bundle.settings import Protection
+from primis.errors import DamagedSection, TierTooLow
+from primis.keys.seal import (
+    Secret,
+    TierSecrets,
+    info_secret,
+    pad,
+    seal,
+    tile_secret,
+    unpad,
+    unseal,
+)
+from primis.keys.tier import Tier
+
+SEALED_WHOLE = {
+    "info": Tier.PREVIEW,
+    "header": Tier.DIAGNOSTIC,
+    "exact": Tier.DIAGNOSTIC,
+    "original": Tier.ORIGINAL,
+}
+"""Sections that are sealed whole, and the tier that opens each."""
+
+
+class Place(NamedTuple):
+    """Where a record's entries lie in the code of its frame."""
+
+    atoms: range
+    plane: int
+    rows: slice
+    columns: slice
+
+
+def places(header: Header) -> list[Place]:
+    """Of each record of a frame, in order."""
+    first, every = header.geometry.atoms_per_map, header.geometry.atoms
+    tiers = range(first), range(first, every)
+    return [Place(atoms, *tile) for atoms in tiers for tile in header.geometry.tiles]
+
+
+def record_secrets(
+    header: Header, secrets: TierSecrets, frame: int, tier: Tier = Tier.DIAGNOSTIC
+) -> list[Secret]:
+    """Of each record of a frame that the tier opens, in order. Raises TierTooLow."""
+    require_tier(secrets, tier)
+    count = header.geometry.tile_count
+    numbers = range(frame * count, (frame + 1) * count)
+    return [tile_secret(secrets[t], number) for t in tier.opened for number in numbers]
+
+
+_PADDED = ("header", "original")
+
+
+def seal_whole(name: str, plain: bytes, header: Header, secrets: TierSecrets) -> bytes:
+    """A section that is sealed whole, padded to its budget."""
+    data = pad(plain, header.plain_sizes[name]) if name in _PADDED else plain
+    return seal(data, whole_secret(name, secrets), name, header.binding)
+
+
+def whole_secret(name: str, secrets: TierSecrets) -> Secret:
+    """What opens a section that is sealed whole. Raises TierTooLow."""
+    tier = SEALED_WHOLE[name]
+    require_tier(secrets, tier)
+    return info_secret(secrets[tier]) if name == "info" else secrets[tier]
+
+
+def require_tier(secrets: TierSecrets, tier: Tier) -> None:
+    """Raise TierTooLow unless the secrets open a tier and all below it."""
+    if missing := [t for t in tier.opened if t not in secrets]:
+        raise TierTooLow(
+            f'tier "{tier}" was asked for, but the secrets offered do not open "{missing[-1]}"'
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedBundle:
+    """header and parts: of the bundle; secrets: of the tiers that are opened."""
+
+    header: Header
+    parts: Mapping[str, bytes] = field(repr=False)
+    secrets: TierSecrets = field(repr=False)
+
+    @classmethod
+    def read(
+        cls, data: bytes, secrets: TierSecrets, profiles: Profiles | None = None, name: str = ""
+    ) -> OpenedBundle:
+        """From a bundle's bytes. profiles: of its release, None for a bundle that stands alone.
+
+        Raises BadBundle, DamagedSection.
+        """
+        return cls(*read_bundle(data, name, profiles), secrets)
+
+    @property
+    def sealed_whole(self) -> list[str]:
+        """Sections that are sealed whole and are there."""
+        return [name for name in SEALED_WHOLE if name in self.parts]
+
+    def unseal(self, name: str) -> bytes:
+        """A section that is sealed whole, without its padding. Raises DamagedSection, TierTooLow."""
+        data = self.unseal_padded(name)
+        return unpad(data) if name in _PADDED else data
+
+    def unseal_padded(self, name: str) -> bytes:
+        """The same with its padding, for who seals it again."""
+        secret = whole_secret(name, self.secrets)
+        return unseal(self.parts[name], secret, name, self.header.binding)
+
+    def record(self, frame: int, number: int, secret: Secret) -> IndexRecord:
+        """An index record. Raises DamagedSection."""
+        header, size = self.header, RECORD + TAG
+        at = (frame * header.records + number) * size
+        sealed = self.parts["index"][at : at + size]
+        record = IndexRecord.unpack(unseal(sealed, secret, "index", header.binding))
+        keyed = header.settings.protection == Protection.KEYED
+        values = header.value_budget if keyed else 0
+        streams = record.stream_at + record.stream_length
+        if record.at + record.length > values or streams > header.support_budget:
+            raise DamagedSection('section "index": a record points outside its section')
+        return record
+
+    def support(self, frame: int, record: IndexRecord, secret: Secret) -> bytes:
+        """The stream of a record's support. Raises DamagedSection."""
+        if not record.stream_length:
+            return b""
+        at = frame * self.header.support_budget + record.stream_at
+        sealed = self.parts["supports"][at : at + record.stream_length]
+        return unseal(sealed, secret, "supports", self.header.binding)
+
+
+def seal_support(stream: bytes, secret: Secret, header: Header) -> bytes:
+    """A record's support; one without entries has none."""
+    return seal(stream, secret, "supports", header.binding) if stream else b""
+
+
+def seal_record(record: IndexRecord, secret: Secret, header: Header) -> bytes:
+    """An index record."""
+    return seal(record.pack(), secret, "index", header.binding)
+
+
+def verified(run: bytes, digest: bytes) -> bytes:
+    """Published values, if they are those that were sealed for. Raises DamagedSection."""
+    if run_digest(run) != digest:
+        raise DamagedSection('section "public" has values that were altered')
+    return run

@@ -1,0 +1,88 @@
+"""Level keyed: the values of each record under a keystream, in a budget filled with random bytes.
+
+Whoever lacks the secret of a record sees bytes that are independent of the image: the values are
+masked with a keystream of their own key, the rest is random, and all sizes follow from geometry and
+settings. The decoys of the paper are that rest. docs/threat-model.md holds the proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from primis.bundle.header import Header
+from primis.bundle.index import IndexRecord, run_digest
+from primis.codec import Codec
+from primis.codes.ambiguation import Draw
+from primis.codes.coder import decode_code, encode_code
+from primis.codes.sparse import SparseCode
+from primis.keys.seal import Secret, mask
+from primis.sharing.opened import OpenedBundle, Place, places, verified
+from primis.sharing.protection.layout import lay_out
+from primis.sharing.protection.level import OpenedRecord, Published
+
+
+@dataclass(frozen=True)
+class KeyedFrame:
+    """supports, values: streams of each record, in clear."""
+
+    supports: list[bytes] = field(repr=False)
+    values: list[bytes] = field(repr=False)
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of all values."""
+        return sum(len(stream) for stream in self.values)
+
+    def publish(self, header: Header, secrets: list[Secret], draw: Draw) -> Published:
+        """The values, masked, laid out in their budget."""
+        masked = [mask(stream, secret) for stream, secret in zip(self.values, secrets, strict=True)]
+        data, runs = lay_out(masked, header.value_budget, draw)
+        return Published(data, runs, [run_digest(run) for run in masked])
+
+
+@dataclass(frozen=True)
+class KeyedCode:
+    """Masked values of all frames."""
+
+    bundle: OpenedBundle
+
+    def levels(
+        self, frame: int, number: int, record: IndexRecord, place: Place, opened: OpenedRecord
+    ) -> np.ndarray:
+        """Unmask and decode a record's tile. Raises DamagedSection."""
+        values = mask(_run(self.bundle, frame, record), opened.secret)
+        layout, tables = opened.codec.layout, opened.codec.checkpoint.tables
+        return decode_code(
+            opened.support, values, opened.known, place.atoms, record.entries, layout, tables
+        )
+
+
+class Keyed:
+    """The level."""
+
+    def encode(self, code: SparseCode, header: Header, codec: Codec, draw: Draw) -> KeyedFrame:
+        """Two streams for each record."""
+        layout, tables = codec.layout, codec.checkpoint.tables
+        coded = [
+            encode_code(code.levels[p.plane][:, p.rows, p.columns], p.atoms, layout, tables)
+            for p in places(header)
+        ]
+        return KeyedFrame([support for support, _ in coded], [values for _, values in coded])
+
+    def open(self, bundle: OpenedBundle) -> KeyedCode:
+        """Nothing is read before a record is asked for."""
+        return KeyedCode(bundle)
+
+    def reseal(
+        self, bundle: OpenedBundle, frame: int, record: IndexRecord, was: Secret, now: Secret
+    ) -> bytes:
+        """Masked anew."""
+        return mask(mask(_run(bundle, frame, record), was), now)
+
+
+def _run(bundle: OpenedBundle, frame: int, record: IndexRecord) -> bytes:
+    """A record's masked values, verified."""
+    at = frame * bundle.header.value_budget + record.at
+    return verified(bundle.parts["public"][at : at + record.length], record.digest)

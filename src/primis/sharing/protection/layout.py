@@ -1,0 +1,33 @@
+"""Parts of many records in a budget of fixed size, in an order that tells nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from primis.codes.ambiguation import Draw, order
+
+
+class LaidOut(NamedTuple):
+    """The bytes, and (first byte, bytes) of each part in them."""
+
+    data: bytes
+    places: list[tuple[int, int]]
+
+
+def lay_out(parts: Sequence[bytes], size: int, draw: Draw) -> LaidOut:
+    """The parts of tier preview end to end in a random order, then those of tier diagnostic in
+    another, then random bytes up to `size`.
+
+    Were the tiers mixed, what lies between its own parts would tell a holder of tier preview of the
+    finer ones.
+    """
+    preview = len(parts) // 2
+    chosen = np.concatenate([order(preview, draw), preview + order(len(parts) - preview, draw)])
+    starts = np.zeros(len(parts), np.int64)
+    starts[chosen] = np.cumsum([0, *(len(parts[i]) for i in chosen[:-1])])
+    data = b"".join(parts[i] for i in chosen)
+    places = [(int(start), len(part)) for start, part in zip(starts, parts, strict=True)]
+    return LaidOut(data + draw(size - len(data)), places)

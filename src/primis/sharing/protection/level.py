@@ -1,0 +1,75 @@
+"""A level of protection, as sharing and restoring see it.
+
+code --encode--> EncodedFrame --publish--> section `public` of a frame
+bundle --open--> PublicCode --levels--> true levels of a record, for who has its secret
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from primis.bundle.header import Header
+from primis.bundle.index import IndexRecord
+from primis.codec import Codec
+from primis.codes.ambiguation import Draw
+from primis.codes.sparse import SparseCode
+from primis.keys.seal import Secret
+from primis.sharing.opened import OpenedBundle, Place
+
+
+class Published(NamedTuple):
+    """Section `public` of a frame; (first byte, bytes) and digest of each record's values in it."""
+
+    data: bytes
+    runs: list[tuple[int, int]]
+    digests: list[bytes]
+
+
+class EncodedFrame(Protocol):
+    """The coded streams of a frame's records, not yet sealed."""
+
+    @property
+    def supports(self) -> list[bytes]:
+        """Of each record."""
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of the values that count against their budget."""
+
+    def publish(self, header: Header, secrets: list[Secret], draw: Draw) -> Published:
+        """What anyone may see."""
+
+
+class PublicCode(Protocol):
+    """What is published of all frames of a bundle."""
+
+    def levels(
+        self, frame: int, number: int, record: IndexRecord, place: Place, opened: OpenedRecord
+    ) -> np.ndarray:
+        """True levels (atoms, rows, columns) of a record. Raises DamagedSection."""
+
+
+class OpenedRecord(NamedTuple):
+    """What opens a record. known: levels of the tiers below in its tile; support: its stream."""
+
+    secret: Secret
+    support: bytes
+    known: np.ndarray
+    codec: Codec
+
+
+class Level(Protocol):
+    """A level of protection."""
+
+    def encode(self, code: SparseCode, header: Header, codec: Codec, draw: Draw) -> EncodedFrame:
+        """Code a frame."""
+
+    def open(self, bundle: OpenedBundle) -> PublicCode:
+        """Read what a bundle publishes. Raises DamagedSection."""
+
+    def reseal(
+        self, bundle: OpenedBundle, frame: int, record: IndexRecord, was: Secret, now: Secret
+    ) -> bytes:
+        """A record's published values under another secret. Raises DamagedSection."""

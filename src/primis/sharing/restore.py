@@ -1,0 +1,170 @@
+"""One bundle to one image: the reconstruction phase, for who has its secrets.
+
+1  verify the bundle against its header                            bundle/container
+2  unseal what a restored image needs besides its code             sections/info
+3  per record: unseal index and support, verify and unmask the     opened, protection/
+   values, decode
+4  decode the code; put back what was padding, the name and the    codec, imaging/padding
+   header of the source
+5  write a file of the source's kind                               imaging/files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from primis.codec import Codec, Scale
+from primis.codes.sparse import SparseCode
+from primis.errors import DamagedSection, ModelError, TierTooLow
+from primis.imaging.files import render
+from primis.imaging.image import Derivation, Image
+from primis.imaging.padding import impose_padding
+from primis.keys.tier import TIERS, Tier
+from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
+from primis.sharing.protection import LEVELS
+from primis.sharing.protection.level import OpenedRecord, PublicCode
+from primis.sharing.sections.exact import unpack_exact
+from primis.sharing.sections.info import Info
+from primis.sharing.sections.source_header import SourceHeader, unpack_header, unpack_name
+
+CodecFor = Callable[[str], Codec]
+"""The codec for a model's digest; raises ModelError."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """An image as a file. name: the path it was shared under, None at tier preview. image: None at
+    tier original, whose file is not looked at."""
+
+    data: bytes = field(repr=False)
+    name: str | None = field(repr=False)
+    tier: Tier
+    kind: str
+    image: Image | None = field(default=None, repr=False)
+
+
+def restore_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, group: str) -> Restored:
+    """A file of the source's kind, or the source itself. group: the release's id, for what a
+    restored file records of its origin. Raises DamagedSection, ModelError, TierTooLow."""
+    if tier == Tier.ORIGINAL:
+        return _restore_original(bundle)
+    image, name = read_image(bundle, tier, codec_for)
+    try:
+        file = render(image, derivation_of(bundle, image, tier, group))
+    except Exception:  # whatever a writer meets in a header that is none
+        raise DamagedSection('section "header" does not fit its image') from None
+    return Restored(file, name, tier, image.kind, image)
+
+
+def read_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> tuple[Image, str | None]:
+    """The image at tier preview or diagnostic, and its name, None at tier preview."""
+    image = (
+        _exact_image(bundle) if _is_exact(bundle, tier) else decode_image(bundle, tier, codec_for)
+    )
+    if tier == Tier.PREVIEW:
+        return image, None
+    header = read_source_header(bundle, image.pixels.dtype)
+    try:
+        return impose_padding(replace(image, header=header.source), header.padding), header.name
+    except ValueError:
+        raise DamagedSection('section "header": its padding does not fit its image') from None
+
+
+def decode_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> Image:
+    """What the code holds at tier preview or diagnostic, without padding and source header."""
+    header = bundle.header
+    codec = codec_for(header.model)
+    preset, geometry = codec.preset, header.geometry
+    shape, wanted = ((g.stride, g.code_maps, g.atoms_per_map) for g in (geometry, preset))
+    if shape != wanted:
+        raise ModelError(
+            f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, '
+            f"the bundle {shape}"
+        )
+    require_tier(bundle.secrets, tier)
+    info = read_info(bundle)
+    pixels = np.empty(geometry.shape, info.dtype)
+    opened = 1 if tier == Tier.PREVIEW else None
+    for frame, (code, scale) in enumerate(_codes(bundle, tier, codec, info)):
+        pixels[frame] = codec.decode(code, scale, pixels.shape[1:3], pixels.dtype, opened)
+    return info.image(pixels)
+
+
+def open_codes(bundle: OpenedBundle, codec: Codec) -> list[tuple[SparseCode, Scale]]:
+    """The true code Z of each frame and the range of its grey levels."""
+    return list(_codes(bundle, Tier.DIAGNOSTIC, codec, read_info(bundle)))
+
+
+def read_info(bundle: OpenedBundle) -> Info:
+    """Section `info`. Raises DamagedSection."""
+    return Info.unpack(bundle.unseal("info"), bundle.header)
+
+
+def read_name(bundle: OpenedBundle) -> str:
+    """The path under which an image was shared. Raises TierTooLow."""
+    return unpack_name(bundle.unseal("header"))
+
+
+def read_source_header(bundle: OpenedBundle, dtype: np.dtype) -> SourceHeader:
+    """Name, padding and header of the source. Raises DamagedSection, TierTooLow."""
+    return unpack_header(bundle.unseal("header"), bundle.header.geometry, dtype)
+
+
+def derivation_of(bundle: OpenedBundle, image: Image, tier: Tier, group: str) -> Derivation:
+    """What a restored file records of its origin."""
+    header, exact = bundle.header, _is_exact(bundle, tier)
+    stride = header.geometry.stride
+    text = (
+        f"primis: S_x = {header.settings.sparsity:g} non-zeros per {stride} x {stride} block, "
+        f"tier {tier}, model {header.model[:12]}"
+    )
+    sections = ("exact",) if exact else ("info", "index", "public", "supports")
+    ratio = image.raw_bytes / sum(len(bundle.parts[name]) for name in sections)
+    text = "primis: exact samples" if exact else text
+    return Derivation(text, ratio, f"{header.id} {tier}", f"{group} {tier}", lossless=exact)
+
+
+def _is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
+    return tier == Tier.DIAGNOSTIC and bool(bundle.header.settings.exact_bits)
+
+
+def _exact_image(bundle: OpenedBundle) -> Image:
+    """An image of few grey levels; no model is needed."""
+    require_tier(bundle.secrets, Tier.DIAGNOSTIC)
+    info = read_info(bundle)
+    return info.image(unpack_exact(bundle.unseal("exact"), bundle.header, info.dtype))
+
+
+def _codes(
+    bundle: OpenedBundle, tier: Tier, codec: Codec, info: Info
+) -> Iterator[tuple[SparseCode, Scale]]:
+    public = LEVELS[bundle.header.settings.protection].open(bundle)
+    for number, scale in enumerate(info.frames):
+        levels = _purify(bundle, public, number, tier, codec)
+        yield SparseCode(levels, scale.threshold, codec.offset), Scale(scale.low, scale.high)
+
+
+def _purify(
+    bundle: OpenedBundle, public: PublicCode, frame: int, tier: Tier, codec: Codec
+) -> np.ndarray:
+    """The true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere."""
+    geometry = bundle.header.geometry
+    levels = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)
+    secrets = record_secrets(bundle.header, bundle.secrets, frame, tier)
+    for number, (place, secret) in enumerate(zip(places(bundle.header), secrets, strict=False)):
+        record = bundle.record(frame, number, secret)
+        tile = levels[place.plane][:, place.rows, place.columns]
+        opened = OpenedRecord(secret, bundle.support(frame, record, secret), tile, codec)
+        tile[:] = public.levels(frame, number, record, place, opened)
+    return levels
+
+
+def _restore_original(bundle: OpenedBundle) -> Restored:
+    if "original" not in bundle.parts:
+        raise TierTooLow(f'bundle "{bundle.header.id}" has no original: it was shared without')
+    require_tier(bundle.secrets, TIERS[-1])
+    kind = read_info(bundle).kind
+    return Restored(bundle.unseal("original"), read_name(bundle), Tier.ORIGINAL, kind)

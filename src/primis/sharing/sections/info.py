@@ -1,0 +1,100 @@
+"""Section `info`: what a restored image needs besides its code."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from primis.bundle.header import Header
+from primis.errors import DamagedSection
+from primis.imaging.image import KINDS, PHOTOMETRIC, Image
+
+_BASE = struct.Struct(">4B2Q")
+_FRAME = struct.Struct(">2id")
+_DTYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int8", "int16"))
+_KINDS = tuple(KINDS)
+_PER_MM = 10**9
+_MAX_SPACING = 10**6 * _PER_MM
+_LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
+"""What a threshold lies between: the smallest normal number in single precision (where an image is
+flat), and more than any range needs."""
+
+
+@dataclass(frozen=True)
+class FrameScale:
+    """low, high: range of a frame's grey levels, before padding; threshold: t."""
+
+    low: int
+    high: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Info:
+    """As in Image; frames: one scale for each."""
+
+    kind: str
+    dtype: np.dtype
+    photometric: str
+    bit_depth: int
+    spacing_mm: tuple[float, float] | None
+    frames: list[FrameScale] = field(repr=False)
+
+    @classmethod
+    def of(cls, image: Image, frames: list[FrameScale]) -> Info:
+        """Of an image."""
+        return cls(
+            image.kind,
+            image.pixels.dtype.newbyteorder("="),
+            image.photometric,
+            image.bit_depth,
+            image.spacing_mm,
+            frames,
+        )
+
+    def image(self, pixels: np.ndarray) -> Image:
+        """The image, without the header of its source."""
+        return Image(pixels, self.bit_depth, self.photometric, self.kind, self.spacing_mm)
+
+    def pack(self) -> bytes:
+        """The section before it is sealed."""
+        spacing = self.spacing_mm or (0, 0)
+        base = _BASE.pack(
+            _KINDS.index(self.kind),
+            _DTYPES.index(self.dtype),
+            PHOTOMETRIC.index(self.photometric),
+            self.bit_depth,
+            *(min(round(mm * _PER_MM), _MAX_SPACING) for mm in spacing),
+        )
+        return base + b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
+
+    @classmethod
+    def unpack(cls, data: bytes, header: Header) -> Info:
+        """Inverse of `pack`; raises DamagedSection where it describes no image."""
+        try:
+            return _unpack(data, header)
+        except (ValueError, IndexError, struct.error):
+            raise DamagedSection('section "info" does not describe an image') from None
+
+
+def _unpack(data: bytes, header: Header) -> Info:
+    kind, dtype, photometric, depth, *spacing = _BASE.unpack_from(data)
+    sample = _DTYPES[dtype]
+    if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
+        raise ValueError("no image")
+    if bool(spacing[0]) != bool(spacing[1]):
+        raise ValueError("no spacing")
+    limits = np.iinfo(sample)
+    frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size :])]
+    if len(frames) != header.geometry.frames:
+        raise ValueError("other frames")
+    for f in frames:
+        sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
+        if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
+            raise ValueError("no scale")
+    row, column = (s / _PER_MM for s in spacing)
+    known = (row, column) if spacing[0] else None
+    return Info(_KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames)

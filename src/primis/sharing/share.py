@@ -1,0 +1,200 @@
+"""One image to one bundle: the sharing phase (docs/format.md, section 6).
+
+1  fill what is padding, encode a frame, keep its top S_x entries    imaging/padding, codec
+2  code supports and values, per record; keep fewer entries          protection/
+   until both fit the budgets that the settings give
+3  publish the values: masked and filled up with random bytes        protection/keyed
+   (level sca: in clear, among S_n decoys per position)              protection/sca
+4  seal the supports, laid out in a random order, and an index       opened, protection/layout
+   record for each
+5  seal info, header and, if wanted, the exact samples or the file   sections/
+6  put it together                                                   bundle/container
+"""
+
+from __future__ import annotations
+
+import secrets as system
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from primis.bundle.container import write_bundle
+from primis.bundle.geometry import MAX_SAMPLES, MAX_SIDE, Geometry
+from primis.bundle.header import TAG, Header
+from primis.bundle.index import IndexRecord
+from primis.bundle.settings import Protection, Settings
+from primis.codec import Codec
+from primis.codes.ambiguation import Draw
+from primis.codes.choice import TILE
+from primis.codes.sparse import SparseCode
+from primis.errors import InputError, OverBudget
+from primis.imaging.image import Image
+from primis.imaging.padding import filled_frames, find_padding
+from primis.keys.seal import TierSecrets
+from primis.sharing.fit import settings_for
+from primis.sharing.opened import (
+    places,
+    record_secrets,
+    seal_record,
+    seal_support,
+    seal_whole,
+)
+from primis.sharing.protection import LEVELS
+from primis.sharing.protection.layout import lay_out
+from primis.sharing.protection.level import EncodedFrame
+from primis.sharing.sections.exact import pack_exact
+from primis.sharing.sections.info import FrameScale, Info
+from primis.sharing.sections.original import fit_original
+from primis.sharing.sections.source_header import fit_header, pack_header
+
+_FIT_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A new bundle. kept: S_x that the image really got, after its code was made to fit; None where
+    it is sealed exactly."""
+
+    header: Header
+    data: bytes = field(repr=False)
+    kept: float | None
+
+
+def share_image(
+    image: Image,
+    settings: Settings,
+    secrets: TierSecrets,
+    codec: Codec,
+    *,
+    bundle_id: str,
+    name: str,
+    original: bytes | None = None,
+    alone: bool = False,
+    draw: Draw = system.token_bytes,
+) -> Shared:
+    """Encode, ambiguate, mask and seal one image.
+
+    secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
+    the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
+    alone: for use without a release. Raises InputError where code, header or file do not fit the
+    budgets of `settings_for` the image.
+    """
+    settings = settings_for(image, settings, with_original=original is not None)
+    header = _header(image, settings, codec, bundle_id)
+    padding = None if settings.exact_bits else find_padding(image)
+    frames = [
+        _share_frame(pixels, number, header, secrets, codec, draw)
+        for number, pixels in enumerate(filled_frames(image, padding))
+    ]
+    plain = {
+        "info": Info.of(image, [frame.scale for frame in frames]).pack(),
+        "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
+    }
+    if settings.exact_bits:
+        plain["exact"] = pack_exact(image, header)
+    if original is not None:
+        plain["original"] = fit_original(original, header)
+    parts = {section: seal_whole(section, data, header, secrets) for section, data in plain.items()}
+    parts["index"] = b"".join(frame.index for frame in frames)
+    parts["public"] = b"".join(frame.public for frame in frames)
+    parts["supports"] = b"".join(frame.supports for frame in frames)
+    kept = sum(frame.entries for frame in frames) / (len(frames) * header.geometry.positions)
+    data = write_bundle(header, parts, alone=alone)
+    return Shared(header, data, None if settings.exact_bits else kept)
+
+
+def _header(image: Image, settings: Settings, codec: Codec, bundle_id: str) -> Header:
+    frames, height, width, channels = image.shape
+    if max(height, width) > MAX_SIDE or image.pixels.size > MAX_SAMPLES:
+        raise InputError(
+            f"the image has {frames} x {height} x {width} x {channels} samples, "
+            f"expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all"
+        )
+    preset = codec.preset
+    geometry = Geometry(
+        atoms_per_map=preset.atoms_per_map,
+        channels=channels,
+        code_maps=preset.code_maps,
+        frames=frames,
+        height=height,
+        stride=preset.stride,
+        tile=TILE,
+        width=width,
+    )
+    return Header(bundle_id, geometry, settings, codec.checkpoint.digest)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame's parts of the sections, and its true entries."""
+
+    index: bytes
+    public: bytes
+    supports: bytes
+    scale: FrameScale
+    entries: int
+
+
+def _share_frame(
+    pixels: np.ndarray, number: int, header: Header, secrets: TierSecrets, codec: Codec, draw: Draw
+) -> _Frame:
+    of_records = record_secrets(header, secrets, number)
+    z, scale = codec.encode(pixels)
+    code, encoded = _fit(z, header, codec, draw)
+    sealed = [
+        seal_support(stream, secret, header)
+        for stream, secret in zip(encoded.supports, of_records, strict=True)
+    ]
+    supports = lay_out(sealed, header.support_budget, draw)
+    published = encoded.publish(header, of_records, draw)
+    laid = zip(published.runs, supports.places, published.digests, strict=True)
+    index = [
+        seal_record(IndexRecord(*run, entries, *stream, digest), secret, header)
+        for entries, (run, stream, digest), secret in zip(
+            _entries(code, header), laid, of_records, strict=True
+        )
+    ]
+    return _Frame(
+        b"".join(index),
+        published.data,
+        supports.data,
+        FrameScale(scale.low, scale.high, code.threshold),
+        int(np.count_nonzero(code.levels)),
+    )
+
+
+def _entries(code: SparseCode, header: Header) -> list[int]:
+    """True entries of each record."""
+    return [
+        int(np.count_nonzero(code.levels[p.plane, p.atoms.start : p.atoms.stop, p.rows, p.columns]))
+        for p in places(header)
+    ]
+
+
+def _fit(
+    z: np.ndarray, header: Header, codec: Codec, draw: Draw
+) -> tuple[SparseCode, EncodedFrame]:
+    """Top-S, and the coded streams; fewer entries where those would not fit their budgets."""
+    entries = header.entries
+    for _ in range(_FIT_STEPS):
+        code = codec.sparsify(z, entries)
+        encoded = LEVELS[header.settings.protection].encode(code, header, codec, draw)
+        shares = _shares(encoded, header)
+        least = min(shares.values())
+        if least >= 1:
+            return code, encoded
+        entries = int(entries * min(0.97, 0.995 * least))
+        if codec.preset.per_position or not entries:
+            break
+    setting, share = min(shares.items(), key=lambda item: item[1])
+    wanted = 1.1 * getattr(header.settings, setting) / share
+    raise OverBudget("the code needs more than the settings leave", setting, round(wanted, 1))
+
+
+def _shares(encoded: EncodedFrame, header: Header) -> dict[str, float]:
+    """What the settings leave over what is needed, by the setting."""
+    left = header.support_budget - header.records * TAG
+    shares = {"support_bits": left / max(sum(len(s) for s in encoded.supports), 1)}
+    if header.settings.protection == Protection.KEYED:
+        shares["value_bits"] = header.value_budget / max(encoded.value_bytes, 1)
+    return shares
