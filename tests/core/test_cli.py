@@ -174,7 +174,7 @@ USAGE = {
     ),
     "too little room": (
         ["share", "x", "--to", "k", "-o", "q", "--header-bytes", "9"],
-        '"9", expected 256 to 16777216',
+        '"9", expected 128 to 16777216',
     ),
     "original without the file": (
         ["share", "x", "--to", "k", "-o", "q", "--tier", "original"],
@@ -357,13 +357,13 @@ def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None
     from primis.audit.findings import Report
     from primis.cli import main
     from primis.keys.identity import generate
-    from primis.release import release
+    from primis.release import reader
 
     leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
     (tmp_path / "k").write_text(generate())
     (tmp_path / "r").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(release, "Release", lambda path: None)
+    monkeypatch.setattr(reader, "Release", lambda path: None)
     for controls, findings, status in (
         ([leak], [blind], 0),
         ([leak], [leak], 1),

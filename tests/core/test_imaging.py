@@ -233,7 +233,7 @@ def test_tiff_keeps_orientation_resolution_and_profile() -> None:
 
 def test_tiff_of_other_colours_is_refused() -> None:
     with pytest.raises(UnreadableImage, match="photometric"):
-        parse(tiff(COLOUR8, photometric="cielab"))
+        parse(tiff(COLOUR8, photometric="logluv"))
 
 
 def test_a_list_of_pages_without_end_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from primis.bundle.container import read_header
 from primis.imaging.files import read
 from primis.jobs import restore as restoring
 from primis.jobs import share as sharing
@@ -46,7 +45,7 @@ def test_chest_radiographs_come_back_at_38_db_with_small_keys(
             )
     assert np.mean(quality) >= 39
     for bundle_id in release.ids:
-        header, _ = read_header(release.bundle(bundle_id), bundle_id)
+        header = release.header(bundle_id)
         size = {s.name: s.bytes for s in header.sections}
         if (header.geometry.height, header.geometry.width) == (512, 512):
             assert 8 * (size["supports"] + size["index"]) / 512**2 <= 0.05
