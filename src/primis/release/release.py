@@ -37,6 +37,7 @@ from primis.errors import (
     GrantExpired,
     NoMatchingGrant,
     NotCovered,
+    OtherPassphrase,
     OutputError,
     TierTooLow,
     UsageError,
@@ -253,7 +254,7 @@ class Release:
             keys = ", ".join(i.label for i in offered) or "none"
             labels = ", ".join(file.label for file in files) or "none"
             if wrong_passphrase:
-                raise NoMatchingGrant(
+                raise OtherPassphrase(
                     f'release "{self.path}" has a grant for a passphrase, but not for this one; '
                     f"it has grants for: {labels}"
                 )
