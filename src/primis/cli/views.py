@@ -1,17 +1,24 @@
-"""`primis demo`: one phantom through the whole system, with a table and one picture of all views."""
+"""What `primis demo` makes: a phantom's releases, what each key restores, and a picture of it all.
+
+The picture has a row for each level: what the owner has, what anyone makes of the public code, and
+what recipients restore. Guesses are scored at their best brightness and contrast, and shown with the
+contrast of the image.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from primis.attacks.protocol import Case, World, open_case
-from primis.attacks.simple import SIMPLE, Everything
+from primis.attacks.protocol import World, share_case
+from primis.attacks.simple import Everything, Likelihood
 from primis.bundle.layout import Settings, read_bundle
 from primis.cli.say import say
 from primis.codec import Codec
@@ -20,105 +27,111 @@ from primis.imaging.files import parse
 from primis.imaging.image import Image, display
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import batch
-from primis.keys.identity import generate, parse_recipient, read_identities, read_signer
-from primis.keys.seal import Secret, image_secret, release_secrets
+from primis.keys.identity import Signer, generate, parse_recipient, read_identities, read_signer
 from primis.metrics.fidelity import best_fit, data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.release.release import Release, grant, owner_scope
+from primis.release.release import Release, grant
 
-_SETTINGS = {"decoys": 4.0, "sparsity": 4.0, "support_bits": 2.75, "value_bits": 4.0}
+LEVELS = ("keyed", "sca")
 _TIERS = ("preview", "diagnostic", "original")
+_KEYS = ("owner", "alice", "bob", "stranger")
+_OTHERS = 6
+"""Phantoms that the attackers learn from."""
+
 _MARK = ".primis-demo"
-_MADE = {_MARK, "chest.dcm", "keys", "release", "views.png", *_TIERS}
+_RELEASES = {"keyed": "release-keyed", "sca": "release-sca"}
+_MADE = {_MARK, "chest.dcm", "keys", "release", "views.png", *_TIERS, *_RELEASES.values()}
 """What a demo leaves in its folder."""
 
-_CELL, _CAPTION = 320, 46
+_CELL, _GAP, _ROW_TITLE, _CAPTION = 300, 8, 40, 48
+_DARK, _LIGHT = 0, 90
+
+
+class Guess(NamedTuple):
+    """What an attacker makes of the public code: (H, W), and its PSNR in dB."""
+
+    picture: np.ndarray
+    psnr: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a release of one level shows to whom. restored: by tier; guesses: by attacker."""
+
+    level: str
+    restored: dict[str, Image]
+    guesses: dict[str, Guess]
+    refused: str
+    published_bits: float
+    sealed_bits: float
 
 
 def run_demo(out: Path, protection: str, *, force: bool) -> None:
-    """Write the release, what the recipients get, and views.png into a new folder; print a table."""
+    """Write releases, what recipients get, and views.png into a new folder; print a table."""
     _clear(out, force)
-    keys = {name: _key(out, name) for name in ("owner", "alice", "bob", "stranger")}
-    source = out / "chest.dcm"
-    source.write_bytes(phantom_dicom())
-    original = parse(source.read_bytes())
-    signer = read_signer(keys["owner"])
-    settings = Settings(protection=protection, **_SETTINGS)  # type: ignore[arg-type]
-    recipients = [parse_recipient(f"alice={keys['alice']}")]
-    batch.share(
-        [source], out / "release", recipients, signer, settings, tier="original", with_original=True
-    )
-    release = Release(out / "release")
-    grant(
-        release,
-        parse_recipient(f"bob={keys['bob']}"),
-        signer,
-        tier="preview",
-        note="for the catalogue",
-    )
-    views = {
-        tier: _restore(release, keys["bob" if tier == "preview" else "alice"], out / tier, tier)
-        for tier in _TIERS
-    }
+    keys = {name: _key(out, name) for name in _KEYS}
+    (out / "chest.dcm").write_bytes(phantom_dicom())
+    original = parse((out / "chest.dcm").read_bytes())
+    shown = {level: _show(level, protection, out, keys, original) for level in LEVELS}
+    _print_table(shown, original, (out / "chest.dcm").read_bytes(), out)
+    _draw(list(shown.values()), original).save(out / "views.png")
+    say(f'all views: "{out / "views.png"}"; the release: "{out / "release"}" ({protection})')
+
+
+def _settings(level: str) -> Settings:
+    return Settings(decoys=4.0, protection=level, sparsity=4.0, support_bits=2.75, value_bits=4.0)
+
+
+def _show(level: str, protection: str, out: Path, keys: dict[str, Path], original: Image) -> Shown:
+    """Share the phantom at one level, restore it with each key, and attack it."""
+    chosen = level == protection
+    folder = out / ("release" if chosen else _RELEASES[level])
+    release = _share(out / "chest.dcm", folder, keys, _settings(level))
+    restored = {}
+    for tier in _TIERS:
+        key, place = keys["bob" if tier == "preview" else "alice"], out / tier
+        restored[tier] = _restore(release, key, place if chosen else out / f"{tier}.other", tier)
     refused = _refused(release, keys["stranger"], out)
-    scale = data_range(original.pixels, original.bit_depth)
-    bundle = release.bundle(release.ids[0])
-    header, _ = read_bundle(bundle, release.ids[0])
-    frame = original.pixels[0, ..., 0]
-    opened = release_secrets(owner_scope(release, signer).secret, "original")
-    attacks = _attacks(bundle, header.settings, original, opened, header.id)
-    none = psnr(frame, np.full(frame.shape, frame.mean()), scale)
+    header, _ = read_bundle(release.bundle(release.ids[0]), release.ids[0])
+    size, pixels = {s.name: s.bytes for s in header.sections}, original.pixels[0, ..., 0].size
+    if not chosen:
+        for tier in _TIERS:
+            shutil.rmtree(out / f"{tier}.other")
+    return Shown(
+        level,
+        restored,
+        _attack(level, original),
+        refused,
+        published_bits=8 * size["public"] / pixels,
+        sealed_bits=8 * (size["supports"] + size["index"]) / pixels,
+    )
 
-    same = (out / "original" / "chest.dcm").read_bytes() == source.read_bytes()
-    rows = [
-        (f"{tier}, restored", f"{psnr(original.pixels, image.pixels, scale):.2f} dB")
-        for tier, image in views.items()
+
+def _share(source: Path, folder: Path, keys: dict[str, Path], settings: Settings) -> Release:
+    """A release of one image, all of it for alice, a preview for bob."""
+    signer = read_signer(keys["owner"])
+    alice, bob = (parse_recipient(f"{name}={keys[name]}.pub") for name in ("alice", "bob"))
+    batch.share([source], folder, [alice], signer, settings, tier="original", with_original=True)
+    release = Release(folder)
+    grant(release, bob, signer, tier="preview", note="for the catalogue")
+    return release
+
+
+def _attack(level: str, original: Image) -> dict[str, Guess]:
+    """What attackers make of the image shared at a level, who have the software and other images."""
+    codec, settings = Codec(read_checkpoint(shipped())), _settings(level)
+    others = [parse(phantom_dicom(seed=seed)) for seed in range(1, _OTHERS + 1)]
+    train = [
+        share_case(image, settings, codec, name=f"other {number}")
+        for number, image in enumerate(others)
     ]
-    rows[-1] = (
-        "original, restored",
-        "byte for byte the input" if same else "DIFFERS FROM THE INPUT",
-    )
-    rows += [("no code: one grey level", f"{none:.2f} dB")]
-    rows += [
-        (f"attack: {name}", f"{psnr(frame, picture, scale):.2f} dB")
-        for name, picture in attacks.items()
-    ]
-    rows.append(("a stranger's key", refused))
-    size = {s.name: s.bytes for s in header.sections}
-    sealed = 8 * (size["supports"] + size["index"]) / frame.size
-    say(
-        f"phantom, {frame.shape[0]} x {frame.shape[1]}, {original.bit_depth} bits; level {protection}, S_x = 4, S_n = 4"
-    )
-    say("\n".join(f"  {name:<34}{value}" for name, value in rows))
-    say(
-        f"  {'public code / sealed supports':<34}{8 * size['public'] / frame.size:.3f} / {sealed:.3f} bit per pixel"
-    )
-    _picture(
-        out / "views.png",
-        original,
-        views,
-        {name: (picture, psnr(frame, picture, scale)) for name, picture in attacks.items()},
-        none,
-    )
-    say(f'all views: "{out / "views.png"}"; the release: "{release.path}"')
-    if protection == "sca":
-        say(
-            "level sca is the paper's: these attacks are the weakest; stronger ones undo it (docs/threat-model.md)"
-        )
-
-
-def _attacks(
-    bundle: bytes, settings: Settings, original: Image, secrets: dict[str, Secret], bundle_id: str
-) -> dict[str, np.ndarray]:
-    """What the simplest attackers make of the bundle, each (H, W), at its best brightness and contrast."""
-    codec = Codec(read_checkpoint(shipped()))
-    keys = {tier: image_secret(secret, bundle_id) for tier, secret in secrets.items()}
-    case: Case = open_case(bundle, keys, codec, original, name="phantom", patient="")
-    world = World(codec, settings, [], [case])
-    attacks = [Everything(), *(kind() for kind in SIMPLE)]
-    return {
-        attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks
-    }
+    case = share_case(original, settings, codec, name="phantom", judged=True)
+    world, guesses = World(codec, settings, train, [case]), {}
+    for attack in (Everything(), Likelihood()):
+        attack.fit(world)
+        picture = best_fit(attack.guess(world, case.view), case.pixels)
+        guesses[attack.name] = Guess(picture, psnr(case.pixels, picture, case.full))
+    return guesses
 
 
 def _clear(out: Path, force: bool) -> None:
@@ -140,9 +153,12 @@ def _is_demo(out: Path) -> bool:
 
 
 def _key(out: Path, name: str) -> Path:
+    """A key file, and its public key beside it."""
     path = out / "keys" / f"{name}.key"
     path.touch(0o600)
     path.write_text(generate())
+    signer: Signer = read_signer(path)
+    path.with_name(f"{path.name}.pub").write_text(f"{signer.recipient.text}\n")
     return path
 
 
@@ -161,66 +177,100 @@ def _refused(release: Release, key: Path, out: Path) -> str:
     return "OPENED THE RELEASE"
 
 
-def _picture(
-    path: Path,
-    original: Image,
-    views: dict[str, Image],
-    attacks: dict[str, tuple[np.ndarray, float]],
-    floor: float,
-) -> None:
-    """Two rows of views under their captions."""
-    (_, (world, reached)), *rest = attacks.items()
-    none = f"no code: {floor:.1f}"
-    cells = [
-        ("the owner", "the image", display(original.pixels[0], original.photometric)),
-        (
-            "the world",
-            f"public code, decoded: {reached:.1f} dB ({none})",
-            _grey(_stretched(world, original), original),
-        ),
-        *(
-            (f"attack: {name}", f"{db:.1f} dB ({none})", _grey(_stretched(x, original), original))
-            for name, (x, db) in rest[:2]
-        ),
-        ("tier preview", "code map 1", _grey(views["preview"].pixels[0, ..., 0], original)),
-        (
-            "tier diagnostic",
-            "all code maps",
-            _grey(views["diagnostic"].pixels[0, ..., 0], original),
-        ),
-        ("tier original", "the file itself", _grey(views["original"].pixels[0, ..., 0], original)),
-        ("diagnostic - original", "difference, 8 x", _difference(views["diagnostic"], original)),
-    ]
-    sheet = Pillow.new("L", (4 * _CELL, 2 * (_CELL + _CAPTION)), 255)
+# The table
+
+
+def _print_table(shown: dict[str, Shown], original: Image, source: bytes, out: Path) -> None:
+    frame, depth = original.pixels[0, ..., 0], original.bit_depth
+    flat = _of_flat_grey(original)
+    same = (out / "original" / "chest.dcm").read_bytes() == source
+    rows = [("", *(f"level {level}" for level in shown))]
+    for tier in _TIERS[:2]:
+        rows.append((f"tier {tier}", *(_db(s.restored[tier], original) for s in shown.values())))
+    exact = "the very file" if same else "DIFFERS"
+    rows.append(("tier original", exact, exact))
+    for name in next(iter(shown.values())).guesses:
+        found = (f"{s.guesses[name].psnr:.2f} dB" for s in shown.values())
+        rows.append((f"anyone: {name}", *found))
+    rows.append(("a flat grey, for comparison", *[f"{flat:.2f} dB"] * len(shown)))
+    rows.append(("a stranger's key", *(s.refused for s in shown.values())))
+    bits = (f"{s.published_bits:.3f} + {s.sealed_bits:.3f}" for s in shown.values())
+    rows.append(("bits per pixel, code + sealed", *bits))
+    say(f"phantom, {frame.shape[0]} x {frame.shape[1]} pixels, {depth} bits, S_x = 4, S_n = 4")
+    say("\n".join(f"  {name:<34}{keyed:<18}{sca}" for name, keyed, sca in rows))
+
+
+def _db(restored: Image, original: Image) -> str:
+    scale = data_range(original.pixels, original.bit_depth)
+    return f"{psnr(original.pixels, restored.pixels, scale):.2f} dB"
+
+
+def _of_flat_grey(original: Image) -> float:
+    """PSNR of the mean grey, which whoever learns nothing reaches as well."""
+    frame = original.pixels[0, ..., 0]
+    scale = data_range(original.pixels, original.bit_depth)
+    return psnr(frame, np.full(frame.shape, frame.mean()), scale)
+
+
+# The picture
+
+
+class _Cell(NamedTuple):
+    title: str
+    note: str
+    pixels: np.ndarray
+
+
+def _draw(shown: list[Shown], original: Image) -> Pillow.Image:
+    """The paper's level first, then the one that mends it."""
+    flat = _of_flat_grey(original)
+    titles = {
+        "sca": "Level sca, as in the paper: anyone who counts entries sees the chest, without a key",
+        "keyed": "Level keyed, the default: without a key there is only noise",
+    }
+    rows = [(titles[s.level], _cells(s, original, flat)) for s in reversed(shown)]
+    width = len(rows[0][1]) * (_CELL + _GAP) + _GAP
+    height = _ROW_TITLE + _CAPTION + _CELL + _GAP
+    sheet = Pillow.new("L", (width, len(rows) * height), 255)
+    for number, (title, cells) in enumerate(rows):
+        _draw_row(sheet, number * height, title, cells)
+    return sheet
+
+
+def _cells(shown: Shown, original: Image, flat: float) -> list[_Cell]:
+    titles = ("anyone: public code, decoded", "anyone: by counting entries")
+    image = display(original.pixels[0], original.photometric)
+    cells = [_Cell("the owner: the image", "12 bits, nobody's chest", image)]
+    for title, guess in zip(titles, shown.guesses.values(), strict=True):
+        note = f"{guess.psnr:.1f} dB (a flat grey: {flat:.1f} dB)"
+        cells.append(_Cell(title, note, _grey(_stretched(guess.picture, original), original)))
+    for tier in _TIERS[:2]:
+        restored = shown.restored[tier]
+        picture = _grey(restored.pixels[0, ..., 0], original)
+        cells.append(_Cell(f"a recipient: tier {tier}", _db(restored, original), picture))
+    return cells
+
+
+def _draw_row(sheet: Pillow.Image, top: int, title: str, cells: list[_Cell]) -> None:
     draw = ImageDraw.Draw(sheet)
-    for k, (title, note, pixels) in enumerate(cells):
-        x, y = (k % 4) * _CELL, (k // 4) * (_CELL + _CAPTION)
-        sheet.paste(
-            Pillow.fromarray(pixels).resize((_CELL - 8, _CELL - 8), Pillow.Resampling.LANCZOS),
-            (x + 4, y + _CAPTION),
-        )
-        draw.text((x + 6, y + 4), title, 0, ImageFont.load_default(18))
-        draw.text((x + 6, y + 26), note, 80, ImageFont.load_default(13))
-    sheet.save(path)
+    draw.text((_GAP, top + 8), title, _DARK, ImageFont.load_default(24))
+    for number, cell in enumerate(cells):
+        left, below = _GAP + number * (_CELL + _GAP), top + _ROW_TITLE
+        draw.text((left, below + 2), cell.title, _DARK, ImageFont.load_default(19))
+        draw.text((left, below + 25), cell.note, _LIGHT, ImageFont.load_default(16))
+        size = (_CELL, _CELL)
+        picture = Pillow.fromarray(cell.pixels).resize(size, Pillow.Resampling.LANCZOS)
+        sheet.paste(picture, (left, below + _CAPTION))
 
 
 def _stretched(picture: np.ndarray, original: Image) -> np.ndarray:
     """With the mean and the spread of the original, so that what there is can be seen."""
     frame = original.pixels[0, ..., 0]
-    mean, spread = frame.mean(), frame.std()
-    return np.asarray(
-        mean + (picture - picture.mean()) * (spread / max(float(picture.std()), 1e-12))
-    )
+    spread = float(frame.std()) / max(float(picture.std()), 1e-12)
+    return np.asarray(frame.mean() + (picture - picture.mean()) * spread)
 
 
 def _grey(pixels: np.ndarray, original: Image) -> np.ndarray:
     """On the grey scale of the original, so that views compare."""
     low, high = float(original.pixels.min()), float(original.pixels.max())
     return np.clip((pixels - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-
-
-def _difference(restored: Image, original: Image) -> np.ndarray:
-    error = restored.pixels[0, ..., 0].astype(np.float64) - original.pixels[0, ..., 0]
-    return np.clip(
-        128 + error * (8 * 255 / data_range(original.pixels, original.bit_depth)), 0, 255
-    ).astype(np.uint8)
