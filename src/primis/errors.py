@@ -15,6 +15,7 @@
     │   └── BadGrant                  a grant
     ├── AccessError               the release is sound, this key does not open what was asked for
     │   ├── NoMatchingGrant           no grant for any key offered
+    │   │   └── OtherPassphrase           a grant for a passphrase, but not for the one offered
     │   ├── GrantExpired              its not-after date has passed
     │   ├── TierTooLow                the grant opens a lower tier
     │   ├── NotCovered                the grant does not cover this image
@@ -109,6 +110,10 @@ class AccessError(PrimisError):
 
 class NoMatchingGrant(AccessError):
     """No grant of the release is for any key that was offered."""
+
+
+class OtherPassphrase(NoMatchingGrant):
+    """The release has a grant for a passphrase, but not for the one that was offered."""
 
 
 class GrantExpired(AccessError):

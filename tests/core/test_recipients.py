@@ -6,20 +6,25 @@ import base64
 import datetime
 from pathlib import Path
 
+import pyrage
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from primis.errors import BadKey
 from primis.keys.identity import (
     Recipient,
+    WrongPassphrase,
+    generate,
     is_label,
     parse_recipient,
     parse_recipients,
     passphrase_recipient,
     read_identities,
+    read_signer,
 )
 from tests.core.test_keys import (
     ED,
@@ -149,12 +154,24 @@ FORMS = {
         [TWO[0], SSH_RSA, TWO[1]],
     ),
 }
+HOLD_SECRETS = {
+    "DER private key",
+    "a certificate and its key",
+    "a private OpenSSH key",
+    "a locked one",
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_of_file_is_read(name: str, tmp_path: Path) -> None:
     data, expected = FORMS[name]
-    assert read(data, tmp_path) == (expected, [])
+    found, warned = read(data, tmp_path)
+    assert found == expected
+    if name in HOLD_SECRETS:
+        [warning] = warned
+        assert "holds a private key, which its holder alone should have" in warning
+    else:
+        assert warned == []
 
 
 def block(kind: str) -> str:
@@ -270,6 +287,91 @@ def test_a_key_file_that_opens_nothing_says_why(name: str, tmp_path: Path) -> No
     with pytest.raises(BadKey, match=IDENTITIES[name][1]) as caught:
         read_identities(path)
     assert "\n" not in str(caught.value)
+
+
+AGE = [generate().splitlines()[-1] for _ in range(2)]
+AGE_PUBLIC = [str(pyrage.x25519.Identity.from_str(key).to_public()) for key in AGE]
+LOCK = serialization.BestAvailableEncryption(b"correct horse")
+
+
+def locked_by_ssh_keygen() -> bytes:
+    pytest.importorskip("bcrypt")
+    return ED.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, LOCK)
+
+
+def locked_by_age(*keys: str) -> bytes:
+    return pyrage.passphrase.encrypt("\n".join(keys).encode(), "correct horse")
+
+
+def armoured(data: bytes) -> bytes:
+    kind = "AGE ENCRYPTED FILE"
+    body = base64.encodebytes(data).decode()
+    return f"-----BEGIN {kind}-----\n{body}-----END {kind}-----\n".encode()
+
+
+LOCKED = {
+    "OpenSSH": (locked_by_ssh_keygen, [SSH_ED]),
+    "PEM": (lambda: RSA.private_bytes(PEM, PKCS8, LOCK), [SSH_RSA]),
+    "DER": (lambda: RSA.private_bytes(DER, PKCS8, LOCK), [SSH_RSA]),
+    "PKCS 12": (
+        lambda: pkcs12.serialize_key_and_certificates(b"a", RSA, None, None, LOCK),
+        [SSH_RSA],
+    ),
+    "age": (lambda: locked_by_age(*AGE), AGE_PUBLIC),
+    "age, armoured": (lambda: armoured(locked_by_age(AGE[0])), AGE_PUBLIC[:1]),
+}
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_a_locked_key_file_opens_with_its_passphrase(name: str, tmp_path: Path) -> None:
+    make, expected = LOCKED[name]
+    path, asked = tmp_path / "k", []
+    path.write_bytes(make())
+
+    def ask(what: str) -> str:
+        asked.append(what)
+        return "correct horse"
+
+    found = [identity.text for identity in read_identities(path, ask=ask)]
+    assert found == expected
+    assert asked == [f'passphrase of key file "{path}"']
+    with pytest.raises(WrongPassphrase, match="the passphrase does not unlock it"):
+        read_identities(path, ask=lambda _: "another horse")
+    if name.startswith("age"):
+        assert read_signer(path, ask=ask).recipient.text == expected[0]
+
+
+def test_no_passphrase_is_asked_for_where_a_key_is_not_locked(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    path.write_bytes(private(ED, "OpenSSH") + RSA.private_bytes(PEM, PKCS8, LOCK))
+    warned: list[str] = []
+    [identity] = read_identities(path, warn=warned.append, ask=lambda _: pytest.fail("asked"))
+    assert identity.text == SSH_ED
+    assert len(warned) == 1
+
+
+def test_a_file_that_no_passphrase_can_open_says_so(tmp_path: Path) -> None:
+    recipient = pyrage.x25519.Recipient.from_str(AGE_PUBLIC[0])
+    cases = {
+        "is sealed to a key": pyrage.encrypt(AGE[0].encode(), [recipient]),
+        "holds no private key": pyrage.passphrase.encrypt(b"no key", "correct horse"),
+        "work factor is over 20": SLOW,
+    }
+    for why, data in cases.items():
+        (tmp_path / "k").write_bytes(data)
+        with pytest.raises(BadKey, match=why):
+            read_identities(tmp_path / "k", ask=lambda _: "correct horse")
+
+
+SLOW = (
+    b"age-encryption.org/v1\n-> scrypt "
+    + b"A" * 22
+    + b" 30\n"
+    + b"A" * 43
+    + b"\n--- "
+    + b"A" * 43
+    + b"\n"
+)
 
 
 def test_all_private_keys_of_a_file_are_offered(tmp_path: Path) -> None:

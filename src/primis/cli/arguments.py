@@ -1,10 +1,11 @@
-"""From what was typed to what the engine takes, and back to people. Raises UsageError, which says what was expected."""
+"""From what was typed to what the engine takes. Raises WrongUsage, which says what was expected."""
 
 from __future__ import annotations
 
 import datetime
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
 
 
+class WrongUsage(UsageError):
+    """The command line itself is wrong, whatever lies on the disk: exit code 2."""
+
+
 def parse_path(given: str | Path) -> Path:
-    """A path that was typed. Raises UsageError for an empty one, which would be the folder one
+    """A path that was typed. Raises WrongUsage for an empty one, which would be the folder one
     stands in."""
     if not str(given):
-        raise UsageError('a path is "", expected the name of a file or folder')
+        raise WrongUsage('a path is "", expected the name of a file or folder')
     return Path(given)
 
 
@@ -52,41 +57,34 @@ Owner = Annotated[
 
 
 def require_between(name: str, value: float, low: float, high: float) -> None:
-    """Raises UsageError if an option lies outside its range."""
+    """Raises WrongUsage if an option lies outside its range."""
     if not low <= value <= high:
-        given, least, most = (_number(x) for x in (value, low, high))
-        raise UsageError(f'--{name} is "{given}", expected {least} to {most}')
+        given, least, most = (show_number(x) for x in (value, low, high))
+        raise WrongUsage(f'--{name} is "{given}", expected {least} to {most}')
 
 
-def _number(value: float) -> str:
+def show_number(value: float) -> str:
     """Whole numbers in full."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:.9g}"
 
 
-def parse_protection(text: str) -> str:
-    """A level. Raises UsageError."""
-    if text not in ("keyed", "sca"):
-        raise UsageError(f'--protection is "{text}", expected keyed or sca')
+def parse_signer(text: str) -> str:
+    """What a release is to be signed by. Raises WrongUsage."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise WrongUsage(f'--from is "{text}", expected the 64 hex digits of a signer')
     return text
 
 
-def parse_tier(text: str | None) -> str | None:
-    """A tier, or None. Raises UsageError."""
-    if text not in (None, "preview", "diagnostic", "original"):
-        raise UsageError(f'--tier is "{text}", expected preview, diagnostic or original')
-    return text
-
-
-def parse_date(text: str | None) -> datetime.date | None:
-    """A day, or None. Raises UsageError."""
+def parse_date(text: str) -> datetime.date:
+    """A day. Raises WrongUsage."""
     try:
-        return None if text is None else datetime.date.fromisoformat(text)
+        return datetime.date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
+        raise WrongUsage(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
 
 
 def parse_recipients(texts: list[str]) -> list[Recipient]:
-    """Who is granted, each key once; asks for passphrases. Raises UsageError for a label twice."""
+    """Who is granted, each key once; asks for passphrases. Raises WrongUsage for a label twice."""
     from primis.keys import recipient as keys
 
     found: list[Recipient] = []
@@ -100,22 +98,22 @@ def parse_recipients(texts: list[str]) -> list[Recipient]:
     recipients = list(dict.fromkeys(found))
     labels = [r.label for r in recipients]
     if twice := next((x for x in labels if labels.count(x) > 1), None):
-        raise UsageError(f'recipient "{twice}" is named twice')
+        raise WrongUsage(f'recipient "{twice}" is named twice')
     return recipients
 
 
 def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
-    """The private keys that are offered. Raises UsageError if there are none."""
+    """The private keys that are offered. Raises WrongUsage if there are none."""
     from primis.keys.identity import passphrase_identity, read_identities
 
     found: list[Identity] = []
     for path in paths:
-        found += read_identities(path, warn=warn)
+        found += read_identities(path, warn=warn, ask=ask_for)
         _warn_if_exposed(path)
     if passphrase:
         found.append(passphrase_identity(ask_passphrase(confirm=False)))
     if not found:
-        raise UsageError("no key: expected -i FILE or --passphrase")
+        raise WrongUsage("no key: expected -i FILE or --passphrase")
     return found
 
 
@@ -126,14 +124,19 @@ def _warn_if_exposed(path: Path) -> None:
         warn(reason)
 
 
-def ask_passphrase(*, confirm: bool) -> str:
+def ask_for(what: str) -> str:
+    """A passphrase that unlocks something of one's own."""
+    return ask_passphrase(confirm=False, what=what)
+
+
+def ask_passphrase(*, confirm: bool, what: str = "passphrase") -> str:
     """From PRIMIS_PASSPHRASE, or from the terminal."""
     given = take_passphrase()
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise UsageError("no passphrase: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
-    return str(typer.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
+        raise WrongUsage(f"no {what}: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
+    return str(typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True))
 
 
 def take_passphrase() -> str | None:
@@ -170,7 +173,7 @@ def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
             tell(f"recipients can demand your signature with --from {signer.public}")
             return signer
     wait_until_written(path)
-    signer = read_signer(path)
+    signer = read_signer(path, ask=ask_for)
     _warn_if_exposed(path)
     return signer
 
@@ -197,34 +200,6 @@ def make_key(path: Path, *, allow_readable: bool = False) -> Signer:
 
     write_key_file(path, generate().encode(), allow_readable=allow_readable)
     return read_signer(path)
-
-
-def make_key_pair(path: Path, *, allow_readable: bool = False) -> tuple[Signer, Path]:
-    """A new key file, and its public key beside it; both or none."""
-    from primis.keys.key_file import holds_private_key, quoted, write_key_file
-
-    if holds_private_key(str(path)):
-        where = "a private key was given in place of the name of a new file"
-        raise UsageError(f"{where}; others may have seen it: make a new one")
-    if path.name in ("", ".."):
-        raise OutputError(f"{quoted(path)} is no name for a new file")
-    require_place(path)
-    public = path.with_name(f"{path.name}.pub")
-    for each in (path, public):
-        if os.path.lexists(each):
-            raise OutputError(f"{quoted(each)} exists, expected a new file")
-    try:
-        signer = make_key(path, allow_readable=allow_readable)
-    except FileExistsError:
-        raise OutputError(f"{quoted(path)} exists, expected a new file") from None
-    try:
-        write_key_file(public, f"{signer.recipient.text}\n".encode(), 0o644)
-    except BaseException as error:
-        path.unlink()
-        if isinstance(error, FileExistsError):
-            raise OutputError(f"{quoted(public)} exists, expected a new file") from None
-        raise
-    return signer, public
 
 
 def show_size(n: float) -> str:

@@ -6,8 +6,12 @@ from primis import errors
 
 _HINTS: list[tuple[type[errors.PrimisError], str]] = [
     (
+        errors.OtherPassphrase,
+        "type the passphrase again; PRIMIS_PASSPHRASE, where it is set, is used without asking",
+    ),
+    (
         errors.NoMatchingGrant,
-        "ask the owner for a grant to your public key, or offer another key with -i",
+        "ask the owner for a grant to your public key; -i offers a key, --passphrase a passphrase",
     ),
     (errors.GrantExpired, "ask the owner for a new grant"),
     (
@@ -15,20 +19,23 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         "ask the owner for a grant of that tier, or restore a lower one with --tier",
     ),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
-    (errors.WrongSigner, "make sure where the release came from before you trust it"),
+    (
+        errors.WrongSigner,
+        "make sure where the release came from; --from SIGNER names the one whom you trust",
+    ),
     (
         errors.UnexpectedRelease,
         "ask the owner, by another way than the release's host; --trust-anew accepts what is there",
     ),
-    (errors.DamagedSection, "the file was altered or damaged on its way; fetch it again"),
-    (errors.BadBundle, "the file may be truncated or not part of this release; fetch it again"),
-    (errors.BadManifest, "fetch the release again; if it persists, ask its owner"),
+    (errors.DamagedSection, "the file was altered or damaged on its way: fetch it again"),
+    (errors.BadBundle, "the file may be cut off or not part of this release: fetch it again"),
+    (errors.BadManifest, "the release was altered or damaged on its way: fetch it again"),
     (errors.BadGrant, "fetch the grant again, or ask the owner for a new one"),
     (
         errors.ModelError,
-        "weights are a file, or one of those that come with primis: default, paper; a release names by digest what it needs",
+        "--model takes a file, or one of those that come with primis: default, paper; "
+        "a release names by its digest the model that it needs",
     ),
-    (errors.OutputError, "choose another place, or make room"),
 ]
 
 

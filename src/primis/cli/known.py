@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from primis.atomic import PARTIAL
 from primis.cli import say
-from primis.cli.arguments import config_folder, require_between
+from primis.cli.arguments import config_folder
 from primis.cli.say import warn
 from primis.errors import InputError, OutputError
 
@@ -59,8 +59,12 @@ def require_release(path: Path) -> None:
     waits = path.with_name(path.name + PARTIAL) if path.name else path
     if os.path.isfile(path):
         raise InputError(f'"{path}" is a file, expected the folder of a release')
-    if _is_missing(path) and not os.path.isdir(waits) and not left_behind(path):
+    if os.path.isdir(waits) or left_behind(path):
+        return
+    if _is_missing(path):
         raise InputError(f'folder "{path}" does not exist, expected a release')
+    if os.path.isdir(path) and _is_missing(path / "manifest.json"):
+        raise InputError(f'folder "{path}" is no release: it has no manifest.json')
 
 
 def _is_missing(path: Path) -> bool:
@@ -71,14 +75,6 @@ def _is_missing(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def pixels_limit(given: int | None) -> int | None:
-    """How many pixels an image may have; None where the size of its file decides. Raises
-    UsageError."""
-    if given is not None:
-        require_between("max-pixels", given, 1, 1 << 34)
-    return given
 
 
 @contextmanager

@@ -2,111 +2,49 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
 from primis.atomic import reason
+from primis.cli import demo, grants, inspect, keygen, restore, share
 from primis.cli.arguments import (
-    Owner,
-    make_key_pair,
-    open_identities,
-    open_signer,
-    parse_date,
+    WrongUsage,
     parse_path,
-    parse_protection,
-    parse_recipients,
-    parse_tier,
     require_between,
     require_place,
-    show_size,
+    show_number,
     take_passphrase,
 )
-from primis.cli.known import open_release, pixels_limit, require_release, telling
 from primis.cli.measure import audit, evaluate
-from primis.cli.say import close_output, say, tell, warn
-from primis.cli.say import note as say_note
-from primis.errors import OutputError, PrimisError, UsageError
+from primis.cli.options import EXIT_CODES, command
+from primis.cli.say import close_output, say, set_quiet, show, tell
+from primis.errors import OutputError, PrimisError
 
 app = typer.Typer(
-    help="Publish medical images where anyone can fetch them and only the people you chose can see them.",
+    help="Publish medical images where anyone can fetch them "
+    "and only the people you chose can see them.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _INTERRUPTED = 130
-_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[
-    2
-]  # typer hides the base of its errors
-
-_To = Annotated[
-    list[str],
-    typer.Option(
-        "--to",
-        metavar="KEY",
-        help="Recipient: age1..., ssh-ed25519 / ssh-rsa, a key file (also PEM or X.509), or passphrase. "
-        "May be repeated; LABEL=KEY names its grant.",
-    ),
-]
-_Identity = Annotated[
-    list[Path],
-    typer.Option(
-        "-i",
-        "--identity",
-        metavar="FILE",
-        help="Your private key: age identity, SSH key or RSA PEM. May be repeated.",
-        parser=parse_path,
-    ),
-]
-_Tier = Annotated[
-    str | None, typer.Option("--tier", metavar="TIER", help="preview, diagnostic or original.")
-]
-_Image = Annotated[
-    list[str],
-    typer.Option(
-        "--image", metavar="ID", help="Only this image (start of its id). May be repeated."
-    ),
-]
-_Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
-_Model = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        metavar="FILE",
-        help="Other weights: a file, or paper, which comes along.",
-        parser=parse_path,
-    ),
-]
-_MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        help="Refuse images of more pixels in all frames; every channel counts. (default: 300 "
-        "million, fewer for small files)"
-    ),
-]
-_Anew = Annotated[
-    bool,
-    typer.Option(
-        "--trust-anew",
-        help="Accept a signer or a state that differs from what was seen before, and remember it.",
-    ),
-]
-_NotAfter = Annotated[
-    str | None,
-    typer.Option(
-        "--not-after", metavar="YYYY-MM-DD", help="Last day on which primis opens the grant."
-    ),
-]
-_Note = Annotated[
-    str | None,
-    typer.Option("--note", metavar="TEXT", help="A line for the recipient, sealed in the grant."),
-]
+_PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # not public in typer
+_GOES_ON = {
+    "share": "where it stopped",
+    "restore": "where it stopped",
+    "train": "from its last checkpoint, if it had one",
+    "audit": "after the last attack that was done",
+    "evaluate": "after the last part that was done",
+}
+"""How a command goes on that was interrupted and is given again."""
 
 
 @app.callback(invoke_without_command=True)
@@ -116,365 +54,30 @@ def _root(
     if version:
         from importlib.metadata import version as installed
 
-        say(f"primis {installed('primis')}")
+        show(f"primis {installed('primis')}")
         raise typer.Exit
 
 
-@app.command()
-def demo(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="FOLDER",
-            help="Where the picture and the release go.",
-            parser=parse_path,
-        ),
-    ] = Path("primis-demo"),
-    protection: Annotated[str, typer.Option(help="keyed or sca.")] = "keyed",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier demo in that folder.")
-    ] = False,
-) -> None:
-    """Share, attack and restore a built-in phantom; write a picture of all views."""
-    from primis.cli.demo import run_demo
-
-    require_place(out)
-    run_demo(out, parse_protection(protection), force=force)
+command(app, *demo.EXAMPLES)(demo.demo)
+command(app, *keygen.EXAMPLES)(keygen.keygen)
+command(app, *share.EXAMPLES)(share.share)
+command(app, *restore.EXAMPLES)(restore.restore)
+command(app, *grants.GRANT_EXAMPLES)(grants.grant)
+command(app, *grants.REKEY_EXAMPLES)(grants.rekey)
+command(app, *inspect.EXAMPLES)(inspect.inspect)
+command(app, "primis audit release --originals xrays -o report")(audit)
+command(
+    app,
+    "primis evaluate fidelity xrays -o tables --quick",
+    "primis evaluate all table.csv -o report",
+)(evaluate)
 
 
-@app.command()
-def keygen(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="FILE",
-            help="New key file, readable by you alone.",
-            parser=parse_path,
-        ),
-    ],
-    allow_readable: Annotated[
-        bool,
-        typer.Option("--allow-readable", help="Also on a disk that keeps no file modes."),
-    ] = False,
-) -> None:
-    """Make a key file, and FILE.pub to give away; print the public key, the label of grants to it,
-    and what it signs as."""
-    from primis.keys.key_file import ReadableByOthers, quoted, why_exposed
-
-    try:
-        signer, public = make_key_pair(out, allow_readable=allow_readable)
-    except ReadableByOthers as error:
-        raise OutputError(f"{error}, or --allow-readable") from None
-    say(f"public key: {signer.recipient.text}")
-    say(f"label: {signer.identity.label}\nsigner: {signer.public}")
-    kept = f"keep {quoted(out)} to yourself and safe"
-    say(f"{kept}; give {quoted(public)}, the public key, to those who share with you")
-    if reason := why_exposed(out):
-        warn(reason)
-
-
-@app.command()
-def share(
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
-    ],
-    to: _To,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
-    ],
-    sparsity: Annotated[
-        float,
-        typer.Option(
-            help="S_x: non-zeros kept per 16 x 16 block, on average; 0.5 to 32, may be fractional."
-        ),
-    ] = 8.0,
-    decoys: Annotated[
-        float | None, typer.Option(help="S_n: decoys per block. (default: as many as S_x)")
-    ] = None,
-    protection: Annotated[
-        str, typer.Option(help="keyed, or the paper's sca (leaks: see docs/threat-model.md).")
-    ] = "keyed",
-    support_bits: Annotated[
-        float, typer.Option(help="Room for the sealed supports, bits per entry.")
-    ] = 2.75,
-    value_bits: Annotated[
-        float, typer.Option(help="Room for the values, bits per published entry (keyed).")
-    ] = 4.0,
-    header_bytes: Annotated[
-        int | None,
-        typer.Option(help="Budget for each sealed header, bytes. (default: as the largest needs)"),
-    ] = None,
-    with_original: Annotated[
-        bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
-    ] = False,
-    original_bits: Annotated[
-        float | None,
-        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),
-    ] = None,
-    tier: _Tier = None,
-    owner: Owner = None,
-    model: _Model = None,
-    max_pixels: _MaxPixels = None,
-    verbose: _Verbose = False,
-) -> None:
-    """Make a release of images and grant all that it holds to recipients (less with --tier)."""
-    from primis.bundle.settings import (
-        MAX_HEADER_BYTES,
-        MAX_ORIGINAL_BITS,
-        MIN_HEADER_BYTES,
-        Protection,
-        Settings,
-    )
-    from primis.cli.progress import Report
-    from primis.jobs.share import share as share_files
-    from primis.keys.tier import Tier
-
-    require_between("sparsity", sparsity, 0.5, 32)
-    decoys = sparsity if decoys is None else decoys
-    require_between("decoys", decoys, 0, 256 - sparsity)
-    require_between("support-bits", support_bits, 0.5, 16)
-    require_between("value-bits", value_bits, 1, 32)
-    if header_bytes is not None:
-        require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
-    limit = pixels_limit(max_pixels)
-    if original_bits is not None:
-        require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
-        original_bits = round(original_bits, 3)
-        if not with_original:
-            raise UsageError("--original-bits needs --with-original")
-    require_place(out)
-    folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
-    if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
-        raise UsageError(
-            f'the release "{out}" would lie in a folder that is shared, expected another place'
-        )
-    highest = "original" if with_original else "diagnostic"
-    granted = parse_tier(tier) or highest
-    if granted == "original" and not with_original:
-        raise UsageError('tier "original" needs --with-original')
-    recipients = parse_recipients(to)
-    if protection == "sca":
-        warn(
-            "level sca leaks the image to anyone (docs/threat-model.md): "
-            "never publish patients with it"
-        )
-    chosen = (decoys, sparsity, support_bits, value_bits)
-    decoys, sparsity, support_bits, value_bits = (round(value, 3) for value in chosen)
-    settings = Settings(
-        sparsity=sparsity,
-        decoys=decoys,
-        protection=Protection(parse_protection(protection)),
-        support_bits=support_bits,
-        value_bits=value_bits,
-        header_bytes=header_bytes,
-        original_bits=original_bits,
-    )
-    with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
-        results = share_files(
-            images,
-            out,
-            recipients,
-            open_signer(owner, make=True),
-            settings,
-            tier=Tier(granted),
-            with_original=with_original,
-            model=model,
-            max_pixels=limit,
-            on_result=report.add,
-            on_look=report.look,
-            on_note=say_note,
-        )
-    good = [r for r in results if r.error is None]
-    size = sum(r.bytes for r in good)
-    labels = ", ".join(r.label for r in recipients)
-    say(
-        f'shared {len(good)} of {len(results) - report.passed_over} images in "{out}" '
-        f"({show_size(size)}), tier {granted}, to: {labels}"
-    )
-    try:
-        open_release(out, anew=True)  # what is put back later will be noticed
-    except OutputError as error:  # the release is whole all the same
-        warn(str(error))
-    report.finish()
-
-
-@app.command()
-def restore(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.", parser=parse_path)
-    ],
-    identity: _Identity = [],  # noqa: B006
-    passphrase: Annotated[
-        bool,
-        typer.Option(
-            "--passphrase", help="Open with a passphrase: PRIMIS_PASSPHRASE, or asked for."
-        ),
-    ] = False,
-    tier: _Tier = None,
-    image: _Image = [],  # noqa: B006
-    signer: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="SIGNER", help="Refuse a release that this signer did not sign."
-        ),
-    ] = None,
-    model: Annotated[
-        list[Path],
-        typer.Option(
-            "--model",
-            metavar="FILE",
-            help="Weights other than the shipped ones.",
-            parser=parse_path,
-        ),
-    ] = [],  # noqa: B006
-    trust_anew: _Anew = False,
-    max_pixels: _MaxPixels = None,
-    verbose: _Verbose = False,
-) -> None:
-    """Restore the images that your key opens, at the highest tier unless told otherwise."""
-    from primis.cli.progress import Report
-    from primis.jobs.restore import restore as restore_files
-    from primis.keys.tier import Tier
-
-    parse_tier(tier)
-
-    require_release(release)
-    require_place(out)
-    keys, limit = open_identities(identity, passphrase), pixels_limit(max_pixels)
-    opened = open_release(release, signer=signer, anew=trust_anew)
-    with telling(opened), Report("restoring", verbose=verbose) as report:
-        results = restore_files(
-            opened,
-            keys,
-            out,
-            tier=None if tier is None else Tier(tier),
-            images=image,
-            models=tuple(model),
-            max_pixels=limit,
-            on_result=report.add,
-        )
-    good = [r for r in results if r.error is None]
-    tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
-    say(
-        f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); signed by {opened.manifest.signer}'
-    )
-    report.finish()
-
-
-@app.command()
-def grant(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
-    to: _To,
-    tier: _Tier = None,
-    image: _Image = [],  # noqa: B006
-    note: _Note = None,
-    not_after: _NotAfter = None,
-    trust_anew: _Anew = False,
-    owner: Owner = None,
-) -> None:
-    """Let more people open a release, or some images of it, up to tier diagnostic unless told otherwise."""
-    from primis.keys.tier import Tier
-    from primis.release.naming import ids_of
-    from primis.release.owner import grant as make_grant
-
-    require_release(release)
-    recipients, last = parse_recipients(to), parse_date(not_after)
-    signer = open_signer(owner)
-    opened = open_release(release, anew=trust_anew)
-    chosen = ids_of(opened, opened.open_grants([signer.identity]) if image else [], image)
-    granted = Tier(parse_tier(tier) or "diagnostic")
-    if granted == "original" and not opened.has_originals:
-        raise UsageError(
-            'tier "original" was asked for, but the release was shared without --with-original'
-        )
-    if last is not None and last < datetime.datetime.now(datetime.UTC).date():
-        raise UsageError(f'--not-after is "{last}", expected a day to come')
-    what = f"{len(chosen)} image(s)" if chosen else "the whole release"
-    with telling(opened):
-        for recipient in recipients:
-            path = make_grant(
-                opened,
-                recipient,
-                signer,
-                tier=granted,
-                images=chosen or None,
-                note=note,
-                not_after=last,
-                on_wait=say_note,
-            )
-            label = path.name.split(".")[0]
-            say(f'granted {what} up to tier {granted} to {label}: "{path}"')
-
-
-@app.command()
-def rekey(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
-    without: Annotated[
-        list[str],
-        typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),
-    ] = [],  # noqa: B006
-    carry_others: Annotated[
-        bool,
-        typer.Option(
-            "--carry-others", help="Keep files in the folder that are not part of the release."
-        ),
-    ] = False,
-    trust_anew: _Anew = False,
-    owner: Owner = None,
-) -> None:
-    """Give a release new secrets, without encoding again; renew its grants."""
-    from primis.cli.progress import bar
-    from primis.release.rekey import rekey as give_new_secrets
-
-    require_release(release)
-    signer = open_signer(owner)
-    opened = open_release(release, anew=trust_anew)
-    with telling(opened), bar() as progress:
-        task = progress.add_task("rekeying", total=len(opened.ids))
-        done = give_new_secrets(
-            opened,
-            signer,
-            without=without,
-            carry_others=carry_others,
-            on_bundle=lambda _: progress.advance(task),
-            on_wait=say_note,
-        )
-    renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
-    say(f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}')
-    if done.left_out:
-        why = "links are not followed" if carry_others else "--carry-others keeps files"
-        say_note(f"left out ({why}): {', '.join(done.left_out)}")
-    say("whoever kept a copy of the old release and its grant can still open that copy")
-    for folder in done.still_there:
-        warn(f'"{folder}" cannot be removed and still opens with withdrawn keys: remove it')
-    if done.still_there:
-        raise typer.Exit(1)
-
-
-@app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT", parser=parse_path)],
-    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    identity: _Identity = [],  # noqa: B006
-    trust_anew: _Anew = False,
-) -> None:
-    """Show what anyone can see; with -i also what your key opens."""
-    from primis.cli.show import inspect_path
-
-    identities = open_identities(identity, False) if identity else []
-    say(inspect_path(path, identities, anew=trust_anew, as_json=json_))
-
-
-app.command()(audit)
-app.command()(evaluate)
-
-
-@app.command()
+@command(
+    app,
+    "primis train xrays -o own.safetensors --steps 20",
+    "primis train table.csv -o own.safetensors --preset paper",
+)
 def train(
     data: Annotated[
         Path,
@@ -532,7 +135,7 @@ def train(
         raise OutputError(f'"{out}" exists, expected a new file')
     require_place(out)
     if preset not in PRESETS:
-        raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
+        raise WrongUsage(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
     for name, value, low, high in (
         ("steps", steps, 10, 10**8),
         ("batch", batch, 1, 1 << 16),
@@ -541,11 +144,11 @@ def train(
         if value is not None:
             require_between(name, value, low, high)
     if patch is not None and patch % 64:
-        raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
+        raise WrongUsage(f'--patch is "{patch}", expected a multiple of 64')
     if accelerator not in ("auto", "cpu", "gpu"):
-        raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
+        raise WrongUsage(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
     if accelerator == "gpu" and torch.cuda.device_count() < devices:
-        raise UsageError(
+        raise WrongUsage(
             f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs"
         )
     require_between("seed", seed, 0, 1 << 32)
@@ -569,55 +172,52 @@ def train(
 
 
 def main() -> None:
-    """Entry point: run, and turn what was raised on purpose into one line and an exit status."""
+    """Entry point: run, and turn what was raised on purpose into one line and an exit code.
+
+    0: all done. 1: something failed or was refused. 2: wrong usage, told before anything is read.
+    130: interrupted.
+    """
     take_passphrase()  # no process that is started here inherits it
+    set_quiet(False)
     try:
         status = app(standalone_mode=False)
         if status == _INTERRUPTED:  # typer has caught it already
             raise KeyboardInterrupt
         sys.exit(status if isinstance(status, int) else 0)
     except PrimisError as error:
-        _fail(str(error), 2 if isinstance(error, UsageError) else 1, error)
+        from primis.cli.hints import hint_for
+
+        _fail(str(error), 2 if isinstance(error, WrongUsage) else 1, hint_for(error))
     except _PARSE_ERROR as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "primis"
-        if not (message := error.format_message().rstrip(".").replace("\n", " ")):
-            sys.exit(2)  # no command: its help was shown
-        _fail(_bad_number(error) or message, 2, None, f"{command} --help lists what it takes")
+        _fail_to_parse(error)
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = {
-            "share": "where it stopped",
-            "restore": "where it stopped",
-            "train": "from its last checkpoint, if it had one",
-            "audit": "after the last attack that was done",
-            "evaluate": "after the last part that was done",
-        }
-        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        hint = f"the same command again goes on {goes_on[command]}" if command in goes_on else None
-        _fail("interrupted", _INTERRUPTED, None, hint)
+        word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        goes_on = f"the same command again goes on {_GOES_ON[word]}" if word in _GOES_ON else None
+        _fail("interrupted", _INTERRUPTED, goes_on)
     except BrokenPipeError:
         close_output()
         sys.exit(1)
     except OSError as error:
-        _fail(_what_failed(error), 1, None)
+        _fail(_what_failed(error), 1)
     except ModuleNotFoundError as error:
-        _fail(
-            f'"{error.name}" is not installed',
-            1,
-            None,
-            "in the checkout, pip install -c constraints.txt '.[all]' brings what every command needs",
-        )
+        remedy = "pip install 'primis[all]' brings what every command needs"
+        _fail(f'"{error.name}" is not installed', 1, remedy)
     except MemoryError:
-        _fail("out of memory", 1, None)
+        _fail("out of memory", 1)
     except Exception as error:
         if os.environ.get("PRIMIS_DEBUG"):
             raise
-        _fail(
-            f"unexpected {type(error).__name__}: this is a defect of primis",
-            1,
-            None,
-            "PRIMIS_DEBUG=1 shows where; please report it",
-        )
+        remedy = "PRIMIS_DEBUG=1 shows where; please report it"
+        _fail(f"unexpected {type(error).__name__}: this is a defect of primis", 1, remedy)
+
+
+def _fail_to_parse(error: typer.BadParameter) -> NoReturn:
+    """Say what was typed wrong, and what was expected."""
+    context = getattr(error, "ctx", None)
+    name = context.command_path if context else "primis"
+    if not (message := error.format_message().rstrip(".").replace("\n", " ")):
+        sys.exit(2)  # no command: its help was shown
+    _fail(_bad_value(error) or message, 2, f"{name} --help lists what it takes")
 
 
 def _what_failed(error: OSError) -> str:
@@ -628,23 +228,34 @@ def _what_failed(error: OSError) -> str:
     return f"input or output failed: {reason(error)}"
 
 
-def _bad_number(error: typer.BadParameter) -> str | None:
-    """What was typed in place of a number, and for which option; None if that is not the error."""
+def _bad_value(error: typer.BadParameter) -> str | None:
+    """What was typed for which option, and what was expected; None if that is not the error."""
     details = getattr(error.__cause__, "errors", None)
     options = getattr(error.param, "opts", ()) if isinstance(error, typer.BadParameter) else ()
     if details is None or not options:
         return None
     first = details()[0]
-    kinds = {"float": "a number", "int": "a whole number"}
-    expected = kinds.get(first["type"].split("_")[0])
+    expected = _expected(error.param, first["type"])
     return expected and f'{max(options, key=len)} is "{first["input"]}", expected {expected}'
 
 
-def _fail(message: str, status: int, error: PrimisError | None, hint: str | None = None) -> None:
-    from primis.cli.hints import hint_for
+def _expected(parameter: Any, kind: str) -> str | None:
+    """For an option that was given a value of the wrong kind, or outside its range or list."""
+    if kind.startswith("float"):
+        return "a number"
+    if kind.startswith("int"):
+        return "a whole number"
+    if kind.startswith(("greater", "less")):
+        return f"{show_number(parameter.min)} to {show_number(parameter.max)}"
+    choices = getattr(getattr(parameter, "type_descriptor", None), "choices", None)
+    if kind == "value_error" and choices:
+        *others, last = (choice.value for choice in choices)
+        return f"{', '.join(others)} or {last}"
+    return None
 
+
+def _fail(message: str, status: int, hint: str | None = None) -> NoReturn:
     tell(f"primis: {message}")
-    hint = hint or (hint_for(error) if error else None)
     if hint:
         tell(f"hint: {hint}")
     sys.exit(status)

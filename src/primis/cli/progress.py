@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from primis.cli.hints import hint_for
-from primis.cli.say import note, plain, tell
+from primis.cli.say import is_quiet, note, plain, tell
 from primis.errors import NoPixels, PrimisError
 from primis.jobs.result import Result
 
@@ -39,7 +39,7 @@ _RENAMED = re.compile(r'"(.*)" is restored as "(.*)"', re.DOTALL)
 
 
 def bar() -> Progress:
-    """A bar that disappears where standard error is no terminal."""
+    """A bar; none where standard error is no terminal, or people want quiet."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -48,7 +48,7 @@ def bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal)
 
 
 @contextmanager
@@ -146,11 +146,11 @@ class Report:
             self._add_error(result, result.error)
         for told in result.notes:
             of = "" if result.name in told else f'image "{result.name}": '
-            self._line(f"note: {of}{_shown(told)}")
+            self._note(f"{of}{_shown(told)}")
         asked, kept = self._sparsity or 0, result.kept or 0
         if result.error is None and 0 < kept < (_KEPT if self._verbose else _FEW) * asked:
             self._short.append(result)
-        if self._verbose and result.error is None:
+        if self._verbose and not is_quiet() and result.error is None:
             of_code = "" if result.kept is None else f", S_x {result.kept:.3g}"
             self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{of_code}")
 
@@ -168,6 +168,10 @@ class Report:
     def _is_named(self, path: Path | None) -> bool:
         return path is None or os.path.abspath(path) in self._named
 
+    def _note(self, text: str) -> None:
+        if not is_quiet():
+            self._line(f"note: {text}")
+
     def _line(self, text: str) -> None:
         self._progress.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -182,13 +186,13 @@ class Report:
     def finish(self) -> None:
         """Say what a person should know, and exit with 1 if an image failed."""
         if self._resumed:
-            tell(f"{self._resumed} image(s) were done before")
+            note(f"{self._resumed} image(s) were done before")
         if self._short:
             least = min(self._short, key=lambda r: r.kept or 0)
             note(
                 f"{len(self._short)} image(s) kept fewer entries than asked, "
                 f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
-                "or the code needs more room (--support-bits, --value-bits)"
+                "or the code needs a larger budget (--support-bits, --value-bits)"
             )
         if self._failed:
             tell(f"primis: {self._failed} image(s) failed, listed above")

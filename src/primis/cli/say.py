@@ -7,11 +7,13 @@ what can be shown. A private key that was typed in a wrong place is not repeated
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from primis.atomic import reason
 from primis.errors import OutputError
@@ -29,15 +31,43 @@ def plain(text: str) -> str:
     return _OTHER_KEY.sub("(hidden)", shown)
 
 
-def say(text: str) -> None:
-    """Lines on standard output. Raises OutputError where they cannot be written."""
+_quiet = [False]
+
+
+def set_quiet(quiet: bool) -> None:
+    """Whether from now on only errors, warnings and what was asked for are printed."""
+    _quiet[0] = quiet
+
+
+def is_quiet() -> bool:
+    """Whether progress, notes and results are to be left out."""
+    return _quiet[0]
+
+
+def show(text: str) -> None:
+    """What was asked for, on standard output. Raises OutputError where it cannot be written."""
     with _writing():
         print("\n".join(plain(line) for line in text.split("\n")), flush=True)
 
 
+def say(text: str) -> None:
+    """What was done, on standard output, unless people want quiet."""
+    if not is_quiet():
+        show(text)
+
+
+def result(text: str, facts: dict[str, Any], *, as_json: bool) -> None:
+    """What was done: for people, or as one JSON object for programs."""
+    if as_json:
+        show(json.dumps(facts, indent=2))
+    else:
+        say(text)
+
+
 def note(text: str) -> None:
-    """What a person should know."""
-    tell(f"note: {text}")
+    """What a person should know, unless they want quiet."""
+    if not is_quiet():
+        tell(f"note: {text}")
 
 
 def warn(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`primis inspect`: what a path is, and what anyone can see of it."""
+"""What a release, a bundle or a grant is: for programs, and for people."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from primis.bundle.container import profiles_of, read_bundle, read_head, stands_
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.header import MAGIC
 from primis.cli.known import open_release, require_release
-from primis.errors import BadBundle, BadGrant, InputError, NoMatchingGrant
+from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.release.grants import GrantFile
-from primis.release.naming import open_catalogue
+from primis.release.naming import read_names
 from primis.release.reader import Release
-from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import read_name
 
 _MAX_FILE = 1 << 32
+_MOST_LINES = 20
 
 
 def inspect_path(
@@ -34,7 +33,7 @@ def inspect_path(
     """Text or JSON about a release folder, a bundle or a grant."""
     is_file = os.path.lexists(path) and not os.path.isdir(path)
     facts = _file(path) if is_file else _release(path, identities, anew=anew)
-    return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(facts))
+    return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(_explained(facts)))
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str,
         opened = _open(release, identities)
         facts["opened"] = [_opened(g) for g in opened]
         if any(g.tier != "preview" for g in opened):
-            facts["names"] = _names(release, opened)
+            facts["names"] = [image._asdict() for image in read_names(release, opened)]
     return facts
 
 
@@ -71,18 +70,15 @@ def _bundle(path: Path, data: bytes) -> dict[str, Any]:
     """A bundle's header; its release tells its profile, unless it brings its own."""
     bundle_id, digest = read_head(data, path.name)
     place = path.absolute().parent.parent
+    if stands_alone(data):
+        return describe_bundle(read_bundle(data, path.name)[0])
     if (place / "manifest.json").is_file():
         profiles = profiles_of(Release(place).manifest.profiles)
         return describe_bundle(read_bundle(data, path.name, profiles)[0])
-    try:
-        return describe_bundle(read_bundle(data, path.name)[0])
-    except BadBundle:
-        if stands_alone(data):
-            raise
     return {
         "id": bundle_id,
         "profile": digest.hex(),
-        "note": "its release tells size and settings: look at it where it lies in its release",
+        "note": "size and settings are in its release: look at it where it lies there",
     }
 
 
@@ -110,42 +106,48 @@ def _opened(grant: Grant) -> dict[str, Any]:
     }
 
 
-def _names(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
-    """The sealed names of the images that the grants open."""
-    catalogue = open_catalogue(release, grants)
-    if catalogue is not None:
-        return [{"id": image.id, "name": image.name} for image in catalogue]
-    named = []
-    for bundle_id in release.ids:
-        opened = next(
-            (
-                g.image_secrets(bundle_id)
-                for g in grants
-                if g.covers(bundle_id) and g.tier != "preview"
-            ),
-            None,
-        )
-        if opened is not None:
-            bundle = OpenedBundle(*release.sections(bundle_id), opened)
-            named.append({"id": bundle_id, "name": read_name(bundle)})
-    return named
+def _explained(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same for people: whose the keys are that a grant is sealed to."""
+    if "recipients" in facts:
+        whose = _whose(facts["recipients"], owner=facts.get("label") == "owner")
+        facts = {key: facts[key] for key in facts if key != "recipients"} | {"opens with": whose}
+    if "grants" in facts:
+        facts = facts | {"grants": [_explained(grant) for grant in facts["grants"]]}
+    return facts
 
 
-def _lines(facts: Any, indent: str = "") -> list[str]:
-    lines = []
+def _whose(kinds: list[str], *, owner: bool) -> str:
+    """A grant to a key is sealed to the owner too, whose `rekey` must be able to renew it."""
+    if not kinds:
+        return "a key of a kind that primis does not know"
+    if owner:
+        return f"the owner's key ({kinds[0]})"
+    if kinds == ["passphrase"]:
+        return "a passphrase"
+    keys = f"the recipient's key ({kinds[0]})"
+    return keys if len(kinds) == 1 else f"{keys}, or the owner's ({kinds[1]})"
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    lines: list[str] = []
     for key, value in facts.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            shown = [", ".join(f"{k} {_short(v)}" for k, v in item.items()) for item in value[:20]]
-            more = (
-                [f"{indent}  ... and {len(value) - 20} more (--json lists all)"]
-                if len(value) > 20
-                else []
-            )
-            lines += [f"{indent}{key}:", *(f"{indent}  {text}" for text in shown), *more]
+            lines += [f"{indent}{key}:", *_items(value, indent + "  ")]
         else:
             lines.append(f"{indent}{key}: {_short(value)}")
+    return lines
+
+
+def _items(values: list[dict[str, Any]], indent: str) -> list[str]:
+    """A line for each of the first, and one for the rest."""
+    lines = [
+        indent + ", ".join(f"{key} {_short(value)}" for key, value in item.items())
+        for item in values[:_MOST_LINES]
+    ]
+    if len(values) > _MOST_LINES:
+        lines.append(f"{indent}... and {len(values) - _MOST_LINES} more (--json lists all)")
     return lines
 
 

@@ -7,6 +7,7 @@ one line to keep safe. Opening is age's (pyrage), after a look at the header wit
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ __all__ = [
 ]
 
 _SHOWN = 5
+
+Ask = Callable[[str], str]
+"""Is told which passphrase is wanted, and gives it."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,12 @@ def generate() -> str:
     )
 
 
-def read_signer(path: Path) -> Signer:
-    """The owner's identity from a key file made by `primis keygen` (or age-keygen)."""
-    entries = read_keys(read_key_file(path))
+def read_signer(path: Path, *, ask: Ask | None = None) -> Signer:
+    """The owner's identity from a key file made by `primis keygen` (or age-keygen).
+
+    `ask` gives the passphrase of a file that is locked by one.
+    """
+    entries = _unlock(read_keys(read_key_file(path)), path, ask)
     for entry in entries:
         if entry.kind == "private" and entry.private and kind_of(entry.public or "") == "age":
             return _signer(entry.private)
@@ -165,13 +172,18 @@ def _signer(key: Any) -> Signer:
     return Signer(Recipient("age", text, "owner"), identity, private)
 
 
-def read_identities(path: Path, *, warn: Warn = warnings.warn) -> list[Identity]:
+def read_identities(
+    path: Path,
+    *,
+    warn: Warn = warnings.warn,
+    ask: Ask | None = None,
+) -> list[Identity]:
     """All private keys in a file: age identities, OpenSSH keys, RSA and ed25519 keys as PEM or DER.
 
-    `warn` is told of each private key that cannot be used beside those that can. Raises BadKey if
-    none can.
+    `warn` is told of each private key that cannot be used beside those that can. `ask` gives the
+    passphrase of a file whose keys are all locked. Raises BadKey if no key can be used.
     """
-    entries = read_keys(read_key_file(path))
+    entries = _unlock(read_keys(read_key_file(path)), path, ask)
     usable = {entry.public: entry for entry in entries if entry.private and entry.public}
     private = [entry for entry in entries if entry.kind == "private" and not entry.private]
     if not usable:
@@ -179,6 +191,27 @@ def read_identities(path: Path, *, warn: Warn = warnings.warn) -> list[Identity]
     for entry in private[:_SHOWN]:
         warn(f"key file {quoted(path)}: {entry.where} is {entry.problem} and is not tried")
     return [Identity(kind_of(text), text, own_label(text), e.private) for text, e in usable.items()]
+
+
+def _unlock(entries: list[KeyEntry], path: Path, ask: Ask | None) -> list[KeyEntry]:
+    """With what a passphrase opens, where every private key of a file is locked by one.
+
+    Raises WrongPassphrase for another passphrase, and BadKey where none helps.
+    """
+    locked = [entry for entry in entries if entry.unlock]
+    if ask is None or not locked or any(entry.private for entry in entries):
+        return entries
+    passphrase = ask(f"passphrase of key file {quoted(path)}")
+    opened: list[KeyEntry] = []
+    for entry in locked:
+        assert entry.unlock is not None
+        try:
+            opened += entry.unlock(passphrase)
+        except WrongPassphrase as error:
+            raise WrongPassphrase(f"key file {quoted(path)}: {error}") from None
+        except BadKey as error:
+            raise BadKey(f"key file {quoted(path)} {error}") from None
+    return [entry for entry in entries if not entry.unlock] + opened
 
 
 def _why_none(entries: list[KeyEntry], private: list[KeyEntry]) -> str:
@@ -193,7 +226,7 @@ def _why_none(entries: list[KeyEntry], private: list[KeyEntry]) -> str:
 
 
 def _locked(entry: KeyEntry) -> str:
-    return f"is locked by a passphrase, expected an unlocked copy: {entry.unlock}"
+    return f"is locked by a passphrase, expected an unlocked copy: {entry.by_hand}"
 
 
 def passphrase_identity(passphrase: str) -> Identity:

@@ -14,6 +14,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import pyrage
@@ -22,7 +23,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import pkcs12
 
+from primis.errors import BadKey
+from primis.keys.age_file import MAX_SCRYPT, WrongPassphrase, inspect_age
 from primis.keys.certificate import load_certificate, why_refused
 
 _MIN_RSA, _MAX_RSA = 2048, 4096  # age's library takes no longer ones
@@ -52,6 +56,10 @@ _ANOTHER = re.compile(
 """Where another key begins on a line."""
 
 NO_KEY = "no key that primis knows"
+_AGE_BEGIN = b"age-encryption.org/v1"
+
+Unlock = Callable[[str], "list[KeyEntry]"]
+"""What a passphrase opens; raises WrongPassphrase, or BadKey where no passphrase helps."""
 
 Kind = Literal["public", "private", "certificate", "unknown"]
 
@@ -62,7 +70,8 @@ class KeyEntry:
 
     where: "line 3" (a PEM block's first) or "it". public: the public half in its one-line form,
     None if nothing can be sealed to it. private: what age's library opens files with, None unless
-    this is an unlocked private key. problem: what it is instead. unlock: what unlocks a locked one.
+    this is an unlocked private key. problem: what it is instead. unlock: what a passphrase makes of
+    a locked one; by_hand: the command that makes an unlocked copy.
     """
 
     where: str
@@ -70,13 +79,14 @@ class KeyEntry:
     public: str | None = None
     private: Any = field(default=None, repr=False)
     problem: str | None = None
-    unlock: str | None = None
+    unlock: Unlock | None = field(default=None, repr=False)
+    by_hand: str | None = None
 
 
 def read_keys(data: bytes) -> list[KeyEntry]:
     """All keys in a file or text, in their order, and what else looks like one."""
-    if data.startswith(b"age-encryption.org/v1"):
-        return [_locked("it", "age -d -o COPY FILE")]
+    if data.startswith(_AGE_BEGIN):
+        return [_locked_age("it", data)]
     if _is_der(data):
         return [_der(data)]
     text = "\n".join(decode_text(data).splitlines())
@@ -132,7 +142,8 @@ def _pem(where: str, kind: str, data: bytes) -> KeyEntry:
     if kind.endswith("PRIVATE KEY"):
         return _pem_private(where, kind, data)
     if kind == "AGE ENCRYPTED FILE":
-        return _locked(where, "age -d -o COPY FILE")
+        body = "".join(data.decode("ascii", "replace").splitlines()[1:-1])
+        return _locked_age(where, _unpack(body))
     return KeyEntry(where, "unknown", problem=f"PEM that primis does not read ({kind.lower()})")
 
 
@@ -143,10 +154,12 @@ def _pem_bytes(match: re.Match[str]) -> bytes:
 
 def _pem_private(where: str, kind: str, data: bytes) -> KeyEntry:
     if kind == "OPENSSH PRIVATE KEY":
+        load = partial(serialization.load_ssh_private_key, data)
         if public := _locked_openssh(data):
-            return _locked(where, "ssh-keygen -p -f COPY", public)
-        return _private_key(where, lambda: serialization.load_ssh_private_key(data, None))
-    return _private_key(where, lambda: serialization.load_pem_private_key(data, None))
+            unlock = partial(_unlocked, where, load)
+            return _locked(where, "ssh-keygen -p -f COPY", unlock, public)
+        return _private_key(where, load)
+    return _private_key(where, partial(serialization.load_pem_private_key, data))
 
 
 def _is_der(data: bytes) -> bool:
@@ -167,11 +180,12 @@ def _der(data: bytes) -> KeyEntry:
     found = _public_key("it", serialization.load_der_public_key, data)
     if found.public:
         return found
-    private = _private_key("it", lambda: serialization.load_der_private_key(data, None))
+    private = _private_key("it", partial(serialization.load_der_private_key, data))
     if private.private or private.unlock:
         return private
     if b"\x02\x01\x03" in data[2:9]:  # the version that PKCS #12 begins with
-        return _locked("it", "openssl pkcs12 -nodes -nocerts -in FILE -out COPY")
+        unlock = partial(_unlocked, "it", partial(_load_pkcs12, data))
+        return _locked("it", "openssl pkcs12 -nodes -nocerts -in FILE -out COPY", unlock)
     problem = "DER that is neither a certificate nor a key that primis knows"
     return KeyEntry("it", "unknown", problem=problem)
 
@@ -199,20 +213,62 @@ def _public_key(where: str, load: Callable[[bytes], Any], data: bytes) -> KeyEnt
         return KeyEntry(where, "public", problem="a public key that cannot be read")
 
 
-def _private_key(where: str, load: Callable[[], Any]) -> KeyEntry:
-    """Any private key, re-encoded in memory as the OpenSSH form that age's library reads."""
+def _private_key(where: str, load: Callable[[bytes | None], Any]) -> KeyEntry:
+    """Any private key, or one that is locked; `load` takes the passphrase."""
     try:
-        key = load()
+        key = load(None)
     except TypeError:
-        return _locked(where, "openssl pkey -in FILE -out COPY")
+        unlock = partial(_unlocked, where, load)
+        return _locked(where, "openssl pkey -in FILE -out COPY", unlock)
     except _UNREADABLE:
         return KeyEntry(where, "private", problem="a private key that cannot be read")
+    return _loaded(where, key)
+
+
+def _loaded(where: str, key: Any) -> KeyEntry:
+    """A private key, re-encoded in memory as the OpenSSH form that age's library reads."""
     found = _entry(where, "private", key.public_key())
     if not found.public or not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         return found
     form, none = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     ssh = key.private_bytes(serialization.Encoding.PEM, form, none)
     return KeyEntry(where, "private", found.public, pyrage.ssh.Identity.from_buffer(ssh))
+
+
+def _unlocked(where: str, load: Callable[[bytes | None], Any], passphrase: str) -> list[KeyEntry]:
+    try:
+        key = load(passphrase.encode())
+    except UnsupportedAlgorithm:
+        needed = 'is locked in a way that needs the package "bcrypt", which is not installed'
+        raise BadKey(needed) from None
+    except (ValueError, TypeError):
+        raise WrongPassphrase("the passphrase does not unlock it") from None
+    return [_loaded(where, key)]
+
+
+def _load_pkcs12(data: bytes, passphrase: bytes | None) -> Any:
+    key, _, _ = pkcs12.load_key_and_certificates(data, passphrase)
+    if key is None:
+        raise BadKey("holds no private key")
+    return key
+
+
+def _locked_age(where: str, data: bytes) -> KeyEntry:
+    """An age file of identities, as `age -p` locks it."""
+    return _locked(where, "age -d -o COPY FILE", partial(_unlocked_age, data))
+
+
+def _unlocked_age(data: bytes, passphrase: str) -> list[KeyEntry]:
+    factor = inspect_age(data).scrypt_factor
+    if factor is None:
+        raise BadKey("is sealed to a key, not to a passphrase")
+    if factor > MAX_SCRYPT:
+        raise BadKey(f"takes too long to unlock: its scrypt work factor is over {MAX_SCRYPT}")
+    try:
+        text = pyrage.passphrase.decrypt(data, passphrase)
+    except pyrage.DecryptError:
+        raise WrongPassphrase("the passphrase does not unlock it") from None
+    return [] if text.startswith(_AGE_BEGIN) else read_keys(text)
 
 
 def _entry(where: str, kind: Kind, key: Any) -> KeyEntry:
@@ -225,12 +281,15 @@ def _entry(where: str, kind: Kind, key: Any) -> KeyEntry:
     return _checked(where, kind, text)
 
 
-def _locked(where: str, unlock: str, public: str | None = None) -> KeyEntry:
+def _locked(
+    where: str,
+    by_hand: str,
+    unlock: Unlock,
+    public: str | None = None,
+) -> KeyEntry:
     problem = "a private key that is locked by a passphrase"
-    found = KeyEntry(where, "private", problem=problem, unlock=unlock)
-    if public is None or not _checked(where, "private", public).public:
-        return found
-    return KeyEntry(where, "private", public, None, problem, unlock)
+    known = public if public and _checked(where, "private", public).public else None
+    return KeyEntry(where, "private", known, None, problem, unlock, by_hand)
 
 
 # SSH

@@ -122,6 +122,7 @@ def parse_recipients(text: str, *, warn: Warn = warnings.warn) -> list[Recipient
     label, name, entries = _read(text)
     if label:
         require_new_label(label)
+    secret = any(entry.kind == "private" for entry in entries)
     entries = _without_keys_of_certificates(entries)
     keys = list(dict.fromkeys(entry.public for entry in entries if entry.public))
     refused = [entry for entry in entries if not entry.public]
@@ -131,6 +132,9 @@ def parse_recipients(text: str, *, warn: Warn = warnings.warn) -> list[Recipient
         warn(f"recipient {name}: {_what(entry)} and was left out")
     if len(refused) > _SHOWN:
         warn(f"recipient {name}: {len(refused) - _SHOWN} more lines were left out")
+    if secret:
+        why = "holds a private key, which its holder alone should have"
+        warn(f"recipient {name} {why}: only the public half was used, ask for the public key")
     labels = [label, *(f"{label}-{n}" for n in range(2, len(keys) + 1))] if label else []
     named = zip(keys, labels or map(own_label, keys), strict=True)
     return [Recipient(kind_of(key), key, key_label) for key, key_label in named]

@@ -24,6 +24,7 @@ from primis.errors import (
     GrantExpired,
     NoMatchingGrant,
     NotCovered,
+    OtherPassphrase,
     TierTooLow,
     UsageError,
     WrongSigner,
@@ -130,7 +131,7 @@ class GrantsFolder:
             keys = ", ".join(i.label for i in offered) or "none"
             labels = ", ".join(file.label for file in files) or "none"
             if wrong_passphrase:
-                raise NoMatchingGrant(
+                raise OtherPassphrase(
                     f'release "{self.path}" has a grant for a passphrase, but not for this one; '
                     f"it has grants for: {labels}"
                 )

@@ -1,15 +1,26 @@
-"""Images by what people call them: an id, how an id begins, or the name a grant opens."""
+"""Images by what people call them: an id, how an id begins, or the name that a grant opens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from primis.errors import UsageError
+from primis.errors import NotCovered, UsageError
 from primis.keys.grant import Grant
 from primis.keys.seal import release_secrets
 from primis.keys.tier import Tier
 from primis.release.catalogue import Catalogue
 from primis.release.reader import Release
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import read_name
+
+
+class NamedImage(NamedTuple):
+    """An image of a release, and the name that is sealed in it."""
+
+    id: str
+    name: str
 
 
 def open_catalogue(release: Release, grants: Iterable[Grant]) -> Catalogue | None:
@@ -22,20 +33,50 @@ def open_catalogue(release: Release, grants: Iterable[Grant]) -> Catalogue | Non
     return None
 
 
-def ids_of(release: Release, grants: Iterable[Grant], images: Sequence[str]) -> list[str]:
-    """The ids of images, each once. Raises UsageError for what names none, or several."""
-    if not images:
-        return []
+def read_names(release: Release, grants: Sequence[Grant]) -> Iterator[NamedImage]:
+    """The images whose names the grants open, from the catalogue or each from its bundle.
+
+    Tier preview opens none.
+    """
     catalogue = open_catalogue(release, grants)
-    names: dict[str, list[str]] = {}
-    for listed in catalogue or ():
-        for name in {listed.name, listed.name.rpartition("/")[2]}:
-            names.setdefault(name, []).append(listed.id)
-    return list(dict.fromkeys(_id_of(release, names, image) for image in images))
+    if catalogue is not None:
+        yield from (NamedImage(image.id, image.name) for image in catalogue)
+        return
+    opening = [grant for grant in grants if grant.tier >= Tier.DIAGNOSTIC]
+    for bundle_id in release.ids:
+        grant = next((g for g in opening if g.covers(bundle_id)), None)
+        if grant is not None:
+            secrets = grant.image_secrets(bundle_id)
+            bundle = OpenedBundle(*release.sections(bundle_id), secrets)
+            yield NamedImage(bundle_id, read_name(bundle))
 
 
-def _id_of(release: Release, names: dict[str, list[str]], image: str) -> str:
-    ids = names.get(image, [])
-    if len(ids) > 1:
-        raise UsageError(f'{len(ids)} images are called "{image}", expected one: give its id')
-    return ids[0] if ids else release.resolve(image)
+def ids_of(release: Release, grants: Sequence[Grant], images: Sequence[str]) -> list[str]:
+    """The ids of images, each once. Raises UsageError unless each names exactly one."""
+    named: list[NamedImage] | None = None
+    chosen = []
+    for text in images:
+        if any(i.startswith(text) for i in release.ids):
+            chosen.append(release.resolve(text))
+            continue
+        if named is None:
+            named = list(read_names(release, grants))
+        chosen.append(_id_of(text, named))
+    return list(dict.fromkeys(chosen))
+
+
+def _id_of(text: str, named: Sequence[NamedImage]) -> str:
+    """By the whole name, or by its last part where no other image has it."""
+    if not named:
+        raise NotCovered(
+            f'image "{text}" is not the start of an id, and the grant opens no names '
+            "(tier preview does not): expected an id"
+        )
+    matching = [image.id for image in named if image.name == text]
+    if not matching:
+        matching = [image.id for image in named if PurePosixPath(image.name).name == text]
+    if len(matching) != 1:
+        raise UsageError(
+            f'image "{text}" matches {len(matching)} images of the release, expected one'
+        )
+    return matching[0]

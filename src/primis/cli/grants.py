@@ -1,0 +1,157 @@
+"""`primis grant` and `primis rekey`: who else opens a release, and who no longer."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from primis.cli.arguments import (
+    Owner,
+    WrongUsage,
+    open_signer,
+    parse_date,
+    parse_path,
+    parse_recipients,
+)
+from primis.cli.known import open_release, require_release, telling
+from primis.cli.options import Images, Json, Tier, To, TrustAnew
+from primis.cli.say import note as say_note
+from primis.cli.say import result, warn
+from primis.errors import UsageError
+from primis.keys.tier import Tier as TierName
+
+GRANT_EXAMPLES = (
+    "primis grant release --to carol=carol.key.pub",
+    "primis grant release --to carol=carol.key.pub --tier preview --not-after 2999-12-31",
+    "primis grant release --to carol=carol.key.pub --image chest.dcm",
+)
+REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release --carry-others")
+
+
+def grant(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    to: To,
+    tier: Tier = None,
+    image: Images = [],  # noqa: B006
+    note: Annotated[
+        str | None,
+        typer.Option(
+            "--note", metavar="TEXT", help="A line for the recipient, sealed in the grant."
+        ),
+    ] = None,
+    not_after: Annotated[
+        datetime.date | None,
+        typer.Option(
+            "--not-after",
+            metavar="YYYY-MM-DD",
+            help="Last day on which primis opens the grant.",
+            parser=parse_date,
+        ),
+    ] = None,
+    trust_anew: TrustAnew = False,
+    owner: Owner = None,
+    as_json: Json = False,
+) -> None:
+    """Let more people open a release, or some images of it; up to tier diagnostic unless told."""
+    if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
+        raise WrongUsage(f'--not-after is "{not_after}", expected a day to come')
+    require_release(release)
+    recipients = parse_recipients(to)
+    signer = open_signer(owner)
+    opened = open_release(release, anew=trust_anew)
+    from primis.release.naming import ids_of
+    from primis.release.owner import grant as make_grant
+
+    granted = tier or TierName.DIAGNOSTIC
+    if granted is TierName.ORIGINAL and not opened.has_originals:
+        raise UsageError(
+            'tier "original" was asked for, but the release was shared without --with-original'
+        )
+    chosen = (
+        ids_of(opened, opened.open_grants([signer.identity], trust=signer.public), image)
+        if image
+        else []
+    )
+    what = f"{len(chosen)} image(s)" if chosen else "the whole release"
+    lines, made = [], []
+    with telling(opened):
+        for recipient in recipients:
+            path = make_grant(
+                opened,
+                recipient,
+                signer,
+                tier=granted,
+                images=chosen or None,
+                note=note,
+                not_after=not_after,
+                on_wait=say_note,
+            )
+            label = path.name.split(".")[0]
+            lines.append(f'granted {what} up to tier {granted} to {label}: "{path}"')
+            made.append({"label": label, "file": str(path)})
+    facts = {
+        "release": str(opened.path),
+        "tier": granted,
+        "images": chosen or "all",
+        "grants": made,
+    }
+    result("\n".join(lines), facts, as_json=as_json)
+
+
+def rekey(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    without: Annotated[
+        list[str],
+        typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),
+    ] = [],  # noqa: B006
+    carry_others: Annotated[
+        bool,
+        typer.Option(
+            "--carry-others", help="Keep files in the folder that are not part of the release."
+        ),
+    ] = False,
+    trust_anew: TrustAnew = False,
+    owner: Owner = None,
+    as_json: Json = False,
+) -> None:
+    """Give a release new secrets and renew its grants, without encoding any image again."""
+    require_release(release)
+    signer = open_signer(owner)
+    opened = open_release(release, anew=trust_anew)
+    from primis.cli.progress import bar
+    from primis.release.rekey import rekey as give_new_secrets
+
+    with telling(opened), bar() as progress:
+        task = progress.add_task("rekeying", total=len(opened.ids))
+        done = give_new_secrets(
+            opened,
+            signer,
+            without=without,
+            carry_others=carry_others,
+            on_bundle=lambda _: progress.advance(task),
+            on_wait=say_note,
+        )
+    facts: dict[str, Any] = {
+        "release": str(opened.path),
+        "renewed": list(done.renewed),
+        "dropped": list(done.dropped),
+        "left_out": list(done.left_out),
+        "still_there": [str(folder) for folder in done.still_there],
+    }
+    renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
+    result(
+        f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}\n'
+        "whoever kept a copy of the old release and its grant can still open that copy",
+        facts,
+        as_json=as_json,
+    )
+    if done.left_out:
+        why = "links are not followed" if carry_others else "--carry-others keeps files"
+        say_note(f"left out ({why}): {', '.join(done.left_out)}")
+    for folder in done.still_there:
+        warn(f'"{folder}" cannot be removed and still opens with withdrawn keys: remove it')
+    if done.still_there:
+        raise typer.Exit(1)

@@ -1,0 +1,128 @@
+"""The options that several commands share, and what every command's help has in common."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from primis.cli import say
+from primis.cli.arguments import parse_path, parse_signer
+from primis.keys.tier import Tier as TierName
+
+EXIT_CODES = (
+    "[bold]Exit codes[/bold]\n\n"
+    "0 all done · 1 something failed or was refused · 2 wrong usage · 130 interrupted"
+)
+MAX_PIXELS = 1 << 34
+
+
+To = Annotated[
+    list[str],
+    typer.Option(
+        "--to",
+        metavar="KEY",
+        help="Public key of a recipient: age1..., ssh-ed25519 or ssh-rsa, a file of such keys, "
+        "RSA in PEM, an X.509 certificate, or the word passphrase. May be repeated; LABEL=KEY "
+        "names the grant.",
+    ),
+]
+Identities = Annotated[
+    list[Path],
+    typer.Option(
+        "-i",
+        "--identity",
+        metavar="FILE",
+        help="Your private key: an age identity, an SSH key or RSA in PEM. For one that is locked "
+        "by a passphrase, primis takes PRIMIS_PASSPHRASE or asks. May be repeated.",
+        parser=parse_path,
+    ),
+]
+Passphrase = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase",
+        help="Open a grant to a passphrase: PRIMIS_PASSPHRASE, or primis asks.",
+    ),
+]
+Tier = Annotated[
+    TierName | None,
+    typer.Option("--tier", help="Each tier opens the ones before it."),
+]
+Images = Annotated[
+    list[str],
+    typer.Option(
+        "--image",
+        metavar="NAME|ID",
+        help="Only this image: its file name, or the start of its id. May be repeated.",
+    ),
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object, and nothing else on standard output."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", help="Print errors and warnings only, no progress or notes."),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MAX_PIXELS,
+        help="Refuse images of more pixels, all frames together; each channel counts. "
+        "(default: 300 million, fewer for small files)",
+    ),
+]
+TrustAnew = Annotated[
+    bool,
+    typer.Option(
+        "--trust-anew",
+        help="Accept a signer or a state that differs from what was seen before, and remember it.",
+    ),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="SIGNER",
+        help="Refuse a release that this signer did not sign (64 hex digits).",
+        parser=parse_signer,
+    ),
+]
+
+
+def command(
+    app: typer.Typer, *examples: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a command whose help ends with these examples, and that takes `--quiet`."""
+    shown = "\n".join(f"  {example}" for example in examples)
+    epilog = f"[bold]Examples[/bold]\n\n{shown}\n\n{EXIT_CODES}"
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(epilog=epilog)(_with_quiet(function))
+        return function
+
+    return register
+
+
+def _with_quiet(function: Callable[..., None]) -> Callable[..., None]:
+    """The same command with one option more, which what it prints through goes by."""
+
+    @functools.wraps(function)
+    def run(quiet: bool, **given: Any) -> None:
+        say.set_quiet(quiet)
+        function(**given)
+
+    hints = get_type_hints(function, include_extras=True) | {"quiet": Quiet}
+    given = inspect.signature(function).parameters.values()
+    quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False)
+    shown = [each.replace(annotation=hints[each.name]) for each in (*given, quiet)]
+    run.__annotations__ = hints
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return run

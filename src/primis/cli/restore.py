@@ -1,0 +1,112 @@
+"""`primis restore`: the images that a key opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from primis.cli.arguments import open_identities, parse_path, require_place
+from primis.cli.known import open_release, require_release, telling
+from primis.cli.options import (
+    From,
+    Identities,
+    Images,
+    Json,
+    MaxPixels,
+    Passphrase,
+    Tier,
+    TrustAnew,
+    Verbose,
+)
+from primis.cli.say import result
+
+if TYPE_CHECKING:
+    from primis.jobs.result import Result
+    from primis.release.reader import Release
+
+EXAMPLES = (
+    "primis restore release -i me.key -o restored",
+    "primis restore release -i ~/.ssh/id_ed25519 -o restored --tier preview",
+    "primis restore release -i me.key -o one --image chest.dcm",
+    "primis restore release --passphrase -o restored",
+)
+
+
+def restore(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.", parser=parse_path)
+    ],
+    identity: Identities = [],  # noqa: B006
+    passphrase: Passphrase = False,
+    tier: Tier = None,
+    image: Images = [],  # noqa: B006
+    signer: From = None,
+    model: Annotated[
+        list[Path],
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Weights that do not come with primis. May be repeated.",
+            parser=parse_path,
+        ),
+    ] = [],  # noqa: B006
+    trust_anew: TrustAnew = False,
+    max_pixels: MaxPixels = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Restore the images that your key opens, at the highest tier unless told otherwise."""
+    require_place(out)
+    require_release(release)
+    keys = open_identities(identity, passphrase)
+    from primis.cli.progress import Report
+    from primis.jobs.restore import restore as restore_files
+
+    opened = open_release(release, signer=signer, anew=trust_anew)
+    with telling(opened), Report("restoring", verbose=verbose) as report:
+        results = restore_files(
+            opened,
+            keys,
+            out,
+            tier=tier,
+            images=image,
+            models=tuple(model),
+            max_pixels=max_pixels,
+            on_result=report.add,
+        )
+    result(_line(opened, out, results), _facts(opened, out, results), as_json=as_json)
+    report.finish()
+
+
+def _line(release: Release, out: Path, results: list[Result]) -> str:
+    good = [r for r in results if r.error is None]
+    tiers = ", ".join(sorted({r.tier for r in good if r.tier})) or "none"
+    return (
+        f'restored {len(good)} of {len(results)} images to "{out}" (tier {tiers}); '
+        f"signed by {release.manifest.signer}"
+    )
+
+
+def _facts(release: Release, out: Path, results: list[Result]) -> dict[str, Any]:
+    return {
+        "release": str(release.path),
+        "signer": release.manifest.signer,
+        "folder": str(out),
+        "restored": sum(r.error is None for r in results),
+        "images": [_image(r) for r in results],
+    }
+
+
+def _image(result: Result) -> dict[str, Any]:
+    if result.error is not None:
+        return {"id": result.id, "name": result.name, "error": str(result.error)}
+    return {
+        "id": result.id,
+        "name": result.name,
+        "tier": result.tier,
+        "bytes": result.bytes,
+        "notes": list(result.notes),
+    }

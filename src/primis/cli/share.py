@@ -1,0 +1,269 @@
+"""`primis share`: a new release of images, granted to recipients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from primis.bundle.settings import Protection
+from primis.cli.arguments import (
+    Owner,
+    WrongUsage,
+    open_signer,
+    parse_path,
+    parse_recipients,
+    require_between,
+    require_place,
+    show_size,
+)
+from primis.cli.known import open_release
+from primis.cli.options import (
+    Json,
+    MaxPixels,
+    Tier,
+    To,
+    Verbose,
+)
+from primis.cli.say import note, result, warn
+from primis.errors import OutputError
+from primis.keys.tier import Tier as TierName
+
+if TYPE_CHECKING:
+    from primis.bundle.settings import Settings
+    from primis.jobs.result import Result
+
+EXAMPLES = (
+    "primis share xrays --to partner=partner.key.pub -o release",
+    "primis share a.dcm b.png --to age1... --to alice=id_ed25519.pub -o release",
+    "primis share mr --to partner=partner.key.pub -o release --sparsity 16 --with-original",
+    "primis share xrays --to passphrase --tier preview -o release",
+)
+
+
+def share(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
+    ],
+    to: To,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
+    ],
+    sparsity: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            max=32,
+            help="Quality. S_x: coefficients kept per block of 16 x 16 pixels, on average.",
+        ),
+    ] = 8.0,
+    tier: Tier = None,
+    with_original: Annotated[
+        bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
+    ] = False,
+    protection: Annotated[
+        Protection, typer.Option(help="sca is the paper's level: it leaks (docs/threat-model.md).")
+    ] = Protection.KEYED,
+    decoys: Annotated[
+        float | None,
+        typer.Option(min=0, max=256, help="S_n: decoys per block. (default: as many as S_x)"),
+    ] = None,
+    support_bits: Annotated[
+        float,
+        typer.Option(min=0.5, max=16, help="Budget for the sealed supports, bits per entry."),
+    ] = 2.75,
+    value_bits: Annotated[
+        float,
+        typer.Option(min=1, max=32, help="Budget for the values, bits per published entry."),
+    ] = 4.0,
+    header_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Budget for each sealed header, in bytes. (default: as the largest needs)"
+        ),
+    ] = None,
+    original_bits: Annotated[
+        float | None,
+        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),
+    ] = None,
+    owner: Owner = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Other weights: a file, or the word paper for those of the paper's architecture.",
+            parser=parse_path,
+        ),
+    ] = None,
+    max_pixels: MaxPixels = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Make a release of images and grant all that it holds to recipients (less with --tier).
+
+    Recipients of tier diagnostic get the whole DICOM header, the patient's name included.
+    """
+    settings = _settings(
+        decoys=sparsity if decoys is None else decoys,
+        protection=protection,
+        sparsity=sparsity,
+        support_bits=support_bits,
+        value_bits=value_bits,
+        header_bytes=header_bytes,
+        original_bits=original_bits,
+    )
+    granted = _granted(tier, with_original=with_original, original_bits=original_bits)
+    _require_place_outside(out, images)
+    recipients = parse_recipients(to)
+    if protection is Protection.SCA:
+        warn(
+            "level sca leaks the image to anyone (docs/threat-model.md): "
+            "never publish patients with it"
+        )
+    if granted is not TierName.PREVIEW and _has_dicom(images):
+        note(
+            f"recipients of tier {granted} get the whole DICOM header, "
+            "the patient's name included: de-identify first what they must not see"
+        )
+    from primis.cli.progress import Report
+    from primis.jobs.share import share as share_files
+
+    with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
+        results = share_files(
+            images,
+            out,
+            recipients,
+            open_signer(owner, make=True),
+            settings,
+            tier=granted,
+            with_original=with_original,
+            model=model,
+            max_pixels=max_pixels,
+            on_result=report.add,
+            on_look=report.look,
+            on_note=note,
+        )
+    taken = len(results) - report.passed_over
+    labels = [recipient.label for recipient in recipients]
+    result(
+        _line(out, results, taken, granted, labels),
+        _facts(out, results, granted, labels),
+        as_json=as_json,
+    )
+    _remember(out)
+    report.finish()
+
+
+def _settings(
+    *,
+    decoys: float,
+    protection: Protection,
+    sparsity: float,
+    support_bits: float,
+    value_bits: float,
+    header_bytes: int | None,
+    original_bits: float | None,
+) -> Settings:
+    """Raises WrongUsage for what the types of the options do not rule out."""
+    from primis.bundle.settings import (
+        MAX_HEADER_BYTES,
+        MAX_ORIGINAL_BITS,
+        MIN_HEADER_BYTES,
+        Settings,
+    )
+
+    require_between("decoys", decoys, 0, 256 - sparsity)
+    if header_bytes is not None:
+        require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
+    if original_bits is not None:
+        require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
+        original_bits = round(original_bits, 3)
+    return Settings(
+        decoys=round(decoys, 3),
+        protection=protection,
+        sparsity=round(sparsity, 3),
+        support_bits=round(support_bits, 3),
+        value_bits=round(value_bits, 3),
+        header_bytes=header_bytes,
+        original_bits=original_bits,
+    )
+
+
+def _granted(
+    tier: TierName | None, *, with_original: bool, original_bits: float | None
+) -> TierName:
+    """Raises WrongUsage where the file itself is asked for and is not to be in the release."""
+    if original_bits is not None and not with_original:
+        raise WrongUsage("--original-bits needs --with-original")
+    if tier is TierName.ORIGINAL and not with_original:
+        raise WrongUsage('tier "original" needs --with-original')
+    return tier or (TierName.ORIGINAL if with_original else TierName.DIAGNOSTIC)
+
+
+def _require_place_outside(out: Path, images: Sequence[Path]) -> None:
+    """Raise where the release cannot lie, or would lie among the images."""
+    require_place(out)
+    folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
+    if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
+        raise WrongUsage(
+            f'the release "{out}" would lie in a folder that is shared, expected another place'
+        )
+
+
+def _has_dicom(images: Sequence[Path]) -> bool:
+    """Whether any of the files to share begins as DICOM files do."""
+    from primis.datasets.files import collect
+
+    return any(_begins_as_dicom(path) for path, _ in collect(images))
+
+
+def _begins_as_dicom(path: Path) -> bool:
+    from primis.atomic import open_regular
+
+    try:
+        with open_regular(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except (OSError, ValueError):  # sharing it says why
+        return False
+
+
+def _line(out: Path, results: list[Result], taken: int, tier: TierName, labels: list[str]) -> str:
+    good = [r for r in results if r.error is None]
+    size = show_size(sum(r.bytes for r in good))
+    to = ", ".join(labels)
+    return f'shared {len(good)} of {taken} images in "{out}" ({size}), tier {tier}, to: {to}'
+
+
+def _facts(out: Path, results: list[Result], tier: TierName, labels: list[str]) -> dict[str, Any]:
+    return {
+        "release": str(out),
+        "tier": tier,
+        "recipients": labels,
+        "shared": sum(r.error is None for r in results),
+        "bytes": sum(r.bytes for r in results if r.error is None),
+        "images": [_image(r) for r in results],
+    }
+
+
+def _image(result: Result) -> dict[str, Any]:
+    if result.error is not None:
+        return {"name": result.name, "error": str(result.error)}
+    return {
+        "name": result.name,
+        "id": result.id,
+        "bytes": result.bytes,
+        "sparsity": result.kept,
+        "notes": list(result.notes),
+    }
+
+
+def _remember(out: Path) -> None:
+    """So that another release in this place will be noticed."""
+    try:
+        open_release(out, anew=True)
+    except OutputError as error:  # the release is whole all the same
+        warn(str(error))
