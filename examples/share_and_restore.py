@@ -1,32 +1,21 @@
-"""Share a drawn chest with one partner and restore it, from Python."""
+"""Share a drawn chest with one partner and read its pixels, from Python."""
 
 import tempfile
 from pathlib import Path
 
-from primis import Release, Settings, parse_recipient, read_identities, read_signer, restore, share
+import primis
 from primis.imaging.phantom import phantom_dicom
-from primis.keys.identity import generate
+from primis.keys.identity import generate, read_signer
 
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     (folder / "chest.dcm").write_bytes(phantom_dicom(256))
     for key in ("owner.key", "partner.key"):
         (folder / key).write_text(generate())
+    partner = read_signer(folder / "partner.key").recipient.text  # age1...
 
-    settings = Settings(
-        decoys=4.0, protection="keyed", sparsity=4.0, support_bits=2.75, value_bits=4.0
-    )
-    partner = parse_recipient(f"partner={folder / 'partner.key'}")
-    share(
-        [folder / "chest.dcm"],
-        folder / "release",
-        [partner],
-        read_signer(folder / "owner.key"),
-        settings,
-    )
+    primis.share(folder / "chest.dcm", folder / "release", to=partner, owner=folder / "owner.key")
 
-    release = Release(folder / "release")
-    [result] = restore(release, read_identities(folder / "partner.key"), folder / "restored")
-    print(
-        f"restored {result.name}, tier {result.tier}, {result.bytes} bytes, signed by {release.manifest.signer[:16]}"
-    )
+    with primis.open(folder / "release", folder / "partner.key", remember=False) as release:
+        image = release["chest.dcm"].read("diagnostic")
+        print(f"{len(release)} image of {image.shape}, signed by {release.signer[:16]}")

@@ -1,6 +1,6 @@
 """primis: medical images that anyone can fetch and only the people you chose can see.
 
-The public list is loaded lazily: importing primis brings neither torch nor any other large library.
+The public list is loaded lazily: importing primis brings neither NumPy nor any other large library.
 """
 
 from __future__ import annotations
@@ -12,49 +12,64 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codec": "primis.codec",
     "Image": "primis.imaging.image",
+    "OpenRelease": "primis.api",
     "PrimisError": "primis.errors",
-    "Release": "primis.release.reader",
+    "Protection": "primis.bundle.settings",
+    "Result": "primis.jobs.result",
+    "Secret": "primis.keys.seal",
     "Settings": "primis.bundle.settings",
+    "Tier": "primis.keys.tier",
     "ambiguate": "primis.codes.ambiguation",
-    "grant": "primis.release.owner",
-    "parse_recipient": "primis.keys.identity",
+    "decode": "primis.api",
+    "encode": "primis.api",
+    "grant": "primis.api",
+    "open": "primis.api",
     "purify": "primis.codes.ambiguation",
-    "read_identities": "primis.keys.identity",
-    "read_signer": "primis.keys.identity",
-    "rekey": "primis.release.rekey",
-    "restore": "primis.jobs.restore",
-    "share": "primis.jobs.share",
+    "rekey": "primis.api",
+    "restore": "primis.api",
+    "share": "primis.api",
 }
 
 __all__ = [
     "Codec",
     "Image",
+    "OpenRelease",
     "PrimisError",
-    "Release",
+    "Protection",
+    "Result",
+    "Secret",
     "Settings",
+    "Tier",
     "ambiguate",
+    "decode",
+    "encode",
     "grant",
-    "parse_recipient",
+    "open",
     "purify",
-    "read_identities",
-    "read_signer",
     "rekey",
     "restore",
     "share",
 ]
 
 if TYPE_CHECKING:
-    from primis.bundle.settings import Settings
+    from primis.api import (
+        OpenRelease,
+        decode,
+        encode,
+        grant,
+        open,
+        rekey,
+        restore,
+        share,
+    )
+    from primis.bundle.settings import Protection, Settings
     from primis.codec import Codec
     from primis.codes.ambiguation import ambiguate, purify
     from primis.errors import PrimisError
     from primis.imaging.image import Image
-    from primis.jobs.restore import restore
-    from primis.jobs.share import share
-    from primis.keys.identity import parse_recipient, read_identities, read_signer
-    from primis.release.owner import grant
-    from primis.release.reader import Release
-    from primis.release.rekey import rekey
+    from primis.jobs.result import Result
+    from primis.keys.seal import Secret
+    from primis.keys.tier import Tier
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,24 @@
-"""The public list, and what importing it costs."""
+"""The public list, what it does, and what importing it costs."""
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 import primis
+from primis.imaging.phantom import draw_phantom
+from primis.keys.identity import read_signer
+from tests.conftest import TINY
 
 
 def test_the_public_list_is_short_and_true() -> None:
-    assert len(primis.__all__) <= 15
+    assert len(primis.__all__) <= 20
+    assert primis.__all__ == sorted(primis.__all__)
     for name in primis.__all__:
         assert getattr(primis, name).__doc__
 
@@ -28,11 +37,121 @@ def test_importing_primis_loads_nothing_large() -> None:
 
 
 def test_the_command_line_loads_no_torch_to_show_its_help() -> None:
-    code = "import sys; sys.argv = ['primis', '--help']\nfrom primis.cli.main import main\ntry: main()\nexcept SystemExit: pass"
+    code = (
+        "import sys; sys.argv = ['primis', '--help']\nfrom primis.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass"
+    )
     assert not loaded_by(code) & {"torch", "numpy", "pydicom"}
 
 
-def test_keys_bundles_and_grants_need_no_torch() -> None:
-    assert "torch" not in loaded_by(
-        "from primis import Release, read_signer, grant, rekey, parse_recipient, ambiguate, purify"
-    )
+def test_the_library_needs_no_torch() -> None:
+    assert "torch" not in loaded_by(f"from primis import {', '.join(primis.__all__)}")
+
+
+@pytest.fixture(scope="module")
+def shared(images: Path, keys: dict[str, Path], tmp_path_factory) -> Path:
+    """A release of two images for alice, made with texts throughout."""
+    out = tmp_path_factory.mktemp("api") / "release"
+    to = read_signer(keys["alice"]).recipient.text
+    results = primis.share(str(images), str(out), to=to, owner=str(keys["owner"]), model=str(TINY))
+    assert [result.error for result in results] == [None, None]
+    return out
+
+
+def test_a_release_is_read_image_by_image(shared: Path, images: Path, keys) -> None:
+    with primis.open(str(shared), str(keys["alice"]), models=[TINY]) as release:
+        assert len(release) == len(list(release)) == 2
+        assert release.tier == primis.Tier.DIAGNOSTIC
+        assert {image.name for image in release} == {"chest-1.dcm", "chest-2.dcm"}
+        for image in release:
+            pixels = image.read("diagnostic").pixels
+            seed = int(image.name[6])
+            assert pixels.shape == (1, 96, 96, 1)
+            assert np.abs(pixels[0, ..., 0].astype(int) - draw_phantom(96, seed=seed)).mean() < 150
+            assert image.read("preview").header == b""
+
+
+def test_an_image_is_found_by_its_name_and_its_id(shared: Path, keys) -> None:
+    release = primis.open(shared, keys["alice"], models=[TINY])
+    one = release["chest-1.dcm"]
+    assert release[one.id].name == release[one.id[:12]].name == "chest-1.dcm"
+    assert one.file().startswith(bytes(128) + b"DICM")
+    with pytest.raises(KeyError, match="chest-3"):
+        release["chest-3.dcm"]
+
+
+def test_a_preview_grant_opens_no_name_and_no_more(shared: Path, keys, signer) -> None:
+    bob = read_signer(keys["bob"]).recipient.text
+    [path] = primis.grant(shared, to=bob, tier="preview", images=["chest-2.dcm"], owner=signer)
+    assert path.parent.name == "grants"
+    release = primis.open(shared, keys["bob"], models=[TINY])
+    [image] = release
+    assert (len(release), image.name, image.tier) == (1, None, "preview")
+    assert image.read().pixels.shape == (1, 96, 96, 1)
+    with pytest.raises(primis.PrimisError, match="diagnostic"):
+        image.read("diagnostic")
+
+
+def test_no_secret_shows_in_a_repr(shared: Path, keys) -> None:
+    release = primis.open(shared, keys["alice"], models=[TINY])
+    _, key = primis.encode(draw_phantom(64), model=TINY)
+    shown = f"{release!r} {next(iter(release))!r} {key!r}"
+    assert key.value.hex() not in shown
+    assert "chest" not in repr(release)
+    assert len(shown) < 300
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (2, 40, 56, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "int16"])
+def test_one_array_goes_to_one_bundle_and_back(shape: tuple[int, ...], dtype: str) -> None:
+    pixels = np.linspace(-100 if dtype == "int16" else 0, 200, int(np.prod(shape)))
+    pixels = pixels.reshape(shape).astype(dtype)
+    bundle, key = primis.encode(pixels, primis.Settings(sparsity=16), model=TINY)
+    image = primis.decode(bundle, key, models=[TINY])
+    assert image.pixels.dtype == pixels.dtype
+    assert np.abs(image.pixels.reshape(shape).astype(int) - pixels).mean() < 3
+    assert primis.decode(bundle, key, "preview", models=[TINY]).shape == image.shape
+    again = pickle.loads(pickle.dumps(key))
+    assert (primis.decode(bundle, again, models=[TINY]).pixels == image.pixels).all()
+    with pytest.raises(primis.PrimisError, match="does not verify"):
+        primis.decode(bundle, primis.Secret.new(), models=[TINY])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "why"),
+    [
+        (np.zeros((4, 4)), "float64"),
+        (np.zeros((4, 4), np.int32), "int32"),
+        (np.zeros(4, np.uint8), "shape"),
+        (np.zeros((0, 4), np.uint8), "shape"),
+        (np.zeros((4, 4, 17), np.uint8), "at most 16 channels"),
+    ],
+)
+def test_other_arrays_are_refused_with_what_they_are(pixels: np.ndarray, why: str) -> None:
+    with pytest.raises(primis.PrimisError, match=why):
+        primis.encode(pixels, model=TINY)
+
+
+def test_settings_have_defaults_and_bounds() -> None:
+    settings = primis.Settings()
+    assert (settings.sparsity, settings.decoys) == (8, 8)
+    assert settings.protection is primis.Protection.KEYED
+    with pytest.raises(ValueError, match="none"):
+        primis.Settings(protection="none")
+
+
+def test_the_default_owner_key_is_made_once(images, keys, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("PRIMIS_OWNER_KEY", str(tmp_path / "mine" / "owner.key"))
+    to = read_signer(keys["alice"]).recipient.text
+    for name in ("one", "two"):
+        primis.share(images, tmp_path / name, to=to, model=TINY)
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    signers = {
+        primis.open(tmp_path / n, remember=False, models=[TINY]).signer for n in ("one", "two")
+    }
+    assert signers == {read_signer(tmp_path / "mine" / "owner.key").public}
+
+
+def test_a_place_that_is_no_release_says_so(keys, tmp_path) -> None:
+    with pytest.raises(primis.PrimisError, match="is not a release"):
+        primis.open(tmp_path, keys["alice"])

@@ -15,6 +15,7 @@ import typer
 from primis.atomic import PARTIAL
 from primis.cli.say import tell, warn
 from primis.errors import OutputError, UsageError
+from primis.keys.home import default_owner_key
 
 if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
@@ -176,21 +177,6 @@ def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
     signer = read_signer(path, ask=ask_for)
     _warn_if_exposed(path)
     return signer
-
-
-def default_owner_key() -> Path:
-    """PRIMIS_OWNER_KEY, or owner.key in the configuration folder; empty counts as unset."""
-    given = os.environ.get("PRIMIS_OWNER_KEY")
-    return Path(given) if given else config_folder() / "owner.key"
-
-
-def config_folder() -> Path:
-    """Where primis keeps the owner's key and what it has seen; an empty XDG_CONFIG_HOME counts as
-    unset."""
-    if sys.platform in ("darwin", "win32"):
-        return Path(typer.get_app_dir("primis"))
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "primis"
 
 
 def make_key(path: Path, *, allow_readable: bool = False) -> Signer:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from primis.atomic import PARTIAL
 from primis.cli import say
-from primis.cli.arguments import config_folder
 from primis.cli.say import warn
 from primis.errors import InputError, OutputError
+from primis.keys.home import config_folder, known_releases_file
 
 if TYPE_CHECKING:
     from primis.release.known import KnownReleases
@@ -24,11 +24,11 @@ def known_releases(*, read_only: bool = False) -> KnownReleases:
     """The signers and versions that this person has seen."""
     from primis.release.known import KnownReleases
 
-    return KnownReleases(_file(), read_only=True) if read_only else KnownReleases(_file())
-
-
-def _file() -> Path:
-    return config_folder() / "known_releases.json"
+    return (
+        KnownReleases(known_releases_file(), read_only=True)
+        if read_only
+        else KnownReleases(known_releases_file())
+    )
 
 
 def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -> Release:
@@ -43,7 +43,9 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
     try:
         return Release(path, signer=signer, known=known_releases(), anew=anew)
     except OutputError as error:
-        known = known_releases(read_only=True) if os.access(_file(), os.R_OK) else None
+        known = (
+            known_releases(read_only=True) if os.access(known_releases_file(), os.R_OK) else None
+        )
         release = Release(path, signer=signer, known=known, anew=anew)  # damaged: raises again
         why = str(error).rpartition(": ")[2]
         folder = config_folder()
