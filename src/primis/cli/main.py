@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from primis.atomic import reason
-from primis.cli import demo, grants, inspect, keygen, restore, share
+from primis.cli import add, demo, grants, inspect, keygen, restore, share
 from primis.cli.arguments import (
     WrongUsage,
     parse_path,
@@ -39,6 +39,7 @@ _INTERRUPTED = 130
 _PARSE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # not public in typer
 _GOES_ON = {
     "share": "where it stopped",
+    "add": "where it stopped",
     "restore": "where it stopped",
     "train": "from its last checkpoint, if it had one",
     "audit": "after the last attack that was done",
@@ -61,6 +62,7 @@ def _root(
 command(app, *demo.EXAMPLES)(demo.demo)
 command(app, *keygen.EXAMPLES)(keygen.keygen)
 command(app, *share.EXAMPLES)(share.share)
+command(app, *add.EXAMPLES)(add.add)
 command(app, *restore.EXAMPLES)(restore.restore)
 command(app, *grants.GRANT_EXAMPLES)(grants.grant)
 command(app, *grants.REKEY_EXAMPLES)(grants.rekey)

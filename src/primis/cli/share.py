@@ -245,11 +245,12 @@ def _facts(out: Path, results: list[Result], tier: TierName, labels: list[str]) 
         "recipients": labels,
         "shared": sum(r.error is None for r in results),
         "bytes": sum(r.bytes for r in results if r.error is None),
-        "images": [_image(r) for r in results],
+        "images": [image_facts(r) for r in results],
     }
 
 
-def _image(result: Result) -> dict[str, Any]:
+def image_facts(result: Result) -> dict[str, Any]:
+    """What became of an image, as JSON has it."""
     if result.error is not None:
         return {"name": result.name, "error": str(result.error)}
     return {

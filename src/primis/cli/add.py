@@ -1,0 +1,74 @@
+"""`primis add`: more images for a release that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primis.cli.arguments import Owner, open_signer, parse_path, show_size
+from primis.cli.known import open_release, require_release, telling
+from primis.cli.options import Json, MaxPixels, TrustAnew, Verbose
+from primis.cli.say import note, result
+from primis.cli.share import image_facts
+
+EXAMPLES = (
+    "primis add release new.dcm more-xrays",
+    "primis add release mended.dcm --owner owner.key",
+)
+
+
+def add(
+    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
+    ],
+    owner: Owner = None,
+    model: Annotated[
+        list[Path],
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="Weights of the release, where they do not come with primis.",
+            parser=parse_path,
+        ),
+    ] = [],  # noqa: B006
+    trust_anew: TrustAnew = False,
+    max_pixels: MaxPixels = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Add images to a release. Whoever has a grant for all of it can open them too."""
+    require_release(release)
+    signer = open_signer(owner)
+    from primis.cli.progress import Report
+    from primis.jobs.add import add as add_files
+
+    opened = open_release(release, anew=trust_anew)
+    sparsity = opened.manifest.profiles[0].settings.sparsity
+    with (
+        telling(opened),
+        Report("adding", verbose=verbose, sparsity=sparsity, named=images) as report,
+    ):
+        results = add_files(
+            opened,
+            images,
+            signer,
+            models=tuple(model),
+            max_pixels=max_pixels,
+            on_result=report.add,
+            on_look=report.look,
+            on_wait=note,
+        )
+    good = [r for r in results if r.error is None]
+    size = show_size(sum(r.bytes for r in good))
+    taken = len(results) - report.passed_over
+    facts = {
+        "release": str(release),
+        "added": len(good),
+        "bytes": sum(r.bytes for r in good),
+        "images": [image_facts(r) for r in results],
+    }
+    result(f'added {len(good)} of {taken} images to "{release}" ({size})', facts, as_json=as_json)
+    report.finish()

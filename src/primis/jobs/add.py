@@ -1,0 +1,134 @@
+"""More images for a release: shared beside it, then moved in under its next version.
+
+1  share each file into a folder beside the release, with a journal, as `share` does
+2  under the release's lock: move the bundles in, then write pages, catalogue and manifest
+
+Until the manifest is written the release is as it was; bundles that it does not list are removed by
+the next call.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from primis.atomic import level, reason, remove, sync_folder
+from primis.codec import Codec
+from primis.datasets.files import collect
+from primis.errors import InputError, OutputError, UsageError
+from primis.jobs.result import OnResult, Result
+from primis.jobs.share import Batch, File, Options, look
+from primis.jobs.work import Work
+from primis.keys.identity import Signer
+from primis.keys.seal import release_secrets
+from primis.keys.tier import HIGHEST, Tier
+from primis.network.checkpoint import find_checkpoint
+from primis.release.budgets import Budgets, Need
+from primis.release.catalogue import Catalogue, Listed
+from primis.release.grants import Scope
+from primis.release.lock import locked
+from primis.release.owner import owner_scope
+from primis.release.reader import BUNDLES, Release
+from primis.release.writer import Contents, timestamp, write_contents
+
+
+def add(
+    release: Release,
+    inputs: Sequence[Path],
+    signer: Signer,
+    *,
+    models: tuple[Path, ...] = (),
+    max_pixels: int | None = None,
+    on_result: OnResult = lambda result, done, total: None,
+    on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_wait: Callable[[str], None] = lambda said: None,
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+) -> list[Result]:
+    """Share more images with the settings of a release, for all who have a grant for the whole of it.
+
+    A name that the release has already is reported and skipped. Raises UsageError if no image could
+    be shared, and what `share` raises.
+    """
+    scope, files = owner_scope(release, signer), collect(inputs)
+    profile = release.manifest.profiles[0]
+    codec = Codec(find_checkpoint(profile.model, models))
+    settings = replace(profile.settings, header_bytes=None, exact_bits=None)
+    if release.has_originals:
+        settings = replace(settings, original_bits=None)
+    options = Options(settings, release.has_originals, max_pixels)
+    with Work(release.path.with_name(f"{release.path.name}.add"), "primis add") as work:
+        work.begin({"work": "add", "release": release.manifest.release, "keys": scope.keys})
+        work.count_only_ours(scope.secret)
+        needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
+        batch = Batch(work, scope, _budgets(release, options, needs), options)
+        results = batch.share_all(needs, codec, on_result)
+        good = [result.id for result in results if result.error is None]
+        if not good:
+            work.give_up()
+            raise UsageError("no image could be added")
+        level(work.partial / BUNDLES, 0o755)
+        with locked(release.path, "primis add", on_wait=on_wait):
+            now_there = release.again()
+            if owner_scope(now_there, signer).keys != scope.keys:
+                raise OutputError(
+                    f'"{release.path}" was given new secrets meanwhile: add the images again'
+                )
+            _move_in(now_there, scope, work, batch.contents(good), signer, timestamp(now()))
+        work.give_up()
+    release.again()  # remembers the new version
+    return results
+
+
+def _listed(release: Release, scope: Scope) -> list[Listed]:
+    """What the release has already."""
+    diagnostic = release_secrets(scope.secret, HIGHEST)[Tier.DIAGNOSTIC]
+    manifest = release.manifest
+    return list(Catalogue(manifest.catalogue, release.page, diagnostic, manifest.release))
+
+
+def _without_known(
+    needs: dict[File, Need | InputError], listed: Sequence[Listed]
+) -> dict[File, Need | InputError]:
+    known = {image.name for image in listed}
+    return {
+        (file, name): InputError(f'the release has an image "{name}" already')
+        if name in known
+        else need
+        for (file, name), need in needs.items()
+    }
+
+
+def _budgets(release: Release, options: Options, needs: dict[File, Need | InputError]) -> Budgets:
+    """At least those that the release has."""
+    sound = [need for need in needs.values() if isinstance(need, Need)]
+    chosen = Budgets.choose(options.settings, sound)
+    before = max(p.settings.header_bytes or 0 for p in release.manifest.profiles)
+    wide = max(before, chosen.settings.header_bytes or 0)
+    return replace(chosen, settings=replace(chosen.settings, header_bytes=wide), fits_all=wide)
+
+
+def _move_in(
+    release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
+) -> None:
+    """The release is as it was until the manifest is written."""
+    listed = {f"{bundle_id}.primis" for bundle_id in release.ids}
+    for path in (release.path / BUNDLES).glob("*.primis"):
+        if path.name not in listed:  # of a call that was killed here
+            remove(path)
+    try:
+        for entry in added.entries:
+            name = f"{entry.id}.primis"
+            os.replace(work.partial / BUNDLES / name, release.path / BUNDLES / name)
+    except OSError as error:
+        raise OutputError(f'"{release.path}" cannot be written: {reason(error)}') from None
+    sync_folder(release.path / BUNDLES)
+    contents = Contents(
+        [*release.entries.values(), *added.entries],
+        [*_listed(release, scope), *added.images],
+        [*release.manifest.profiles, *added.profiles],
+    )
+    version = release.manifest.version + 1
+    write_contents(release.path, contents, scope, signer, version, created)
