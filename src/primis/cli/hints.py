@@ -39,6 +39,14 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
 ]
 
 
+def in_options(error: errors.PrimisError) -> str:
+    """An error in the words of the command line: a setting is an option here."""
+    if not isinstance(error, errors.OverBudget) or error.value is None:
+        return str(error)
+    setting = f"{error.setting} = {error.value:g}"
+    return str(error).replace(setting, f"--{error.setting.replace('_', '-')} {error.value:g}")
+
+
 def hint_for(error: errors.PrimisError) -> str | None:
     """One line, or None where the message says it all."""
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)

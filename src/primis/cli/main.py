@@ -187,9 +187,9 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(status if isinstance(status, int) else 0)
     except PrimisError as error:
-        from primis.cli.hints import hint_for
+        from primis.cli.hints import hint_for, in_options
 
-        _fail(str(error), 2 if isinstance(error, WrongUsage) else 1, hint_for(error))
+        _fail(in_options(error), 2 if isinstance(error, WrongUsage) else 1, hint_for(error))
     except _PARSE_ERROR as error:
         _fail_to_parse(error)
     except (KeyboardInterrupt, typer.Abort):

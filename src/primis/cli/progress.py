@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from primis.cli.hints import hint_for
+from primis.cli.hints import hint_for, in_options
 from primis.cli.say import is_quiet, note, plain, tell
 from primis.errors import NoPixels, PrimisError
 from primis.jobs.result import Result
@@ -159,7 +159,7 @@ class Report:
             self._without_pixels[error.modality] += 1
             return
         self._failed += 1
-        said = str(error)
+        said = in_options(error)
         of = "" if result.name in said or result.id in said else f'image "{result.name}": '
         self._line(f"primis: {of}{said}")
         if hint := hint_for(error):
