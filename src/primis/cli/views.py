@@ -35,7 +35,7 @@ from primis.release.release import Release, grant
 LEVELS = ("keyed", "sca")
 _TIERS = ("preview", "diagnostic", "original")
 _KEYS = ("owner", "alice", "bob", "stranger")
-_OTHERS = 6
+_OTHERS = 4
 """Phantoms that the attackers learn from."""
 
 _MARK = ".primis-demo"
