@@ -11,10 +11,10 @@ import typer
 
 from primis.cli.arguments import (
     Owner,
-    WrongUsage,
     open_signer,
     parse_path,
     parse_recipients,
+    refusing,
     require_between,
     require_place,
     show_size,
@@ -30,7 +30,7 @@ from primis.cli.options import (
     Verbose,
 )
 from primis.cli.say import note, result, warn
-from primis.errors import OutputError
+from primis.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from primis.bundle.layout import Settings
@@ -132,7 +132,8 @@ def share(
     from primis.cli.progress import Report
     from primis.jobs import batch
 
-    with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
+    bar = Report("sharing", verbose=verbose, sparsity=sparsity, named=images)
+    with refusing(), bar as report:
         results = batch.share(
             images,
             out,
@@ -168,7 +169,7 @@ def _settings(
     header_bytes: int | None,
     original_bits: float | None,
 ) -> Settings:
-    """Raises WrongUsage for what the types of the options do not rule out."""
+    """Raises UsageError for what the types of the options do not rule out."""
     from primis.bundle.layout import MAX_HEADER_BYTES, MAX_ORIGINAL_BITS, MIN_HEADER_BYTES, Settings
 
     require_between("decoys", decoys, 0, 256 - sparsity)
@@ -191,11 +192,11 @@ def _settings(
 def _granted(
     tier: TierName | None, *, with_original: bool, original_bits: float | None
 ) -> TierName:
-    """Raises WrongUsage where the file itself is asked for and is not to be in the release."""
+    """Raises UsageError where the file itself is asked for and is not to be in the release."""
     if original_bits is not None and not with_original:
-        raise WrongUsage("--original-bits needs --with-original")
+        raise UsageError("--original-bits needs --with-original")
     if tier is TierName.ORIGINAL and not with_original:
-        raise WrongUsage('tier "original" needs --with-original')
+        raise UsageError('tier "original" needs --with-original')
     return tier or (TierName.ORIGINAL if with_original else TierName.DIAGNOSTIC)
 
 
@@ -204,7 +205,7 @@ def _require_place_outside(out: Path, images: Sequence[Path]) -> None:
     require_place(out)
     folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
     if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
-        raise WrongUsage(
+        raise UsageError(
             f'the release "{out}" would lie in a folder that is shared, expected another place'
         )
 
@@ -213,7 +214,8 @@ def _has_dicom(images: Sequence[Path]) -> bool:
     """Whether any of the files to share begins as DICOM files do."""
     from primis.datasets.files import collect
 
-    return any(_begins_as_dicom(path) for path, _ in collect(images))
+    with refusing():
+        return any(_begins_as_dicom(path) for path, _ in collect(images))
 
 
 def _begins_as_dicom(path: Path) -> bool:
