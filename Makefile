@@ -1,13 +1,18 @@
-# make demo | test | check: each sets up what it needs in .venv, from nothing but Python 3.11+ and make.
+# make demo | test | test-core | check: each sets up what it needs in .venv, from nothing but
+# Python 3.11 or later and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check vectors weights bench
+.PHONY: demo test test-core lint check vectors weights bench
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e .
+	touch $@
+
+.venv/test: .venv/base
+	$(PIP) -e ".[test]"
 	touch $@
 
 .venv/dev: .venv/base
@@ -19,6 +24,10 @@ demo: .venv/base
 
 test: .venv/dev
 	$(BIN)/pytest
+
+# Without torch, in some two minutes.
+test-core: .venv/test
+	$(BIN)/pytest tests/core
 
 lint: .venv/dev
 	$(BIN)/ruff check src tests benchmarks examples

@@ -1,48 +1,65 @@
-"""Every command in docs/how-to.md and the README runs as it stands, in order."""
+"""What the documentation shows runs as it stands, in order."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from primis.imaging.phantom import phantom_dicom
+import primis
+from tests.documented import ROOT, blocks, commands, lay_out_images, masked, reader
 
-ROOT = Path(__file__).parents[2]
-
-
-def commands(page: str) -> list[str]:
-    """Lines that start with `primis` in the fenced blocks of a page."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("primis ")]
-
-
-@pytest.fixture
-def workplace(tmp_path: Path) -> Path:
-    (tmp_path / "xrays").mkdir()
-    for seed in range(6):
-        (tmp_path / "xrays" / f"{seed}.dcm").write_bytes(phantom_dicom(160, seed=seed))
-    return tmp_path
+PAGES = ("README.md", "docs/how-to.md")
+WRAPPED = [
+    "README.md",
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
+    "docs/choosing.md",
+    "docs/how-to.md",
+    "docs/which-tool.md",
+]
 
 
-@pytest.mark.parametrize("page", ["docs/how-to.md", "README.md"])
-def test_documented_commands_run(page: str, workplace: Path) -> None:
-    env = os.environ | {"PRIMIS_OWNER_KEY": str(workplace / "owner.key")}
-    listed = commands(page)
+@pytest.mark.parametrize("page", PAGES)
+def test_documented_commands_run(
+    page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All but those that need torch, which tests/evaluation/test_documented.py runs."""
+    listed = [command for command in commands(page) if not command.needs_torch]
     assert len(listed) > 2
-    setup = [f"primis keygen -o {name}.key" for name in ("alice", "bob") if page != "README.md"]
-    for line in setup + listed:
-        words = shlex.split(line, comments=True)[1:]
-        command = [sys.executable, "-m", "primis.cli", *words]
-        done = subprocess.run(
-            command, cwd=workplace, env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, (line, done.stderr)
+    lay_out_images(tmp_path)
+    with reader(tmp_path, capsys) as run:
+        for name in ("alice", "bob", "partner"):
+            run("keygen", "-o", f"{name}.key")
+        for command in listed:
+            said = [masked(line) for line in run(*command.words).splitlines()]
+            for line in command.output:
+                assert masked(line) in said, command.line
+
+
+def test_the_readme_shows_what_commands_print() -> None:
+    assert sum(bool(command.output) for command in commands("README.md")) >= 2
+
+
+@pytest.mark.skipif("open" not in primis.__all__, reason="needs primis.open")
+def test_documented_programs_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [program] = blocks("README.md", "python")
+    lay_out_images(tmp_path, count=2)
+    with reader(tmp_path, capsys) as run:
+        run("keygen", "-o", "partner.key")
+        exec(compile(program, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("page", WRAPPED)
+def test_lines_are_wrapped_at_100_columns(page: str) -> None:
+    """But for rows of tables, and links that cannot be broken."""
+    for line in (ROOT / page).read_text().splitlines():
+        whole = line.startswith("|") or " " not in line.strip()
+        assert whole or len(line) <= 100, line
 
 
 def test_links_lead_somewhere() -> None:
@@ -58,8 +75,12 @@ def test_examples_run(path: Path) -> None:
 
 
 def test_the_tables_of_the_benchmarks_are_what_the_results_say() -> None:
+    code = (
+        "import tables\n"
+        "assert all(tables.render(p.read_text()) == p.read_text() for p in tables.PAGES)"
+    )
+    command = [sys.executable, "-c", code]
     done = subprocess.run(
-        [sys.executable, "-c", "import tables; assert all(tables.render(p.read_text()) == p.read_text() for p in tables.PAGES)"],
-        cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""From what was typed to what the engine takes. Raises WrongUsage, which says what was expected."""
+"""From what was typed to what the engine takes. Raises UsageError, which says what was expected."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,22 +16,31 @@ import typer
 
 from primis.atomic import PARTIAL
 from primis.cli.say import tell, warn
-from primis.errors import OutputError, UsageError
+from primis.errors import OutputError, PrimisError, UsageError
 from primis.keys.home import default_owner_key
 
 if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
 
 
-class WrongUsage(UsageError):
-    """The command line itself is wrong, whatever lies on the disk: exit code 2."""
+class Refused(PrimisError):
+    """The engine refused what the command line asked for, which was right as such: exit code 1."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Around the engine: what makes no sense there was not told by the command line alone."""
+    try:
+        yield
+    except UsageError as error:
+        raise Refused(str(error)) from None
 
 
 def parse_path(given: str | Path) -> Path:
-    """A path that was typed. Raises WrongUsage for an empty one, which would be the folder one
+    """A path that was typed. Raises UsageError for an empty one, which would be the folder one
     stands in."""
     if not str(given):
-        raise WrongUsage('a path is "", expected the name of a file or folder')
+        raise UsageError('a path is "", expected the name of a file or folder')
     return Path(given)
 
 
@@ -58,10 +69,10 @@ Owner = Annotated[
 
 
 def require_between(name: str, value: float, low: float, high: float) -> None:
-    """Raises WrongUsage if an option lies outside its range."""
+    """Raises UsageError if an option lies outside its range."""
     if not low <= value <= high:
         given, least, most = (show_number(x) for x in (value, low, high))
-        raise WrongUsage(f'--{name} is "{given}", expected {least} to {most}')
+        raise UsageError(f'--{name} is "{given}", expected {least} to {most}')
 
 
 def show_number(value: float) -> str:
@@ -70,22 +81,22 @@ def show_number(value: float) -> str:
 
 
 def parse_signer(text: str) -> str:
-    """What a release is to be signed by. Raises WrongUsage."""
+    """What a release is to be signed by. Raises UsageError."""
     if not re.fullmatch("[0-9a-f]{64}", text):
-        raise WrongUsage(f'--from is "{text}", expected the 64 hex digits of a signer')
+        raise UsageError(f'--from is "{text}", expected the 64 hex digits of a signer')
     return text
 
 
 def parse_date(text: str) -> datetime.date:
-    """A day. Raises WrongUsage."""
+    """A day. Raises UsageError."""
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        raise WrongUsage(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
+        raise UsageError(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
 
 
 def parse_recipients(texts: list[str]) -> list[Recipient]:
-    """Who is granted, each key once; asks for passphrases. Raises WrongUsage for a label twice."""
+    """Who is granted, each key once; asks for passphrases. Raises UsageError for a label twice."""
     from primis.keys import recipient as keys
 
     found: list[Recipient] = []
@@ -99,12 +110,12 @@ def parse_recipients(texts: list[str]) -> list[Recipient]:
     recipients = list(dict.fromkeys(found))
     labels = [r.label for r in recipients]
     if twice := next((x for x in labels if labels.count(x) > 1), None):
-        raise WrongUsage(f'recipient "{twice}" is named twice')
+        raise UsageError(f'recipient "{twice}" is named twice')
     return recipients
 
 
 def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
-    """The private keys that are offered. Raises WrongUsage if there are none."""
+    """The private keys that are offered. Raises UsageError if there are none."""
     from primis.keys.identity import passphrase_identity, read_identities
 
     found: list[Identity] = []
@@ -114,7 +125,7 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     if passphrase:
         found.append(passphrase_identity(ask_passphrase(confirm=False)))
     if not found:
-        raise WrongUsage("no key: expected -i FILE or --passphrase")
+        raise UsageError("no key: expected -i FILE or --passphrase")
     return found
 
 
@@ -136,7 +147,7 @@ def ask_passphrase(*, confirm: bool, what: str = "passphrase") -> str:
     if given is not None:
         return given
     if not sys.stdin.isatty():
-        raise WrongUsage(f"no {what}: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
+        raise UsageError(f"no {what}: expected PRIMIS_PASSPHRASE, or a terminal to ask on")
     return str(typer.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True))
 
 

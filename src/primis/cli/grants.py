@@ -10,7 +10,7 @@ import typer
 
 from primis.cli.arguments import (
     Owner,
-    WrongUsage,
+    Refused,
     open_signer,
     parse_date,
     parse_path,
@@ -57,7 +57,7 @@ def grant(
 ) -> None:
     """Let more people open a release, or some images of it; up to tier diagnostic unless told."""
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
-        raise WrongUsage(f'--not-after is "{not_after}", expected a day to come')
+        raise UsageError(f'--not-after is "{not_after}", expected a day to come')
     require_release(release)
     recipients = parse_recipients(to)
     signer = open_signer(owner)
@@ -67,17 +67,14 @@ def grant(
 
     granted = tier or TierName.DIAGNOSTIC
     if granted is TierName.ORIGINAL and not opened.has_originals:
-        raise UsageError(
+        raise Refused(
             'tier "original" was asked for, but the release was shared without --with-original'
         )
-    chosen = (
-        ids_of(opened, opened.open_grants([signer.identity], trust=signer.public), image)
-        if image
-        else []
-    )
-    what = f"{len(chosen)} image(s)" if chosen else "the whole release"
     lines, made = [], []
     with telling(opened):
+        own = opened.open_grants([signer.identity], trust=signer.public)
+        chosen = ids_of(opened, own, image)
+        what = f"{len(chosen)} image(s)" if chosen else "the whole release"
         for recipient in recipients:
             path = make_grant(
                 opened,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from primis.cli.arguments import WrongUsage, make_key, parse_path, require_place
+from primis.cli.arguments import make_key, parse_path, require_place
 from primis.cli.options import Json
 from primis.cli.say import result, warn
-from primis.errors import OutputError
+from primis.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from primis.keys.identity import Signer
@@ -86,12 +86,12 @@ def make_key_pair(path: Path, *, allow_readable: bool = False) -> tuple[Signer, 
 
 
 def _require_new(path: Path, public: Path) -> None:
-    """Raise OutputError where the two files cannot be made, WrongUsage where a key was typed."""
+    """Raise OutputError where the two files cannot be made, UsageError where a key was typed."""
     from primis.keys.key_file import holds_private_key, quoted
 
     if holds_private_key(str(path)):
         where = "a private key was given in place of the name of a new file"
-        raise WrongUsage(f"{where}; others may have seen it: make a new one")
+        raise UsageError(f"{where}; others may have seen it: make a new one")
     if path.name in ("", ".."):
         raise OutputError(f"{quoted(path)} is no name for a new file")
     require_place(path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from primis.atomic import PARTIAL
 from primis.cli import say
+from primis.cli.arguments import refusing
 from primis.cli.say import warn
 from primis.errors import InputError, OutputError
 from primis.keys.home import config_folder, known_releases_file
@@ -81,12 +82,16 @@ def _is_missing(path: Path) -> bool:
 
 @contextmanager
 def telling(release: Release) -> Iterator[None]:
-    """Print what a person should hear about a release, before and after it was worked with."""
+    """Print what a person should hear about a release, before and after it was worked with.
+
+    What the engine calls wrong usage is Refused: the command line itself was right.
+    """
     for note in release.notes:
         say.note(note)
     told = set(release.notes)
     try:
-        yield
+        with refusing():
+            yield
     finally:
         for note in release.notes:
             if note not in told:

@@ -13,7 +13,6 @@ import typer
 from primis.atomic import reason
 from primis.cli import add, demo, grants, inspect, keygen, restore, share
 from primis.cli.arguments import (
-    WrongUsage,
     parse_path,
     require_between,
     require_place,
@@ -23,7 +22,7 @@ from primis.cli.arguments import (
 from primis.cli.measure import audit, evaluate
 from primis.cli.options import EXIT_CODES, command
 from primis.cli.say import close_output, say, set_quiet, show, tell
-from primis.errors import OutputError, PrimisError
+from primis.errors import OutputError, PrimisError, UsageError
 
 app = typer.Typer(
     help="Publish medical images where anyone can fetch them "
@@ -137,7 +136,7 @@ def train(
         raise OutputError(f'"{out}" exists, expected a new file')
     require_place(out)
     if preset not in PRESETS:
-        raise WrongUsage(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
+        raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
     for name, value, low, high in (
         ("steps", steps, 10, 10**8),
         ("batch", batch, 1, 1 << 16),
@@ -146,11 +145,11 @@ def train(
         if value is not None:
             require_between(name, value, low, high)
     if patch is not None and patch % 64:
-        raise WrongUsage(f'--patch is "{patch}", expected a multiple of 64')
+        raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
     if accelerator not in ("auto", "cpu", "gpu"):
-        raise WrongUsage(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
+        raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
     if accelerator == "gpu" and torch.cuda.device_count() < devices:
-        raise WrongUsage(
+        raise UsageError(
             f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs"
         )
     require_between("seed", seed, 0, 1 << 32)
@@ -176,8 +175,7 @@ def train(
 def main() -> None:
     """Entry point: run, and turn what was raised on purpose into one line and an exit code.
 
-    0: all done. 1: something failed or was refused. 2: wrong usage, told before anything is read.
-    130: interrupted.
+    0: all done. 1: something failed or was refused. 2: the command line is wrong. 130: interrupted.
     """
     take_passphrase()  # no process that is started here inherits it
     set_quiet(False)
@@ -189,7 +187,7 @@ def main() -> None:
     except PrimisError as error:
         from primis.cli.hints import hint_for, in_options
 
-        _fail(in_options(error), 2 if isinstance(error, WrongUsage) else 1, hint_for(error))
+        _fail(in_options(error), 2 if isinstance(error, UsageError) else 1, hint_for(error))
     except _PARSE_ERROR as error:
         _fail_to_parse(error)
     except (KeyboardInterrupt, typer.Abort):

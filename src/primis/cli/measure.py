@@ -9,17 +9,10 @@ from typing import Annotated
 
 import typer
 
-from primis.cli.arguments import (
-    Owner,
-    WrongUsage,
-    open_signer,
-    parse_path,
-    require_between,
-    require_place,
-)
+from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
 from primis.cli.known import require_release
 from primis.cli.say import say, tell
-from primis.errors import OutputError
+from primis.errors import OutputError, UsageError
 
 
 def require_new(out: Path) -> None:
@@ -166,9 +159,9 @@ def evaluate(
     from primis.study.study import PARTS, Plan, Study
 
     if part not in (*PARTS, "all"):
-        raise WrongUsage(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')
+        raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')
     if unknown := [name for name in mechanism if name not in MECHANISMS]:
-        raise WrongUsage(f'--mechanism is "{unknown[0]}", expected {", ".join(MECHANISMS)}')
+        raise UsageError(f'--mechanism is "{unknown[0]}", expected {", ".join(MECHANISMS)}')
     for value in sparsity:
         require_between("sparsity", value, 0.5, 32)
     if most is not None:

@@ -12,10 +12,10 @@ import typer
 from primis.bundle.settings import Protection
 from primis.cli.arguments import (
     Owner,
-    WrongUsage,
     open_signer,
     parse_path,
     parse_recipients,
+    refusing,
     require_between,
     require_place,
     show_size,
@@ -29,7 +29,7 @@ from primis.cli.options import (
     Verbose,
 )
 from primis.cli.say import note, result, warn
-from primis.errors import OutputError
+from primis.errors import OutputError, UsageError
 from primis.keys.tier import Tier as TierName
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def share(
     from primis.cli.progress import Report
     from primis.jobs.share import share as share_files
 
-    with Report("sharing", verbose=verbose, sparsity=sparsity, named=images) as report:
+    bar = Report("sharing", verbose=verbose, sparsity=sparsity, named=images)
+    with refusing(), bar as report:
         results = share_files(
             images,
             out,
@@ -168,7 +169,7 @@ def _settings(
     header_bytes: int | None,
     original_bits: float | None,
 ) -> Settings:
-    """Raises WrongUsage for what the types of the options do not rule out."""
+    """Raises UsageError for what the types of the options do not rule out."""
     from primis.bundle.settings import (
         MAX_HEADER_BYTES,
         MAX_ORIGINAL_BITS,
@@ -196,11 +197,11 @@ def _settings(
 def _granted(
     tier: TierName | None, *, with_original: bool, original_bits: float | None
 ) -> TierName:
-    """Raises WrongUsage where the file itself is asked for and is not to be in the release."""
+    """Raises UsageError where the file itself is asked for and is not to be in the release."""
     if original_bits is not None and not with_original:
-        raise WrongUsage("--original-bits needs --with-original")
+        raise UsageError("--original-bits needs --with-original")
     if tier is TierName.ORIGINAL and not with_original:
-        raise WrongUsage('tier "original" needs --with-original')
+        raise UsageError('tier "original" needs --with-original')
     return tier or (TierName.ORIGINAL if with_original else TierName.DIAGNOSTIC)
 
 
@@ -209,7 +210,7 @@ def _require_place_outside(out: Path, images: Sequence[Path]) -> None:
     require_place(out)
     folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
     if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
-        raise WrongUsage(
+        raise UsageError(
             f'the release "{out}" would lie in a folder that is shared, expected another place'
         )
 
@@ -218,7 +219,8 @@ def _has_dicom(images: Sequence[Path]) -> bool:
     """Whether any of the files to share begins as DICOM files do."""
     from primis.datasets.files import collect
 
-    return any(_begins_as_dicom(path) for path, _ in collect(images))
+    with refusing():
+        return any(_begins_as_dicom(path) for path, _ in collect(images))
 
 
 def _begins_as_dicom(path: Path) -> bool:

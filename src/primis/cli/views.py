@@ -38,7 +38,7 @@ from primis.release.reader import Release
 LEVELS = tuple(Protection)
 _SPARSITY = 4.0
 _KEYS = ("owner", "alice", "bob", "stranger")
-_OTHERS = 6
+_OTHERS = 4
 """Phantoms that the attackers learn from."""
 
 _MARK = ".primis-demo"

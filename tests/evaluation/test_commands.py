@@ -1,0 +1,123 @@
+"""The commands that attack, measure and train, which need torch, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from primis.imaging.phantom import phantom_dicom
+from tests.conftest import TINY
+from tests.core.test_cli import here, released, run, share
+
+__all__ = ["here", "released", "run"]
+
+
+def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> None:
+    said = run("audit", "r", "-o", "report", "--originals", ".", "--model", TINY).stdout
+    assert "found    control: a keystream used twice" in said
+    assert "note: too few images" in said
+    assert "learned anything of the images beyond doubt" in said
+    assert (tmp_path / "report" / "index.html").exists()
+    assert json.loads((tmp_path / "report" / "audit.json").read_text())["broken"] == []
+    assert not (tmp_path / "report.partial").exists()
+    assert '"report" exists' in run("audit", "r", "-o", "report", "--model", TINY, status=1).stderr
+    assert (
+        "does not exist"
+        in run(
+            "audit", "r", "-o", "x", "--originals", "elsewhere", "--model", TINY, status=2
+        ).stderr
+    )
+    run("keygen", "-o", "other.key")
+    assert run(
+        "audit", "r", "-o", "x", "--model", TINY, "--owner", "other.key", status=1
+    ).stderr.startswith("primis: ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:
+    from typer.testing import CliRunner
+
+    from primis.attacks.judge import counted
+    from primis.audit import run as auditing
+    from primis.audit.findings import Report
+    from primis.cli import main
+    from primis.keys.identity import generate
+    from primis.release import release
+
+    leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
+    (tmp_path / "k").write_text(generate())
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "manifest.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(release, "Release", lambda path: None)
+    for controls, findings, status in (
+        ([leak], [blind], 0),
+        ([leak], [leak], 1),
+        ([blind], [blind], 1),
+    ):
+        monkeypatch.setattr(
+            auditing, "audit", lambda *_, c=controls, f=findings, **__: Report({}, c, f, [])
+        )
+        words = [
+            "audit",
+            "r",
+            "-o",
+            str(tmp_path / f"out{status}{len(list(tmp_path.iterdir()))}"),
+            "--owner",
+            str(tmp_path / "k"),
+        ]
+        assert CliRunner().invoke(main.app, words).exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("evaluate", "everything", ".", "-o", "out"),
+            'part "everything" is unknown, expected fidelity',
+        ),
+        (("evaluate", "all", "nowhere", "-o", "out"), 'data "nowhere" does not exist'),
+        (
+            ("evaluate", "all", ".", "-o", "out", "--mechanism", "rot13"),
+            '--mechanism is "rot13", expected keyed',
+        ),
+        (
+            ("evaluate", "fidelity", ".", "-o", "out", "--sparsity", "99"),
+            '--sparsity is "99", expected 0.5 to 32',
+        ),
+        (("evaluate", "fidelity", ".", "-o", "out", "--most", "3"), '--most is "3", expected 20'),
+        (
+            ("evaluate", "fidelity", ".", "-o", "out", "--layout", "mine"),
+            'layout "mine" is unknown, expected table',
+        ),
+        (
+            ("evaluate", "fidelity", "chest.dcm", "-o", "out"),
+            'data "chest.dcm" is a file, expected a folder',
+        ),
+        (("evaluate", "fidelity", ".", "-o", "."), '"." exists, expected a new folder'),
+    ],
+)
+def test_evaluate_says_what_is_wrong(run, tmp_path, words, said) -> None:
+    (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
+    done = run(*words, status=1 if "exists" in said else 2)
+    first, *rest = done.stderr.splitlines()
+    assert said in first
+    assert all(line.startswith("hint:") for line in rest)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial" / "report").exists()
+
+
+def test_nothing_is_written_into_a_release(here, tmp_path) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    before = sorted(tmp_path.glob("[!c]*/**/*"))
+    for words in (("audit", "r"), ("evaluate", "all", "."), ("train", ".")):
+        status, _, err = here(*words, "-o", "r/x")
+        assert status == 1, words
+        assert f'"r/x" would lie in the release "{tmp_path / "r"}"' in err, words
+    assert sorted(tmp_path.glob("[!c]*/**/*")) == before
+
+
+def test_a_mistyped_release_is_not_attacked(here) -> None:
+    said = 'primis: folder "x" does not exist, expected a release\n'
+    assert here("audit", "x", "-o", "o")[::2] == (1, said)
