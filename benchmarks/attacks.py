@@ -33,7 +33,7 @@ from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.metrics.part import Parts
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.study.report.attacks import sheet
+from primis.study.attacks.report import sheet
 
 _SHOWN, _BEST = 2, 4
 

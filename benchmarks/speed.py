@@ -81,9 +81,12 @@ def measure(
         "ambiguate (sca)",
         lambda: ambiguate(code.levels, 8 * z.shape[2] * z.shape[3], odds=odds),
     )  # type: ignore[arg-type]
-    share = lambda: share_image(
-        image, SETTINGS, opened, codec, alone=True, bundle_id=bundle_id, name="x"
-    )  # noqa: E731
+
+    def share():
+        return share_image(
+            image, SETTINGS, opened, codec, alone=True, bundle_id=bundle_id, name="x"
+        )
+
     data = timed(times, "share, whole", share).data  # type: ignore[attr-defined]
 
     def purify() -> None:

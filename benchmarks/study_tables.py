@@ -56,7 +56,7 @@ def classification() -> str:
             "n",
             *(f"on {v}" for v in tested),
             "cells within the interval of originals",
-            "losses clear of chance",
+            "significant losses",
         ],
         body,
     )

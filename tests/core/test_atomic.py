@@ -12,8 +12,9 @@ from primis import atomic
 from primis.atomic import own_folder, require_ours
 from primis.errors import OutputError
 from primis.imaging.phantom import draw_phantom
-from primis.metrics.part import Part, Parts
-from primis.study.versions import Versions, version_list
+from primis.metrics.part import Part, Parts, as_file
+from primis.metrics.typed import to_arrays
+from primis.study.versions import Coded, Versions, version_list
 
 
 def made(path: Path, mode: int) -> Path:
@@ -124,7 +125,8 @@ def test_pickled_arrays_are_not_taken(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "kept", {})
     parts.get("p", lambda: Part({"x": 1}))
     (path,) = (tmp_path / "kept").iterdir()
-    np.savez(path, body=np.array('{"x": 2}'), _a=np.array([Planted()], dtype=object))
+    other = to_arrays(Part({"x": 2}, {"a": np.arange(4)}))
+    np.savez(path, **other | {"_0": np.array([Planted()], dtype=object)})
     assert parts.get("p", lambda: Part({"x": 1})).body == {"x": 1}
     assert not (tmp_path / "mark").exists()
 
@@ -149,7 +151,7 @@ def test_a_damaged_version_is_made_anew(tmp_path: Path, codec) -> None:
     (path,) = (tmp_path / "kept").iterdir()
     good = path.read_bytes()
     others = tmp_path / "other.npz"
-    np.savez(others, pixels=np.zeros((3, 3)), bits=np.float64(1))
+    others.write_bytes(as_file(Coded(np.zeros((3, 3)), 1.0)))
     for data in (b"", good[:60], good[:-9], others.read_bytes()):
         path.write_bytes(data)
         again, same = versions.get("x", pixels, 12, versions.list[1])

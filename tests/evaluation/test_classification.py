@@ -1,8 +1,7 @@
-"""Classification of versions: figures against scikit-learn, networks that see a shadow and only a shadow, cautions, tables."""
+"""Classification of versions: measures against scikit-learn, networks that see a shadow, cautions, tables."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,22 +22,20 @@ from primis.attacks.learning import (
 )
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom
-from primis.metrics.part import Part, Parts
-from primis.study.classification import (
-    QUICK,
-    TASKS,
-    Cell,
-    Examples,
-    applies,
-    confounds,
-    cross_grid,
-    measures,
-    metrics,
-    weighted_auc,
-)
-from primis.study.report.classification import curve, section
+from primis.metrics.part import Parts
+from primis.metrics.typed import from_arrays, to_arrays
+from primis.study.classification.grid import Cell, confounds, measures, metrics, weighted_auc
+from primis.study.classification.measure import Examples, TaskResult, applies, cross_grid
+from primis.study.classification.report import curve, section
+from primis.study.classification.tasks import TASKS
+from primis.study.names import Pair
+from primis.study.paper.printed import Cell as PaperCell
+from primis.study.paper.printed import Scores
+from primis.study.plan import CLASSIFIERS
 from primis.study.report.document import Figure, Table, Text
+from primis.study.report.write import without_arrays
 
+QUICK = CLASSIFIERS.quick
 SIDE = 48
 SHARES = {"train": 24, "val": 8, "test": 12}
 VERSIONS = ("original", "S_x = 4", "blank")
@@ -67,9 +64,13 @@ def corpus(
     images = {"original": original, "S_x = 4": original + 0.02 * noise, "blank": noise}
     named = tuple(label for _, label in rows)
     return Examples(
-        images, named, tuple(split for split, _ in rows), tuple(f"p{i // 2}" for i in range(len(rows))),
+        images,
+        tuple(f"image {i}" for i in range(len(rows))),
+        named,
+        tuple(split for split, _ in rows),
+        tuple(f"p{i // 2}" for i in range(len(rows))),
         tuple((origins or {}).get(label, "here") for label in named),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +79,12 @@ def examples() -> Examples:
 
 
 @pytest.fixture(scope="module")
-def part(examples: Examples) -> Part:
+def part(examples: Examples) -> TaskResult:
     return cross_grid(BINARY, examples, VERSIONS, LEARNER)
 
 
 @pytest.fixture(scope="module")
-def grid(part: Part) -> dict[tuple[str, str], Cell]:
+def grid(part: TaskResult) -> dict[Pair, Cell]:
     return metrics(part)
 
 
@@ -126,37 +127,36 @@ def test_resampling_draws_whole_patients_within_their_class() -> None:
     assert np.array_equal(drawn, np.concatenate(list(resampled(strata, patients))))
 
 
-def test_many_images_of_few_patients_leave_more_doubt() -> None:
+def test_many_images_of_few_patients_have_wider_intervals(part: TaskResult) -> None:
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1], 60)
     score = np.repeat(rng.normal(size=12), 10) + 0.8 * labels + 0.01 * rng.normal(size=120)
     scores = np.stack([1 / (1 + np.exp(score)), 1 / (1 + np.exp(-score))], 1)[None, None, None]
-    body = {"versions": ["original"], "tested": ["original"]}
-    few = metrics(
-        Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120) // 10})
-    )
-    many = metrics(Part(body, {"scores": scores, "labels": labels, "patients": np.arange(120)}))
+    one = ("original",)
+    drawn = replace(part, versions=one, tested=one, scores=scores, labels=labels)
+    few = metrics(replace(drawn, persons=np.arange(120) // 10))
+    many = metrics(replace(drawn, persons=np.arange(120)))
 
     def width(cells) -> float:
-        auc = cells["original", "original"].auc
+        auc = cells[Pair("original", "original")].auc
         return auc.high - auc.low
 
     assert width(few) > 1.3 * width(many)
 
 
-def test_the_shadow_is_found_and_not_on_blank_images(grid: dict[tuple[str, str], Cell]) -> None:
-    assert grid["original", "original"].auc.value > 0.95
-    assert grid["S_x = 4", "original"].auc.value > 0.95
-    assert grid["original", "blank"].auc.low < 0.6
-    assert grid["blank", "original"].auc.value < 0.95
-    assert grid["original", "blank"].difference.high < 0
-    assert grid["original", "S_x = 4"].difference.low > -0.2
+def test_the_shadow_is_found_and_not_on_blank_images(grid: dict[Pair, Cell]) -> None:
+    assert grid[Pair("original", "original")].auc.value > 0.95
+    assert grid[Pair("S_x = 4", "original")].auc.value > 0.95
+    assert grid[Pair("original", "blank")].auc.low < 0.6
+    assert grid[Pair("blank", "original")].auc.value < 0.95
+    assert grid[Pair("original", "blank")].difference.high < 0
+    assert grid[Pair("original", "S_x = 4")].difference.low > -0.2
 
 
-def test_estimates_hold_together(part: Part, grid: dict[tuple[str, str], Cell]) -> None:
+def test_estimates_hold_together(part: TaskResult, grid: dict[Pair, Cell]) -> None:
     n = 2 * SHARES["test"]
-    assert part.arrays["scores"].shape == (3, 3, 2, n, 2)
-    assert np.allclose(part.arrays["scores"].sum(-1), 1, atol=1e-5)
+    assert part.scores.shape == (3, 3, 2, n, 2)
+    assert np.allclose(part.scores.sum(-1), 1, atol=1e-5)
     for (t, _), cell in grid.items():
         for found in (cell.auc, cell.accuracy, cell.sensitivity, cell.specificity, cell.difference):
             assert found.low <= found.value + 1e-9 and found.high >= found.value - 1e-9
@@ -165,17 +165,17 @@ def test_estimates_hold_together(part: Part, grid: dict[tuple[str, str], Cell]) 
             (cell.sensitivity.value + cell.specificity.value) / 2
         )  # classes are as large
         assert cell.difference.value == pytest.approx(
-            cell.auc.value - grid[t, "original"].auc.value
+            cell.auc.value - grid[Pair(t, "original")].auc.value
         )
         assert cell.from_originals.value == pytest.approx(
-            cell.auc.value - grid["original", "original"].auc.value
+            cell.auc.value - grid[Pair("original", "original")].auc.value
         )
-    own = grid["S_x = 4", "original"].difference
+    own = grid[Pair("S_x = 4", "original")].difference
     assert (own.value, own.low, own.high) == (0, 0, 0)
 
 
 def test_a_stopped_run_goes_on_and_a_run_repeats(
-    examples: Examples, part: Part, tmp_path: Path
+    examples: Examples, part: TaskResult, tmp_path: Path
 ) -> None:
     def stop(what: str, done: int, total: int) -> None:
         if "trained on blank" in what:
@@ -192,8 +192,8 @@ def test_a_stopped_run_goes_on_and_a_run_repeats(
         f"task 7, trained on blank, seed {seed}" for seed in (0, 1)
     }
     assert seen[-1][1] == seen[-1][2]
-    assert np.array_equal(again.arrays["scores"], part.arrays["scores"])
-    assert json.loads(json.dumps(again.body)) == json.loads(json.dumps(part.body))
+    assert np.array_equal(again.scores, part.scores)
+    assert without_arrays(again) == without_arrays(part)
 
 
 def test_training_keeps_a_late_epoch_and_leaves_the_generator_alone() -> None:
@@ -243,7 +243,7 @@ def test_three_classes_and_the_caution_where_the_corpus_tells() -> None:
     apart = corpus(labels, {"viral": "elsewhere"})
     quick = Learner("small", SIDE, replace(QUICK.recipe, steps=4), (0,))
     one = cross_grid(TASKS[0], apart, ["original"], quick)
-    cell = metrics(one)["original", "original"]
+    cell = metrics(one)[Pair("original", "original")]
     assert len(cell.by_class) == 3 and cell.auc.sd is None
     assert cell.auc.value == pytest.approx(np.mean([of.value for of in cell.by_class]))
     caution = confounds(one)
@@ -271,7 +271,7 @@ def test_a_task_needs_images_of_each_class_in_each_split(examples: Examples) -> 
 
 
 def test_networks_by_name() -> None:
-    from primis.study.classification import network
+    from primis.study.classification.measure import network
 
     for name in ("small", "densenet121"):
         assert network(name, 3)(torch.zeros(2, 1, 64, 64)).shape == (2, 3)
@@ -286,10 +286,10 @@ def test_the_roc_curve_passes_through_known_points() -> None:
 
 
 def test_the_section_shows_every_pair_and_what_was_lost(
-    part: Part, grid: dict[tuple[str, str], Cell]
+    part: TaskResult, grid: dict[Pair, Cell]
 ) -> None:
-    stored = Part(json.loads(json.dumps(part.body)), part.arrays)
-    paper = {"auc": {(7, "original", "S_x = 4"): 0.81}}
+    stored = from_arrays(to_arrays(part), TaskResult)
+    paper = Scores({PaperCell(7, "original", "S_x = 4"): 0.81}, {}, {}, {})
     shown = section({7: stored}, {"data": "phantoms"}, paper)
     tables = [block for block in shown.blocks if isinstance(block, Table)]
     figures = [block for block in shown.blocks if isinstance(block, Figure)]
@@ -298,7 +298,7 @@ def test_the_section_shows_every_pair_and_what_was_lost(
     assert auc.facts["data"] == "phantoms" and auc.facts["n tested"] == "7: 24"
     assert [row[:2] for row in auc.rows if row[0]] == [(t, v) for t in VERSIONS for v in VERSIONS]
     assert auc.rows[auc.rows.index(("", "the paper", "0.81")) - 1][:2] == ("original", "S_x = 4")
-    found = grid["original", "original"].auc
+    found = grid[Pair("original", "original")].auc
     assert auc.rows[0][2] == f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
     loss = next(table for table in tables if "same networks" in table.title)
     row = next(i for i, row in enumerate(loss.rows) if row[:2] == ("original", "blank"))

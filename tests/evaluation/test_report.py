@@ -1,4 +1,4 @@
-"""The report: a page and a PDF of one document, its figures as JSON and CSV, and the paper's figures beside a run's own."""
+"""The report: a page and a PDF of one document, JSON and CSV, and the paper's tables beside a run's own."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import csv
 import io
 import json
 import re
-import zlib
+import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import weasyprint
 from PIL import Image as Pillow
+from pypdf import PdfReader
+from weasyprint.formatting_structure.boxes import TextBox
+from weasyprint.text.fonts import FontConfiguration
 
 from primis.attacks.judge import Finding, Gain
 from primis.audit.pictures import Row
 from primis.errors import OutputError
 from primis.imaging.phantom import draw_phantom
 from primis.metrics.statistics import Estimate
-from primis.study.report import attacks
+from primis.study.attacks import report as attacks
+from primis.study.names import Pair, PartName
+from primis.study.paper.printed import Cell, Errors, Outlines, Printed, Scores, Source, paper
+from primis.study.paper.tables import Measured, Ours, section
+from primis.study.report import pdf
 from primis.study.report.document import Document, Figure, Section, Table, Text
 from primis.study.report.html import page
-from primis.study.report.numbers import interval, plain, signed, with_sd
-from primis.study.report.paper import TABLES, Ours, Printed, paper, section
-from primis.study.report.pdf import render
+from primis.study.report.numbers import interval, known_interval, plain, signed, with_sd
+from primis.study.report.pdf import PdfUnavailable, render
 from primis.study.report.write import write
 
 VERSIONS = ("S_x = 4", "S_x = 8", "S_x = 16", "original")
-PAIRS = [(train, test) for train in VERSIONS for test in VERSIONS]
+PAIRS = [Pair(train, test) for train in VERSIONS for test in VERSIONS]
 FACTS = {
     "data": "phantoms <1>",
     "split": "70 / 10 / 20 %, patients apart",
@@ -54,8 +63,8 @@ def document() -> Document:
     )
     wide = Table(
         "Wide",
-        tuple(f"a long heading {n}" for n in range(12)),
-        tuple(("original", *cells(11)) for _ in range(3)),
+        tuple(f"a long heading {n}" for n in range(18)),
+        tuple(("original", *cells(17)) for _ in range(3)),
     )
     many = Table(
         "Many",
@@ -66,13 +75,13 @@ def document() -> Document:
         "Three lines", ("of", "task 1"), (("paper\nhere\ndifference", "0.93\n0.91\n−0.02"),)
     )
     picture = attacks.sheet([phantom_row(2)])
-    return Document(
-        "Every table & figure", {"machine": "a <b>"},
-        (
-            Section("fidelity", "Fidelity of S_x", (Text(f"Plain. {ODD}"), Text("Children & adults differ.", True), long, wide)),
-            Section("texture", "Texture", (many, three, Figure("Drawn", picture, 'a "phantom"', FACTS), Text("The end."))),
-        ),
-    )  # fmt: skip
+    drawn = Figure("Drawn", picture, 'a "phantom"', FACTS)
+    texts = Text(f"Plain. {ODD}"), Text("Children & adults differ.", True)
+    sections = (
+        Section("fidelity", "Fidelity of S_x", (*texts, long, wide)),
+        Section("texture", "Texture", (many, three, drawn, Text("The end."))),
+    )
+    return Document("Every table & figure", {"machine": "a <b>"}, sections)
 
 
 def phantom_row(cells: int) -> Row:
@@ -145,56 +154,115 @@ def test_the_page_can_be_walked_through(document: Document) -> None:
     assert all(label in names for label in read.all("div", "aria-labelledby"))
 
 
-def test_the_pdf_holds_the_document(document: Document) -> None:
-    data = render(document)
-    assert data.startswith(b"%PDF") and data == render(document)
-    pages = [
-        (float(w), float(h)) for w, h in re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
-    ]
-    assert len(pages) >= 6
-    assert {w > h for w, h in pages} == {False, True}  # the wide table lies sideways
-    assert (
-        "Every table & figure".encode("utf-16-be") in _unescaped(data)
-        or b"(Every table & figure)" in data
-    )
-    assert b"/Outlines" in data and data.count(b"/FontFile2") == 2
-    assert b"(Texture)" in data and b"(Many)" in data
+WIDE = Table(
+    "Forty columns",
+    tuple(f"column {n}" for n in range(40)),
+    (tuple(f"{n}.123456 ± 0.1" for n in range(40)),) * 12,
+)
+WORDS = Table("Words", ("a", "b"), (("word " * 100, "unbroken" * 30), ("", "肺")))
+ODDITIES = (
+    Document("Empty", {}, ()),
+    Document(
+        "Odd " * 60,
+        {"a": ""},
+        (
+            Section("none", "Nothing", ()),
+            Section("some", "Some", (Table("No rows", ("a", "b"), ()), WIDE, WORDS)),
+        ),
+    ),
+)
 
 
-def test_odd_documents_are_shown_all_the_same() -> None:
-    table = Table(
-        "Forty columns",
-        tuple(f"column {n}" for n in range(40)),
-        (tuple(f"{n}.123456 ± 0.1" for n in range(40)),) * 60,
-    )
-    words = Table("Words", ("a", "b"), (("word " * 400, "unbroken" * 60), ("", "肺")))
-    sections = (
-        Section("none", "Nothing", ()),
-        Section("some", "Some", (Table("No rows", ("a", "b"), ()), table, words)),
-    )
-    for document in (Document("Empty", {}, ()), Document("Odd " * 60, {"a": ""}, sections)):
-        assert render(document).startswith(b"%PDF") and not Reader(page(document)).open
+@pytest.fixture(scope="module")
+def printed(document: Document) -> bytes:
+    return render(page(document))
 
 
-def test_every_sign_is_in_the_pdf(document: Document) -> None:
-    streams = [
-        _inflated(body)
-        for body in re.findall(rb"stream\r?\n(.*?)endstream", render(document), re.S)
-    ]
-    maps = [body for body in streams if b"begincmap" in body]
-    mapped = {int(code, 16) for body in maps for code in re.findall(rb"<([0-9A-F]{4})>", body)}
-    assert {ord(sign) for sign in "−±≤≥²–‘’∞"} <= mapped
+def pages_of(data: bytes) -> list[str]:
+    return [sheet.extract_text() for sheet in PdfReader(io.BytesIO(data)).pages]
 
 
-def _inflated(body: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(body)
-    except zlib.error:
-        return b""
+def test_the_pdf_holds_the_document(document: Document, printed: bytes) -> None:
+    assert printed == render(page(document))  # the same bytes for the same document
+    read = PdfReader(io.BytesIO(printed))
+    assert read.metadata is not None and read.metadata.title == "Every table & figure"
+    sizes = {float(p.mediabox.width) > float(p.mediabox.height) for p in read.pages}
+    assert len(read.pages) >= 6 and sizes == {False, True}  # the wide table lies sideways
+    outline = [entry.title for entry in flat(read.outline)]
+    assert {"Fidelity of Sx", "Texture", "Many", "Drawn"} <= set(outline)
+    text = "".join(pages_of(printed))
+    assert "a feature 179" in text and "S_x" not in text
+    assert {sign for sign in "−±≤≥²–‘’∞" if sign not in text} == set()
 
 
-def _unescaped(data: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), data)
+def flat(outline: list) -> list:
+    """Entries of all levels."""
+    inner = [flat(entry) if isinstance(entry, list) else [entry] for entry in outline]
+    return [entry for part in inner for entry in part]
+
+
+def test_pages_are_numbered_listed_and_titled(printed: bytes) -> None:
+    pages = pages_of(printed)
+    assert all(f"{n} / {len(pages)}" in text for n, text in enumerate(pages, 1))
+    assert all("Every table & figure" in text for text in pages)  # the title runs along
+    (many,) = {n for n, text in enumerate(pages, 1) if "a feature 0" in text}
+    assert re.search(rf"Many[ .]*\s*{many}\b", pages[0])  # the contents say where
+    assert all("Texture" in text for text in pages[many - 1 :])
+
+
+@pytest.mark.parametrize("odd", range(3))
+def test_nothing_is_cut_off_in_print(document: Document, odd: int) -> None:
+    for number, sheet in enumerate(laid_out((document, *ODDITIES)[odd]).pages, 1):
+        box = sheet._page_box
+        for text, left, right, bottom in texts_of(box):
+            where = f"page {number}: {text!r}"
+            assert left >= -1 and right <= sheet.width + 1 and bottom <= sheet.height + 1, where
+
+
+def laid_out(document: Document) -> weasyprint.Document:
+    fonts = FontConfiguration()
+    faces = weasyprint.CSS(string=pdf._faces(), font_config=fonts)
+    html = weasyprint.HTML(string=page(document))
+    return html.render(stylesheets=[faces], font_config=fonts)
+
+
+def texts_of(box: Any) -> Iterator[tuple[str, float, float, float]]:
+    """(text, left, right, bottom) of everything that is printed."""
+    if isinstance(box, TextBox):
+        bottom = box.position_y + box.height
+        yield box.text, box.position_x, box.position_x + box.width, bottom
+    for child in getattr(box, "children", ()):
+        yield from texts_of(child)
+
+
+def test_a_table_goes_on_over_pages_under_its_head(printed: bytes) -> None:
+    pages = pages_of(printed)
+    over = [text for text in pages[1:] if re.search(r"a feature \d", text)]
+    assert len(over) > 2 and all("ICC" in text for text in over)
+
+
+def test_pages_of_odd_documents_are_well_formed() -> None:
+    for odd in ODDITIES:
+        assert not Reader(page(odd)).open
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError, OSError])
+def test_without_its_library_one_line_says_what_to_install_and_the_page_is_written(
+    document: Document, tmp_path: Path, monkeypatch, error: type[Exception]
+) -> None:
+    class Missing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "weasyprint":
+                raise error("cannot load library 'libpango-1.0-0'\nsee https://...")
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "weasyprint"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    missing = write(document, tmp_path / "report", {}, {})
+    assert isinstance(missing, PdfUnavailable) and "\n" not in str(missing)
+    said = "pip install 'primis[evaluate]'" if error is ModuleNotFoundError else "libpango-1.0-0"
+    assert said in str(missing)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"index.html", "report.json"}
 
 
 def test_a_table_must_have_rows_as_wide_as_its_head() -> None:
@@ -202,7 +270,7 @@ def test_a_table_must_have_rows_as_wide_as_its_head() -> None:
         Table("a", ("b", "c"), (("d",),))
 
 
-def test_columns_of_figures_stand_to_the_right() -> None:
+def test_columns_of_numbers_stand_to_the_right() -> None:
     rows = (
         ("S_x = 4", "−0.1 ± 2", "1 to 2", "yes", "–"),
         ("S_x = 8", "12", "–", "–", "–"),
@@ -222,13 +290,8 @@ def test_a_report_is_written_for_its_owner(document: Document, tmp_path: Path) -
         "n": np.int64(3),
         "s": "S_x ≤ 4",
     }
-    write(
-        document,
-        tmp_path / "new" / "report",
-        body,
-        {"fidelity": (("image", "psnr", "n"), iter(rows))},
-    )
     folder = tmp_path / "new" / "report"
+    assert write(document, folder, body, {"fidelity": (("image", "psnr", "n"), iter(rows))}) is None
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == dict.fromkeys(
         ["index.html", "report.pdf", "report.json", "fidelity.csv"], 0o600
@@ -266,9 +329,11 @@ def test_nothing_is_written_where_something_cannot_be_made(
         write(document, tmp_path / "file", {}, {})
 
 
-def test_figures_have_a_minus_sign_and_no_minus_nought() -> None:
+def test_numbers_have_a_minus_sign_and_no_minus_zero() -> None:
     assert [plain(x) for x in (-0.001, -1.5, float("-inf"))] == ["0.00", "−1.50", "−∞"]
     assert [signed(x) for x in (0.001, 0.5, -0.5)] == ["0.00", "+0.50", "−0.50"]
+    assert known_interval(Estimate(1, 0, 2, 3)) == "0.00 to 2.00"
+    assert known_interval(Estimate(1, 0, 2, 2)) == "–"
     assert (
         with_sd(1, None) == "1.00"
         and with_sd(-1, 0.5, 1) == "−1.0 ± 0.5"
@@ -276,44 +341,45 @@ def test_figures_have_a_minus_sign_and_no_minus_nought() -> None:
     )
 
 
-# The paper's figures.
+# The paper's tables.
 
 
 def test_the_grids_of_classification_are_complete() -> None:
-    for measure in ("auc", "accuracy", "sensitivity", "specificity"):
-        cells = paper().classification[measure]
-        assert set(cells) == {(task, *pair) for task in range(1, 9) for pair in PAIRS}
+    for cells in paper().classification.rows.each():
+        assert set(cells) == {Cell(task, *pair) for task in range(1, 9) for pair in PAIRS}
         assert all(0.5 <= value <= 1 for value in cells.values())
-    assert len(paper().tasks) == 8
+    assert len(paper().classification.tasks) == 8
 
 
 def test_accuracy_lies_between_sensitivity_and_specificity() -> None:
-    """So it does for two classes, whatever their sizes; figures are rounded to a hundredth."""
-    table = paper().classification
-    for key, accuracy in table["accuracy"].items():
-        pair = table["sensitivity"][key], table["specificity"][key]
-        assert key[0] == 1 or min(pair) - 0.0101 <= accuracy <= max(pair) + 0.0101
+    """So it does for two classes, whatever their sizes; values are rounded to a hundredth."""
+    rows = paper().classification.rows
+    for cell, accuracy in rows.accuracy.items():
+        pair = rows.sensitivity[cell], rows.specificity[cell]
+        assert cell.task == 1 or min(pair) - 0.0101 <= accuracy <= max(pair) + 0.0101
 
 
-@pytest.mark.parametrize("name", ["fidelity", "attacks", "segmentation"])
-def test_means_deviations_and_intervals_fit_each_other(name: str) -> None:
+def fits(printed: Printed, source: Source) -> bool:
     """A slip in copying shows: an interval is the mean ± 1.96 SD / √n, as far as two digits tell."""
-    rows: dict[str, dict[str, Printed]] = getattr(paper(), name)
-    assert rows.keys() == {
-        "fidelity": set(VERSIONS[:3]),
-        "attacks": {"U-Net", "V-Net", "GAN", "CycleGAN"},
-    }.get(name, set(PAIRS))
-    for row in rows.values():
-        assert len(row) == (6 if name == "segmentation" else 5)
-        for p in row.values():
-            assert abs((p.low + p.high) / 2 - p.mean) < 0.0101
-            half = 1.96 * p.sd / paper().tested[name] ** 0.5
-            assert abs((p.high - p.low) / 2 - half) < 0.011
+    assert source.tested is not None
+    half = 1.96 * printed.sd / source.tested**0.5
+    middle = abs((printed.low + printed.high) / 2 - printed.mean) < 0.0101
+    return middle and abs((printed.high - printed.low) / 2 - half) < 0.011
+
+
+def test_means_deviations_and_intervals_fit_each_other() -> None:
+    tables = paper().fidelity, paper().attacks, paper().segmentation
+    assert tables[0].rows.keys() == set(VERSIONS[:3])
+    assert tables[1].rows.keys() == {"U-Net", "V-Net", "GAN", "CycleGAN"}
+    assert tables[2].rows.keys() == set(PAIRS)
+    for table in tables:
+        for row in table.rows.values():
+            assert all(fits(printed, table.source) for printed in row.each())
 
 
 def test_table_1_has_the_oddity_that_the_section_names() -> None:
-    assert all(row["me"] == row["mae"] for row in paper().fidelity.values())
-    assert all(row["me"].mean != row["mae"].mean for row in paper().attacks.values())
+    assert all(row.me == row.mae for row in paper().fidelity.rows.values())
+    assert all(row.me.mean != row.mae.mean for row in paper().attacks.rows.values())
 
 
 def near(value: float, sd: float | None = 0.1) -> Estimate:
@@ -323,14 +389,27 @@ def near(value: float, sd: float | None = 0.1) -> Estimate:
 def complete() -> Ours:
     p = paper()
 
-    def rows(table):
-        return {name: {m: near(x.mean) for m, x in row.items()} for name, row in table.items()}
+    def errors(table):
+        return {name: Errors(*(near(x.mean) for x in row.each())) for name, row in table.items()}
 
+    outlines = {
+        pair: Outlines(*(near(x.mean) for x in row.each()))
+        for pair, row in p.segmentation.rows.items()
+    }
+    scores = Scores(
+        *(
+            {cell: near(value, None) for cell, value in cells.items()}
+            for cells in p.classification.rows.each()
+        )
+    )
     return Ours(
-        rows(p.fidelity), {version: value - 0.01 for version, value in p.correlation.items()},
-        {measure: {key: near(value, None) for key, value in cells.items()} for measure, cells in p.classification.items()},
-        rows(p.segmentation), dict.fromkeys(VERSIONS[:3], 0.9), rows(p.attacks), {"fidelity": FACTS},
-    )  # fmt: skip
+        Measured(errors(p.fidelity.rows), FACTS),
+        Measured({version: value - 0.01 for version, value in p.fidelity.r_squared.items()}, FACTS),
+        Measured(scores),
+        Measured(outlines),
+        Measured(dict.fromkeys(VERSIONS[:3], 0.9)),
+        Measured(errors(p.attacks.rows)),
+    )
 
 
 def test_each_table_of_the_paper_stands_beside_ours() -> None:
@@ -339,7 +418,7 @@ def test_each_table_of_the_paper_stands_beside_ours() -> None:
     assert list(tables) == [
         "Table 1",
         "Fig. 6",
-        *TABLES.values(),
+        *Scores.tables,
         "Table 3",
         "Supplemental Table 4",
         "Fig. 8",
@@ -381,14 +460,19 @@ def test_each_table_of_the_paper_stands_beside_ours() -> None:
 
 
 def test_what_a_run_lacks_is_said() -> None:
-    full = complete()
+    full = complete().classification
+    assert full is not None
     auc = {
-        key: value
-        for key, value in full.classification["auc"].items()
-        if key[0] == 2 and key[1] == "original"
+        cell: value
+        for cell, value in full.rows.auc.items()
+        if cell.task == 2 and cell.trained_on == "original"
     }
-    some = {"S_x = 8": {"psnr": near(40.0)}, "S_x = 2": {"psnr": near(30.0)}}
-    blocks = section(Ours(fidelity=some, classification={"auc": auc})).blocks
+    some = {
+        "S_x = 8": Errors(None, None, None, near(40.0), None),
+        "S_x = 2": Errors(*[near(30.0)] * 5),
+    }
+    scores = Scores[dict[Cell, Estimate]](auc, {}, {}, {})
+    blocks = section(Ours(fidelity=Measured(some), classification=Measured(scores))).blocks
     tables = [block for block in blocks if isinstance(block, Table)]
     assert [len(table.rows) for table in tables] == [1, 4] and tables[1].columns == (
         "trained on",
@@ -409,6 +493,13 @@ def test_what_a_run_lacks_is_said() -> None:
         block.caution for block in blocks if isinstance(block, Text)
     )  # no task with COVID-19 is shown
     assert not [block for block in section(Ours()).blocks if not isinstance(block, Text)]
+
+
+def test_parts_that_were_not_asked_for_are_not_mentioned() -> None:
+    blocks = section(Ours(), [PartName.FIDELITY]).blocks
+    texts = " ".join(block.text for block in blocks if isinstance(block, Text))
+    assert "Table 1 is left out" in texts and "Fig. 6 is left out" in texts
+    assert not any(f"Table {n}" in texts for n in (2, 3, 4)) and "Fig. 8" not in texts
 
 
 # Attacks.
@@ -496,7 +587,7 @@ def test_an_audit_that_missed_its_controls_proves_nothing() -> None:
 def test_the_papers_networks_are_found_by_name() -> None:
     assert list(attacks.by_network([*NETWORKS, found("largest values")])) == ["U-Net", "V-Net"]
     assert list(attacks.by_network(NETWORKS, "on the code")) == ["U-Net", "V-Net"]
-    assert attacks.by_network(NETWORKS)["V-Net"]["psnr"].value == 3.5
+    assert attacks.by_network(NETWORKS)["V-Net"].psnr.value == 3.5
 
 
 def test_a_sheet_is_the_same_each_time_and_wraps() -> None:

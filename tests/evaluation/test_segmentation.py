@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -13,20 +12,18 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 
 from primis.attacks.learning import squared
 from primis.errors import UsageError
-from primis.metrics.part import Part, Parts
+from primis.metrics.part import Parts
+from primis.metrics.typed import from_arrays, to_arrays
+from primis.study.names import Pair
+from primis.study.paper.printed import Outlines, Printed
+from primis.study.plan import SEGMENTERS
 from primis.study.report.document import Figure, Table, Text
-from primis.study.report.segmentation import section
-from primis.study.segmentation import (
-    MEASURES,
-    QUICK,
-    Cell,
-    Examples,
-    cross_grid,
-    metrics,
-    network,
-    overlap,
-)
+from primis.study.segmentation.grid import Cell, metrics
+from primis.study.segmentation.measure import Examples, SegmentationResult, cross_grid, network
+from primis.study.segmentation.overlap import overlap
+from primis.study.segmentation.report import section
 
+QUICK = SEGMENTERS.quick
 SIDE = 48
 SHARES = {"train": 24, "val": 6, "test": 8}
 VERSIONS = ("original", "blank")
@@ -59,9 +56,13 @@ def corpus() -> Examples:
     blank = np.random.default_rng(0).normal(size=original.shape)
     names = tuple(f"image {i:02d}" for i in range(len(splits)))
     return Examples(
-        {"original": original, "blank": blank}, [mask for _, mask in pairs], names, splits,
-        tuple(f"p{i // 2}" for i in range(len(splits))), (None,) * len(splits),
-    )  # fmt: skip
+        {"original": original, "blank": blank},
+        [mask for _, mask in pairs],
+        names,
+        splits,
+        tuple(f"p{i // 2}" for i in range(len(splits))),
+        (None,) * len(splits),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +71,12 @@ def examples() -> Examples:
 
 
 @pytest.fixture(scope="module")
-def part(examples: Examples) -> Part:
+def part(examples: Examples) -> SegmentationResult:
     return cross_grid(examples, VERSIONS, LEARNER)
 
 
 @pytest.fixture(scope="module")
-def grid(part: Part) -> dict[tuple[str, str], Cell]:
+def grid(part: SegmentationResult) -> dict[Pair, Cell]:
     return metrics(part)
 
 
@@ -133,30 +134,26 @@ def test_empty_masks_have_defined_measures() -> None:
     assert overlap(~nothing, ~nothing).false_positive == 0
 
 
-def test_the_organ_is_found_and_not_on_blank_images(grid: dict[tuple[str, str], Cell]) -> None:
-    assert grid["original", "original"].measures["dice"].value > 0.85
-    assert grid["original", "blank"].measures["dice"].value < 0.7
-    assert grid["original", "blank"].difference.high < -0.1
-    assert grid["blank", "blank"].from_originals.high < 0
-    assert set(grid["original", "original"].measures) == set(MEASURES)
+def test_the_organ_is_found_and_not_on_blank_images(grid: dict[Pair, Cell]) -> None:
+    assert grid[Pair("original", "original")].measures.dice.value > 0.85
+    assert grid[Pair("original", "blank")].measures.dice.value < 0.7
+    assert grid[Pair("original", "blank")].difference.high < -0.1
+    assert grid[Pair("blank", "blank")].from_originals.high < 0
 
 
-def test_masks_are_as_large_as_their_images(examples: Examples, part: Part) -> None:
-    assert part.arrays["measures"].shape == (2, 2, 2, SHARES["test"], len(MEASURES))
-    assert np.isfinite(part.arrays["measures"]).all()
-    assert len(part.body["shown"]) == 4
-    for i, name in enumerate(part.body["shown"]):
-        row = examples.names.index(name)
+def test_masks_are_as_large_as_their_images(examples: Examples, part: SegmentationResult) -> None:
+    assert all(each.shape == (2, 2, 2, SHARES["test"]) for each in part.values.each())
+    assert all(np.isfinite(each).all() for each in part.values.each())
+    assert len(part.shown) == 4
+    for shown in part.shown:
+        row = examples.names.index(shown.name)
         shape = examples.masks[row].shape
         assert examples.splits[row] == "test"
-        assert part.arrays[f"masks {i}"].shape == (2, 2, *shape)
-        assert (
-            part.arrays[f"picture {i}"].shape == shape
-            and part.arrays[f"picture {i}"].dtype == np.uint8
-        )
+        assert shown.masks.shape == (2, 2, *shape)
+        assert shown.picture.shape == shape and shown.picture.dtype == np.uint8
         test = [r for r, split in enumerate(examples.splits) if split == "test"].index(row)
-        again = overlap(examples.masks[row], part.arrays[f"masks {i}"][0, 0])
-        assert np.allclose(astuple(again), part.arrays["measures"][0, 0, 0, test])
+        again = overlap(examples.masks[row], shown.masks[0, 0])
+        assert np.allclose(again.each(), [each[0, 0, 0, test] for each in part.values.each()])
 
 
 def test_distances_are_in_millimetres_where_all_spacings_are_known(examples: Examples) -> None:
@@ -168,12 +165,12 @@ def test_distances_are_in_millimetres_where_all_spacings_are_known(examples: Exa
         name: cross_grid(of, ["original"], short)
         for name, of in (("px", examples), ("mm", known), ("some", some))
     }
-    assert [part.body["unit"] for part in parts.values()] == ["px", "mm", "px"]
-    measured = {name: part.arrays["measures"] for name, part in parts.items()}
-    first = MEASURES.index("mean_distance")
-    assert np.allclose(measured["mm"][..., first:], measured["px"][..., first:] / 2, rtol=1e-5)
-    assert np.array_equal(measured["mm"][..., :first], measured["px"][..., :first])
-    assert np.array_equal(measured["some"], measured["px"])
+    assert [part.unit for part in parts.values()] == ["px", "mm", "px"]
+    px, mm, some_ = (np.stack(parts[name].values.each()) for name in ("px", "mm", "some"))
+    counted = 5  # dice to false_discovery; distances follow
+    assert np.allclose(mm[counted:], px[counted:] / 2, rtol=1e-5)
+    assert np.array_equal(mm[:counted], px[:counted])
+    assert np.array_equal(some_, px)
 
 
 def test_pictures_of_ones_own_are_shown(examples: Examples) -> None:
@@ -181,25 +178,25 @@ def test_pictures_of_ones_own_are_shown(examples: Examples) -> None:
     own = np.full(examples.masks[row].shape, 7, np.uint8)
     short = replace(LEARNER, seeds=(0,), recipe=replace(QUICK.recipe, steps=2))
     part = cross_grid(replace(examples, pictures={examples.names[row]: own}), ["original"], short)
-    assert np.array_equal(part.arrays["picture 0"], own) and part.arrays["picture 1"].std() > 1
+    assert np.array_equal(part.shown[0].picture, own) and part.shown[1].picture.std() > 1
 
 
-def test_estimates_hold_together(part: Part, grid: dict[tuple[str, str], Cell]) -> None:
-    dice = part.arrays["measures"][..., 0].mean(2)  # (T, V, n)
-    cell = grid["original", "blank"]
-    assert cell.measures["dice"].value == pytest.approx(dice[0, 1].mean())
-    assert cell.measures["dice"].sd == pytest.approx(dice[0, 1].std(ddof=1))
-    assert cell.measures["dice"].low <= cell.measures["dice"].value <= cell.measures["dice"].high
+def test_estimates_hold_together(part: SegmentationResult, grid: dict[Pair, Cell]) -> None:
+    dice = part.values.dice.mean(2)  # (T, V, n)
+    cell = grid[Pair("original", "blank")]
+    assert cell.measures.dice.value == pytest.approx(dice[0, 1].mean())
+    assert cell.measures.dice.sd == pytest.approx(dice[0, 1].std(ddof=1))
+    assert cell.measures.dice.low <= cell.measures.dice.value <= cell.measures.dice.high
     assert cell.difference.value == pytest.approx((dice[0, 1] - dice[0, 0]).mean())
-    assert grid["blank", "original"].from_originals.value == pytest.approx(
+    assert grid[Pair("blank", "original")].from_originals.value == pytest.approx(
         (dice[1, 0] - dice[0, 0]).mean()
     )
-    own = grid["blank", "original"].difference
+    own = grid[Pair("blank", "original")].difference
     assert (own.value, own.low, own.high) == (0, 0, 0)
 
 
 def test_a_stopped_run_goes_on_and_a_run_repeats(
-    examples: Examples, part: Part, tmp_path: Path
+    examples: Examples, part: SegmentationResult, tmp_path: Path
 ) -> None:
     def stop(what: str, done: int, total: int) -> None:
         if "trained on blank, seed 1" in what:
@@ -212,8 +209,9 @@ def test_a_stopped_run_goes_on_and_a_run_repeats(
     again = cross_grid(examples, VERSIONS, LEARNER, lambda *step: seen.append(step), keep=parts.get)
     assert {what for what, _, _ in seen} == {"segmentation, trained on blank, seed 1"}
     assert seen[-1][1] == seen[-1][2]
-    assert again.arrays.keys() == part.arrays.keys()
-    assert all(np.array_equal(again.arrays[name], part.arrays[name]) for name in part.arrays)
+    ours, theirs = to_arrays(again), to_arrays(part)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_what_does_not_fit_is_refused(examples: Examples) -> None:
@@ -229,17 +227,11 @@ def test_what_does_not_fit_is_refused(examples: Examples) -> None:
 
 
 def test_the_section_shows_every_pair_and_what_was_lost(
-    part: Part, grid: dict[tuple[str, str], Cell]
+    part: SegmentationResult, grid: dict[Pair, Cell]
 ) -> None:
-    class Printed:
-        mean, sd, low, high = 0.02, 0.04, 0.01, 0.03
-
-    stored = Part(json.loads(json.dumps(part.body)), part.arrays)
-    shown = section(
-        stored,
-        {"data": "ellipses"},
-        {("original", "original"): {"false_positive": Printed(), "dice": Printed()}},
-    )
+    stored = from_arrays(to_arrays(part), SegmentationResult)
+    printed = Outlines(*[Printed(0.02, 0.04, 0.01, 0.03)] * 6)
+    shown = section(stored, {"data": "ellipses"}, {Pair("original", "original"): printed})
     mean, bounds, loss = [block for block in shown.blocks if isinstance(block, Table)]
     assert all(
         len(row) == len(table.columns) for table in (mean, bounds, loss) for row in table.rows
@@ -249,7 +241,7 @@ def test_the_section_shows_every_pair_and_what_was_lost(
         and "test 8 (4 patients)" in mean.facts["images with masks"]
     )
     assert [row[:2] for row in mean.rows if row[0]] == [(t, v) for t in VERSIONS for v in VERSIONS]
-    dice = grid["original", "original"].measures["dice"]
+    dice = grid[Pair("original", "original")].measures.dice
     assert mean.rows[0][2] == f"{dice.value:.3f} ± {dice.sd:.3f}"
     assert bounds.rows[0][2] == f"{dice.low:.3f} to {dice.high:.3f}"
     paper = dict(zip(mean.columns, mean.rows[1], strict=True))
@@ -262,11 +254,11 @@ def test_the_section_shows_every_pair_and_what_was_lost(
     row = next(i for i, row in enumerate(loss.rows) if row[:2] == ("original", "blank"))
     assert (row, 2) in loss.bold and loss.rows[row][2].startswith("−")
     figure = next(block for block in shown.blocks if isinstance(block, Figure))
-    assert figure.png.startswith(b"\x89PNG") and part.body["shown"][0] in figure.alt
+    assert figure.png.startswith(b"\x89PNG") and part.shown[0].name in figure.alt
 
 
-def test_the_section_tells_of_empty_masks(part: Part) -> None:
-    text = lambda empty: section(Part(part.body | {"empty": empty}, part.arrays), {}).blocks[0]  # noqa: E731
+def test_the_section_tells_of_empty_masks(part: SegmentationResult) -> None:
+    text = lambda empty: section(replace(part, empty=empty), {}).blocks[0]  # noqa: E731
     for empty, told in ((0, False), (3, True)):
         block = text(empty)
         assert isinstance(block, Text) and ("3 predicted masks were empty" in block.text) is told

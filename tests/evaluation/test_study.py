@@ -6,7 +6,9 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -17,15 +19,23 @@ from primis.datasets.sample import Sample
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom
 from primis.study import study as module
-from primis.study.chapters import document
-from primis.study.report.write import write
-from primis.study.study import PARTS, Plan, Study, labelled, software, spread
+from primis.study.classification.measure import TaskResult
+from primis.study.classification.tasks import labelled
+from primis.study.fidelity.measure import FidelityResult
+from primis.study.names import PARTS, MechanismName, PartName
+from primis.study.plan import Plan
+from primis.study.report import html
+from primis.study.report.document import Text
+from primis.study.report.write import as_json, write
+from primis.study.run import Report, report
+from primis.study.software import software
+from primis.study.study import Kept, Study, spread
 
-SIDE = 96
-COUNTS = {"train": 10, "val": 4, "test": 6}
-PLAN = replace(
-    Plan(mechanisms=("keyed",), sparsities=(8.0, 16.0), presets=("default", "paper")).quick, slow=1
-)
+SIDE = 64
+COUNTS = {"train": 10, "val": 4, "test": 4}
+PLAN = Plan(mechanisms=(MechanismName.KEYED,), sparsities=(8.0, 16.0), presets=("default", "paper"))
+PLAN = replace(PLAN.cut_down(), slow=1)
+FIDELITY = (PartName.FIDELITY,)
 
 _OTHERS = ("preset paper, ", "JPEG 2000 at the bits of ")
 
@@ -35,14 +45,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms, the ill ones with a bright spot, and an ellipse for a lung."""
     folder = tmp_path_factory.mktemp("data")
     down, right = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    mask = (255 * (down**2 / 900 + right**2 / 500 < 1)).astype(np.uint8)
+    mask = (255 * (down**2 / 400 + right**2 / 220 < 1)).astype(np.uint8)
     rows, number = [], 0
     for part, count in COUNTS.items():
         for label in ("normal", "pneumonia"):
             for _ in range(count):
                 pixels = (draw_phantom(SIDE, seed=number) >> 4).astype(np.uint8)
                 if label == "pneumonia":
-                    pixels[40:56, 30:46] = 255
+                    pixels[27:37, 20:30] = 255
                 Pillow.fromarray(pixels).save(folder / f"{number}.png")
                 Pillow.fromarray(mask).save(folder / f"{number}.mask.png")
                 rows.append((f"{number}.png", f"{number}.mask.png", label, f"p{number}", part))
@@ -57,20 +67,18 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, 
     """A study, its report, and what it was busy with."""
     folder, seen = tmp_path_factory.mktemp("study"), list[str]()
     study = Study(data, PLAN, folder / "kept", progress=lambda what, *_: seen.append(what))
-    pages, figures, csvs = document(study)
-    write(pages, folder / "report", figures, csvs)
+    made = report(study)
+    write(made.document, folder / "report", made.data, made.csvs)
     return study, folder, seen
 
 
 def test_every_part_is_in_the_report(whole: tuple[Study, Path, list[str]]) -> None:
     _, folder, _ = whole
-    report = folder / "report"
-    page, figures = (
-        (report / "index.html").read_text(),
-        json.loads((report / "report.json").read_text()),
-    )
+    written = folder / "report"
+    page = (written / "index.html").read_text()
+    figures = json.loads((written / "report.json").read_text())
     assert set(PARTS) < set(figures)
-    assert (report / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert (written / "report.pdf").read_bytes().startswith(b"%PDF")
     for what in (
         "Table 1",
         "Table 2",
@@ -131,7 +139,7 @@ def test_per_image_tables_have_a_row_for_each_image(whole: tuple[Study, Path, li
     with (folder / "report" / "splits.csv").open() as file:
         assert {(row["patient"], row["split"]) for row in csv.DictReader(file)} >= {
             ("p0", "train"),
-            ("p30", "test"),
+            ("p28", "test"),
         }
 
 
@@ -143,16 +151,18 @@ def test_finished_parts_are_not_done_twice(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    for owner, name in (
-        ("restoration", "measure"),
-        ("classification", "cross_grid"),
-        ("segmentation", "cross_grid"),
-        ("texture", "measure"),
+    for name in (
+        "fidelity.measure.measure",
+        "classification.measure.cross_grid",
+        "segmentation.measure.cross_grid",
+        "texture.measure.measure",
     ):
-        monkeypatch.setattr(f"primis.study.{owner}.{name}", never)
-    again = Study(data, PLAN, folder / "kept")
-    pages, _, _ = document(again, PARTS[:4])
-    assert len(pages.sections) > 5
+        monkeypatch.setattr(f"primis.study.{name}", never)
+    again = report(Study(data, PLAN, folder / "kept", parts=PARTS[:4]))
+    first = json.loads((folder / "report" / "report.json").read_text())
+    assert len(again.document.sections) > 5
+    made = json.loads(as_json(again.data))
+    assert {part: made[part] for part in PARTS[:4]} == {part: first[part] for part in PARTS[:4]}
 
 
 def test_another_plan_takes_nothing_from_this_one(
@@ -160,12 +170,15 @@ def test_another_plan_takes_nothing_from_this_one(
 ) -> None:
     study, folder, _ = whole
     other = Study(data, replace(PLAN, seed=1), folder / "kept")
-    assert study.parts.get("fidelity, phantoms, preset default", _fail).body["n"]
+    kept = study.parts.get("fidelity, phantoms, preset default", _fail, Kept[FidelityResult])
+    assert kept.result.n == 2 * COUNTS["test"]
     with pytest.raises(LookupError):
-        other.parts.get("fidelity, phantoms, preset default", _fail)
+        other.parts.get("fidelity, phantoms, preset default", _fail, Kept[FidelityResult])
+    with pytest.raises(LookupError):  # what is kept of another type is not taken
+        study.parts.get("fidelity, phantoms, preset default", _fail, Kept[TaskResult])
 
 
-def _fail() -> None:
+def _fail() -> NoReturn:
     raise LookupError
 
 
@@ -174,17 +187,41 @@ def test_what_data_lacks_is_left_out_of_a_whole_report_and_refused_alone(tmp_pat
         Pillow.fromarray((draw_phantom(64, seed=number) >> 4).astype(np.uint8)).save(
             tmp_path / f"{number}.png"
         )
-    study = Study(tmp_path, PLAN, tmp_path.with_suffix(".kept"))
+    kept = tmp_path.with_suffix(".kept")
     with pytest.raises(UsageError, match="masks"):
-        document(study, ("segmentation",))
-    pages, _, _ = document(study, ("fidelity", "classification", "segmentation"))
-    said = [
-        block.text
-        for section in pages.sections
-        for block in section.blocks
-        if hasattr(block, "text")
-    ]
-    assert sum(text.startswith("Left out:") for text in said) == 2
+        report(Study(tmp_path, PLAN, kept, parts=(PartName.SEGMENTATION,)))
+    made = report(Study(tmp_path, replace(PLAN, presets=("default",)), kept, parts=PARTS[:3]))
+    assert sum(text.startswith("Left out:") for text in texts_of(made)) == 2
+
+
+def texts_of(made: Report) -> list[str]:
+    blocks = chain.from_iterable(section.blocks for section in made.document.sections)
+    return [block.text for block in blocks if isinstance(block, Text)]
+
+
+def test_fidelity_alone_needs_no_split(tmp_path: Path) -> None:
+    for number in range(2):
+        pixels = (draw_phantom(64, seed=number) >> 4).astype(np.uint8)
+        Pillow.fromarray(pixels).save(tmp_path / f"{number}.png")
+    kept = tmp_path.with_suffix(".kept")
+    with pytest.raises(UsageError, match="too few for a part"):
+        Study(tmp_path, PLAN, kept, parts=PARTS[:2])
+    made = report(Study(tmp_path, PLAN, kept, parts=FIDELITY))
+    name = f"{tmp_path.name}, preset default"
+    assert made.data["fidelity"][name]["n"] == 2
+    assert made.document.facts["split"] == "none"
+    said = " ".join(texts_of(made))
+    assert "all images are measured" in said and "quick run (--quick)" in said
+    assert "network" not in " ".join([*made.document.facts, *made.document.facts.values()])
+    assert {section.name for section in made.document.sections} == {
+        "data",
+        "fidelity-1",
+        "fidelity-2",
+        "paper",
+    }
+    page = html.page(made.document)
+    assert not any(f"Table {n}" in page for n in (2, 3, 4))
+    assert page.count("run --quick") >= 5  # under every table and figure
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(
@@ -192,12 +229,13 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(
 ) -> None:
     folder = shutil.copytree(data, tmp_path / "some")
     (folder / "30.png").write_bytes(b"no image")
-    study = Study(folder, PLAN, tmp_path / "kept")
-    _, figures, _ = document(study, ("fidelity",))
+    plan = replace(PLAN, sparsities=(8.0,))
+    study = Study(folder, plan, tmp_path / "kept", parts=FIDELITY)
+    data_ = report(study).data
     assert list(study.left_out) == ["phantoms/30.png"]
-    assert figures["fidelity"]["phantoms, preset default"]["n"] == 2 * COUNTS["test"] - 1
-    again = Study(folder, PLAN, tmp_path / "kept")
-    document(again, ("fidelity",))
+    assert data_["fidelity"]["phantoms, preset default"]["n"] == 2 * COUNTS["test"] - 1
+    again = Study(folder, plan, tmp_path / "kept", parts=FIDELITY)
+    report(again)
     assert again.left_out == study.left_out  # also when nothing is measured anew
 
 
@@ -206,12 +244,14 @@ def test_an_image_whose_mask_cannot_be_read_is_named_and_the_rest_is_outlined(
 ) -> None:
     folder = shutil.copytree(data, tmp_path / "some")
     (folder / "31.mask.png").write_bytes(b"no mask")
-    study = Study(folder, replace(PLAN, presets=("default",)), tmp_path / "kept")
-    _, figures, csvs = document(study, ("segmentation",))
+    plan = replace(PLAN, presets=("default",), sparsities=(8.0,))
+    study = Study(folder, plan, tmp_path / "kept", parts=(PartName.SEGMENTATION,))
+    made = report(study)
+    found = made.data["segmentation"]
     assert list(study.left_out) == ["phantoms/31.png"]
-    assert figures["segmentation"]["counts"]["test"] == 2 * COUNTS["test"] - 1
-    assert {row[2] for row in csvs["segmentation"][1]} == set(figures["segmentation"]["names"])
-    assert "phantoms/31.png" not in figures["segmentation"]["names"]
+    assert found["counts"].test == 2 * COUNTS["test"] - 1
+    assert {row[2] for row in made.csvs["segmentation"][1]} == set(found["names"])
+    assert "phantoms/31.png" not in found["names"]
 
 
 def corpus(name: str, *labels: str, adult: bool | None = None) -> Corpus:

@@ -14,18 +14,27 @@ from scipy import ndimage
 from primis.codec import Codec, OnnxEngine
 from primis.errors import InputError, TextureUnavailable, UsageError
 from primis.imaging.phantom import draw_phantom
-from primis.metrics.part import Part, Parts
+from primis.metrics.part import Parts
 from primis.network.checkpoint import read_checkpoint, shipped
-from primis.study import texture
 from primis.study.report.document import Figure, Table, Text
-from primis.study.report.texture import section
-from primis.study.texture import Masked, count_classes, features, icc, measure
+from primis.study.texture import measure as texture
+from primis.study.texture.measure import (
+    ClassCounts,
+    Masked,
+    TextureResult,
+    count_classes,
+    features,
+    icc,
+    measure,
+    relative_errors,
+)
+from primis.study.texture.report import section
 from primis.study.versions import Versions, version_list
 
 pytest.importorskip("radiomics")
 pytest.importorskip("pingouin")
 
-LISTED = version_list([2, 16], rivals=["lossless"])
+LISTED = version_list([2, 16], baselines=["lossless"])
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def chest(seed: int, size: int = 96, *, spacing: tuple[float, float] | None = No
 
 
 @pytest.fixture(scope="module")
-def part(versions) -> Part:
+def part(versions) -> TextureResult:
     return measure((chest(seed) for seed in range(5)), versions, 5)
 
 
@@ -151,33 +160,32 @@ def test_icc_is_absolute_agreement_of_single_measurements() -> None:
 
 def test_a_border_belongs_to_the_class_below() -> None:
     counts = count_classes([-0.2, 0.40, 0.41, 0.60, 0.61, 0.75, 0.751, 1.0, float("nan")])
-    assert counts == {"poor": 2, "fair": 2, "good": 2, "excellent": 2}
+    assert counts == ClassCounts(poor=2, fair=2, good=2, excellent=2)
+    assert counts.share_excellent == 0.25 and count_classes([]).share_excellent is None
 
 
 def test_errors_and_agreement_are_those_of_the_values(part) -> None:
-    values, names = part.arrays["values"], part.body["features"]
+    values, names, first = part.values, part.features, part.versions[0]
     assert values.shape == (4, 5, 93)
     place = names.index("glcm_Contrast")
     original, restored = values[0, :, place], values[1, :, place]
     relative = 100 * (restored - original) / original
-    assert part.arrays["re"][0, place] == pytest.approx(relative.mean())
-    assert part.arrays["are"][0, place] == pytest.approx(np.abs(relative).mean())
-    assert part.arrays["icc"][0, place] == pytest.approx(icc(original, restored)[0])
-    assert part.body["versions"] == ["S_x = 2", "S_x = 16", "lossless"]
-    shares = part.body["share_excellent"]
+    assert first.re[place] == pytest.approx(relative.mean())
+    assert first.are[place] == pytest.approx(np.abs(relative).mean())
+    assert first.icc[place] == pytest.approx(icc(original, restored)[0])
+    assert [version.name for version in part.versions] == ["S_x = 2", "S_x = 16", "lossless"]
+    shares = [version.classes.share_excellent for version in part.versions]
     assert shares[0] < shares[1] < shares[2] == 1
-    assert not part.arrays["are"][2].any()
+    assert not part.versions[2].are.any()
+    assert part.zeros.tolist() == [int((column == 0).sum()) for column in values[0].T]
 
 
 def test_a_negative_original_keeps_the_sign_of_the_error_and_zero_is_left_out() -> None:
-    values = np.array(
-        [[[-2.0, 0.0], [-4.0, 1.0]], [[-1.0, 5.0], [-4.0, 1.5]]]
-    )  # (original and a version, images, features)
-    found = texture._errors(values)
-    assert found["re"].tolist() == [[25.0, 50.0]]
-    assert found["zeros"].tolist() == [0, 1]
-    nothing = texture._errors(np.zeros((2, 2, 1)))
-    assert np.isnan(nothing["re"]).all()
+    original, other = np.array([[-2.0, 0.0], [-4.0, 1.0]]), np.array([[-1.0, 5.0], [-4.0, 1.5]])
+    re, are = relative_errors(original, other)  # (images, features)
+    assert re.tolist() == [25.0, 50.0] and are.tolist() == [25.0, 50.0]
+    assert relative_errors(original, np.array([[-3.0, 0.0], [-4.0, 1.0]]))[0][0] == -25
+    assert np.isnan(relative_errors(np.zeros((2, 1)), np.zeros((2, 1)))).all()
 
 
 def test_a_stopped_run_goes_on_where_it_was(versions, part, tmp_path: Path, monkeypatch) -> None:
@@ -194,22 +202,22 @@ def test_a_stopped_run_goes_on_where_it_was(versions, part, tmp_path: Path, monk
     monkeypatch.setattr(texture, "features", lambda *args: measured.append(args) or real(*args))
     again = measure((chest(seed) for seed in range(5)), versions, 5, keep=parts.get)
     assert len(measured) == 2 * len(LISTED)
-    assert np.array_equal(again.arrays["values"], part.arrays["values"])
+    assert np.array_equal(again.values, part.values)
 
 
 def test_a_mask_without_a_lung_leaves_its_image_out(versions) -> None:
     images = [*(chest(seed) for seed in range(3)), chest(3)._replace(mask=np.zeros((96, 96), bool))]
     found = measure(images, versions, 4)
-    assert found.body["left_out"] == ["chest 3"]
-    assert found.body["n"] == 3
+    assert found.left_out == ("chest 3",)
+    assert found.n == 3
     with pytest.raises(UsageError, match=r"texture has 1 image\(s\)"):
         measure(images[2:], versions, 2)
 
 
 def test_the_section_shows_classes_errors_and_every_feature(part, tmp_path: Path) -> None:
     parts = Parts(tmp_path, {})
-    parts.get("texture", lambda: part)
-    kept = parts.get("texture", lambda: pytest.fail("made again"))
+    parts.get("texture", lambda: part, TextureResult)
+    kept = parts.get("texture", lambda: pytest.fail("made again"), TextureResult)
     found = section(kept, {"data": "phantoms"})
     classes, errors = (block for block in found.blocks if isinstance(block, Table))
     assert all(len(row) == len(table.columns) for table in (classes, errors) for row in table.rows)
@@ -218,10 +226,10 @@ def test_the_section_shows_classes_errors_and_every_feature(part, tmp_path: Path
     counted = [
         sum(int(x) for x in row[classes.columns.index(all_of)].split(" / ")) for row in classes.rows
     ]
-    assert counted == [93 - int(np.isnan(row).sum()) for row in part.arrays["icc"]]
+    assert counted == [93 - int(np.isnan(version.icc).sum()) for version in part.versions]
     assert classes.rows[2][-2:] == ("100 %", "93")
-    assert [row[0] for row in errors.rows[::4]] == part.body["versions"]
-    assert errors.rows[0][2] == f"{np.mean(part.arrays['re'][0, :18]):+.3g}"
+    assert [row[0] for row in errors.rows[::4]] == [version.name for version in part.versions]
+    assert errors.rows[0][2] == f"{np.mean(part.versions[0].re[:18]):+.3g}"
     (figure,) = (block for block in found.blocks if isinstance(block, Figure))
     with Pillow.open(io.BytesIO(figure.png)) as picture:
         assert picture.height >= 1800  # 93 rows at 200 dpi

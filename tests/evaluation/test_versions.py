@@ -1,4 +1,4 @@
-"""A version is what a recipient gets; its bits are what they cost; a rival has no more; what is kept is taken again."""
+"""A version is what a recipient gets; its bits are what they cost; a baseline has no more; what is kept is taken again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_makes_no_sense_is_refused(codecs) -> None:
     with pytest.raises(
         UsageError, match='"GIF" is unknown, expected one of JPEG 2000, JPEG XL, lossless'
     ):
-        version_list([4], rivals=["GIF"])
+        version_list([4], baselines=["GIF"])
     with pytest.raises(UsageError, match="at least one S_x"):
         version_list([])
     with pytest.raises(UsageError, match='"S_x = 4" needs a model of preset "default"'):
@@ -121,24 +121,24 @@ def test_the_bits_are_enough_to_decode_the_code(codecs) -> None:
     )
 
 
-@pytest.mark.parametrize("rival", ["JPEG 2000", "JPEG XL"])
-def test_a_rival_takes_as_many_bits_and_no_more(codecs, rival) -> None:
+@pytest.mark.parametrize("baseline", ["JPEG 2000", "JPEG XL"])
+def test_a_baseline_takes_as_many_bits_and_no_more(codecs, baseline) -> None:
     pixels = (draw_phantom(256, seed=5) >> 4).astype(np.uint8)
-    listed = version_list([4, 16], rivals=[rival])
+    listed = version_list([4, 16], baselines=[baseline])
     versions = Versions(None, codecs, listed)
     quality = []
     for sparsity in (4, 16):
         _, ours = versions.get("x", pixels, 8, named(listed, f"S_x = {sparsity}"))
         out, bits = versions.get(
-            "x", pixels, 8, named(listed, f"{rival} at the bits of S_x = {sparsity}")
+            "x", pixels, 8, named(listed, f"{baseline} at the bits of S_x = {sparsity}")
         )
         assert 0.9 * ours < bits <= ours
         quality.append(psnr(pixels, out, 255))
     assert 20 < quality[0] < quality[1]
 
 
-def test_a_rival_that_cannot_be_so_small_says_what_it_takes(codecs) -> None:
-    listed = version_list([0.5], rivals=["JPEG 2000"])
+def test_a_baseline_that_cannot_be_so_small_says_what_it_takes(codecs) -> None:
+    listed = version_list([0.5], baselines=["JPEG 2000"])
     versions = Versions(None, codecs, listed)
     pixels = draw_phantom(32, seed=1)
     (_, ours), (out, bits) = (versions.get("x", pixels, 12, v) for v in listed[1:])
@@ -153,7 +153,7 @@ def test_a_rival_that_cannot_be_so_small_says_what_it_takes(codecs) -> None:
 def test_every_type_of_sample_comes_back_as_it_went(codecs, dtype, low, depth) -> None:
     drawn = draw_phantom(96, seed=2).astype(np.float64) / 4095
     pixels = np.round(drawn * (2**depth - 1 - max(low, 0)) + low).astype(dtype)
-    listed = version_list([16], rivals=["JPEG 2000", "JPEG XL", "lossless"])
+    listed = version_list([16], baselines=["JPEG 2000", "JPEG XL", "lossless"])
     versions = Versions(None, codecs, listed)
     found = {v.name: versions.get("x", pixels, depth, v) for v in listed}
     assert found["original"][0] is pixels
@@ -177,7 +177,7 @@ class Broken:
 
 def test_what_was_made_once_is_taken_from_the_cache(codecs, tmp_path: Path) -> None:
     pixels = draw_phantom(96, seed=6)
-    listed = version_list([4], rivals=["JPEG 2000", "lossless"])
+    listed = version_list([4], baselines=["JPEG 2000", "lossless"])
     first = [Versions(tmp_path / "v", codecs, listed).get("a", pixels, 12, v) for v in listed]
     broken = {"default": Codec(codecs["default"].checkpoint, Broken())}
     again = Versions(tmp_path / "v", broken, listed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from primis.cli.arguments import Owner, open_signer, parse_path, require_between
 from primis.cli.known import require_release
 from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
+from primis.study.names import PARTS, MechanismName, PartName
+
+if TYPE_CHECKING:
+    from primis.study.plan import Plan
 
 
 def require_new(out: Path) -> None:
@@ -67,7 +71,10 @@ def audit(
     ] = [],  # noqa: B006
     owner: Owner = None,
 ) -> None:
-    """Attack your own release; write a report with a verdict for each attacker. Exits with 1 if one learned anything."""
+    """Attack your own release; write a report with a verdict for each attacker.
+
+    Exits with 1 if one learned anything.
+    """
     from primis.atomic import PARTIAL, finish_folder, remove_folder
     from primis.attacks.protocol import MINUTES
     from primis.audit.run import audit as attack
@@ -151,37 +158,64 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure what the paper measures, on your images: every table and figure in one report."""
-    from primis.atomic import PARTIAL, finish_folder, remove_folder
-    from primis.attacks.mechanism import MECHANISMS
-    from primis.cli.progress import running_bar
-    from primis.study.chapters import document
-    from primis.study.report.write import write
-    from primis.study.study import PARTS, Plan, Study
-
-    if part not in (*PARTS, "all"):
-        raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')
-    if unknown := [name for name in mechanism if name not in MECHANISMS]:
-        raise UsageError(f'--mechanism is "{unknown[0]}", expected {", ".join(MECHANISMS)}')
+    parts = _parse_parts(part)
+    mechanisms = tuple(_parse_mechanism(name) for name in mechanism)
     for value in sparsity:
         require_between("sparsity", value, 0.5, 32)
     if most is not None:
         require_between("most", most, 20, 10**9)
     require_between("seed", seed, 0, 1 << 32)
     require_new(out)
+    if not data.exists():
+        raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
+    # from here on it takes seconds: torch is imported
+    from primis.study.plan import Plan
+
     plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
     plan = replace(
         plan,
         sparsities=tuple(sorted(set(sparsity))) or plan.sparsities,
-        mechanisms=tuple(mechanism) or plan.mechanisms,
+        mechanisms=mechanisms or plan.mechanisms,
     )
+    _report(data, plan.cut_down() if quick else plan, out, parts, layout)
+
+
+def _parse_parts(part: str) -> tuple[PartName, ...]:
+    if part == "all":
+        return PARTS
+    if part not in PARTS:
+        raise UsageError(f'part "{part}" is unknown, expected {", ".join(PARTS)} or all')
+    return (PartName(part),)
+
+
+def _parse_mechanism(name: str) -> MechanismName:
+    known = tuple(MechanismName)
+    if name not in known:
+        raise UsageError(f'--mechanism is "{name}", expected {", ".join(known)}')
+    return MechanismName(name)
+
+
+def _report(
+    data: Path, plan: Plan, out: Path, parts: tuple[PartName, ...], layout: str | None
+) -> None:
+    from primis.atomic import PARTIAL, finish_folder, remove_folder
+    from primis.cli.progress import running_bar
+    from primis.study.report.write import write
+    from primis.study.run import report
+    from primis.study.study import Study
+
     kept = out.with_name(out.name + PARTIAL)
     with running_bar("evaluate") as progress:
-        study = Study(data, plan.quick if quick else plan, kept, layout=layout, progress=progress)
-        pages, figures, csvs = document(study, PARTS if part == "all" else (part,))
+        study = Study(data, plan, kept, parts=parts, layout=layout, progress=progress)
+        made = report(study)
         progress("writing the report", 0, 1)
-        write(pages, kept / "report", figures, csvs)
+        no_pdf = write(made.document, kept / "report", made.data, made.csvs)
     finish_folder(kept / "report", out)
     remove_folder(kept)
     for reason in study.left_out.values():
         tell(f"left out: {reason}")
-    say(f'report: "{out / "index.html"}", "{out / "report.pdf"}"')
+    if no_pdf:
+        tell(str(no_pdf))
+    pages = [out / "index.html"] if no_pdf else [out / "index.html", out / "report.pdf"]
+    named = ", ".join(f'"{page}"' for page in pages)
+    say(f"report: {named}")

@@ -1,6 +1,8 @@
-"""How near a restored image is to its original, in grey levels. Identical images give a PSNR of inf.
+"""How near a restored image is to its original, in grey levels. Identical images give a PSNR of
+inf.
 
-Every function takes two arrays of one shape, original and other, and a data range R where it needs one.
+Every function takes two arrays of one shape, original and other, and a data range R where it needs
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ def mse(original: np.ndarray, other: np.ndarray) -> float:
 
 
 def psnr(original: np.ndarray, other: np.ndarray, data_range: float) -> float:
-    """10 log10(range² / MSE) in dB. data_range: 2^bit_depth - 1, or high - low for signed samples."""
+    """10 log10(range² / MSE) in dB.
+
+    data_range: 2^bit_depth - 1, or high - low for signed samples.
+    """
     error = mse(original, other)
     return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
 
@@ -46,7 +51,9 @@ def data_range(pixels: np.ndarray, bit_depth: int) -> float:
 
 
 def best_fit(guess: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """a + b guess with the least squared error, b at least 0; an attacker is not told more than these two numbers."""
+    """a + b guess with the least squared error, b at least 0: two numbers, all that an attacker is
+    told.
+    """
     centred = guess.astype(np.float64) - guess.mean()
     power = float(np.sum(centred**2))
     slope = (
@@ -57,8 +64,11 @@ def best_fit(guess: np.ndarray, original: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The paper's five measures of one image (Table 1). me: mean of other - original, signed, unlike the paper's,
-    which equals its MAE; mae, rmse in grey levels; psnr in dB; ssim."""
+    """The paper's five measures of one image (Table 1).
+
+    me: mean of other - original, signed, unlike the paper's, which equals its MAE; mae, rmse in
+    grey levels; psnr in dB; ssim.
+    """
 
     me: float
     mae: float

@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
 from primis.atomic import own_folder, require_ours, write_new
+from primis.metrics.typed import Arrays, from_arrays, to_arrays
 
-Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 
 _DAMAGE = (
     OSError,
@@ -47,23 +48,25 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """body: figures as JSON has them; arrays: what pictures and tables are made of besides, by name."""
+    """A result without a type of its own. body: as JSON has it; arrays: by name."""
 
     body: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
-Keep = Callable[[str, Callable[[], Part]], Part]
-"""The part of that name, made now or before: `Parts.get`."""
+class Keep(Protocol):
+    """The result of that name and type, made now or before: `Parts.get`."""
+
+    def __call__(self, name: str, make: Callable[[], T], kind: type[T]) -> T: ...
 
 
-def make_anew(name: str, make: Callable[[], Part]) -> Part:
+def make_anew(name: str, make: Callable[[], T], kind: type[T]) -> T:
     """Nothing is kept."""
     return make()
 
 
 class Parts:
-    """Parts in a folder that belongs to one plan: what was made for another plan is not taken for this one's."""
+    """Results in a folder that belongs to one plan; those of another plan are not taken for it."""
 
     def __init__(self, folder: Path | None, plan: dict[str, Any], *, prefix: str = "") -> None:
         self._folder, self._prefix = folder, prefix
@@ -74,31 +77,45 @@ class Parts:
         """The same, with a prefix to each name."""
         return Parts(self._folder, self._told, prefix=f"{self._prefix}{prefix}: ")
 
-    def get(self, name: str, make: Callable[[], Part]) -> Part:
-        """The part of that name, made now or before."""
+    @overload
+    def get(self, name: str, make: Callable[[], Part]) -> Part: ...
+    @overload
+    def get(self, name: str, make: Callable[[], T], kind: type[T]) -> T: ...
+
+    def get(self, name: str, make: Callable[[], Any], kind: type[Any] = Part) -> Any:
+        """The result of that name, made now or before; kind: its type, a frozen dataclass."""
         if self._folder is None:
             return make()
         own_folder(self._folder)
         digest = hashlib.sha256(f"{self._prefix}{name}".encode()).hexdigest()
         path = self._folder / f"{self._plan}-{digest[:12]}.npz"
-        if kept := _part(kept_arrays(path)):
+        if (kept := from_file(path, kind)) is not None:
             return kept
-        part = make()
-        out = io.BytesIO()
-        named = {f"_{name}": array for name, array in part.arrays.items()}
-        np.savez_compressed(out, allow_pickle=False, body=np.array(json.dumps(part.body)), **named)
-        write_new(path, out.getvalue(), 0o600)
-        return part
+        made = make()
+        write_new(path, as_file(made), 0o600)
+        return made
 
 
-def _part(kept: Arrays | None) -> Part | None:
-    """The part that a file held, if it did."""
-    try:
-        body = json.loads(str((kept or {})["body"]))
-    except (KeyError, ValueError, RecursionError):
+def as_file(result: object) -> bytes:
+    """A result as an .npz."""
+    out = io.BytesIO()
+    arrays = cast(dict[str, Any], to_arrays(result))
+    np.savez_compressed(out, allow_pickle=False, **arrays)
+    return out.getvalue()
+
+
+def from_file(path: Path, kind: type[T]) -> T | None:
+    """The result that an earlier run left, None where there is none or it is damaged.
+
+    Raises OutputError where it is not ours.
+    """
+    arrays = kept_arrays(path)
+    if arrays is None:
         return None
-    arrays = {name[1:]: array for name, array in (kept or {}).items() if name.startswith("_")}
-    return Part(body, arrays) if isinstance(body, dict) else None
+    try:
+        return from_arrays(arrays, kind)
+    except _DAMAGE:
+        return None
 
 
 def kept_arrays(path: Path) -> Arrays | None:

@@ -1,12 +1,14 @@
-"""Figures with the doubt that belongs to them: means, proportions and areas under the ROC curve.
+"""Estimates with their intervals: means, proportions and areas under the ROC curve.
 
-Every interval is two-sided, at 95 %. A p-value is the chance of a figure as far from none, either way, where nothing is to
-be found. groups: which values belong together (images of one patient, say) and are resampled together; by default none do.
+Every interval is two-sided, at 95 %. A p-value is two-sided: the probability of a result at least
+this extreme if there is no effect. groups: which values belong together (images of one patient,
+say) and are resampled together; by default none do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import factorial
 
@@ -20,7 +22,10 @@ _PERMUTATIONS = 40_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, its interval and what it is of. sd: of the single values, None where there are none."""
+    """A value, its interval and how many values it is of.
+
+    sd: of these, None where there are none.
+    """
 
     value: float
     low: float
@@ -32,8 +37,17 @@ class Estimate:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
-def mean_of(values: Sequence[float] | np.ndarray, groups: np.ndarray | None = None) -> Estimate:
-    """The mean, by Student's t over groups. One of them has an interval without end."""
+def mean_of(
+    values: Sequence[float] | np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Estimate:
+    """The mean, by Student's t over groups; a single group has no finite interval.
+
+    least, most: the bounds of a single value, beyond which no interval reaches.
+    """
     x = np.asarray(values, np.float64)
     mean, sd = float(x.mean()), float(x.std(ddof=1)) if len(x) > 1 else 0.0
     sums = np.bincount(_numbered(groups, len(x)), x - mean)
@@ -41,7 +55,7 @@ def mean_of(values: Sequence[float] | np.ndarray, groups: np.ndarray | None = No
     if n > 1:
         error = float(np.sqrt(n / (n - 1) * (sums**2).sum())) / len(x)
         reach = float(stats.t.ppf((1 + _LEVEL) / 2, n - 1)) * error
-    return Estimate(mean, mean - reach, mean + reach, len(x), sd)
+    return Estimate(mean, max(mean - reach, least), min(mean + reach, most), len(x), sd)
 
 
 def share_of(hits: int, trials: int) -> Estimate:
@@ -53,8 +67,9 @@ def share_of(hits: int, trials: int) -> Estimate:
 def auc_of(
     scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0
 ) -> Estimate:
-    """The chance that a positive scores above a negative (ties count half); 0.5 is none. By resampling, within each class
-    unless there are groups.
+    """The probability that a positive scores above a negative (ties count half); 0.5 is chance.
+
+    By resampling, within each class unless there are groups.
 
     Raises ValueError where a class is missing.
     """
@@ -62,7 +77,8 @@ def auc_of(
     classes = scores[labels], scores[~labels]
     if not len(classes[0]) or not len(classes[1]):
         raise ValueError(
-            f"labels have {len(classes[0])} positives and {len(classes[1])} negatives, expected some of each"
+            f"labels have {len(classes[0])} positives and {len(classes[1])} negatives, "
+            "expected some of each"
         )
     rng = np.random.default_rng(seed)
     if groups is None:
@@ -79,11 +95,13 @@ def auc_of(
 def own_over_others(
     likeness: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0
 ) -> Estimate:
-    """The chance that two outputs fit their own images better than each other's; 0.5 where they know nothing of them.
+    """The probability that two outputs fit their own images better than each other's; 0.5 is
+    chance.
 
-    likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an image
-    has by itself (brightness, difficulty) falls out of the comparison of s_ii + s_jj with s_ij + s_ji. The interval
-    is by resampling images or groups of them, since pairs that share one are not independent.
+    likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an
+    image has by itself (brightness, difficulty) cancels when s_ii + s_jj is compared with s_ij +
+    s_ji. The interval is by resampling images or groups of them, since pairs that share one are not
+    independent.
     """
     own = np.diag(likeness)
     margin = own[:, None] + own[None, :] - likeness - likeness.T
@@ -101,19 +119,20 @@ def own_over_others(
 
 
 def matching_p(likeness: np.ndarray, *, seed: int = 0) -> float:
-    """How likely it is that a random matching of outputs (rows) with images (columns) fits as well as the true one, or as
-    badly: an exact test, whatever an output or an image has by itself. With fewer than 8 images it can prove nothing."""
+    """Two-sided p-value of a permutation test: does the true matching of outputs (rows) with images
+    (columns) fit better than a random one? Exact, whatever an output or an image has by itself.
+    Fewer than 8 images cannot be significant.
+    """
     rows = np.arange(len(likeness))
-    fit = lambda columns, axis=-1: likeness[rows, columns].mean(axis=axis)  # noqa: E731
-    test = stats.permutation_test(
-        (rows,), fit, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    return float(test.pvalue)
+
+    def fit(columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.asarray(likeness[rows, columns].mean(axis=axis))
+
+    return _permuted(rows, fit, seed)
 
 
 def fixed_points_p(hits: int, n: int) -> float:
-    """The chance that a random matching of n with n is right at least `hits` times."""
+    """The probability that a random matching of n with n is right at least `hits` times."""
     right = (
         sum((-1) ** j / factorial(j) for j in range(n - k + 1)) / factorial(k)
         for k in range(hits, n + 1)
@@ -122,15 +141,29 @@ def fixed_points_p(hits: int, n: int) -> float:
 
 
 def grouping_p(likeness: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> float:
-    """How likely it is that members of the same group are as alike, or unlike, when groups are handed out at random.
-    likeness: (n, n)."""
+    """Two-sided p-value of a permutation test: are members of the same group more alike than those
+    of random groups? likeness: (n, n).
+    """
     same = (groups[:, None] == groups[None]) & ~np.eye(len(groups), dtype=bool)
     own, other = np.nonzero(same)
-    mean = lambda order, axis=-1: likeness[order[..., own], order[..., other]].mean(axis=-1)  # noqa: E731
+
+    def mean(order: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.asarray(likeness[order[..., own], order[..., other]].mean(axis=-1))
+
+    return _permuted(np.arange(len(groups)), mean, seed)
+
+
+def _permuted(order: np.ndarray, statistic: Callable[..., np.ndarray], seed: int) -> float:
+    """The p-value of a statistic (columns, axis) of the order, among random orders."""
     test = stats.permutation_test(
-        (np.arange(len(groups)),), mean, permutation_type="pairings", vectorized=True, n_resamples=_PERMUTATIONS, batch=1000,
+        (order,),
+        statistic,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        batch=1000,
         rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    )
     return float(test.pvalue)
 
 
@@ -140,7 +173,9 @@ def _numbered(groups: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def _resampled(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Positions of all members of as many groups as there are, drawn with return; again and again."""
+    """Positions of all members of as many groups as there are, drawn with replacement; again and
+    again.
+    """
     numbers = _numbered(groups, len(groups))
     members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
     for _ in range(_RESAMPLES):

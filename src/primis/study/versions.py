@@ -1,14 +1,15 @@
-"""Versions of an image: the original, restored at some S_x, and through another codec at the same bits.
+"""Versions of an image: the original, restored at some S_x, and through another codec at the same
+bits.
 
-A version is named by a text; "original" is always there. Restoring leaves sharing out: code and image are those that
-tier diagnostic gives where a bundle has room for the whole code. Bits per pixel are those of the coded supports and
-values, before anything is sealed; of another codec those of its file, without a container's boxes.
+A version is named by a text; "original" is always there. Restoring leaves sharing out: code and
+image are those that tier diagnostic gives where a bundle has room for the whole code. Bits per
+pixel are those of the coded supports and values, before anything is sealed; of another codec those
+of its file, without a container's boxes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,14 @@ from primis.codec import Codec, Scale
 from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
-from primis.metrics.part import Arrays, kept_arrays
+from primis.metrics.part import as_file, from_file
 
 ORIGINAL = "original"
 """The version that all others are compared with."""
 
 LOSSLESS = "lossless"
 _OURS = "primis"
-_CACHE = 1
+_CACHE = 2
 """Counts up whenever what a version holds changes, so that older files are not taken for it."""
 
 _NEAR = 0.002
@@ -38,10 +39,11 @@ _STEPS = 24
 
 @dataclass(frozen=True)
 class Version:
-    """name: what it is called everywhere. through: "original", "primis", "lossless" or a key of RIVALS.
+    """name: what it is called everywhere. through: "original", "primis", "lossless" or a key of
+    CODECS.
 
-    preset, sparsity: whose code restores it, at which S_x; of a rival those whose bits it may take. S_x of a preset that
-    keeps as many at each position is per code map, as in the paper.
+    preset, sparsity: whose code restores it, at which S_x; of another codec those whose bits it may
+    take. S_x of a preset that keeps as many at each position is per code map, as in the paper.
     """
 
     name: str
@@ -55,9 +57,24 @@ class Version:
         return f"preset {self.preset}" if self.through == _OURS else self.through
 
 
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A version of an image, as it is kept. bits: per pixel."""
+
+    pixels: np.ndarray
+    bits: float
+
+    def fits(self, original: np.ndarray) -> bool:
+        """Whether it can be a version of that image."""
+        like = self.pixels.shape, self.pixels.dtype
+        return like == (original.shape, original.dtype)
+
+
 @dataclass(frozen=True)
-class _Rival:
-    """encode(samples, quality, bits per sample); quality between worst and best, bisected on a scale that suits it."""
+class _OtherCodec:
+    """encode(samples, quality, bits per sample); quality between worst and best, bisected on a
+    scale that suits it.
+    """
 
     encode: Callable[[np.ndarray, float, int], bytes]
     decode: Callable[[bytes], np.ndarray]
@@ -86,20 +103,23 @@ def _encode_jpeg_xl(samples: np.ndarray, distance: float, depth: int) -> bytes:
     )
 
 
-RIVALS: Mapping[str, _Rival] = {
-    "JPEG 2000": _Rival(_encode_jpeg_2000, imagecodecs.jpeg2k_decode, worst=5, best=120),
-    "JPEG XL": _Rival(
+CODECS: Mapping[str, _OtherCodec] = {
+    "JPEG 2000": _OtherCodec(_encode_jpeg_2000, imagecodecs.jpeg2k_decode, worst=5, best=120),
+    "JPEG XL": _OtherCodec(
         _encode_jpeg_xl, imagecodecs.jpegxl_decode, worst=25, best=0.02, geometric=True
     ),
 }
 
 
 def version_list(
-    sparsities: Sequence[float], presets: Sequence[str] = ("default",), rivals: Iterable[str] = ()
+    sparsities: Sequence[float],
+    presets: Sequence[str] = ("default",),
+    baselines: Iterable[str] = (),
 ) -> list[Version]:
-    """The original; each preset at each S_x; each rival at the bits of the first preset. rivals: of RIVALS, or "lossless".
+    """The original; each preset at each S_x; each baseline at the bits of the first preset.
+    baselines: of CODECS, or "lossless".
 
-    Raises UsageError where a rival is unknown, or there is nothing to compare with.
+    Raises UsageError where a baseline is unknown, or there is nothing to compare with.
     """
     if not sparsities or not presets:
         raise UsageError("versions need at least one S_x and one preset")
@@ -114,24 +134,27 @@ def version_list(
         for s in sparsities
     ]
     others = []
-    for rival in rivals:
-        if rival == LOSSLESS:
+    for name in baselines:
+        if name == LOSSLESS:
             others.append(Version(LOSSLESS, LOSSLESS))
-        elif rival in RIVALS:
+        elif name in CODECS:
             same_bits = ours[: len(sparsities)]
             others += [
-                Version(f"{rival} at the bits of {v.name}", rival, v.preset, v.sparsity)
+                Version(f"{name} at the bits of {v.name}", name, v.preset, v.sparsity)
                 for v in same_bits
             ]
         else:
             raise UsageError(
-                f'codec "{rival}" is unknown, expected one of {", ".join((*RIVALS, LOSSLESS))}'
+                f'codec "{name}" is unknown, expected one of {", ".join((*CODECS, LOSSLESS))}'
             )
     return [Version(ORIGINAL, ORIGINAL), *ours, *others]
 
 
 class Versions:
-    """Makes versions of images, once each where there is a folder to keep them in. It holds patients' images."""
+    """Makes versions of images, once each where there is a folder to keep them in.
+
+    It holds patients' images.
+    """
 
     def __init__(
         self, cache: Path | None, codecs: Mapping[str, Codec], versions: Sequence[Version]
@@ -150,20 +173,21 @@ class Versions:
     def get(
         self, sample_key: str, pixels: np.ndarray, bit_depth: int, version: Version
     ) -> tuple[np.ndarray, float]:
-        """(restored pixels (H, W), of the same type; bits per pixel). sample_key: what an error calls the image."""
+        """(restored pixels (H, W), of the same type; bits per pixel).
+
+        sample_key: what an error calls the image.
+        """
         if version.through == ORIGINAL:
             return pixels, float(bit_depth)
         digest = _digest(pixels, bit_depth)
         path = self._path(digest, version)
-        kept = _version(kept_arrays(path), pixels) if path is not None else None
-        if kept is not None:
-            out, bits = kept
-        else:
-            out, bits = self._make(sample_key, pixels, bit_depth, version, digest)
+        coded = from_file(path, Coded) if path is not None else None
+        if coded is None or not coded.fits(pixels):
+            coded = Coded(*self._make(sample_key, pixels, bit_depth, version, digest))
             if path is not None:
-                write_new(path, _npz(pixels=out, bits=np.float64(bits)), 0o600)
-        self._bits[digest, version] = bits
-        return out, bits
+                write_new(path, as_file(coded), 0o600)
+        self._bits[digest, version] = coded.bits
+        return coded.pixels, coded.bits
 
     def _path(self, digest: str, version: Version) -> Path | None:
         if self._cache is None:
@@ -184,7 +208,7 @@ class Versions:
             budget = (
                 self._bits_of_ours(sample_key, pixels, bit_depth, version, digest) * pixels.size
             )
-            return _at_bits(RIVALS[version.through], pixels, bit_depth, budget)
+            return _at_bits(CODECS[version.through], pixels, bit_depth, budget)
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f'image "{sample_key}" cannot be coded as "{version.through}": {error}'
@@ -201,7 +225,9 @@ class Versions:
         return out, sum(code_bits(code, codec)) / pixels.size
 
     def _encoded(self, pixels: np.ndarray, preset: str, digest: str) -> tuple[np.ndarray, Scale]:
-        """z and scale; those of the last image are kept, since one S_x after the other is asked for."""
+        """z and scale; those of the last image are kept, since one S_x after the other is asked
+        for.
+        """
         last = self._last.get(preset)
         if last is None or last[0] != digest:
             last = self._last[preset] = (digest, *self._codecs[preset].encode(pixels[..., None]))
@@ -219,17 +245,10 @@ class Versions:
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
 
 
-def _version(kept: Arrays | None, pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """What a file held of an image, if it did."""
-    if kept is None or kept.keys() != {"pixels", "bits"}:
-        return None
-    out, bits = kept["pixels"], kept["bits"]
-    fits = (out.shape, out.dtype) == (pixels.shape, pixels.dtype)
-    return (out, float(bits)) if fits and bits.shape == () and bits.dtype == np.float64 else None
-
-
 def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:
-    """How many entries of z (c, LM, h, w) S_x keeps; of a preset that works per position it counts in each code map."""
+    """How many entries of z (c, LM, h, w) S_x keeps; of a preset that works per position it counts
+    in each code map.
+    """
     return round(nominal_sparsity(codec, sparsity) * z.shape[0] * z.shape[2] * z.shape[3])
 
 
@@ -252,22 +271,24 @@ def code_bits(code: SparseCode, codec: Codec) -> tuple[int, int]:
 
 
 def _at_bits(
-    rival: _Rival, pixels: np.ndarray, bit_depth: int, budget: float
+    other: _OtherCodec, pixels: np.ndarray, bit_depth: int, budget: float
 ) -> tuple[np.ndarray, float]:
-    """The best quality that takes at most `budget` bits, by bisection; where even the worst takes more, that."""
+    """The best quality that takes at most `budget` bits, by bisection; where even the worst takes
+    more, that.
+    """
     samples, offset, depth = _unsigned(pixels, bit_depth)
-    worse, better = rival.worst, rival.best
-    best = rival.encode(samples, worse, depth)
+    worse, better = other.worst, other.best
+    best = other.encode(samples, worse, depth)
     for _ in range(_STEPS):
         if (1 - _NEAR) * budget <= 8 * len(best):
             break
-        quality = rival.between(worse, better)
-        data = rival.encode(samples, quality, depth)
+        quality = other.between(worse, better)
+        data = other.encode(samples, quality, depth)
         if 8 * len(data) <= budget:
             worse, best = quality, max(best, data, key=len)
         else:
             better = quality
-    return _signed(rival.decode(best), offset, pixels), 8 * len(best) / pixels.size
+    return _signed(other.decode(best), offset, pixels), 8 * len(best) / pixels.size
 
 
 def _lossless(pixels: np.ndarray, bit_depth: int) -> tuple[np.ndarray, float]:
@@ -306,9 +327,3 @@ def _signed(samples: np.ndarray, offset: int, pixels: np.ndarray) -> np.ndarray:
 def _digest(pixels: np.ndarray, bit_depth: int) -> str:
     head = f"{pixels.dtype.str} {pixels.shape} {bit_depth} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def _npz(**arrays: np.ndarray | np.float64) -> bytes:
-    out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **arrays)
-    return out.getvalue()

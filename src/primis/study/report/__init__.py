@@ -1,1 +1,1 @@
-"""What people read of an evaluation: the page of an audit, and the report on all tables and figures."""
+"""The report: a document as values, its page, its PDF, and the files that go with it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from primis.study.report.document import Document, lowered, stated
+from primis.study.report.document import Document, joined, lowered, stated
 
 
 def page(document: Document) -> str:
@@ -21,8 +21,9 @@ def page(document: Document) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["indexed"] = lambda text: markupsafe.Markup(
-        lowered(str(markupsafe.escape(text)))
-    )
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters |= {
+        "indexed": lambda text: markupsafe.Markup(lowered(str(markupsafe.escape(text)))),
+        "joined": joined,
+        "base64": lambda data: base64.b64encode(data).decode(),
+    }
     return environment.get_template("report.html").render(document=document, stated=stated).lstrip()

@@ -1,8 +1,13 @@
-"""Figures as tables show them: a minus sign, never minus nought, ∞ where there is no end."""
+"""Numbers as tables show them: a minus sign, never minus zero, ∞ where there is no end."""
 
 from __future__ import annotations
 
+import math
+
 from primis.metrics.statistics import Estimate
+
+LEAST_FOR_INTERVAL = 3
+"""Values that an interval needs: of two, Student's t reaches twelve standard errors either way."""
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -12,7 +17,7 @@ def plain(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With its sign, unless it is nought."""
+    """With its sign, unless it is zero."""
     text = plain(value, digits)
     return text if text.startswith("−") or float(f"{value:.{digits}f}") == 0 else f"+{text}"
 
@@ -24,7 +29,14 @@ def with_sd(value: float, sd: float | None, digits: int = 2) -> str:
 
 def with_interval(found: Estimate, digits: int = 2) -> str:
     """value (low to high)."""
-    return f"{plain(found.value, digits)} ({interval(found.low, found.high, digits)})"
+    return f"{plain(found.value, digits)} ({known_interval(found, digits)})"
+
+
+def known_interval(found: Estimate, digits: int = 2) -> str:
+    """The interval of an estimate; a dash where too few values tell nothing."""
+    if found.n < LEAST_FOR_INTERVAL or not math.isfinite(found.high - found.low):
+        return "–"
+    return interval(found.low, found.high, digits)
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:

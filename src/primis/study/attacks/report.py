@@ -1,4 +1,7 @@
-"""What the attack suite found of one mechanism: the paper's Table 4 and Fig. 10, every other attack, and the controls."""
+"""What the attack suite reached against one mechanism: the paper's Table 4 and Fig.
+
+10, every other attack, and the controls.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,78 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from primis.attacks.judge import MARGINS, Finding
+from primis.attacks.mechanism import Attacked
 from primis.audit.findings import shown
-from primis.audit.pictures import Row
+from primis.audit.pictures import Row, rows_of
 from primis.metrics.statistics import Estimate
+from primis.study.attacks.measure import Measured, measure_study
+from primis.study.chapter import Chapter
+from primis.study.names import MechanismName
+from primis.study.paper import tables as beside_paper
+from primis.study.paper.printed import Errors
+from primis.study.paper.tables import Ours
 from primis.study.report.document import Block, Figure, Section, Table, Text
 from primis.study.report.drawing import png
 from primis.study.report.numbers import interval, plain, with_sd
+from primis.study.study import Study
 
 _DIGITS = {"mae": 2, "me": 2, "rmse": 2, "psnr": 2, "ssim": 3}
 _HEADS = ("MAE", "ME", "RMSE", "PSNR, dB", "SSIM")
+_SHOWN, _BEST = 2, 4
 _ABREAST, _INCHES = 7, 7.2
 """Pictures beside each other on a sheet, and its width."""
 
 
+def chapter(study: Study) -> Chapter:
+    """Table 4 and Fig. 10, and the rest of the suite, for each mechanism."""
+    measured = measure_study(study)
+    sections = [_section(each) for each in measured]
+    data = {str(each.name): _data(each.attacked) for each in measured}
+    return Chapter(tuple(sections), data, {}, Ours(attacks=_ours(measured)))
+
+
+def _section(each: Measured) -> Section:
+    attacked = each.attacked
+    rows = rows_of(attacked.world, attacked.results, each.dark, shown=_SHOWN, best=_BEST)
+    return section(
+        each.title,
+        attacked.findings,
+        attacked.ceiling,
+        rows,
+        controls=attacked.checks,
+        facts=each.facts,
+    )
+
+
+def _data(attacked: Attacked) -> dict[str, object]:
+    """For report.json."""
+    return {
+        "ceiling": attacked.ceiling,
+        "controls": [finding.as_dict() for finding in attacked.checks],
+        "findings": [finding.as_dict() for finding in attacked.findings],
+    }
+
+
+def _ours(measured: Sequence[Measured]) -> beside_paper.Measured[beside_paper.ErrorRows]:
+    """Of the paper's mechanism where it was attacked, else of the first."""
+    papers = [each for each in measured if each.name == MechanismName.PAPER]
+    each = (papers or list(measured))[0]
+    facts = each.facts | {"mechanism here": each.title}
+    return beside_paper.Measured(by_network(each.attacked.findings), facts)
+
+
 def section(
-    mechanism: str, findings: Sequence[Finding], ceiling: Mapping[str, Estimate], rows: Sequence[Row] = (), *,
-    controls: Sequence[Finding] = (), facts: dict[str, str] | None = None,
-) -> Section:  # fmt: skip
-    """ceiling: mae, me, rmse, psnr and ssim of what the key's holder sees; rows: an image and what each party sees of it."""
+    mechanism: str,
+    findings: Sequence[Finding],
+    ceiling: Mapping[str, Estimate],
+    rows: Sequence[Row] = (),
+    *,
+    controls: Sequence[Finding] = (),
+    facts: dict[str, str] | None = None,
+) -> Section:
+    """ceiling: mae, me, rmse, psnr and ssim of what the key's holder sees; rows: an image and what
+    each party sees of it.
+    """
     facts = facts or {}
     networks = [finding for finding in findings if _of_paper(finding)]
     others = [finding for finding in findings if finding not in networks]
@@ -50,7 +107,10 @@ def section(
             )
         )
     if controls:
-        title = f"Controls, {mechanism}: mechanisms known to be broken, which the same attackers must find"
+        title = (
+            f"Controls, {mechanism}: mechanisms known to be broken, "
+            "which the same attackers must detect"
+        )
         blocks.append(_gains(title, controls, "found", facts))
     return Section(
         re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-"),
@@ -61,12 +121,12 @@ def section(
 
 def by_network(
     findings: Sequence[Finding], form: str = "on the decoded public image"
-) -> dict[str, dict[str, Estimate]]:
-    """The figures of the paper's networks, by their names; the form that the paper attacked unless told otherwise."""
+) -> dict[str, Errors[Estimate | None]]:
+    """The errors of the paper's networks, by name; the form that the paper attacked by default."""
+    networks = [f for f in findings if _of_paper(f) and f.attack.endswith(form)]
     return {
-        finding.attack.removesuffix(form).strip(): {name: finding.figures[name] for name in _DIGITS}
-        for finding in findings
-        if _of_paper(finding) and finding.attack.endswith(form)
+        finding.attack.removesuffix(form).strip(): Errors(*(finding.figures[m] for m in _DIGITS))
+        for finding in networks
     }
 
 
@@ -102,11 +162,13 @@ def _parts(count: int) -> list[np.ndarray]:
 
 
 _HOW = (
-    "An attacker owns other patients' images, shares them with the program itself, and is judged on images that it never saw. "
-    "It is granted the best brightness and contrast, so ME is zero and what counts is structure. Its floor is the same attack "
-    "given another image's bundle, and the mean of other patients' images, which needs no bundle; its ceiling is what the key's "
-    f"holder sees. It learned something where it gains more than {MARGINS['dB']} dB, or {MARGINS['AUC']} of an area under the "
-    "ROC curve, or any count, beyond doubt, over that floor: a low likeness alone shows nothing, and neither does a high one."
+    "An attacker owns other patients' images, shares them with the program itself, and is judged "
+    "on images that it never saw. It is granted the best brightness and contrast, so ME is zero "
+    "and what counts is structure. Its floor is the same attack given another image's bundle, and "
+    "the mean of other patients' images, which needs no bundle; its ceiling is what the key's "
+    f"holder sees. It learned something where it gains more than {MARGINS['dB']} dB, or "
+    f"{MARGINS['AUC']} of an area under the ROC curve, or any count, significantly, over that "
+    "floor: a low likeness alone shows nothing, and neither does a high one."
 )
 
 
@@ -119,7 +181,8 @@ def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Fin
     missed = [control.attack for control in controls if not control.broken]
     if missed:
         return Text(
-            f"The attackers missed controls that they must find ({', '.join(missed)}): this proves nothing.",
+            f"The attackers missed controls that they must detect ({', '.join(missed)}): this "
+            "proves nothing.",
             caution=True,
         )
     broken = sum(finding.broken for finding in findings)
@@ -128,10 +191,11 @@ def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Fin
             f"{broken} of {len(findings)} attacks on {mechanism} learned something of the images.",
             caution=True,
         )
-    none = f"None of {len(findings)} attacks on {mechanism} learned anything of the images beyond doubt."
-    found = f" The same attackers found all {len(controls)} controls." if controls else ""
+    none = f"None of {len(findings)} attacks on {mechanism} learned anything of the images."
+    found = f" The same attackers detected all {len(controls)} controls." if controls else ""
     return Text(
-        f"{none}{found} That says what these attackers could do with this time and these images, and nothing of others."
+        f"{none}{found} That says what these attackers could do with this time and these images, "
+        "and nothing of others."
     )
 
 
@@ -170,7 +234,10 @@ def _table_4(
                 "–",
             )
         )
-    title = f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, mean ± SD and interval"
+    title = (
+        f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, "
+        "mean ± SD and interval"
+    )
     head = ("attacker", *_HEADS, "PSNR on another image's bundle, dB", "learned something")
     return Table(title, head, tuple(rows), facts, _marked(networks, len(head) - 1))
 
@@ -180,19 +247,25 @@ def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) 
     rows: list[tuple[str, ...]] = []
     for f in findings:
         gain, own, support = (f.gains[i].estimate if i < len(f.gains) else None for i in range(3))
-        figures = (
+        cells = (
             _cell(f.figures.get("psnr")),
             _cell(f.figures.get("ssim"), 3),
-            _doubt(gain),
-            _doubt(own),
-            _doubt(support),
+            _with_interval(gain),
+            _with_interval(own),
+            _with_interval(support),
         )
-        rows.append((f.attack, f.holds, *figures, _said(f)))
+        rows.append((f.attack, f.holds, *cells, _said(f)))
     title = f"Other attacks on the image, {mechanism}, with intervals"
     head = (
-        "attack", "its attacker holds", "PSNR, dB", "SSIM", "gain over another image's bundle, dB",
-        "own image told from another's, AUC", "true entries told from others, AUC", "learned something",
-    )  # fmt: skip
+        "attack",
+        "its attacker holds",
+        "PSNR, dB",
+        "SSIM",
+        "gain over another image's bundle, dB",
+        "own image told from another's, AUC",
+        "true entries told from others, AUC",
+        "learned something",
+    )
     return Table(title, head, tuple(rows), facts, _marked(findings, len(head) - 1))
 
 
@@ -235,5 +308,5 @@ def _cell(e: Estimate | None, digits: int = 2) -> str:
     )
 
 
-def _doubt(e: Estimate | None, digits: int = 2) -> str:
+def _with_interval(e: Estimate | None, digits: int = 2) -> str:
     return "–" if e is None else f"{plain(e.value, digits)}\n{interval(e.low, e.high, digits)}"

@@ -1,0 +1,1 @@
+"""What the paper printed, and its tables beside this run's."""

@@ -1,0 +1,1 @@
+"""Texture of restored images: the paper's Fig. 8."""
