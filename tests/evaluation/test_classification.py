@@ -1,4 +1,4 @@
-"""Classification of versions: measures against scikit-learn, networks that see a shadow, cautions, tables."""
+"""Classification: measures against scikit-learn, networks that see a shadow, cautions, tables."""
 
 from __future__ import annotations
 
@@ -221,7 +221,10 @@ def test_augmentation_moves_a_little_and_never_mirrors_unless_told() -> None:
     x[:, :, 10:16, 4:10] = 1
     recipe = Recipe(1, 1, 1, 1e-3)
     columns = torch.arange(32.0)
-    place = lambda images: (images.sum((1, 2)) * columns).sum(1) / images.sum((1, 2, 3))  # noqa: E731
+
+    def place(images: torch.Tensor) -> torch.Tensor:
+        return (images.sum((1, 2)) * columns).sum(1) / images.sum((1, 2, 3))
+
     moved, mask = augmented(x, x, recipe, torch.Generator().manual_seed(0))
     assert place(moved).max() < 16 and place(moved).std() > 0.3
     assert torch.equal(mask, (moved > 0.5).float())

@@ -1,4 +1,4 @@
-"""Measures of versions against what a direct sum gives; pictures that hide no error; a report that draws them all."""
+"""Measures of versions against a direct sum; pictures that hide no error; the report."""
 
 from __future__ import annotations
 

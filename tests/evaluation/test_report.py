@@ -1,4 +1,4 @@
-"""The report: a page and a PDF of one document, JSON and CSV, and the paper's tables beside a run's own."""
+"""The report: its page, PDF, JSON and CSV, and the paper's tables beside a run's own."""
 
 from __future__ import annotations
 
@@ -360,7 +360,7 @@ def test_accuracy_lies_between_sensitivity_and_specificity() -> None:
 
 
 def fits(printed: Printed, source: Source) -> bool:
-    """A slip in copying shows: an interval is the mean ± 1.96 SD / √n, as far as two digits tell."""
+    """A slip in copying shows: an interval is mean ± 1.96 SD / √n, as far as two digits tell."""
     assert source.tested is not None
     half = 1.96 * printed.sd / source.tested**0.5
     middle = abs((printed.low + printed.high) / 2 - printed.mean) < 0.0101

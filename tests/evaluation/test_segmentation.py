@@ -1,4 +1,4 @@
-"""Segmentation of versions: measures by hand and against MONAI, U-Nets that find an ellipse, the size of the image, tables."""
+"""Segmentation: measures by hand and against MONAI, U-Nets that find an ellipse, tables."""
 
 from __future__ import annotations
 

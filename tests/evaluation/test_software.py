@@ -16,7 +16,13 @@ from primis.study.software import COMMIT_FILE, described
 pytest.importorskip("setuptools")
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = '[project]\nname = "primis"\nversion = "1.2"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n'
+PROJECT = """\
+[project]
+name = "primis"
+version = "1.2"
+[tool.setuptools.packages.find]
+where = ["src"]
+"""
 
 
 def git(folder: Path, *words: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from primis.attacks.mechanism import MECHANISMS
 from primis.datasets.corpus import Corpus
 from primis.datasets.sample import Sample
 from primis.errors import UsageError
@@ -285,3 +288,26 @@ def test_thinning_keeps_some_of_each_class_in_each_split() -> None:
     kept = [(s.split, s.label) for s in thin.samples]
     assert {kept.count((s, label)) for s in ("train", "test") for label in "ab"} == {5}
     assert spread(list(range(10)), 3) == [0, 4, 9]
+
+
+def test_wrong_arguments_are_told_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from primis.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 2, end.code\n"
+        "print(sorted({'torch', 'scipy', 'matplotlib', 'monai', 'numpy'} & set(sys.modules)))"
+    )
+    for words, said in (
+        (("fidelity", "x", "--sparsity", "99"), '--sparsity is "99"'),
+        (("fidelity", "x", "--mechanism", "none"), '--mechanism is "none"'),
+        (("everything", "x"), 'part "everything" is unknown'),
+        (("all", "x"), 'data "x" does not exist'),
+    ):
+        command = [sys.executable, "-c", code, "evaluate", *words, "-o", "out"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert said in done.stderr
+        assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_every_mechanism_has_a_name() -> None:
+    assert set(MechanismName) == set(MECHANISMS)

@@ -1,4 +1,4 @@
-"""Features are PyRadiomics' own, of the mask alone, at 1 mm; agreement is ICC(A,1); a stopped run goes on."""
+"""Features are PyRadiomics' own, of the mask alone, at 1 mm; agreement is ICC(A,1)."""
 
 from __future__ import annotations
 

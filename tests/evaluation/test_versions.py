@@ -1,4 +1,4 @@
-"""A version is what a recipient gets; its bits are what they cost; a baseline has no more; what is kept is taken again."""
+"""A version is what a recipient gets, its bits what it costs; a baseline has no more."""
 
 from __future__ import annotations
 

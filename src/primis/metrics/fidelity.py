@@ -1,5 +1,6 @@
-"""How near a restored image is to its original, in grey levels. Identical images give a PSNR of
-inf.
+"""How near a restored image is to its original, in grey levels.
+
+Identical images give a PSNR of inf.
 
 Every function takes two arrays of one shape, original and other, and a data range R where it needs
 one.
@@ -51,8 +52,9 @@ def data_range(pixels: np.ndarray, bit_depth: int) -> float:
 
 
 def best_fit(guess: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """a + b guess with the least squared error, b at least 0: two numbers, all that an attacker is
-    told.
+    """a + b guess with the least squared error, b at least 0.
+
+    These two numbers are all that an attacker is told.
     """
     centred = guess.astype(np.float64) - guess.mean()
     power = float(np.sum(centred**2))

@@ -95,8 +95,9 @@ def auc_of(
 def own_over_others(
     likeness: np.ndarray, groups: np.ndarray | None = None, *, seed: int = 0
 ) -> Estimate:
-    """The probability that two outputs fit their own images better than each other's; 0.5 is
-    chance.
+    """The probability that two outputs fit their own images better than each other's.
+
+    0.5 is chance.
 
     likeness: (n, n), how like the output for image i (row) is to image j. Whatever an output or an
     image has by itself (brightness, difficulty) cancels when s_ii + s_jj is compared with s_ij +
@@ -173,8 +174,9 @@ def _numbered(groups: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def _resampled(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Positions of all members of as many groups as there are, drawn with replacement; again and
-    again.
+    """Positions of all members of as many groups as there are, drawn with replacement.
+
+    Again and again.
     """
     numbers = _numbered(groups, len(groups))
     members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]

@@ -1,6 +1,4 @@
-"""Images at the size of a network, in the versions that it is trained on and tested on; each is
-made once.
-"""
+"""Images at the size of a network, in the versions that it is trained on and tested on."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def software() -> str:
 
 
 def described(package: Distribution) -> str:
-    """Version and commit of an installed package; the files of an editable one may have changed since."""
+    """Version and commit of an installed package; an editable one may have changed since."""
     commit = (package.read_text(COMMIT_FILE) or "").strip() or "unknown"
     since = " when it was installed" if commit != "unknown" and _editable(package) else ""
     return f"primis {package.version}, commit {commit}{since}"

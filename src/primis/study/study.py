@@ -1,5 +1,4 @@
-"""The images of a folder, split by patient, in all their versions; and what was measured of them so
-far.
+"""The images of a folder, split by patient, in all their versions, and what was measured of them.
 
 Versions are made as they are asked for, and kept; so are results, each as it is done, so that a
 stopped run goes on where it was.

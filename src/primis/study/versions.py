@@ -1,5 +1,4 @@
-"""Versions of an image: the original, restored at some S_x, and through another codec at the same
-bits.
+"""Versions of an image: the original, restored at some S_x, and through other codecs.
 
 A version is named by a text; "original" is always there. Restoring leaves sharing out: code and
 image are those that tier diagnostic gives where a bundle has room for the whole code. Bits per

@@ -1,6 +1,4 @@
-"""Fidelity for readers: Table 1, other codecs at the same bits, and the tables that go with the
-report.
-"""
+"""Fidelity for readers: Table 1, other codecs at the same bits, and the CSV tables."""
 
 from __future__ import annotations
 

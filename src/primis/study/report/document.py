@@ -1,6 +1,4 @@
-"""A report as values: sections of texts, tables and figures, which `html.py` and `pdf.py` show
-alike.
-"""
+"""A report as values: sections of texts, tables and figures, of which `html.py` makes a page."""
 
 from __future__ import annotations
 
