@@ -196,12 +196,16 @@ def default_owner_key() -> Path:
 
 
 def config_folder() -> Path:
-    """Where primis keeps the owner's key and what it has seen; an empty XDG_CONFIG_HOME counts as
-    unset."""
+    """Where primis keeps the owner's key and what it has seen.
+
+    In XDG_CONFIG_HOME where that is set, on every system; else where the system keeps settings.
+    """
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(given):
+        return Path(given) / "primis"
     if sys.platform in ("darwin", "win32"):
         return Path(typer.get_app_dir("primis"))
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "primis"
+    return Path.home() / ".config" / "primis"
 
 
 def make_key(path: Path, *, allow_readable: bool = False) -> Signer:
