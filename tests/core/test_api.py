@@ -28,7 +28,12 @@ def test_importing_primis_loads_nothing_large() -> None:
 
 
 def test_the_command_line_loads_no_torch_to_show_its_help() -> None:
-    code = "import sys; sys.argv = ['primis', '--help']\nfrom primis.cli.main import main\ntry: main()\nexcept SystemExit: pass"
+    code = (
+        "import sys; sys.argv = ['primis', '--help']\n"
+        "from primis.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass"
+    )
     assert not loaded_by(code) & {"torch", "numpy", "pydicom"}
 
 
