@@ -225,7 +225,7 @@ def _draw(shown: list[Shown], original: Image) -> Pillow.Image:
     """The paper's level first, then the one that mends it."""
     flat = _of_flat_grey(original)
     titles = {
-        "sca": "Level sca, as in the paper: who counts entries sees the chest, without a key",
+        "sca": "Level sca, as in the paper: anyone can see the chest without a key",
         "keyed": "Level keyed, the default: without a key there is only noise",
     }
     rows = [(titles[s.level], _cells(s, original, flat)) for s in reversed(shown)]
