@@ -1,4 +1,4 @@
-"""Commands and programs on the pages of the documentation, and how to run them as a reader would."""
+"""Commands and programs in the documentation, and how to run them as a reader would."""
 
 from __future__ import annotations
 

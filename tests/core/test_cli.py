@@ -26,6 +26,8 @@ from primis.jobs.result import Result
 from tests.conftest import TINY
 from tests.core.test_recipients import age_by_passphrase
 
+posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, FIFOs and odd names")
+
 
 class Said(NamedTuple):
     """What a command printed."""
@@ -106,7 +108,8 @@ def test_share_grant_restore_rekey_inspect(run, released, tmp_path) -> None:
     assert [g["label"] for g in shown["grants"]] == ["alice", "bob", "owner"]
     assert "grants renewed: alice; dropped: bob" in run("rekey", "r", "--without", "bob").stdout
     run("restore", "r", "-i", "alice.key", "-o", "again", "--from", shown["signer"])
-    assert (tmp_path / "owner.key").stat().st_mode & 0o777 == 0o600
+    if os.name == "posix":
+        assert (tmp_path / "owner.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_inspect_shows_a_bundle_and_a_grant_to_anyone(run, released) -> None:
@@ -289,6 +292,7 @@ def test_help_and_version(run) -> None:
     assert run("--version").stdout.startswith("primis ")
 
 
+@posix
 def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
     run("keygen", "-o", "k")
     (tmp_path / "in").mkdir()
@@ -375,6 +379,7 @@ def test_a_recipient_remembers_the_signer(run, released, tmp_path) -> None:
     assert run("restore", "r", "-i", "alice.key", "-o", "o5", **mine).stderr == ""
 
 
+@posix
 def test_what_a_batch_meets_is_one_line_each(run, tmp_path) -> None:
     """Files that ended whole batches: the good one is shared, the status says that some failed."""
     folder = tmp_path / "in"
@@ -444,6 +449,7 @@ def share(here, *images: object, out: str = "r") -> tuple[int, str, str]:
     return here("share", *images, "--to", "a=alice.key.pub", "-o", out, "--model", TINY)
 
 
+@posix
 def test_one_bad_argument_costs_one_line(here, tmp_path, monkeypatch) -> None:
     """What `share *.dcm` is given: each that cannot be used is a line, the others are shared."""
     (tmp_path / "closed").mkdir()

@@ -38,7 +38,8 @@ ED = ed25519.Ed25519PrivateKey.generate()
 
 
 def private(key: object, form: str = "PKCS8") -> bytes:
-    return key.private_bytes(PEM, getattr(serialization.PrivateFormat, form), NONE)  # type: ignore[attr-defined]
+    chosen = getattr(serialization.PrivateFormat, form)
+    return key.private_bytes(PEM, chosen, NONE)  # type: ignore[attr-defined]
 
 
 def ssh_public(key: object) -> bytes:

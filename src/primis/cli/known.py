@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +48,10 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
         )
         release = Release(path, signer=signer, known=known, anew=anew)  # damaged: raises again
         why = str(error).rpartition(": ")[2]
-        folder = config_folder()
-        remedy = "" if sys.platform in ("darwin", "win32") else "; XDG_CONFIG_HOME chooses another"
-        warn(f'the signer of "{path}" cannot be remembered in folder "{folder}": {why}{remedy}')
+        warn(
+            f'the signer of "{path}" cannot be remembered in folder "{config_folder()}": {why}; '
+            "XDG_CONFIG_HOME chooses another"
+        )
         return release
 
 

@@ -200,7 +200,10 @@ def main() -> None:
     except OSError as error:
         _fail(_what_failed(error), 1)
     except ModuleNotFoundError as error:
-        remedy = "pip install 'primis[all]' brings what every command needs"
+        remedy = (
+            "in a copy of the repository, pip install -c constraints.txt '.[all]' "
+            "brings what every command needs"
+        )
         _fail(f'"{error.name}" is not installed', 1, remedy)
     except MemoryError:
         _fail("out of memory", 1)

@@ -53,7 +53,10 @@ def bar() -> Progress:
 
 @contextmanager
 def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], None]]]:
-    """A Lightning callback that shows steps, loss and PSNR, and what to call after each table; on one process only."""
+    """A Lightning callback that shows steps, loss and PSNR, and what to call after each table.
+
+    On one process only.
+    """
     from lightning.pytorch.callbacks import Callback
 
     first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"

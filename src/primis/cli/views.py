@@ -1,8 +1,8 @@
 """What `primis demo` makes: a phantom's releases, what each key restores, and a picture of it all.
 
 The picture has a row for each level: what the owner has, what anyone makes of the public code, and
-what recipients restore. Guesses are scored at their best brightness and contrast, and shown with the
-contrast of the image.
+what recipients restore. Guesses are scored at their best brightness and contrast, and shown with
+the contrast of the image.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _share(source: Path, folder: Path, keys: dict[str, Path], settings: Settings
 
 
 def _attack(level: str, original: Image) -> dict[str, Guess]:
-    """What attackers make of the image shared at a level, who have the software and other images."""
+    """What attackers make of the image, who have the software and images of their own."""
     codec, settings = Codec(read_checkpoint(shipped())), _settings(level)
     others = [parse(phantom_dicom(seed=seed)) for seed in range(1, _OTHERS + 1)]
     train = [
@@ -228,7 +228,7 @@ def _draw(shown: list[Shown], original: Image) -> Pillow.Image:
     """The paper's level first, then the one that mends it."""
     flat = _of_flat_grey(original)
     titles = {
-        "sca": "Level sca, as in the paper: anyone who counts entries sees the chest, without a key",
+        "sca": "Level sca, as in the paper: anyone can see the chest without a key",
         "keyed": "Level keyed, the default: without a key there is only noise",
     }
     rows = [(titles[s.level], _cells(s, original, flat)) for s in reversed(shown)]

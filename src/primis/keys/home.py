@@ -8,14 +8,17 @@ from pathlib import Path
 
 
 def config_folder() -> Path:
-    """Of primis; an empty XDG_CONFIG_HOME counts as unset."""
+    """Of primis: in XDG_CONFIG_HOME where that is set, on every system; else where the system keeps
+    settings."""
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(given):
+        return Path(given) / "primis"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "primis"
     if sys.platform == "win32":
         roaming = os.environ.get("APPDATA", "")
         return (Path(roaming) if roaming else Path.home() / "AppData" / "Roaming") / "primis"
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "primis"
+    return Path.home() / ".config" / "primis"
 
 
 def default_owner_key() -> Path:

@@ -118,7 +118,7 @@ class Signer:
 
     @property
     def public(self) -> str:
-        """Ed25519 public key, 64 hex digits: what `--from` demands."""
+        """Ed25519 public key, 64 hex digits: what a recipient can demand."""
         return self._private.public_key().public_bytes_raw().hex()
 
     def sign(self, message: bytes) -> str:

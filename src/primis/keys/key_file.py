@@ -20,7 +20,8 @@ _OTHERS = 0o077
 _TEMPORARY = re.compile(r"\.primis-key\.[0-9a-f]{16}\.tmp")
 _STALE = 3600  # seconds, where the disk has no locks
 _TRIES = 5
-_POSIX = os.name == "posix"
+_POSIX = os.name == "posix" and hasattr(os, "geteuid")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 SECRET_WORDS = (
     "age-secret-key-",
@@ -141,7 +142,7 @@ def _write_and_link(path: Path, data: bytes, mode: int, private: bool) -> bool:
     """A temporary file, which the next call sweeps if this one is killed. False: no hard links."""
     for _ in range(_TRIES):
         temporary = path.with_name(f".primis-key.{secrets.token_hex(8)}.tmp")
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        file = os.open(temporary, _NEW, mode)
         try:
             _lock(file)
             _fill(file, data, mode, private, path)
@@ -155,7 +156,7 @@ def _write_and_link(path: Path, data: bytes, mode: int, private: bool) -> bool:
 
 def _write_in_place(path: Path, data: bytes, mode: int, private: bool) -> bool:
     """Under the final name from the start: the others see the file, and wait until it is whole."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    file = os.open(path, _NEW, mode)
     try:
         _fill(file, data, mode, private, path)
     except BaseException:
