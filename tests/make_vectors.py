@@ -25,16 +25,13 @@ from primis.bundle.layout import (
     write_bundle,
 )
 from primis.codec import Codec
-from primis.codes.sparse import top_s
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import _signer, _x25519
 from primis.keys.seal import Secret, image_secret, pad, release_secrets, seal, unpad, unseal
-from primis.network.autoencoder import AutoEncoder
-from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
+from primis.network.architecture import architecture_of
+from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from primis.network.presets import Preset
-from primis.network.sparsify import transform_means
-from primis.network.tables import fit_context_model
 from primis.sharing.image_bundle import restore_image, share_image
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -76,15 +73,18 @@ def tiny_model() -> None:
     """A model small enough to keep here: the plain transform and a fitted support coder."""
     import torch
 
+    from primis.network.build import as_network
+    from primis.network.tables import fit_context_model
+
     torch.manual_seed(0)
-    preset = Preset("tiny", widths=(8, 8))
-    network = AutoEncoder(preset)
+    architecture = architecture_of(preset := Preset("tiny", widths=(8, 8)))
+    network = architecture.build()
     codes = []
     for seed in range(6):
         x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
-        z = transform_means(network.encode(x)).detach().numpy()
-        codes.append(top_s(z, 256 * 2 ** (seed % 5)).levels[0])
-    tables = fit_context_model(codes, layout_of(preset), steps=60)
+        z = architecture.layout.transform_dc(as_network(network).encode(x).detach().numpy())
+        codes.append(architecture.plain_selection(z, 256 * 2 ** (seed % 5)).levels[0])
+    tables = fit_context_model(codes, architecture.layout, steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
     write_checkpoint(found, VECTORS / "tiny.safetensors")
