@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
-from rich.progress import TaskID
 
 from primis.cli.arguments import parse_path, require_between, require_place
-from primis.cli.progress import bar
 from primis.cli.say import note, say
 from primis.errors import OutputError, UsageError
 from primis.network.presets import DEFAULT, PRESETS
@@ -192,7 +190,7 @@ class _Shown:
 
     def __init__(self, progress: Progress, recipe: Recipe, *, first: bool) -> None:
         self._progress, self._recipe, self._first = progress, recipe, first
-        self._task: TaskID = progress.add_task("training", total=None)
+        self._task = progress.add_task("training", total=None)
         self._phase, self._since = "", time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -244,6 +242,8 @@ class _Shown:
 @contextmanager
 def _shown(recipe: Recipe) -> Iterator[_Shown]:
     """On the first of several processes only."""
+    from primis.cli.progress import bar
+
     first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
     progress = bar()
     progress.disable = progress.disable or not first

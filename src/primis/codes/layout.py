@@ -58,6 +58,11 @@ class Layout(ABC):
     def dc(self) -> Layout:
         """The layout of the DC plane's stack, which is coded before all groups."""
 
+    @property
+    def has_dc(self) -> bool:
+        """Whether atom 0 is a DC plane."""
+        return bool(self.dc.groups)
+
     @abstractmethod
     def split_dc(self, levels: np.ndarray) -> np.ndarray:
         """The stack of the DC plane of levels (LM, h, w), a copy."""

@@ -38,12 +38,15 @@ class Architecture(ABC):
 
     halo: positions beyond a window that the network sees, at most.
     offset: a level n stands for (|n| + offset) t.
+    over_image: whether top-S spends the entries of an image where it has detail, or as many at
+    each position of each code map.
     layout: the atoms as the coder sees them.
     """
 
     name: ClassVar[str]
     halo: ClassVar[int]
     offset: ClassVar[float]
+    over_image: ClassVar[bool]
     layout: Layout
 
     def __init__(self, preset: Preset) -> None:
@@ -98,7 +101,7 @@ class Architecture(ABC):
 class Lapped(Architecture):
     """Preset `default`: autoencoder.py."""
 
-    name, halo, offset = "lapped", 12, RECONSTRUCTION_OFFSET
+    name, halo, offset, over_image = "lapped", 12, RECONSTRUCTION_OFFSET, True
 
     def __init__(self, preset: Preset) -> None:
         super().__init__(preset)
@@ -138,7 +141,7 @@ class Lapped(Architecture):
 class Grouped(Architecture):
     """Preset `paper`: grouped.py."""
 
-    name, halo, offset = "grouped", 4, 0.0
+    name, halo, offset, over_image = "grouped", 4, 0.0, False
 
     def __init__(self, preset: Preset) -> None:
         super().__init__(preset)
