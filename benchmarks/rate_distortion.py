@@ -37,9 +37,9 @@ from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing.image_bundle import decode_image, share_image
 from primis.study.versions import code_bits, entries, nominal_sparsity
 
-SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
-ROOM = {False: (2.75, 4.0), True: (8.0, 12.0)}
-"""Support bits and value bits, by whether top-S works per position."""
+SPARSITIES = {True: (0.5, 1, 2, 3, 4, 8, 16, 32), False: (4, 8, 16)}
+ROOM = {True: (2.75, 4.0), False: (8.0, 12.0)}
+"""Support bits and value bits, by whether top-S works over the image."""
 
 
 def quality(original: np.ndarray, other: np.ndarray, scale: float) -> dict[str, float]:
@@ -64,7 +64,7 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> dict[str,
         t: image_secret(s, bundle_id) for t, s in release_secrets(Secret.new(), "original").items()
     }
     nominal = nominal_sparsity(codec, sparsity)
-    settings = Settings(nominal, "keyed", nominal, *ROOM[codec.preset.per_position])
+    settings = Settings(nominal, "keyed", nominal, *ROOM[codec.architecture.over_image])
     shared = share_image(image, settings, opened, codec, bundle_id=bundle_id, name="x")
     header, parts = read_bundle(shared.data, "x")
     pixels = image.pixels.shape[0] * image.shape[1] * image.shape[2]
@@ -227,7 +227,7 @@ def points_of(
 ) -> list[dict[str, float]]:
     """A model's points, one for each S_x."""
     points = []
-    for sparsity in track(chosen or SPARSITIES[codec.preset.per_position], description=name):
+    for sparsity in track(chosen or SPARSITIES[codec.architecture.over_image], description=name):
         points.append(
             mean([ours(image, sparsity, codec, scale) for image, scale in images])
             | {"setting": sparsity}

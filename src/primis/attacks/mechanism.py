@@ -22,6 +22,7 @@ from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
 from primis.metrics.part import Parts, Progress, silent
 from primis.metrics.statistics import Estimate
+from primis.network.presets import DEFAULT, PAPER
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Mechanism:
 
 
 MECHANISMS = {
-    "keyed": Mechanism("level keyed", "default", Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
-    "sca": Mechanism("level sca", "default", Settings(8.0, "sca", 8.0, 4.0, 4.0)),
+    "keyed": Mechanism("level keyed", DEFAULT.name, Settings(8.0, "keyed", 8.0, 2.75, 4.0)),
+    "sca": Mechanism("level sca", DEFAULT.name, Settings(8.0, "sca", 8.0, 4.0, 4.0)),
     "paper": Mechanism(
         "the paper's mechanism, preset paper",
-        "paper",
+        PAPER.name,
         Settings(192.0, "sca", 64.0, 8.0, 4.0),
         likely=False,
     ),

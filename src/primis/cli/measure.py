@@ -154,6 +154,7 @@ def evaluate(
     from primis.atomic import PARTIAL, finish_folder, remove_folder
     from primis.attacks.mechanism import MECHANISMS
     from primis.cli.progress import running_bar
+    from primis.network.presets import DEFAULT, PRESETS
     from primis.study.chapters import document
     from primis.study.report.write import write
     from primis.study.study import PARTS, Plan, Study
@@ -168,7 +169,7 @@ def evaluate(
         require_between("most", most, 20, 10**9)
     require_between("seed", seed, 0, 1 << 32)
     require_new(out)
-    plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
+    plan = Plan(seed=seed, most=most, presets=tuple(PRESETS) if paper else (DEFAULT.name,))
     plan = replace(
         plan,
         sparsities=tuple(sorted(set(sparsity))) or plan.sparsities,

@@ -34,8 +34,8 @@ from primis.bundle.layout import (
 )
 from primis.codec import Codec, Scale
 from primis.codes.ambiguation import Draw, ambiguate, order
-from primis.codes.choice import TILE, entry_odds
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
+from primis.codes.selection import TILE, entry_odds
 from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection, InputError, ModelError, TierTooLow
@@ -367,8 +367,8 @@ def _fit(
             short.append(header.values / max(sum(len(s.values) for s in streams), 1))
         if min(short) >= 1:
             return code, streams
-        entries = int(entries * min(0.97, 0.995 * min(short)))
-        if codec.preset.per_position or not entries:
+        entries = codec.architecture.fewer_entries(entries, min(short))
+        if not entries:
             break
     settings, names = header.settings, ("--support-bits", "--value-bits")
     room = zip(names, (settings.support_bits, settings.value_bits), short, strict=False)

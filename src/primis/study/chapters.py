@@ -20,6 +20,7 @@ from primis.imaging.files import read
 from primis.metrics.fidelity import data_range
 from primis.metrics.part import Part
 from primis.metrics.statistics import Estimate, mean_of
+from primis.network.presets import DEFAULT, PAPER
 from primis.study import classification, restoration, segmentation, texture
 from primis.study.report import attacks as attacks_report
 from primis.study.report import classification as classification_report
@@ -130,8 +131,8 @@ def _fidelity(study: Study) -> Chapter:
     for corpus in study.largest_first:
         test = [s for s in corpus.samples if s.split == "test"]
         for preset, rivals, chosen in (
-            ("default", RIVALS, test),
-            ("paper", (), spread(test, study.plan.slow)),
+            (DEFAULT.name, RIVALS, test),
+            (PAPER.name, (), spread(test, study.plan.slow)),
         ):
             title = f"{corpus.name}, preset {preset}"
             part, known = _restored(
@@ -139,7 +140,7 @@ def _fidelity(study: Study) -> Chapter:
             )
             under = study.facts([corpus], "test", part.body["n"])
             section = fidelity_report.section(
-                part, under, _printed() if preset == "paper" else None
+                part, under, _printed() if preset == PAPER.name else None
             )
             sections.append(
                 replace(

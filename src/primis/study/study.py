@@ -26,6 +26,7 @@ from primis.datasets.sample import Sample
 from primis.errors import UnreadableImage
 from primis.metrics.part import Part, Parts, Progress, silent
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.network.presets import PRESETS
 from primis.study import classification, segmentation
 from primis.study.versions import LOSSLESS, Versions, version_list
 
@@ -83,10 +84,7 @@ class Study:
         ]
         self.plan, self.progress, self._kept = plan, progress, kept
         self.left_out: dict[str, str] = {}
-        models = [
-            hashlib.sha256(shipped(preset).read_bytes()).hexdigest()
-            for preset in ("default", "paper")
-        ]
+        models = [hashlib.sha256(shipped(preset).read_bytes()).hexdigest() for preset in PRESETS]
         told: dict[str, Any] = {"plan": repr(plan), "models": models, "of": software()}
         told["images"] = [
             [

@@ -230,12 +230,12 @@ def _version(kept: Arrays | None, pixels: np.ndarray) -> tuple[np.ndarray, float
 
 def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:
     """How many entries of z (c, LM, h, w) S_x keeps; of a preset that works per position it counts in each code map."""
-    return round(nominal_sparsity(codec, sparsity) * z.shape[0] * z.shape[2] * z.shape[3])
+    return codec.architecture.entries(z, sparsity)
 
 
 def nominal_sparsity(codec: Codec, sparsity: float) -> float:
     """S_x per position over all code maps, as bundles count it."""
-    return sparsity * (codec.preset.code_maps if codec.preset.per_position else 1)
+    return codec.architecture.nominal_sparsity(sparsity)
 
 
 def code_bits(code: SparseCode, codec: Codec) -> tuple[int, int]:
