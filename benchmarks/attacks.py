@@ -99,7 +99,7 @@ def main() -> None:
     parts = Parts(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
     attacked = attack(mechanism, train, test, codec, budget, parts, shown)
     results = attacked.results
-    if not codec.preset.per_position:  # its score needs rates that preset `paper` cannot give
+    if codec.architecture.over_image:  # its score needs rates that preset `paper` cannot give
         images = ([subject.image for subject in part] for part in (train, test))
         results.append(result(parts, "membership", lambda: member(codec, *images)))
     for finding in attacked.findings:

@@ -41,9 +41,9 @@ from primis.sharing.restore import decode_image
 from primis.sharing.share import share_image
 from primis.study.versions import code_bits, entries, nominal_sparsity
 
-SPARSITIES = {False: (0.5, 1, 2, 3, 4, 8, 16, 32), True: (4, 8, 16)}
-ROOM = {False: (2.75, 4.0), True: (8.0, 12.0)}
-"""Support bits and value bits, by whether top-S works per position."""
+SPARSITIES = {True: (0.5, 1, 2, 3, 4, 8, 16, 32), False: (4, 8, 16)}
+ROOM = {True: (2.75, 4.0), False: (8.0, 12.0)}
+"""Support bits and value bits, by whether top-S works over the image."""
 
 
 def quality(original: np.ndarray, other: np.ndarray, scale: float) -> dict[str, float]:
@@ -235,7 +235,7 @@ def points_of(
 ) -> list[dict[str, float]]:
     """A model's points, one for each S_x."""
     points = []
-    for sparsity in track(chosen or SPARSITIES[codec.preset.per_position], description=name):
+    for sparsity in track(chosen or SPARSITIES[codec.architecture.over_image], description=name):
         points.append(
             mean([ours(image, sparsity, codec, scale) for image, scale in images])
             | {"setting": sparsity}

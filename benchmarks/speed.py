@@ -25,8 +25,8 @@ from common import load, machine, save
 from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
-from primis.codes.choice import entry_odds
 from primis.codes.coder import decode_code, encode_code
+from primis.codes.selection import entry_odds
 from primis.imaging.files import render
 from primis.imaging.image import Derivation, Image
 from primis.imaging.phantom import draw_phantom

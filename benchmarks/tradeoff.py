@@ -25,8 +25,8 @@ from primis.attacks.protocol import Budget, Case, View, World
 from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
-from primis.codes.choice import entry_odds
 from primis.codes.coder import encode_support
+from primis.codes.selection import entry_odds
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.metrics.fidelity import data_range, psnr

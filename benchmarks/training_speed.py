@@ -20,7 +20,8 @@ from lightning.pytorch.callbacks import Callback
 from primis.datasets.frames import Frames
 from primis.imaging.phantom import phantom_dicom
 from primis.network.presets import PRESETS
-from primis.training.loop import RECIPES, train
+from primis.training.loop import train
+from primis.training.recipe import RECIPES
 
 _WARM = 3
 

@@ -32,7 +32,6 @@ from primis.bundle.manifest import (
 from primis.bundle.settings import Profile, Settings
 from primis.canonical import canonical
 from primis.codec import Codec
-from primis.codes.sparse import top_s
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs.share import share
@@ -51,7 +50,8 @@ from primis.keys.seal import (
 )
 from primis.keys.seal import image_secrets as secrets_of_image
 from primis.keys.tier import Tier
-from primis.network.checkpoint import Checkpoint, layout_of, read_checkpoint, write_checkpoint
+from primis.network.architecture import architecture_of
+from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from primis.network.presets import Preset
 from primis.sharing.opened import OpenedBundle, whole_secret
 from primis.sharing.restore import decode_image, open_codes
@@ -93,19 +93,18 @@ def tiny_model() -> None:
     """A model small enough to keep here: the plain transform and a fitted support coder."""
     import torch
 
-    from primis.network.autoencoder import AutoEncoder
-    from primis.network.sparsify import transform_means
+    from primis.network.build import as_network
     from primis.network.tables import fit_context_model
 
     torch.manual_seed(0)
-    preset = Preset("tiny", widths=(8, 8))
-    network = AutoEncoder(preset)
+    architecture = architecture_of(preset := Preset("tiny", widths=(8, 8)))
+    network = architecture.build()
     codes = []
     for seed in range(6):
         x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
-        z = transform_means(network.encode(x)).detach().numpy()
-        codes.append(top_s(z, 256 * 2 ** (seed % 5)).levels[0])
-    tables = fit_context_model(codes, layout_of(preset), steps=60)
+        z = architecture.layout.transform_dc(as_network(network).encode(x).detach().numpy())
+        codes.append(architecture.plain_selection(z, 256 * 2 ** (seed % 5)).levels[0])
+    tables = fit_context_model(codes, architecture.layout, steps=60)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
     write_checkpoint(found, TINY)

@@ -1,12 +1,13 @@
-"""Image <-> codes, at any size. The engine that runs the network is behind one seam, and its memory is bounded.
+"""Image <-> codes, at any size, in bounded memory. What runs the network is behind one seam.
 
-    frame (H, W, c) --centre, decorrelate--> planes (c, H', W') --engine.encode--> z (c, LM, h, w) --means--> z
-    z --top-S that knows what an entry costs--> Z;   Z --means back--> q --engine.decode--> planes --> frame
+    frame (H, W, c) --centre, decorrelate--> planes (c, H', W') --engine.encode--> z (c, LM, h, w)
+    z --transform the DC plane--> z --selection--> Z
+    Z --restore the DC plane--> q --engine.decode--> planes --> frame
 
-The engine works in windows that overlap as far as the network sees, so that the outcome is that of the
-whole. H' and W' are H and W rounded up to the stride by repeating the border. Grey levels are centred on
-the middle of the frame's own range; its ends are known to the decoder. The means of the blocks (atom 0 of
-preset `default`) are transformed once more, over the positions of the whole plane.
+The engine works in windows that overlap as far as the network sees, so that the outcome is that of
+the whole. H' and W' are H and W rounded up to the stride by repeating the border. Grey levels are
+centred on the middle of the frame's own range; its ends are known to the decoder. What depends on
+the preset is asked of the model's `Architecture`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from primis.codes.atoms import restore_means, transform_means
-from primis.codes.choice import choose
-from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s_of_maps
-from primis.errors import InputError, ModelError
+from primis.codes.sparse import SparseCode
+from primis.errors import ModelError
 from primis.imaging.tiles import Window, windows
 from primis.network.checkpoint import Checkpoint
-from primis.network.program import program
+from primis.network.program import with_tensors
 
 _WINDOW = 64
-_HALO = {"lapped": 12, "grouped": 4}
-"""Positions of a window, and beyond it by architecture: at least as far as the network sees."""
+"""Positions of a window's side, without what the network sees around it."""
 
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 """Orthonormal: brightness and two differences of colour; the error is the same on either side."""
-
 
 Part = Callable[[slice, slice], np.ndarray]
 """What stands in some rows and columns."""
@@ -46,7 +43,10 @@ class Engine(Protocol):
         """(n, 1, H, W) float32 -> coefficients (n, LM, h, w) float32."""
 
     def decode(self, q: np.ndarray, threshold: float, opened: float) -> np.ndarray:
-        """Coefficients (n, LM, h, w) float32, t, the part of the maps that is open -> (n, 1, H, W) float32."""
+        """Coefficients (n, LM, h, w) float32 -> (n, 1, H, W) float32.
+
+        threshold: t; opened: the part of the code maps that is known.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,14 @@ class Codec:
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine | None = None) -> None:
         self.checkpoint = checkpoint
+        self.architecture = checkpoint.architecture
         self.preset, self.layout = checkpoint.preset, checkpoint.layout
         self._engine = engine or OnnxEngine(checkpoint)
 
     @property
     def offset(self) -> float:
         """What a level stands for beyond itself, in steps; see SparseCode."""
-        return 0.0 if self.preset.per_position else RECONSTRUCTION_OFFSET
+        return self.architecture.offset
 
     def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
         """Coefficients z (c, LM, h, w) of a frame (H, W, c); `sparsify` makes a code of them."""
@@ -97,20 +98,20 @@ class Codec:
         return self._coefficients((frame.shape[2], rows, columns), part), scale
 
     def analyse(self, planes: np.ndarray) -> np.ndarray:
-        """Coefficients (c, LM, h, w) of planes (c, H', W') in units of their range, sides multiples of the stride."""
+        """Coefficients (c, LM, h, w) of planes (c, H', W'), sides multiples of the stride.
+
+        The planes are in units of their range.
+        """
         channels, rows, columns = planes.shape
         shape = (channels, rows // self.preset.stride, columns // self.preset.stride)
         return self._coefficients(shape, lambda height, width: planes[:, height, width])
 
     def sparsify(self, z: np.ndarray, entries: int) -> SparseCode:
-        """Keep at most `entries` of z (c, LM, h, w), over the frame, or as many at each position of each map."""
-        if self.preset.per_position:
-            each = entries * self.preset.atoms_per_map // z.size
-            if not each:
-                raise InputError(f"preset \"{self.preset.name}\" keeps entries in each of {self.preset.code_maps} code maps: "
-                                 f"--sparsity must be at least that")  # fmt: skip
-            return top_s_of_maps(z, self.preset.code_maps, each)
-        return choose(z, entries, self.layout, self.checkpoint.tables)
+        """Keep at most `entries` of z (c, LM, h, w), as the preset selects them.
+
+        Raises InputError where the preset cannot keep so few.
+        """
+        return self.architecture.selection(z, entries, self.checkpoint.tables)
 
     def decode(
         self,
@@ -120,9 +121,12 @@ class Codec:
         dtype: np.dtype,
         opened_maps: int | None = None,
     ) -> np.ndarray:
-        """A frame (H, W, c) of `dtype`, H x W = size. opened_maps: how many code maps are known, all by default."""
+        """A frame (H, W, c) of `dtype`, H x W = size.
+
+        opened_maps: how many code maps are known, all by default.
+        """
         maps = self.preset.code_maps if opened_maps is None else opened_maps
-        means = SparseCode(code.levels[:, :1], code.threshold, code.offset).coefficients
+        dc = SparseCode(code.levels[:, :1], code.threshold, code.offset).coefficients
 
         def part(rows: slice, columns: slice) -> np.ndarray:
             levels = code.levels[:, :, rows, columns]
@@ -132,23 +136,24 @@ class Codec:
 
         frame = np.empty((*size, len(code.levels)), dtype)
         opened = maps / self.preset.code_maps
-        for place, pixels in self._pixels(part, means, code.threshold, opened, size):
+        for place, pixels in self._pixels(part, dc, code.threshold, opened, size):
             frame[place] = _grey(pixels, scale, dtype)
         return frame
 
     def synthesise(
         self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0
     ) -> np.ndarray:
-        """A frame (H, W, c) float32 in units of its range, zero in the middle, from coefficients q (c, LM, h, w).
+        """A frame (H, W, c) float32 in units of its range, zero in the middle.
 
-        threshold: t, in the same unit; opened: the part of the code maps that is known.
+        q: coefficients (c, LM, h, w); threshold: t, in the same unit; opened: the part of the code
+        maps that is known.
         """
 
         def part(rows: slice, columns: slice) -> np.ndarray:
             return q[:, :, rows, columns].copy()
 
         frame = np.empty((*size, len(q)), np.float32)
-        for place, pixels in self._pixels(part, q[:, :1], threshold, opened, size):
+        for place, pixels in self._pixels(part, q[:, :1].copy(), threshold, opened, size):
             frame[place] = pixels
         return frame
 
@@ -161,24 +166,20 @@ class Codec:
             for channel, plane in enumerate(planes):
                 found = self._finite(self._engine.encode(plane[None, None])[0])
                 z[channel, :, rows.place, columns.place] = found[:, rows.inner, columns.inner]
-        if self.layout.means:
-            z[:, 0] = [transform_means(plane) for plane in z[:, 0]]
-        return z
+        return self.layout.transform_dc(z)
 
     def _pixels(
-        self, part: Part, means: np.ndarray, threshold: float, opened: float, size: tuple[int, int]
+        self, part: Part, dc: np.ndarray, threshold: float, opened: float, size: tuple[int, int]
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """(rows and columns, the pixels there (H, W, c) float32) of a frame, window by window.
 
-        part: coefficients (c, LM, h, w) of positions, ours to change; means: atom 0 of all.
+        part: coefficients (c, LM, h, w) of positions; dc: atom 0 of all; both ours to change.
         """
         stride = self.preset.stride
-        if self.layout.means:
-            means = np.stack([restore_means(plane) for plane in means[:, 0]])[:, None]
-        for rows, columns in self._windows(means.shape[2:]):
+        dc = self.layout.restore_dc(dc)
+        for rows, columns in self._windows(dc.shape[2:]):
             q = part(rows.outer, columns.outer)
-            if self.layout.means:
-                q[:, :1] = means[:, :, rows.outer, columns.outer]
+            q[:, :1] = dc[:, :, rows.outer, columns.outer]
             found = (self._engine.decode(plane[None], threshold, opened)[0, 0] for plane in q)
             planes = np.stack([self._finite(plane) for plane in found])
             inner = planes[:, _times(rows.inner, stride), _times(columns.inner, stride)]
@@ -194,7 +195,7 @@ class Codec:
         return values
 
     def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
-        halo = _HALO[self.preset.architecture]
+        halo = self.architecture.halo
         return product(windows(shape[0], _WINDOW, halo), windows(shape[1], _WINDOW, halo))
 
 
@@ -222,9 +223,8 @@ def _decorrelate(frame: np.ndarray) -> np.ndarray:
 def _correlate(planes: np.ndarray) -> np.ndarray:
     """Inverse of `_decorrelate`."""
     if len(planes) >= 3:
-        planes = np.concatenate(
-            [np.tensordot(_OPPONENT.T.astype(np.float32), planes[:3], 1), planes[3:]]
-        )
+        colours = np.tensordot(_OPPONENT.T.astype(np.float32), planes[:3], 1)
+        planes = np.concatenate([colours, planes[3:]])
     return np.moveaxis(planes, 0, 2)
 
 
@@ -250,10 +250,8 @@ class OnnxEngine:
             "threshold": _scalar(threshold),
             "opened": _scalar(opened),
         }
-        wanted = {given.name for given in self._decode.get_inputs()}
-        return self._decode.run(
-            None, {name: value for name, value in inputs.items() if name in wanted}
-        )[0]
+        wanted = [given.name for given in self._decode.get_inputs()]
+        return self._decode.run(None, {name: inputs[name] for name in wanted})[0]
 
     @staticmethod
     def _session(checkpoint: Checkpoint, name: str, threads: int) -> Any:
@@ -264,7 +262,8 @@ class OnnxEngine:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
         try:
-            graph = program(checkpoint.preset.architecture, name, checkpoint.network)
+            bare = checkpoint.architecture.graph(name).read_bytes()
+            graph = with_tensors(bare, name, checkpoint.network)
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception:  # its exceptions share no base of their own
             model = checkpoint.digest[:12]
@@ -277,17 +276,14 @@ class TorchEngine:
     def __init__(self, checkpoint: Checkpoint) -> None:
         import torch
 
-        from primis.network.build import build
-
         self._torch = torch
-        module = build(checkpoint.preset).eval()
+        module = checkpoint.architecture.build().eval()
         try:
             state = {name: torch.from_numpy(t.copy()) for name, t in checkpoint.network.items()}
             module.load_state_dict(state)
         except RuntimeError:
-            raise ModelError(
-                f'model "{checkpoint.digest[:12]}" does not fit its preset "{checkpoint.preset.name}"'
-            ) from None
+            model, preset = checkpoint.digest[:12], checkpoint.preset.name
+            raise ModelError(f'model "{model}" does not fit its preset "{preset}"') from None
         self._model: Any = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.codes.ambiguation import ambiguate, choose, choose_likely, purify, share_out
-from primis.codes.choice import entry_odds
+from primis.codes.selection import entry_odds
 from primis.codes.sparse import top_s
 from primis.network.checkpoint import read_checkpoint, shipped
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import primis.codec as codec_module
-from primis.codec import Codec, OnnxEngine, TorchEngine
+from primis.codec import Codec
 from primis.codes.sparse import SparseCode
 from primis.imaging.phantom import draw_phantom
 from primis.metrics.fidelity import psnr
@@ -97,23 +98,13 @@ def test_never_under_the_plain_transform(default) -> None:
     """The decoder's trunk only adds: at every S_x it is at least the inverse transform alone."""
     frame = draw_phantom(256, seed=6)[..., None]
     checkpoint = read_checkpoint(shipped())
-    plain = Codec(checkpoint, TorchEngine(checkpoint))
-    for name in ("coefficients", "pixels"):
-        layer = getattr(plain._engine._model.decoder, name)  # type: ignore[attr-defined]
-        layer.weight.data.zero_()
-        layer.bias.data.zero_()
+    silent = {
+        name: np.zeros_like(tensor)
+        for name, tensor in checkpoint.network.items()
+        if name.startswith(("decoder.coefficients.", "decoder.pixels."))
+    }
+    assert len(silent) == 4
+    plain = Codec(replace(checkpoint, network=checkpoint.network | silent))
     for sparsity in (1, 4, 16, 32):
         with_trunk = psnr(frame, restored(default, frame, sparsity), 4095)
         assert with_trunk > psnr(frame, restored(plain, frame, sparsity), 4095) - 0.05
-
-
-@pytest.mark.parametrize("size", [(16, 16), (48, 16), (250, 333)])
-def test_the_engines_agree_within_a_grey_level(size) -> None:
-    checkpoint = read_checkpoint(shipped())
-    frame = draw_phantom(400, seed=8)[: size[0], : size[1], None]
-    one, other = (Codec(checkpoint, engine(checkpoint)) for engine in (TorchEngine, OnnxEngine))
-    z, scale = one.encode(frame)
-    assert np.allclose(z, other.encode(frame)[0], atol=1e-4)
-    code = one.sparsify(z, z.size // 64)
-    images = [codec.decode(code, scale, size, frame.dtype).astype(int) for codec in (one, other)]
-    assert abs(images[0] - images[1]).max() <= 1

@@ -10,36 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.codes.ambiguation import ambiguate
-from primis.codes.atoms import (
-    Layout,
-    join_means,
-    mean_matrix,
-    restore_means,
-    split_means,
-    transform_means,
-)
-from primis.codes.choice import choose
 from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
-from primis.codes.context import (
-    FEATURES,
-    HIDDEN,
-    SCORE_LIMIT,
-    TABLE_LIMIT,
-    ContextModel,
-    entry_density,
-    heads,
-)
+from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
+from primis.codes.layout import FrequencyLayout, LearnedLayout
+from primis.codes.probabilities import HIDDEN, SCORE_LIMIT, TABLE_LIMIT, ContextModel
+from primis.codes.scan import FEATURES, entry_density, heads
+from primis.codes.selection import select
 from primis.codes.sparse import LEVEL_LIMIT, top_s
 from primis.codes.support import encode_plain
 from primis.errors import DamagedSection
 from primis.imaging.phantom import draw_phantom
 from primis.network.checkpoint import read_checkpoint
-from primis.network.tables import fit_context_model
 from tests.conftest import TINY
 
 CHECKPOINT = read_checkpoint(TINY)
 MODEL, LAYOUT = CHECKPOINT.tables, CHECKPOINT.layout
-LEARNED = Layout(2, 64, False)
+LEARNED = LearnedLayout(2, 64)
 
 
 def random_code(atoms: int, shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
@@ -52,9 +38,18 @@ def random_code(atoms: int, shape: tuple[int, int], share: float, seed: int) -> 
 
 
 def learned_model() -> ContextModel:
-    return fit_context_model(
-        [random_code(128, (8, 8), 0.05, seed) for seed in range(2)], LEARNED, steps=5
-    )
+    """Tables for atoms without order; any that are sound do."""
+    rng, n = np.random.default_rng(4), len(heads(LEARNED))
+    weights = {
+        "bias": rng.integers(-3000, 500, (sum(head.atoms for head in heads(LEARNED)), 3)),
+        "linear": rng.integers(-100, 100, (n, *MODEL.linear.shape[1:])),
+        "inner": rng.integers(-300, 300, (n, *MODEL.inner.shape[1:])),
+        "outer": rng.integers(-300, 300, (n, *MODEL.outer.shape[1:])),
+    }
+    weights["bias"][:, 1:] //= 100
+    model = replace(MODEL, **{name: table.astype(np.int32) for name, table in weights.items()})
+    assert model.fits(LEARNED)
+    return model
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 99))
@@ -104,9 +99,9 @@ def test_context_saves_bits_on_a_chest_and_the_public_code_saves_more(codec) -> 
     assert given_public < 0.8 * alone < 0.4 * len(encode_plain(levels != 0))
 
 
-def test_the_choice_takes_fewer_bits_for_as_good_an_image(codec) -> None:
+def test_the_selection_takes_fewer_bits_for_as_good_an_image(codec) -> None:
     z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
-    codes = [top_s(z, 6 * 32 * 32), choose(z, 6 * 32 * 32, LAYOUT, MODEL)]
+    codes = [top_s(z, 6 * 32 * 32), select(z, 6 * 32 * 32, LAYOUT, MODEL)]
     bits = [
         sum(len(encode_code(code.levels[0], atoms, LAYOUT, MODEL)[0]) for atoms in LAYOUT.split())
         for code in codes
@@ -154,15 +149,13 @@ def test_density_is_the_floor_of_the_logarithm(entries: int, positions: int) -> 
 
 
 @given(st.integers(1, 13), st.integers(1, 13))
-def test_means_split_and_join(height: int, width: int) -> None:
+def test_the_dc_plane_is_split_joined_and_transformed(height: int, width: int) -> None:
     plane = np.random.default_rng(0).integers(1, 99, (height, width))
-    assert (join_means(split_means(plane), plane.shape) == plane).all()
-    assert np.allclose(mean_matrix(height) @ mean_matrix(height).T, np.eye(height), atol=1e-6)
+    assert (join_dc(split_dc(plane), plane.shape) == plane).all()
+    assert np.allclose(dc_matrix(height) @ dc_matrix(height).T, np.eye(height), atol=1e-6)
     z = np.random.default_rng(1).normal(size=(height, width))
-    assert np.allclose(
-        transform_means(z), mean_matrix(height) @ z @ mean_matrix(width).T, atol=1e-6
-    )
-    assert np.allclose(restore_means(transform_means(z)), z)
+    assert np.allclose(transform_dc(z), dc_matrix(height) @ z @ dc_matrix(width).T, atol=1e-6)
+    assert np.allclose(restore_dc(transform_dc(z)), z)
 
 
 def test_every_product_is_exact() -> None:
@@ -182,4 +175,4 @@ def test_every_product_is_exact() -> None:
 
 def test_a_first_map_that_cuts_a_group_is_refused() -> None:
     with pytest.raises(ValueError, match="cuts"):
-        Layout(51, 5, True).split()
+        FrequencyLayout(51, 5).split()

@@ -7,6 +7,7 @@ import pytest
 
 from primis.codes.ambiguation import ambiguate
 from primis.codes.coder import encode_code, encode_support
+from primis.codes.layout import LearnedLayout
 from primis.network.checkpoint import read_checkpoint, shipped
 from tests.core.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
 from tests.spec_coder import Bits, Spec
@@ -34,8 +35,16 @@ def test_the_text_decodes_what_the_code_encodes(name: str, protection: str) -> N
             support, values = encode_support(levels, public, atoms, layout, tables), b""
         entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
         read = Spec(
-            tables, layout.code_maps, layout.atoms_per_map, not layout.means, *shape, entries, atoms,
-            Bits(support), Bits(values) if protection == "keyed" else None, public if protection == "sca" else None,
-        )  # fmt: skip
+            tables,
+            layout.code_maps,
+            layout.atoms_per_map,
+            isinstance(layout, LearnedLayout),
+            *shape,
+            entries,
+            atoms,
+            Bits(support),
+            Bits(values) if protection == "keyed" else None,
+            public if protection == "sca" else None,
+        )
         known = read.decode(known)
         assert (known[: atoms.stop] == levels[: atoms.stop]).all()

@@ -30,11 +30,13 @@ from primis.network.sparsify import (
     dequantise,
     keep_top_s,
     quantise,
-    restore_means,
+    restore_dc,
     top_s_threshold,
-    transform_means,
+    transform_dc,
 )
-from primis.training.loop import Recipe, train, train_checkpoint
+from primis.training.loop import train
+from primis.training.recipe import Recipe
+from primis.training.run import train_checkpoint
 from tests.conftest import TINY
 
 SMALL = Preset("small", widths=(8, 8))
@@ -73,7 +75,7 @@ def test_the_transform_is_undone_exactly_whatever_it_learned(size) -> None:
     with torch.no_grad():
         z = projection(x)
         assert torch.allclose(projection.back(z), x, atol=1e-5)
-        assert torch.allclose(restore_means(transform_means(z)), z, atol=1e-5)
+        assert torch.allclose(restore_dc(transform_dc(z)), z, atol=1e-5)
         projection.slope.zero_()
         assert torch.allclose(projection(x).square().sum(), x.square().sum(), rtol=1e-4)
 
@@ -207,7 +209,8 @@ def test_two_processes_train_together(data, tmp_path) -> None:
 @pytest.mark.parametrize("preset", [SMALL, GROUPED])
 def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -> None:
     recipe = replace(SHORT, sparsity=(4, 16), transform_steps=0)
-    digest = train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu")
+    out = tmp_path / "m.safetensors"
+    digest = train_checkpoint(data, out, recipe, preset, accelerator="cpu").digest
     checkpoint = find_checkpoint(digest, (tmp_path / "m.safetensors",))
     assert checkpoint.training["files"] == 3
     codec, frame = Codec(checkpoint), draw_phantom(64, seed=1)[..., None]
@@ -216,14 +219,10 @@ def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -
     code = codec.sparsify(z, entries)
     assert np.count_nonzero(code.levels) <= entries
     assert psnr(frame, codec.decode(code, scale, (64, 64), frame.dtype), 4095) > 5
-    assert (
-        train_checkpoint(data, tmp_path / "m.safetensors", recipe, preset, accelerator="cpu")
-        == digest
-    )
+    again = train_checkpoint(data, out, recipe, preset, accelerator="cpu")
+    assert (again.digest, again.over) == (digest, False)
     with pytest.raises(UsageError, match="another recipe"):
-        train_checkpoint(
-            data, tmp_path / "m.safetensors", replace(recipe, seed=1), preset, accelerator="cpu"
-        )
+        train_checkpoint(data, out, replace(recipe, seed=1), preset, accelerator="cpu")
     with pytest.raises(UsageError, match="at least 500"):
         train_checkpoint(data, tmp_path / "n.safetensors", Recipe(patch=500), accelerator="cpu")
     with pytest.raises(ModelError, match="is needed, but only these are here"):

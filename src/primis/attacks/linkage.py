@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 
 from primis.attacks.protocol import Case, Holds, LinkAttack, View, World
-from primis.codes.sparse import top_s, top_s_of_maps
 
 _SHIFT = 5
 _SHIFTS = (-_SHIFT, 0, _SHIFT)
@@ -187,8 +186,4 @@ def _encode(world: World, image: np.ndarray) -> np.ndarray:
     pad = [(0, -side % preset.stride) for side in image.shape]
     z = world.codec.analyse(np.pad(image.astype(np.float32), pad, mode="edge")[None])
     entries = world.settings.sparsity * z.shape[2] * z.shape[3]
-    if preset.per_position:
-        return top_s_of_maps(
-            z, preset.code_maps, max(1, int(world.settings.sparsity) // preset.code_maps)
-        ).levels[0]
-    return top_s(z, round(entries)).levels[0]
+    return world.codec.architecture.plain_selection(z, round(entries)).levels[0]

@@ -22,6 +22,7 @@ from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
 from primis.metrics.part import Parts, Progress, silent
 from primis.metrics.statistics import Estimate
+from primis.network.presets import DEFAULT, PAPER
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Mechanism:
 
 
 MECHANISMS = {
-    "keyed": Mechanism("level keyed", "default", Settings(protection=Protection.KEYED)),
-    "sca": Mechanism("level sca", "default", Settings(protection=Protection.SCA, support_bits=4.0)),
+    "keyed": Mechanism("level keyed", DEFAULT.name, Settings(protection=Protection.KEYED)),
+    "sca": Mechanism(
+        "level sca", DEFAULT.name, Settings(protection=Protection.SCA, support_bits=4.0)
+    ),
     "paper": Mechanism(
         "the paper's mechanism, preset paper",
-        "paper",
+        PAPER.name,
         Settings(sparsity=64.0, decoys=192.0, protection=Protection.SCA, support_bits=8.0),
         likely=False,
     ),

@@ -242,7 +242,7 @@ class Regressor(ImageAttack):
         self._prior = torch.from_numpy(world.mean_image).to(device())
         self._gain = nn.Parameter(torch.zeros(1, stride**2, 1, 1))
         self._net.register_parameter("gain", self._gain)
-        self._frequencies = world.open_code and world.codec.layout.means
+        self._frequencies = world.open_code and world.codec.layout.has_dc
 
         def losses(*batch: Tensor) -> Iterator[Tensor]:
             *x, image = batch

@@ -27,8 +27,8 @@ from primis.bundle.header import SECTIONS, Header
 from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.codes.ambiguation import ambiguate
-from primis.codes.atoms import MEAN_BLOCK, restore_means
-from primis.codes.choice import entry_odds
+from primis.codes.dc_plane import DC_BLOCK, restore_dc
+from primis.codes.selection import entry_odds
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, TierSecrets, image_secrets, release_secrets
 from primis.metrics.fidelity import data_range
@@ -194,7 +194,7 @@ def open_case(
 
 def middle(side: int) -> slice:
     """The attacked positions of a side: whole blocks of means, in the middle."""
-    start = max(0, (side - WINDOW) // 2) // MEAN_BLOCK * MEAN_BLOCK
+    start = max(0, (side - WINDOW) // 2) // DC_BLOCK * DC_BLOCK
     return slice(start, start + min(side, WINDOW))
 
 
@@ -255,7 +255,7 @@ class World:
             planes = code_planes(view.public)
             return (
                 np.concatenate([planes, self._means(view.public)])
-                if self.codec.layout.means
+                if self.codec.layout.has_dc
                 else planes
             )
         h, w = self.grid
@@ -278,9 +278,9 @@ class World:
     @staticmethod
     def _means(public: np.ndarray) -> np.ndarray:
         """Atom 0 with its blocks turned back, and where in its block each position lies: (1 + 2 x 4, h, w)."""
-        plain = restore_means(public[0].astype(np.float32))
-        row, column = np.indices(plain.shape) % MEAN_BLOCK
-        where = [axis == k for axis in (row, column) for k in range(MEAN_BLOCK)]
+        plain = restore_dc(public[0].astype(np.float32))
+        row, column = np.indices(plain.shape) % DC_BLOCK
+        where = [axis == k for axis in (row, column) for k in range(DC_BLOCK)]
         return np.stack([np.sign(plain) * np.log2(1 + np.abs(plain)) / 2, *where]).astype(
             np.float32
         )
@@ -313,11 +313,7 @@ class World:
     @cached_property
     def step(self) -> float:
         """What an attacker takes for t, which is sealed: any, where the decoder is alike at every scale; else the usual one."""
-        return (
-            float(np.median([case.threshold for case in self.train]))
-            if self.codec.preset.per_position
-            else 1.0
-        )
+        return self.codec.architecture.public_step([case.threshold for case in self.train])
 
     def decode(self, levels: np.ndarray, weight: np.ndarray | float = 1.0) -> np.ndarray:
         """What the stolen decoder makes of levels (LM, h, w) of which each counts for its weight: (H, W) float32."""

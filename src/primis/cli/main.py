@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from primis.atomic import reason
-from primis.cli import add, demo, grants, inspect, keygen, restore, share
+from primis.cli import add, demo, grants, inspect, keygen, restore, share, train
 from primis.cli.arguments import (
-    parse_path,
-    require_between,
-    require_place,
     show_number,
     take_passphrase,
 )
 from primis.cli.measure import audit, evaluate
 from primis.cli.options import EXIT_CODES, command
-from primis.cli.say import close_output, say, set_quiet, show, tell
-from primis.errors import OutputError, PrimisError, UsageError
+from primis.cli.say import close_output, set_quiet, show, tell
+from primis.errors import PrimisError, UsageError
 
 app = typer.Typer(
     help="Publish medical images where anyone can fetch them "
@@ -74,102 +69,7 @@ command(
 )(evaluate)
 
 
-@command(
-    app,
-    "primis train xrays -o own.safetensors --steps 20",
-    "primis train table.csv -o own.safetensors --preset paper",
-)
-def train(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="Folder of images, or a table (CSV) with columns file, split.",
-            parser=parse_path,
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", metavar="FILE", help="New weights (.safetensors).", parser=parse_path
-        ),
-    ],
-    preset: Annotated[
-        str, typer.Option(help="default, or the paper's architecture: paper.")
-    ] = "default",
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Judge by these. (default: a tenth of DATA, or the table's val)",
-            parser=parse_path,
-        ),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Begin with these weights: a file, or default or paper.",
-            parser=parse_path,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps. (default: the preset's)")
-    ] = None,
-    batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
-    patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
-    seed: Annotated[int, typer.Option()] = 0,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu.")] = "auto",
-    devices: Annotated[int, typer.Option(help="GPUs or processes on each node.")] = 1,
-    nodes: Annotated[
-        int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")
-    ] = 1,
-) -> None:
-    """Train weights for your own kind of images. Stopped, the same command goes on."""
-    import torch
-
-    from primis.cli.progress import training_bar
-    from primis.network.presets import PRESETS
-    from primis.training.loop import RECIPES, train_checkpoint
-
-    if os.path.lexists(out):
-        raise OutputError(f'"{out}" exists, expected a new file')
-    require_place(out)
-    if preset not in PRESETS:
-        raise UsageError(f'--preset is "{preset}", expected one of {", ".join(PRESETS)}')
-    for name, value, low, high in (
-        ("steps", steps, 10, 10**8),
-        ("batch", batch, 1, 1 << 16),
-        ("patch", patch, 64, 1 << 12),
-    ):
-        if value is not None:
-            require_between(name, value, low, high)
-    if patch is not None and patch % 64:
-        raise UsageError(f'--patch is "{patch}", expected a multiple of 64')
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise UsageError(f'--accelerator is "{accelerator}", expected auto, cpu or gpu')
-    if accelerator == "gpu" and torch.cuda.device_count() < devices:
-        raise UsageError(
-            f"--accelerator gpu with --devices {devices}, but this machine has {torch.cuda.device_count()} GPUs"
-        )
-    require_between("seed", seed, 0, 1 << 32)
-    require_between("devices", devices, 1, 1024)
-    require_between("nodes", nodes, 1, 1 << 16)
-    recipe = RECIPES[preset]
-    recipe = replace(
-        recipe, seed=seed, steps=steps or recipe.steps, batch=batch or recipe.batch, patch=patch or recipe.patch,
-        epoch=min(recipe.epoch, max(10, (steps or recipe.steps) // 4)),
-    )  # fmt: skip
-    strategy = "auto" if devices * nodes == 1 else "ddp_find_unused_parameters_true"
-    with training_bar(recipe.steps) as (callback, on_table):
-        digest = train_checkpoint(
-            data, out, recipe, PRESETS[preset], validation=validation, start=start, callbacks=[callback], on_table=on_table,
-            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
-        )  # fmt: skip
-    if digest:
-        say(
-            f'wrote "{out}", model {digest}; curves and pictures: tensorboard --logdir "{out}.training"'
-        )
+command(app, *train.EXAMPLES)(train.train)
 
 
 def main() -> None:

@@ -169,9 +169,10 @@ def evaluate(
     if not data.exists():
         raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
     # from here on it takes seconds: torch is imported
+    from primis.network.presets import DEFAULT, PRESETS
     from primis.study.plan import Plan
 
-    plan = Plan(seed=seed, most=most, presets=("default", "paper") if paper else ("default",))
+    plan = Plan(seed=seed, most=most, presets=tuple(PRESETS) if paper else (DEFAULT.name,))
     plan = replace(
         plan,
         sparsities=tuple(sorted(set(sparsity))) or plan.sparsities,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -26,10 +25,6 @@ from primis.cli.hints import hint_for, in_options
 from primis.cli.say import is_quiet, note, plain, tell
 from primis.errors import NoPixels, PrimisError
 from primis.jobs.result import Result
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback
 
 _KEPT, _FEW = 0.95, 0.5
 """Parts of the entries asked that are worth a word: to who asks for every detail, and to all."""
@@ -49,38 +44,6 @@ def bar() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=is_quiet() or not console.is_terminal)
-
-
-@contextmanager
-def training_bar(steps: int) -> Iterator[tuple[Callback, Callable[[int, int], None]]]:
-    """A Lightning callback that shows steps, loss and PSNR, and what to call after each table.
-
-    On one process only.
-    """
-    from lightning.pytorch.callbacks import Callback
-
-    first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
-    with bar() if first else Progress(disable=True) as progress:
-        task = progress.add_task("training", total=steps)
-
-        class Shown(Callback):  # type: ignore[misc]
-            def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-                if trainer.global_step % 10 and trainer.global_step < steps:
-                    return
-                known = trainer.callback_metrics
-                text = "".join(
-                    f", {name} {float(known[name]):.4g}"
-                    for name in ("loss", "psnr")
-                    if name in known
-                )
-                progress.update(task, completed=trainer.global_step, description=f"training{text}")
-
-        yield (
-            Shown(),
-            lambda done, total: progress.update(
-                task, completed=done, total=total, description="tables of the coder"
-            ),
-        )
 
 
 @contextmanager

@@ -3,11 +3,11 @@
     Z_p = Z + N,  supp(N) within the complement of supp(Z)          ambiguate
     Z   = Z_p on the support                                        purify
 
-What hides is which entries are true; everything about the decoys is therefore drawn to look like the
-true ones: how many fall on an atom follows how many true entries it has, their values are drawn
-near the true values of the same atom, and where they lie follows how likely an entry is there, given the
-true ones (`odds`, from the coder's model). How little that hides from an attacker who has the encoder is
-measured (docs/evaluation.md); it is never called safe.
+What hides is which entries are true; everything about the decoys is therefore drawn to look like
+the true ones: how many fall on an atom follows how many true entries it has, their values are drawn
+near the true values of the same atom, and where they lie follows how likely an entry is there,
+given the true ones (`odds`, from the coder's model). How little that hides from an attacker who has
+the encoder is measured (docs/evaluation.md); it is never called safe.
 """
 
 from __future__ import annotations
@@ -34,25 +34,22 @@ def ambiguate(
 ) -> np.ndarray:
     """Z_p: levels (..., LM, h, w) with `decoys` more non-zeros, none of them on the support.
 
-    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros. odds: natural logarithm
-    of how likely each place is to be chosen, beside others of its atom; all alike by default.
-    Raises ValueError outside that range.
+    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros.
+    odds: natural logarithm of how likely each place is to be chosen, beside others of its atom; all
+    alike by default. Raises ValueError outside that range.
     """
     flat = np.moveaxis(levels, -3, 0).reshape(levels.shape[-3], -1)  # (LM, positions)
-    room = flat.shape[1] - np.count_nonzero(flat, axis=1)
-    if not 0 <= decoys <= room.sum():
-        raise ValueError(f"decoys is {decoys}, expected 0..{room.sum()}")
+    zeros = flat.shape[1] - np.count_nonzero(flat, axis=1)
+    if not 0 <= decoys <= zeros.sum():
+        raise ValueError(f"decoys is {decoys}, expected 0..{zeros.sum()}")
     likely = None if odds is None else np.moveaxis(odds, -3, 0).reshape(flat.shape)
     public = flat.copy()
-    shares = share_out(decoys, np.count_nonzero(flat, axis=1), room)
+    shares = share_out(decoys, np.count_nonzero(flat, axis=1), zeros)
     for atom in np.flatnonzero(shares):
         free = np.flatnonzero(flat[atom] == 0)
         count = int(shares[atom])
-        chosen = free[
-            choose(len(free), count, draw)
-            if likely is None
-            else choose_likely(likely[atom, free], count, draw)
-        ]
+        weights = None if likely is None else likely[atom, free]
+        chosen = free[_places(len(free), weights, count, draw)]
         values = _values_like(flat, int(atom))
         public[atom, chosen] = _near(values[_below(len(values), len(chosen), draw)], draw)
     shape = (levels.shape[-3], *levels.shape[:-3], *levels.shape[-2:])
@@ -64,22 +61,22 @@ def purify(public: np.ndarray, support: np.ndarray) -> np.ndarray:
     return np.where(support, public, public.dtype.type(0))
 
 
-def share_out(total: int, weights: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Split `total` in proportion to weights, none above its room; whole numbers that add up.
+def share_out(total: int, weights: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Split `total` in proportion to weights, none above its limit; whole numbers that add up.
 
-    weights, room: (n,) of non-negative integers with total <= sum of room. Deterministic.
+    weights, limits: (n,) of non-negative integers with total <= sum of limits. Deterministic.
     """
-    shares = np.zeros(len(room), np.int64)
+    shares = np.zeros(len(limits), np.int64)
     while (left := total - int(shares.sum())) > 0:
-        open_ = room > shares
+        open_ = limits > shares
         pull = np.where(open_, weights, 0).astype(np.float64)
         if not pull.any():
-            pull = (room - shares).astype(np.float64)
+            pull = (limits - shares).astype(np.float64)
         ideal = left * pull / pull.sum()
-        step = np.minimum(np.floor(ideal).astype(np.int64), room - shares)
+        step = np.minimum(np.floor(ideal).astype(np.int64), limits - shares)
         if not step.any():
             step[np.argsort(-np.where(open_, ideal, -1), kind="stable")[:left]] = 1
-            step = np.minimum(step, room - shares)
+            step = np.minimum(step, limits - shares)
         shares += step
     return shares
 
@@ -87,6 +84,10 @@ def share_out(total: int, weights: np.ndarray, room: np.ndarray) -> np.ndarray:
 def order(n: int, draw: Draw) -> np.ndarray:
     """A uniformly random order of 0..n-1, from 64 random bits each."""
     return np.argsort(np.frombuffer(draw(8 * n), "<u8"), kind="stable")
+
+
+def _places(n: int, odds: np.ndarray | None, k: int, draw: Draw) -> np.ndarray:
+    return choose(n, k, draw) if odds is None else choose_likely(odds, k, draw)
 
 
 def choose(n: int, k: int, draw: Draw) -> np.ndarray:
@@ -102,7 +103,7 @@ def choose(n: int, k: int, draw: Draw) -> np.ndarray:
 
 
 def choose_likely(odds: np.ndarray, k: int, draw: Draw) -> np.ndarray:
-    """A random set of k of the places, drawn one after the other without return, each with a chance in proportion to exp(odds).
+    """A random set of k of the places, drawn without return, with weights exp(odds).
 
     By the largest of odds + Gumbel noise, which comes to the same (Efraimidis and Spirakis, 2006).
     """
@@ -125,7 +126,10 @@ def _values_like(flat: np.ndarray, atom: int) -> np.ndarray:
 
 
 def _near(values: np.ndarray, draw: Draw) -> np.ndarray:
-    """Small values as they are, others moved by up to half an octave: one that stood alone in its atom would be known as true."""
+    """Small values as they are, others moved by up to half an octave.
+
+    A true value that stood alone in its atom would be recognised.
+    """
     move = _below(_STEPS, len(values), draw) / _STEPS - 0.5
     size = np.abs(values.astype(np.float64))
     moved = np.rint(size * np.exp2(np.where(size < _RARE, 0.0, move)))

@@ -1,12 +1,13 @@
-"""A code as two streams: the support, which is the key, and the values, which are public (docs/format.md, section 7).
+"""A code as two streams: the support, which is the key, and the values, which are public.
 
-Entries and levels are coded in one walk (`context.py`), each to its own stream, so that either is as short
-as what is known by then allows: levels tell where further entries are. constriction's range coder does
-the coding; a level is its exponent in unary, the bits below it, and its sign.
+Entries and levels are coded in one scan (`scan.py`), each to its own stream, so that either is as
+short as what is known by then allows: levels tell where further entries are. constriction's range
+coder does the coding; a level is its exponent in unary, the bits below it, and its sign.
 
-Where the public code lies in the open (level `sca`), the support is coded given it: an entry can only be
-where the public code has one, and its level is known (`encode_support`). What that takes is what a holder
-of the public code lacks, by this model: the size of the key and the ambiguity are one figure.
+Where the public code lies in the open (level `sca`), the support is coded given it: an entry can
+only be where the public code has one, and its level is known (`encode_support`). What that takes
+is what a holder of the public code lacks, by this model: the size of the key and the ambiguity are
+one number. docs/format.md, section 7, is the specification.
 """
 
 from __future__ import annotations
@@ -17,28 +18,30 @@ from typing import Any
 import constriction
 import numpy as np
 
-from primis.codes.atoms import Layout, split_means
-from primis.codes.context import EXPONENTS, ContextModel, Head, Truth, entry_density, offsets, walk
+from primis.codes.layout import Layout
+from primis.codes.probabilities import ContextModel
+from primis.codes.scan import Decision, Head, Truth, entry_density, offsets, scan
 from primis.errors import DamagedSection
 
 _EVEN = 0.5
 _UNSEEN = 4.0  # bits of an entry where its group has none, on top of the flag
 _MAX_EXPONENT = 14  # of 32,767, the largest level
+_STREAMS = 'section "supports" or "public"'
 
 
 def encode_code(
     levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel
 ) -> tuple[bytes, bytes]:
-    """(support, values) of the entries of `atoms` in levels (LM, h, w); the atoms below count as known.
+    """(support, values) of the entries of `atoms` in levels (LM, h, w).
 
-    Both are empty if there is no entry.
+    The atoms below count as known. Both are empty if there is no entry.
     """
     entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
     if not entries:
         return b"", b""
-    side = _Encoder(levels, layout, model, entry_density(entries, levels[0].size))
-    walk(levels.copy(), atoms, layout, side, model.logarithm)
-    return side.support.data(), side.values.data()
+    encoder = _Encoder(levels, layout, model, entry_density(entries, levels[0].size))
+    scan(levels.copy(), atoms, layout, encoder, model.logarithm)
+    return encoder.support.data(), encoder.values.data()
 
 
 def decode_code(
@@ -56,24 +59,24 @@ def decode_code(
     """
     levels = _start(known, atoms, entries, support + values)
     if entries:
-        side = _Decoder(support, values, layout, model, entry_density(entries, levels[0].size))
-        walk(levels, atoms, layout, side, model.logarithm)
-        side.finish()
+        density = entry_density(entries, levels[0].size)
+        decoder = _Decoder(support, values, layout, model, density)
+        scan(levels, atoms, layout, decoder, model.logarithm)
+        decoder.finish()
     return _checked(levels, atoms, entries)
 
 
 def encode_support(
     levels: np.ndarray, public: np.ndarray, atoms: range, layout: Layout, model: ContextModel
 ) -> bytes:
-    """The support of `atoms` in levels (LM, h, w), for those who have the public code Z_p of the same shape."""
+    """The support of `atoms` in levels (LM, h, w), for those who have the public code Z_p."""
     entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
     if not entries:
         return b""
-    side = _GivenPublicEncoder(
-        levels, public, layout, model, entry_density(entries, levels[0].size)
-    )
-    walk(levels.copy(), atoms, layout, side, model.logarithm)
-    return side.support.data()
+    density = entry_density(entries, levels[0].size)
+    encoder = _GivenPublicEncoder(levels, public, layout, model, density)
+    scan(levels.copy(), atoms, layout, encoder, model.logarithm)
+    return encoder.support.data()
 
 
 def decode_support(
@@ -85,19 +88,21 @@ def decode_support(
     layout: Layout,
     model: ContextModel,
 ) -> np.ndarray:
-    """Purify: the true levels of `atoms` among those of Z_p. Raises DamagedSection as `decode_code` does."""
+    """Purify: the true levels of `atoms` among those of Z_p.
+
+    Raises DamagedSection as `decode_code` does.
+    """
     levels = _start(known, atoms, entries, support)
     if entries:
-        side = _GivenPublicDecoder(
-            support, public, layout, model, entry_density(entries, levels[0].size)
-        )
-        walk(levels, atoms, layout, side, model.logarithm)
-        side.finish()
+        density = entry_density(entries, levels[0].size)
+        decoder = _GivenPublicDecoder(support, public, layout, model, density)
+        scan(levels, atoms, layout, decoder, model.logarithm)
+        decoder.finish()
     return _checked(levels, atoms, entries)
 
 
 def _start(known: np.ndarray, atoms: range, entries: int, streams: bytes) -> np.ndarray:
-    """The lower atoms; raises DamagedSection if there cannot be so many entries, or streams of none."""
+    """The lower atoms. Raises DamagedSection for entries without room, or streams without any."""
     levels = known.copy()
     levels[atoms.start : atoms.stop] = 0
     if entries > len(atoms) * levels[0].size or (streams and not entries):
@@ -116,84 +121,89 @@ def _checked(levels: np.ndarray, atoms: range, entries: int) -> np.ndarray:
     return levels
 
 
-class _Sink:
+class _BitWriter:
     """Bits with their probabilities, on their way into a stream."""
 
     def __init__(self) -> None:
         self._bits: list[np.ndarray] = []
-        self._chances: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
 
-    def put(self, bits: np.ndarray, chances: np.ndarray | float) -> None:
+    def put(self, bits: np.ndarray, probabilities: np.ndarray | float) -> None:
         self._bits.append(bits.astype(np.int32))
-        self._chances.append(np.full(len(bits), chances) if isinstance(chances, float) else chances)
+        self._probabilities.append(_for_each(len(bits), probabilities))
 
     def data(self) -> bytes:
         encoder = constriction.stream.queue.RangeEncoder()
         if self._bits:
-            encoder.encode(np.concatenate(self._bits), _bernoulli(), np.concatenate(self._chances))
+            probabilities = np.concatenate(self._probabilities)
+            encoder.encode(np.concatenate(self._bits), _bernoulli(), probabilities)
         words: np.ndarray = encoder.get_compressed()
         return words.astype("<u4").tobytes()
 
 
-class _Source:
+class _BitReader:
     """Bits out of a stream."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) % 4:
-            raise DamagedSection(
-                f'section "supports" or "public": a stream of {len(data)} bytes is malformed'
-            )
-        self._decoder = constriction.stream.queue.RangeDecoder(
-            np.frombuffer(data, "<u4").astype(np.uint32)
-        )
+            raise DamagedSection(f"{_STREAMS}: a stream of {len(data)} bytes is malformed")
+        words = np.frombuffer(data, "<u4").astype(np.uint32)
+        self._decoder = constriction.stream.queue.RangeDecoder(words)
 
-    def take(self, count: int, chances: np.ndarray | float) -> np.ndarray:
+    def take(self, count: int, probabilities: np.ndarray | float) -> np.ndarray:
         try:
-            p = np.full(count, chances) if isinstance(chances, float) else chances
-            return self._decoder.decode(_bernoulli(), p).astype(bool)
+            bits = self._decoder.decode(_bernoulli(), _for_each(count, probabilities))
         except AssertionError:  # how constriction says that no encoder wrote this
-            raise DamagedSection('section "supports" or "public": a stream is damaged') from None
+            raise DamagedSection(f"{_STREAMS}: a stream is damaged") from None
+        return bits.astype(bool)
 
     def finish(self) -> None:
-        """Raises DamagedSection if bits are left that no walk would take."""
+        """Raises DamagedSection if bits are left that no scan would take."""
         if not self._decoder.maybe_exhausted():
-            raise DamagedSection(
-                'section "supports" or "public": a stream goes on after its last entry'
-            )
+            raise DamagedSection(f"{_STREAMS}: a stream goes on after its last entry")
 
 
-class _Side:
-    """What encoder and decoder share: probabilities, and a level as bits."""
+def _for_each(count: int, probabilities: np.ndarray | float) -> np.ndarray:
+    one = isinstance(probabilities, float)
+    return np.full(count, probabilities) if one else np.asarray(probabilities)
+
+
+class _Visitor:
+    """What encoders and decoders share: the model's probabilities."""
 
     def __init__(self, layout: Layout, model: ContextModel, density: int) -> None:
         self._model, self._density = model, density
         self._places = {head: (number, offset) for head, number, offset in offsets(layout)}
 
-    def _chances(self, head: Head, features: np.ndarray, atom: np.ndarray) -> np.ndarray:
-        return self._model.chances(*self._places[head], features, atom, self._density)
+    def _probabilities(self, head: Head, features: np.ndarray, atom: np.ndarray) -> np.ndarray:
+        number, offset = self._places[head]
+        return self._model.probabilities(number, offset, features, atom, self._density)
+
+    def _of_flags(self, head: Head, features: np.ndarray) -> np.ndarray:
+        return self._probabilities(head, features, np.zeros(features.shape[1], np.intp))
 
     def _mantissa(self, exponent: np.ndarray) -> np.ndarray:
         return self._model.look_up(self._model.mantissa[exponent].astype(np.int64))
 
 
-class _Encoder(_Side):
+class _Encoder(_Visitor):
     def __init__(
         self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int
     ) -> None:
         super().__init__(layout, model, density)
-        self.support, self.values = _Sink(), _Sink()
+        self.support, self.values = _BitWriter(), _BitWriter()
         self._truth = Truth(levels, layout)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
         flags: np.ndarray = self._truth.count(head, where) > 0
-        self.support.put(flags, self._chances(head, features, np.zeros(len(where), np.intp)))
+        self.support.put(flags, self._of_flags(head, features))
         return flags
 
     def entries(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
         found: np.ndarray = self._truth.levels(head, where) != 0
-        self.support.put(found, self._chances(head, features, atom))
+        self.support.put(found, self._probabilities(head, features, atom))
         return found
 
     def levels(
@@ -204,9 +214,8 @@ class _Encoder(_Side):
         left = np.arange(len(size))
         for exponent in range(_MAX_EXPONENT):
             more = size[left] >> (exponent + 1) > 0
-            self.values.put(
-                more, self._chances(at_exponent(head, exponent), features[:, left], atom[left])
-            )
+            at = head.at_exponent(exponent)
+            self.values.put(more, self._probabilities(at, features[:, left], atom[left]))
             left = left[more]
             if not len(left):
                 break
@@ -219,9 +228,11 @@ class _Encoder(_Side):
         return levels
 
 
-class Pricing(_Side):
-    """Walks like an encoder and notes what each entry costs in bits more than a zero; a level costs its sign
-    and that it is 1. prices: (LM, h, w); mean_prices: (16, h/4, w/4)."""
+class Pricing(_Visitor):
+    """Notes what each entry costs in bits more than a zero; a level costs its sign and being 1.
+
+    prices: (LM, h, w); dc_prices: of the DC plane's stack.
+    """
 
     def __init__(
         self, levels: np.ndarray, layout: Layout, model: ContextModel, density: int
@@ -229,11 +240,11 @@ class Pricing(_Side):
         super().__init__(layout, model, density)
         self._truth, self._positions = Truth(levels, layout), levels[0].size
         self.prices = np.full(levels.shape, _UNSEEN, np.float32)
-        self.mean_prices = np.full(split_means(levels[0]).shape, _UNSEEN, np.float32)
+        self.dc_prices = np.full(layout.split_dc(levels).shape, _UNSEEN, np.float32)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
         count = self._truth.count(head, where)
-        p = self._chances(head, features, np.zeros(len(where), np.intp))
+        p = self._of_flags(head, features)
         alone = np.where(count <= 1, np.log2((1 - p) / p), 0).astype(np.float32)
         self.prices.reshape(-1, self._positions)[self._truth.group(head), where] += alone
         flags: np.ndarray = count > 0
@@ -242,26 +253,27 @@ class Pricing(_Side):
     def entries(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
-        p = self._chances(head, features, atom)
-        prices = (self.mean_prices if head[0] == "mean" else self.prices).reshape(-1)
-        prices[where] += np.log2((1 - p) / p) - _UNSEEN
+        p = self._probabilities(head, features, atom)
+        self._of(head)[where] += np.log2((1 - p) / p) - _UNSEEN
         found: np.ndarray = self._truth.levels(head, where) != 0
         return found
 
     def levels(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
-        prices = (self.mean_prices if head[0].startswith("mean") else self.prices).reshape(-1)
-        prices[where] += 1 - np.log2(1 - self._chances(head, features, atom))
+        self._of(head)[where] += 1 - np.log2(1 - self._probabilities(head, features, atom))
         return self._truth.levels(head, where)
 
+    def _of(self, head: Head) -> np.ndarray:
+        return (self.dc_prices if head.dc else self.prices).reshape(-1)
 
-class _Decoder(_Side):
+
+class _Decoder(_Visitor):
     def __init__(
         self, support: bytes, values: bytes, layout: Layout, model: ContextModel, density: int
     ) -> None:
         super().__init__(layout, model, density)
-        self._support, self._values = _Source(support), _Source(values)
+        self._support, self._values = _BitReader(support), _BitReader(values)
 
     def finish(self) -> None:
         """Raises DamagedSection if a stream is longer than what it holds."""
@@ -269,14 +281,12 @@ class _Decoder(_Side):
         self._values.finish()
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return self._support.take(
-            len(where), self._chances(head, features, np.zeros(len(where), np.intp))
-        )
+        return self._support.take(len(where), self._of_flags(head, features))
 
     def entries(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
-        return self._support.take(len(where), self._chances(head, features, atom))
+        return self._support.take(len(where), self._probabilities(head, features, atom))
 
     def levels(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
@@ -284,7 +294,8 @@ class _Decoder(_Side):
         exponents = np.zeros(len(where), np.int64)
         left = np.arange(len(where))
         for exponent in range(_MAX_EXPONENT):
-            more = self._chances(at_exponent(head, exponent), features[:, left], atom[left])
+            at = head.at_exponent(exponent)
+            more = self._probabilities(at, features[:, left], atom[left])
             left = left[self._values.take(len(left), more)]
             if not len(left):
                 break
@@ -292,45 +303,45 @@ class _Decoder(_Side):
         size = np.ones(len(where), np.int64)
         for below in range(int(exponents.max(initial=0))):
             some = exponents > below
-            chances: np.ndarray | float = self._mantissa(exponents[some]) if below == 0 else _EVEN
-            size[some] = 2 * size[some] + self._values.take(int(some.sum()), chances)
+            first = below == 0
+            probabilities = self._mantissa(exponents[some]) if first else _EVEN
+            size[some] = 2 * size[some] + self._values.take(int(some.sum()), probabilities)
         return np.where(self._values.take(len(where), _EVEN), -size, size)
 
 
-class _GivenPublic(_Side):
-    """Shared by both directions where Z_p is known: who asks about an entry first sees whether Z_p has one.
+class _GivenPublic(_Visitor):
+    """Both directions where Z_p is known: an entry is coded only where Z_p has one.
 
-    p becomes p / (p + (1 - p) d), with d the chance that an empty entry of the atom carries a decoy: half
-    the public entries of the atom, over its positions. Flags are not coded; their chance multiplies.
+    p becomes p / (p + (1 - p) d), with d the probability that an empty entry of the atom carries a
+    decoy: half the public entries of the atom, over its positions. Flags are not coded; their
+    probability multiplies.
     """
 
     def __init__(
         self, public: np.ndarray, layout: Layout, model: ContextModel, density: int
     ) -> None:
         super().__init__(layout, model, density)
-        self._shown = {
-            "": public.reshape(-1),
-            "mean": split_means(public[0]).reshape(-1) if layout.means else public.reshape(-1),
-        }
-        self._positions = public[0].size
+        stack = layout.split_dc(public)
+        self._public, self._dc = public.reshape(-1), stack.reshape(-1)
+        self._positions, self._blocks = public[0].size, stack[:1].size
         self._flag = np.ones(self._positions)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        self._flag[where] = self._chances(head, features, np.zeros(len(where), np.intp))
+        self._flag[where] = self._of_flags(head, features)
         return np.ones(len(where), bool)
 
     def entries(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
-        shown = self._shown["mean" if head[0] == "mean" else ""]
-        found = shown[where] != 0
-        chances = self._chances(head, features[:, found], atom[found])
-        if (head[1], head[2]) in self._flagged:
-            chances = chances * self._flag[where[found] % self._positions]
-        width = len(shown) // 16 if head[0] == "mean" else self._positions
+        public = self._of(head)
+        found = public[where] != 0
+        p = self._probabilities(head, features[:, found], atom[found])
+        if (head.first, head.atoms) in self._flagged:
+            p = p * self._flag[where[found] % self._positions]
+        width = self._blocks if head.dc else self._positions
         rows = where[found] // width
-        decoys = np.count_nonzero(shown.reshape(-1, width), axis=1)[rows] / (2.0 * width)
-        odds = chances / (chances + (1 - chances) * decoys)
+        decoys = np.count_nonzero(public.reshape(-1, width), axis=1)[rows] / (2.0 * width)
+        odds = p / (p + (1 - p) * decoys)
         true = self._code(head, where[found], np.clip(np.floor(odds * 65536), 1, 65535) / 65536)
         found[found] = true
         return found
@@ -338,16 +349,24 @@ class _GivenPublic(_Side):
     def levels(
         self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
     ) -> np.ndarray:
-        return self._shown["mean" if head[0].startswith("mean") else ""][where].astype(np.int64)
+        return self._of(head)[where].astype(np.int64)
 
-    def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    def _of(self, head: Head) -> np.ndarray:
+        return self._dc if head.dc else self._public
+
+    def _code(self, head: Head, where: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Code whether the entries at `where` are true."""
         raise NotImplementedError
 
     @cached_property
     def _flagged(self) -> set[tuple[int, int]]:
-        sizes = {head[1]: head[2] for head in self._places if head[0] == "entry"}
-        return {(head[1], sizes[head[1]]) for head in self._places if head[0] == "flag"}
+        sizes = {head.first: head.atoms for head in self._places if _is_entry(head)}
+        flags = (head for head in self._places if head.decision is Decision.FLAG)
+        return {(head.first, sizes[head.first]) for head in flags}
+
+
+def _is_entry(head: Head) -> bool:
+    return head.decision is Decision.ENTRY and not head.dc
 
 
 class _GivenPublicEncoder(_GivenPublic):
@@ -360,12 +379,12 @@ class _GivenPublicEncoder(_GivenPublic):
         density: int,
     ) -> None:
         super().__init__(public, layout, model, density)
-        self.support = _Sink()
+        self.support = _BitWriter()
         self._truth = Truth(levels, layout)
 
-    def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    def _code(self, head: Head, where: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         true: np.ndarray = self._truth.levels(head, where) != 0
-        self.support.put(true, chances)
+        self.support.put(true, probabilities)
         return true
 
 
@@ -374,24 +393,19 @@ class _GivenPublicDecoder(_GivenPublic):
         self, support: bytes, public: np.ndarray, layout: Layout, model: ContextModel, density: int
     ) -> None:
         super().__init__(public, layout, model, density)
-        self._support = _Source(support)
+        self._support = _BitReader(support)
 
     def finish(self) -> None:
         """Raises DamagedSection if the stream is longer than what it holds."""
         self._support.finish()
 
-    def _code(self, head: Head, where: np.ndarray, chances: np.ndarray) -> np.ndarray:
-        return self._support.take(len(where), chances)
+    def _code(self, head: Head, where: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        return self._support.take(len(where), probabilities)
 
 
 @cache
 def _bernoulli() -> Any:
     return constriction.stream.model.Bernoulli(perfect=False)
-
-
-def at_exponent(head: Head, exponent: int) -> Head:
-    """The head that decides whether a level's exponent is over `exponent`."""
-    return (*head[:3], min(exponent, EXPONENTS - 1))
 
 
 def _exponents(size: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """The sparse code of one frame: integer levels at the support, zero elsewhere.
 
-Top-S and quantisation are one step: with the threshold t set to the S-th largest magnitude, the level
-sign(z) floor(|z| / t) is zero exactly for what top-S drops. `choice.py` drops a little more, and lowers t for it. Preset
-`paper` keeps S_x entries at each position of each code map instead; its levels are rounded to a fine step.
+Top-S and quantisation are one step: with the threshold t set to the S-th largest magnitude, the
+level sign(z) floor(|z| / t) is zero exactly for what top-S drops. `selection.py` drops a little
+more, and lowers t for it. Preset `paper` keeps S_x entries at each position of each code map
+instead; its levels are rounded to a fine step.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class SparseCode:
     """Z for one frame.
 
     levels: (c, LM, h, w) int16; c planes (colour channels), LM atoms from coarse to fine at each of
-    h x w positions. threshold: t, one step of the levels, in units of the frame's range of grey levels.
-    offset: a level n stands for (|n| + offset) t.
+    h x w positions. threshold: t, one step of the levels, in units of the frame's range of grey
+    levels. offset: a level n stands for (|n| + offset) t.
     """
 
     levels: np.ndarray
@@ -81,7 +82,7 @@ def top_s(coefficients: np.ndarray, entries: int) -> SparseCode:
 
 
 def top_s_of_maps(coefficients: np.ndarray, code_maps: int, sparsity: int) -> SparseCode:
-    """Keep the `sparsity` largest magnitudes of each code map at each position of z (c, LM, h, w)."""
+    """Keep `sparsity` entries of each code map at each position of z (c, LM, h, w), the largest."""
     maps = coefficients.reshape(len(coefficients), code_maps, -1, *coefficients.shape[2:])
     most = np.argsort(-np.abs(maps), axis=2, kind="stable")[:, :, :sparsity]
     kept = np.zeros(maps.shape, bool)

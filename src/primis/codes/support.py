@@ -23,7 +23,10 @@ def encode_plain(support: np.ndarray) -> bytes:
 
 
 def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarray:
-    """Inverse of `encode_plain`. Raises DamagedSection if the stream holds another number of entries."""
+    """Inverse of `encode_plain`.
+
+    Raises DamagedSection if the stream holds another number of entries.
+    """
     size = int(np.prod(shape))
     if len(data) % 4 or not 0 <= entries <= size:
         raise DamagedSection(
@@ -42,8 +45,8 @@ def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarra
 
 
 def _flat_model(size: int, entries: int) -> tuple[object, np.ndarray]:
-    chance = min(max(1, (65536 * entries + size // 2) // size), 65535) / 65536
-    return constriction.stream.model.Bernoulli(perfect=False), np.full(size, chance)
+    probability = min(max(1, (65536 * entries + size // 2) // size), 65535) / 65536
+    return constriction.stream.model.Bernoulli(perfect=False), np.full(size, probability)
 
 
 def rank(support: np.ndarray) -> int:

@@ -6,8 +6,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from primis.network.autoencoder import AutoEncoder
-from primis.network.grouped import GroupedAutoEncoder
+from primis.network.architecture import architecture_of
 from primis.network.presets import Preset
 
 
@@ -25,7 +24,7 @@ class Network(Protocol):
 
 def build(preset: Preset) -> nn.Module:
     """The untrained network of a preset; it is a `Network` too."""
-    return {"lapped": AutoEncoder, "grouped": GroupedAutoEncoder}[preset.architecture](preset)
+    return architecture_of(preset).build()
 
 
 def as_network(module: nn.Module) -> Network:

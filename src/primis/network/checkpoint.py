@@ -1,7 +1,7 @@
 """A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
 
 It holds numbers and nothing else. The network's tensors are named as in `tensors.py`, after
-"network.", the integer tables of the coder (`codes/context.py`) after "tables."; which there are,
+"network.", the integer tables of the coder (`codes/probabilities.py`) after "tables."; which there are,
 and of what shape, follows from the preset, and a file with one more, one less or another is
 refused. The graphs that run them ship with primis (`program.py`). Loading needs NumPy only.
 """
@@ -12,21 +12,22 @@ import hashlib
 import json
 import math
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from safetensors.numpy import load, save
 
-from primis.codes.atoms import Layout
-from primis.codes.context import ContextModel
+from primis.atomic import write_new
+from primis.codes.layout import Layout
+from primis.codes.probabilities import ContextModel
 from primis.errors import ModelError
+from primis.network.architecture import Architecture, architecture_of, fault_of
 from primis.network.presets import Preset
-from primis.network.tensors import tensor_shapes
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -55,19 +56,24 @@ class Checkpoint:
     training: dict[str, Any]
     digest: str = ""
 
+    @cached_property
+    def architecture(self) -> Architecture:
+        """What follows from the preset."""
+        return architecture_of(self.preset)
+
     @property
     def layout(self) -> Layout:
         """How the coder sees this model's atoms."""
-        return layout_of(self.preset)
+        return self.architecture.layout
 
     @property
     def fault(self) -> str | None:
         """Why no file may hold it, in a few words; None if one may."""
-        if fault := self.preset.fault:
+        if fault := fault_of(self.preset):
             return fault
         if not _is_record(self.training):
             return "its record of the training has other than numbers, short texts and their lists"
-        shapes = tensor_shapes(self.preset)
+        shapes = self.architecture.shapes
         if missing := [name for name in shapes if name not in self.network]:
             return f'tensor "{missing[0]}" is missing'
         if len(self.network) > len(shapes):
@@ -86,15 +92,10 @@ class Checkpoint:
         return None if self.tables.fits(self.layout) else "its tables do not fit its preset"
 
 
-def layout_of(preset: Preset) -> Layout:
-    """The coder's view of a preset's atoms: frequencies where the transform is lapped, else learned."""
-    return Layout(preset.code_maps, preset.atoms_per_map, preset.architecture == "lapped")
-
-
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     """Write the file, whole or not at all; returns its digest.
 
-    Raises ModelError if nobody could read it again.
+    Raises ModelError if nobody could read it again, OutputError where it cannot be written.
     """
     if fault := checkpoint.fault:
         raise ModelError(f'model "{path}" cannot be written: {fault}')
@@ -104,15 +105,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         tables[f"tables.{name}"] = np.ascontiguousarray(getattr(checkpoint.tables, name))
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
     data = save(tensors | tables, {"primis": json.dumps(manifest, sort_keys=True)})
-    partial = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_new(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -233,7 +226,10 @@ def _is_text(value: Any) -> bool:
 
 
 def find_checkpoint(digest: str, also: tuple[Path, ...] = ()) -> Checkpoint:
-    """The model with this digest, among the shipped ones and the files in `also`. Raises ModelError."""
+    """The model with this digest, of the shipped ones and the files in `also`.
+
+    Raises ModelError.
+    """
     offered = []
     for path in (*also, *sorted(WEIGHTS.glob("*.safetensors"))):
         data = _read(path)

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from primis.network.architecture import architecture_of
 from primis.network.build import as_network, build
-from primis.network.presets import DEFAULT, PAPER, Preset
-from primis.network.program import GRAPHS, PREFIX, graph_file
+from primis.network.presets import PRESETS, Preset
+from primis.network.program import GRAPHS, PREFIX
 
 
 class _Encode(nn.Module):
@@ -100,9 +101,9 @@ def _bare(model: Any) -> bytes:
 def main() -> None:
     """Write the graphs that ship with primis."""
     GRAPHS.mkdir(exist_ok=True)
-    for preset in (DEFAULT, PAPER):
+    for preset in PRESETS.values():
         for name, graph in export_graphs(preset).items():
-            graph_file(preset.architecture, name).write_bytes(graph)
+            architecture_of(preset).graph(name).write_bytes(graph)
 
 
 if __name__ == "__main__":

@@ -32,11 +32,6 @@ def graph_file(architecture: str, name: str) -> Path:
     return GRAPHS / f"{architecture}-{name}.onnx"
 
 
-def program(architecture: str, name: str, network: Mapping[str, np.ndarray]) -> bytes:
-    """The graph `encode` or `decode` with its weights: an ONNX model that needs nothing else."""
-    return with_tensors(graph_file(architecture, name).read_bytes(), name, network)
-
-
 def with_tensors(graph: bytes, name: str, network: Mapping[str, np.ndarray]) -> bytes:
     """A graph `encode` or `decode` with the tensors of a network that are for it."""
     wanted = [key for key in network if key.startswith(PARTS[name])]

@@ -1,29 +1,32 @@
-"""Top-S, the quantiser and the second stage, for training (the codec does the same on NumPy arrays)."""
+"""Top-S, the quantiser and the transform of the DC plane, for training.
+
+The codec does the same on NumPy arrays.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from primis.codes.atoms import mean_matrix
+from primis.codes.dc_plane import dc_matrix
 from primis.codes.sparse import RECONSTRUCTION_OFFSET
 
 
-def transform_means(z: Tensor) -> Tensor:
+def transform_dc(z: Tensor) -> Tensor:
     """Atom 0 of z (b, LM, h, w) transformed once more, by blocks of positions."""
-    return _with_means(z, *(_matrix(z, axis) for axis in (2, 3)))
+    return _with_dc(z, *(_matrix(z, axis) for axis in (2, 3)))
 
 
-def restore_means(z: Tensor) -> Tensor:
-    """Inverse of `transform_means`."""
-    return _with_means(z, *(_matrix(z, axis).T for axis in (2, 3)))
+def restore_dc(z: Tensor) -> Tensor:
+    """Inverse of `transform_dc`."""
+    return _with_dc(z, *(_matrix(z, axis).T for axis in (2, 3)))
 
 
 def _matrix(z: Tensor, axis: int) -> Tensor:
-    return torch.from_numpy(mean_matrix(z.shape[axis]).copy()).to(z.device)
+    return torch.from_numpy(dc_matrix(z.shape[axis]).copy()).to(z.device)
 
 
-def _with_means(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _with_dc(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.cat([rows @ z[:, :1] @ columns.T, z[:, 1:]], 1)
 
 
@@ -40,7 +43,7 @@ def top_s_threshold(z: Tensor, sparsity: Tensor) -> Tensor:
 
 
 def quantise(z: Tensor, threshold: Tensor) -> Tensor:
-    """Levels sign(z) floor(|z| / t): zero below the threshold, so top-S and rounding are one step."""
+    """Levels sign(z) floor(|z| / t): zero below t, so that top-S and rounding are one step."""
     return torch.sign(z) * torch.floor(z.abs() / threshold)
 
 
@@ -50,14 +53,13 @@ def dequantise(levels: Tensor) -> Tensor:
 
 
 def keep_top_s(z: Tensor, code_maps: int, sparsity: Tensor) -> Tensor:
-    """z (b, LM, h, w) with the S_x largest magnitudes of each code map at each position, zero elsewhere.
+    """The S_x largest magnitudes of each code map at each position of z (b, LM, h, w), else zero.
 
     sparsity: (b,) whole numbers. The gradient passes where entries are kept (paper, top-S).
     """
     maps = z.reshape(len(z), code_maps, -1, *z.shape[2:])  # (b, L, M, h, w)
-    most = (
-        maps.detach().abs().topk(min(int(sparsity.max()), maps.shape[2]), dim=2).values
-    )  # in descending order
+    most_kept = min(int(sparsity.max()), maps.shape[2])
+    most = maps.detach().abs().topk(most_kept, dim=2).values  # in descending order
     last = (sparsity.long() - 1).clamp(0, most.shape[2] - 1)[:, None, None, None, None]
     least = most.gather(2, last.expand(-1, code_maps, 1, *z.shape[2:]))
     return torch.where(maps.detach().abs() >= least, maps, torch.zeros_like(maps)).flatten(1, 2)

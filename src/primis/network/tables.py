@@ -1,47 +1,51 @@
-"""The coder's tables (`codes/context.py`), fitted to codes and rounded to whole numbers.
+"""The coder's tables (`codes/probabilities.py`), fitted to codes and rounded to whole numbers.
 
-For each head a logistic regression with a small hidden layer, on what the coder's own walk sees.
+For each head a logistic regression with a small hidden layer, on what the coder's own scan sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from primis.codes.atoms import Layout
-from primis.codes.choice import choose
-from primis.codes.coder import at_exponent
-from primis.codes.context import (
-    EXPONENTS,
-    FEATURES,
+from primis.codes.layout import Layout
+from primis.codes.probabilities import (
     HIDDEN,
     HIDDEN_UNIT,
     LOGIT_UNIT,
     SCORE_LIMIT,
     TABLE_LIMIT,
     ContextModel,
+)
+from primis.codes.scan import (
+    EXPONENTS,
+    FEATURES,
+    Decision,
     Head,
     Truth,
     entry_density,
+    heads,
     offsets,
-    walk,
+    scan,
 )
-from primis.codes.sparse import top_s, top_s_of_maps
 from primis.errors import ModelError
-from primis.network.build import as_network
-from primis.network.checkpoint import layout_of
-from primis.network.sparsify import transform_means
+from primis.metrics.part import Progress, silent
+from primis.network.architecture import Architecture
 
 _FEATURE_UNIT = 8
 _BATCH = 8192
 _LEAST = 40
+"""Decisions that a head must have seen to be fitted."""
+
+_LEAST_STEPS = 10
 
 
 class _Observer:
-    """Walks with the truth in hand and writes down what each head saw, and what was there."""
+    """Scans with the truth in hand and writes down what each head saw, and what was there."""
 
     def __init__(self, layout: Layout) -> None:
         self.seen: dict[Head, list[tuple[np.ndarray, ...]]] = {}
@@ -54,7 +58,7 @@ class _Observer:
             entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
             if entries:
                 self._density = entry_density(entries, levels[0].size)
-                walk(levels.copy(), atoms, self._layout, self, logarithm)
+                scan(levels.copy(), atoms, self._layout, self, logarithm)
 
     def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
         return self._note(
@@ -74,7 +78,7 @@ class _Observer:
         for exponent in range(EXPONENTS):
             left = size >> exponent > 0
             self._note(
-                at_exponent(head, exponent),
+                head.at_exponent(exponent),
                 features[:, left],
                 atom[left],
                 size[left] >> (exponent + 1) > 0,
@@ -96,74 +100,134 @@ class _Observer:
         return bits
 
 
+class _Pace:
+    """How many steps each head's fit may take: `most`, or what fits in the time.
+
+    heads: as many as will be fitted, in all rounds.
+    """
+
+    def __init__(self, most: int, seconds: float | None, heads: int) -> None:
+        self._most, self._left = most, heads
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._step, self._pending = 0.0, 0.0
+
+    def plan(self, heads: int, seconds: float) -> None:
+        """A round of so many heads begins, whose preparation took so long.
+
+        If another follows, its own will take about twice that.
+        """
+        self._pending = 2 * seconds if self._left > heads else 0.0
+
+    def steps(self) -> int:
+        """Of the next head."""
+        if self._end is None:
+            return self._most
+        if not self._step:
+            return min(self._most, _LEAST_STEPS)
+        each = (self._end - self._pending - time.monotonic()) / max(self._left, 1)
+        return max(_LEAST_STEPS, min(self._most, int(each / self._step)))
+
+    def note(self, steps: int, seconds: float) -> None:
+        """A head took so long; 0 steps where there was nothing to fit."""
+        self._left -= 1
+        if steps:
+            new = seconds / steps
+            self._step = new if not self._step else 0.8 * self._step + 0.2 * new
+
+
 def fit_tables(
-    network: nn.Module,
-    images: Sequence[tuple[Tensor, float]],
+    architecture: Architecture,
+    coefficients: Sequence[tuple[np.ndarray, float]],
     *,
     steps: int = 250,
     seed: int = 0,
-    on_head: Callable[[int, int], None] | None = None,
+    seconds: float | None = None,
+    progress: Progress = silent,
 ) -> ContextModel:
-    """Tables for a network's codes of images (1, H, W), each at its S_x: fitted to what top-S keeps, and once more to
-    what is kept when these tables name the cost."""
-    layout, found = layout_of(as_network(network).preset), []
-    for x, sparsity in images:
-        with torch.no_grad():
-            z = as_network(network).encode(x[None])
-        found.append(((transform_means(z) if layout.means else z).numpy(), sparsity))
-    tables = fit_context_model(
-        [_top_s(z, s, layout) for z, s in found], layout, steps=steps, seed=seed, on_head=on_head
-    )
-    if not layout.means:
+    """Tables for codes of coefficients z (1, LM, h, w), each at its S_x.
+
+    Fitted to what plain top-S keeps, and once more to what is kept when these tables name the cost,
+    if that is something else. steps: of each head's fit; fewer where they would take longer than
+    `seconds` together.
+    """
+    wanted = [(z, max(1, architecture.entries(z, sparsity))) for z, sparsity in coefficients]
+    layout = architecture.layout
+    plain = [architecture.plain_selection(z, entries).levels[0] for z, entries in wanted]
+    pace = _Pace(steps, seconds, 2 * len(heads(layout)))
+    tables = _fit_model(plain, layout, pace, seed, progress, "tables, first round")
+    codes = []
+    for number, (z, entries) in enumerate(wanted):
+        progress("selection by these tables", number, len(wanted))
+        codes.append(architecture.selection(z, entries, tables).levels[0])
+    if all(np.array_equal(one, other) for one, other in zip(plain, codes, strict=True)):
         return tables
-    codes = [choose(z, max(1, round(s * z[0, 0].size)), layout, tables).levels[0] for z, s in found]
-    return fit_context_model(codes, layout, steps=steps, seed=seed, on_head=on_head)
-
-
-def _top_s(z: np.ndarray, sparsity: float, layout: Layout) -> np.ndarray:
-    if layout.means:
-        return top_s(z, max(1, round(sparsity * z[0, 0].size))).levels[0]
-    return top_s_of_maps(z, layout.code_maps, max(1, round(sparsity))).levels[0]
+    return _fit_model(codes, layout, pace, seed, progress, "tables, second round")
 
 
 def fit_context_model(
+    codes: Sequence[np.ndarray], layout: Layout, *, steps: int = 250, seed: int = 0
+) -> ContextModel:
+    """Tables for codes like these, each levels (LM, h, w); they should span the S_x in use."""
+    pace = _Pace(steps, None, len(heads(layout)))
+    return _fit_model(codes, layout, pace, seed, silent, "")
+
+
+def _fit_model(
     codes: Sequence[np.ndarray],
     layout: Layout,
-    *,
-    steps: int = 250,
-    seed: int = 0,
-    on_head: Callable[[int, int], None] | None = None,
+    pace: _Pace,
+    seed: int,
+    progress: Progress,
+    what: str,
 ) -> ContextModel:
-    """Tables for codes like these, each levels (LM, h, w); they should span the S_x that will be used.
-
-    on_head(done, all) is called after each head.
-    """
+    """1 what each head sees in these codes, 2 its table."""
     logarithm = np.floor(_FEATURE_UNIT * np.log2(1 + np.arange(8192))).astype(np.int32)
     slots = np.arange(-11 * 16, 11 * 16 + 1) / 16
     probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535).astype(np.int32)
-    observer = _Observer(layout)
-    for levels in codes:
+    # 1
+    observer, since = _Observer(layout), time.monotonic()
+    for number, levels in enumerate(codes):
+        progress(f"{what}: codes", number, len(codes))
         observer.observe(levels, logarithm)
-    heads = offsets(layout)
-    bias = np.zeros((heads[-1][2] + heads[-1][0][2], 3), np.int32)
-    linear = np.zeros((len(heads), FEATURES, 2), np.int32)
-    inner = np.zeros((len(heads), HIDDEN, FEATURES + 2), np.int32)
-    outer = np.zeros((len(heads), HIDDEN), np.int32)
-    for head, number, offset in heads:
-        parts = observer.seen.get(head, [])
-        own = slice(offset, offset + head[2])
-        if sum(len(part[3]) for part in parts) < _LEAST:
-            bias[own, 0] = -LOGIT_UNIT * (3 if head[0] in ("entry", "flag", "mean") else 1)
-        else:
+    # 2
+    model = _empty(layout, observer, logarithm, probability)
+    found = offsets(layout)
+    pace.plan(len(found), time.monotonic() - since)
+    for head, number, offset in found:
+        progress(what, number, len(found))
+        own = slice(offset, offset + head.atoms)
+        parts = observer.seen.pop(head, [])
+        since, steps = time.monotonic(), 0
+        if sum(len(part[3]) for part in parts) >= _LEAST:
             whole = [torch.from_numpy(np.concatenate(x)) for x in zip(*parts, strict=True)]
-            bias[own], linear[number], inner[number], outer[number] = _fit(
-                whole, head[2], steps, seed + number
-            )
-        if on_head is not None:
-            on_head(number + 1, len(heads))
+            steps = pace.steps()
+            fitted = _fit(whole, head.atoms, steps, seed + number)
+            model.bias[own], model.linear[number] = fitted[:2]
+            model.inner[number], model.outer[number] = fitted[2:]
+        pace.note(steps, time.monotonic() - since)
+    return model
+
+
+def _empty(
+    layout: Layout, observer: _Observer, logarithm: np.ndarray, probability: np.ndarray
+) -> ContextModel:
+    """Tables of heads that have seen too little: an entry is rare."""
+    found = offsets(layout)
+    last, _, start = found[-1]
+    bias = np.zeros((start + last.atoms, 3), np.int32)
+    for head, _, offset in found:
+        rare = 3 if head.decision is not Decision.LEVEL else 1
+        bias[offset : offset + head.atoms, 0] = -LOGIT_UNIT * rare
     odds = np.log((observer.mantissa[:, 1] + 1) / (observer.mantissa[:, 0] + 1))
-    mantissa = np.round(LOGIT_UNIT * odds).astype(np.int32)
-    return ContextModel(bias, linear, inner, outer, mantissa, logarithm, probability)
+    return ContextModel(
+        bias,
+        np.zeros((len(found), FEATURES, 2), np.int32),
+        np.zeros((len(found), HIDDEN, FEATURES + 2), np.int32),
+        np.zeros((len(found), HIDDEN), np.int32),
+        np.round(LOGIT_UNIT * odds).astype(np.int32),
+        logarithm,
+        probability,
+    )
 
 
 def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndarray, ...]:
@@ -195,9 +259,12 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-    per_density = torch.tensor(
-        [1, 1 / _FEATURE_UNIT, 1.0]
-    )  # the square is divided by 64 when it is used
+    return _whole(*(weight.detach() for weight in weights))
+
+
+def _whole(bias: Tensor, linear: Tensor, inner: Tensor, outer: Tensor) -> tuple[np.ndarray, ...]:
+    """In the units of the tables. The square of the density is divided by 64 when it is used."""
+    per_density = torch.tensor([1, 1 / _FEATURE_UNIT, 1.0])
     per_feature = torch.tensor([1 / _FEATURE_UNIT, 1.0])
     per_input = torch.tensor([1 / _FEATURE_UNIT] * (FEATURES + 1) + [1.0])
     units = [
@@ -206,12 +273,12 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
         inner * per_input * HIDDEN_UNIT,
         outer * LOGIT_UNIT,
     ]
-    whole = [np.round(unit.detach().numpy()) for unit in units]
+    whole = [np.round(unit.numpy()) for unit in units]
     if not all(np.isfinite(w).all() for w in whole):
         raise ModelError(
-            "a table of the coder came out as no number: the codes it was fitted to are not fit for it"
+            "a table of the coder came out as no number: "
+            "the codes it was fitted to are not fit for it"
         )
     limits = (SCORE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, SCORE_LIMIT)
-    return tuple(
-        np.clip(w, -limit, limit).astype(np.int32) for w, limit in zip(whole, limits, strict=True)
-    )
+    pairs = zip(whole, limits, strict=True)
+    return tuple(np.clip(w, -limit, limit).astype(np.int32) for w, limit in pairs)

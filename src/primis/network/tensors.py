@@ -11,12 +11,8 @@ from primis.network.presets import Preset
 Shapes = dict[str, tuple[int, ...]]
 
 
-def tensor_shapes(preset: Preset) -> Shapes:
-    """Name -> shape of every tensor of the network, all float32."""
-    return {"lapped": _lapped, "grouped": _grouped}[preset.architecture](preset)
-
-
-def _lapped(preset: Preset) -> Shapes:
+def lapped_shapes(preset: Preset) -> Shapes:
+    """Name -> shape of every tensor of `autoencoder.py`, all float32."""
     stride, half, (w16, w8) = preset.stride, preset.stride // 2, preset.widths
     projection: Shapes = {
         "projection.turn": (half, half),
@@ -36,7 +32,8 @@ def _lapped(preset: Preset) -> Shapes:
     )
 
 
-def _grouped(preset: Preset) -> Shapes:
+def grouped_shapes(preset: Preset) -> Shapes:
+    """Name -> shape of every tensor of `grouped.py`, all float32."""
     projection: Shapes = {"projection.kernel": (preset.atoms, 1, preset.stride, preset.stride)}
     maps = preset.code_maps
     return projection | _bank("encoder", 1, maps, preset) | _bank("decoder", maps, 1, preset)

@@ -25,7 +25,7 @@ from primis.bundle.index import IndexRecord
 from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.codes.ambiguation import Draw
-from primis.codes.choice import TILE
+from primis.codes.selection import TILE
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, OverBudget
 from primis.imaging.image import Image
@@ -183,8 +183,8 @@ def _fit(
         least = min(shares.values())
         if least >= 1:
             return code, encoded
-        entries = int(entries * min(0.97, 0.995 * least))
-        if codec.preset.per_position or not entries:
+        entries = codec.architecture.fewer_entries(entries, least)
+        if not entries:
             break
     setting, share = min(shares.items(), key=lambda item: item[1])
     wanted = 1.1 * getattr(header.settings, setting) / share

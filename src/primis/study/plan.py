@@ -8,6 +8,7 @@ import torch
 
 from primis.attacks.learning import Learner, Recipe
 from primis.attacks.protocol import MINUTES, QUICK, Budget
+from primis.network.presets import DEFAULT
 from primis.study.names import MechanismName
 
 
@@ -54,7 +55,7 @@ class Plan:
     """
 
     sparsities: tuple[float, ...] = (4.0, 8.0, 16.0)
-    presets: tuple[str, ...] = ("default",)
+    presets: tuple[str, ...] = (DEFAULT.name,)
     seed: int = 0
     most: int | None = None
     slow: int = 30

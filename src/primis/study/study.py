@@ -25,6 +25,7 @@ from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.errors import UnreadableImage, UsageError
 from primis.metrics.part import Parts, Progress, silent
 from primis.network.checkpoint import read_checkpoint, shipped
+from primis.network.presets import PRESETS
 from primis.study.names import PARTS, PartName
 from primis.study.plan import Plan
 from primis.study.software import software
@@ -76,7 +77,7 @@ class Study:
 
     def _identity(self) -> dict[str, Any]:
         """Whatever a result depends on: what was kept for anything else is not taken."""
-        weights = [shipped(preset).read_bytes() for preset in ("default", "paper")]
+        weights = [shipped(preset).read_bytes() for preset in PRESETS]
         pairs = chain.from_iterable(product([corpus], corpus.samples) for corpus in self.corpora)
         images = [(c.name, s.name, s.patient, s.label, s.split, *_state(s)) for c, s in pairs]
         models = [hashlib.sha256(data).hexdigest() for data in weights]

@@ -23,6 +23,7 @@ from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
 from primis.metrics.part import as_file, from_file
+from primis.network.presets import DEFAULT
 
 ORIGINAL = "original"
 """The version that all others are compared with."""
@@ -112,7 +113,7 @@ CODECS: Mapping[str, _OtherCodec] = {
 
 def version_list(
     sparsities: Sequence[float],
-    presets: Sequence[str] = ("default",),
+    presets: Sequence[str] = (DEFAULT.name,),
     baselines: Iterable[str] = (),
 ) -> list[Version]:
     """The original; each preset at each S_x; each baseline at the bits of the first preset.
@@ -124,7 +125,7 @@ def version_list(
         raise UsageError("versions need at least one S_x and one preset")
     ours = [
         Version(
-            f"S_x = {s:g}" if preset == "default" else f"preset {preset}, S_x = {s:g}",
+            f"S_x = {s:g}" if preset == DEFAULT.name else f"preset {preset}, S_x = {s:g}",
             _OURS,
             preset,
             s,
@@ -248,12 +249,12 @@ def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:
     """How many entries of z (c, LM, h, w) S_x keeps; of a preset that works per position it counts
     in each code map.
     """
-    return round(nominal_sparsity(codec, sparsity) * z.shape[0] * z.shape[2] * z.shape[3])
+    return codec.architecture.entries(z, sparsity)
 
 
 def nominal_sparsity(codec: Codec, sparsity: float) -> float:
     """S_x per position over all code maps, as bundles count it."""
-    return sparsity * (codec.preset.code_maps if codec.preset.per_position else 1)
+    return codec.architecture.nominal_sparsity(sparsity)
 
 
 def code_bits(code: SparseCode, codec: Codec) -> tuple[int, int]:

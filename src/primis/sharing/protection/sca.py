@@ -17,8 +17,8 @@ from primis.bundle.header import Header
 from primis.bundle.index import IndexRecord, run_digest
 from primis.codec import Codec
 from primis.codes.ambiguation import Draw, ambiguate
-from primis.codes.choice import entry_odds
 from primis.codes.coder import decode_support, encode_support
+from primis.codes.selection import entry_odds
 from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection

@@ -20,6 +20,7 @@ from primis.errors import UsageError
 from primis.metrics.fidelity import data_range, fidelity
 from primis.metrics.part import Progress, silent
 from primis.metrics.statistics import Estimate, mean_of
+from primis.network.presets import DEFAULT, PAPER
 from primis.study.study import BASELINES, Study, judged, spread
 from primis.study.versions import ORIGINAL, Version, Versions
 
@@ -226,8 +227,8 @@ def measure_study(study: Study) -> list[Measured]:
 def _of_corpus(study: Study, corpus: Corpus) -> Iterator[Measured]:
     samples = judged(corpus)
     for preset, baselines, chosen in (
-        ("default", BASELINES, samples),
-        ("paper", (), spread(samples, study.plan.slow)),
+        (DEFAULT.name, BASELINES, samples),
+        (PAPER.name, (), spread(samples, study.plan.slow)),
     ):
         versions = study.versions((preset,), baselines)
         result = _restored(study, corpus, chosen, versions, preset)

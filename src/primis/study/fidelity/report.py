@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from primis.metrics.statistics import Estimate, mean_of
+from primis.network.presets import PAPER
 from primis.study.chapter import Chapter
 from primis.study.fidelity import pictures
 from primis.study.fidelity.measure import (
@@ -54,7 +55,7 @@ def _title(each: Measured) -> str:
 
 
 def _section(number: int, each: Measured, limit: float) -> Section:
-    printed = _printed() if each.preset == "paper" else {}
+    printed = _printed() if each.preset == PAPER.name else {}
     blocks = section(each.result, each.facts, printed, limit=limit).blocks
     return Section(
         f"fidelity-{number}", f"Fidelity of restored images: {_title(each)}", tuple(blocks)

@@ -1,0 +1,177 @@
+"""A whole training: from a folder of images to a model's file, and what a stopped run needs to go on.
+
+1 the network's steps, 2 the coder's tables, 3 the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from primis.codes.probabilities import ContextModel
+from primis.datasets.files import split_files
+from primis.datasets.frames import Frames
+from primis.errors import UsageError
+from primis.metrics.part import Progress, silent
+from primis.network.architecture import Architecture, architecture_of, fault_of
+from primis.network.build import as_network
+from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
+from primis.network.presets import DEFAULT, Preset
+from primis.network.tables import fit_tables
+from primis.training.clock import Clock
+from primis.training.loop import RECORD, is_begun, require_own, train
+from primis.training.patches import whole_images
+from primis.training.recipe import TABLE_STEPS, Recipe, log_uniform
+
+_TABLE_IMAGES = 150
+_LEAST_TABLE_IMAGES, _LEAST_TABLE_STEPS = 10, 10
+_STEPS_A_TABLE_STEP = 8
+"""Of the network's, for one of the tables': a short training fits them briefly, on few images."""
+
+_IMAGES_A_MINUTE = 5
+_TOLERANCE = 1.1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """digest: of the model; empty where another process writes it.
+
+    seconds: what all took; over: whether that was more than the budget of minutes allows.
+    """
+
+    digest: str
+    seconds: float
+    over: bool
+
+
+def train_checkpoint(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    preset: Preset = DEFAULT,
+    *,
+    validation: Path | None = None,
+    start: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: Progress = silent,
+    clock: Clock | None = None,
+    **trainer_options: Any,
+) -> Trained:
+    """Train on a folder or table of images, fit the coder's tables, write the model.
+
+    What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and
+    pictures. validation: a folder of images to judge by. start: a model to begin with. Raises
+    UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does not fit
+    the preset.
+    """
+    if fault := fault_of(preset):
+        raise UsageError(f'preset "{preset.name}" cannot be trained for primis: {fault}')
+    clock = clock or Clock(recipe.minutes)
+    train_files, held_out = split_files(data, validation)
+    begin = read_checkpoint(named(start)) if start else None
+    record = asdict(recipe) | {
+        "preset": preset.name,
+        "data": _printable(data.name),
+        "files": len(train_files),
+        "validation": len(held_out),
+        "start": begin.digest if begin else None,
+    }
+    progress("reading images", 0, 0)
+    frames = Frames(train_files, least=recipe.patch)
+    judged = Frames(held_out, least=preset.stride)
+    folder = out.with_name(out.name + ".training")
+    _same_run(folder, record)
+    # 1
+    network, writes = train(
+        frames,
+        judged,
+        recipe,
+        preset,
+        folder,
+        start=begin.network if begin else None,
+        callbacks=callbacks,
+        clock=clock,
+        **trainer_options,
+    )
+    if not writes:
+        return Trained("", clock.seconds, over=False)
+    # 2
+    tables = _tables(network, frames, architecture_of(preset), recipe, clock, progress)
+    # 3
+    tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
+    digest = write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
+    minutes, seconds = recipe.minutes, clock.seconds
+    return Trained(digest, seconds, minutes is not None and seconds > 60 * minutes * _TOLERANCE)
+
+
+def _tables(
+    network: nn.Module,
+    frames: Frames,
+    architecture: Architecture,
+    recipe: Recipe,
+    clock: Clock,
+    progress: Progress,
+) -> ContextModel:
+    """Fitted to codes of training images, as many and as long as the training was long."""
+    effort = effort_of(recipe)
+    rng = np.random.default_rng(recipe.seed)
+    images = whole_images(frames, architecture.preset.stride, effort.images)[: effort.images]
+    coefficients = []
+    for number, x in enumerate(images):
+        progress("codes for the tables", number, len(images))
+        with torch.inference_mode():
+            z = as_network(network).encode(x[None]).numpy().copy()
+        z = architecture.layout.transform_dc(z)
+        coefficients.append((z, log_uniform(rng, recipe.sparsity)))
+    return fit_tables(
+        architecture,
+        coefficients,
+        steps=effort.steps,
+        seed=recipe.seed,
+        seconds=clock.left,
+        progress=progress,
+    )
+
+
+class Effort(NamedTuple):
+    """What is spent on the coder's tables: images, and steps of each table's fit."""
+
+    images: int
+    steps: int
+
+
+def effort_of(recipe: Recipe) -> Effort:
+    """In proportion to the training: all of it from 2,000 steps on."""
+    if recipe.minutes is not None:  # the clock bounds the steps
+        images = min(_TABLE_IMAGES, int(_IMAGES_A_MINUTE * recipe.minutes))
+        return Effort(max(_LEAST_TABLE_IMAGES, images), TABLE_STEPS)
+    steps = max(_LEAST_TABLE_STEPS, min(TABLE_STEPS, recipe.steps // _STEPS_A_TABLE_STEP))
+    return Effort(max(_LEAST_TABLE_IMAGES, _TABLE_IMAGES * steps // TABLE_STEPS), steps)
+
+
+def _same_run(folder: Path, record: dict[str, Any]) -> None:
+    """Note what a run in this folder is, or make sure that it is this one, and ours."""
+    require_own(folder)
+    note = folder / RECORD
+    mine = json.dumps(record, indent=1, sort_keys=True)
+    same = note.exists() and note.read_text("utf-8", "replace") == mine
+    if is_begun(folder) and not same:
+        raise UsageError(
+            f'"{folder}" holds a run with other data or another recipe: '
+            "remove it, or choose another -o"
+        )
+    if not same:
+        note.write_text(mine)
+
+
+def _printable(name: str) -> str:
+    """A file's name as a record may hold it."""
+    return "".join(character if character.isprintable() else "?" for character in name)[:200]
