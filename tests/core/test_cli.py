@@ -130,6 +130,13 @@ def test_inspect_shows_a_bundle_and_a_grant_to_anyone(run, released) -> None:
     assert "age X25519" in run("inspect", granted).stdout
 
 
+@pytest.fixture
+def quick_passphrases(monkeypatch) -> None:
+    """Grants to passphrases that take little work, as age's own take seconds."""
+    monkeypatch.setattr("pyrage.passphrase.encrypt", age_by_passphrase)
+
+
+@pytest.mark.usefixtures("quick_passphrases")
 def test_passphrase(run, tmp_path) -> None:
     (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
     secret = {"PRIMIS_PASSPHRASE": "correct horse battery"}
@@ -856,12 +863,6 @@ def test_share_says_who_gets_the_dicom_header(run, tmp_path) -> None:
     assert said in run(*share, "in", "-o", "r1").stderr
     assert said not in run(*share, "in", "-o", "r2", "--tier", "preview").stderr
     assert said not in run(*share, "plain.png", "-o", "r3").stderr
-
-
-@pytest.fixture
-def quick_passphrases(monkeypatch) -> None:
-    """Grants to passphrases that take little work, as age's own take seconds."""
-    monkeypatch.setattr("pyrage.passphrase.encrypt", age_by_passphrase)
 
 
 @pytest.mark.usefixtures("quick_passphrases")
