@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from primis.errors import UnreadableImage
 from primis.imaging.files import parse, read, render
-from primis.imaging.image import Derivation, display
+from primis.imaging.image import Derivation, display, reading_up_to
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.imaging.tiles import windows
 
@@ -285,3 +285,15 @@ def test_damaged_dicom_is_refused_and_never_ends_the_process() -> None:
         except UnreadableImage as error:
             assert "\n" not in str(error)
     assert parse(good).shape == (1, 64, 64, 1)
+
+
+def test_a_limit_holds_for_all_that_is_read_under_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png16(np.zeros((30, 40), np.uint16)))
+    with reading_up_to(30 * 40):
+        assert read(path)[0].shape == (1, 30, 40, 1)
+    with reading_up_to(30 * 40 - 1), pytest.raises(UnreadableImage, match="at most 1199"):
+        read(path)
+    with reading_up_to(1):
+        assert read(path, max_pixels=1200)[0].shape == (1, 30, 40, 1)
+    assert read(path)[0].shape == (1, 30, 40, 1)

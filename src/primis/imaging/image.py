@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,10 +37,24 @@ PER_BYTE_OF_FILE, PER_BYTE_OF_BUNDLE = 20, 64
 megabyte takes about a gigabyte at most. Encoding takes more memory than decoding does."""
 
 
+_READING_UP_TO: ContextVar[int | None] = ContextVar("reading_up_to", default=None)
+
+
 def pixel_limit(max_pixels: int | None, size: int, per_byte: int = PER_BYTE_OF_FILE) -> int:
-    """How many pixels a file or bundle of `size` bytes may have: what was asked for or, by default,
-    so many that a small one cannot claim a huge image."""
-    return min(MAX_PIXELS, _OF_SMALL + per_byte * size) if max_pixels is None else max_pixels
+    """How many pixels a file or bundle of `size` bytes may have: what was asked for, what is read
+    under (`reading_up_to`) or, by default, so many that a small one cannot claim a huge image."""
+    asked = _READING_UP_TO.get() if max_pixels is None else max_pixels
+    return min(MAX_PIXELS, _OF_SMALL + per_byte * size) if asked is None else asked
+
+
+@contextmanager
+def reading_up_to(max_pixels: int | None) -> Iterator[None]:
+    """All images that are read inside may have so many pixels; None for the default."""
+    token = _READING_UP_TO.set(max_pixels)
+    try:
+        yield
+    finally:
+        _READING_UP_TO.reset(token)
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
