@@ -56,7 +56,7 @@ from primis.metrics.statistics import (
 )
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.release.reader import Release
-from primis.sharing import image_bundle
+from primis.sharing.protection import keyed as keyed_protection
 from tests.conftest import SETTINGS
 
 KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)
@@ -156,7 +156,7 @@ def test_a_mask_that_is_missing_or_always_the_same_is_found(
     def mask(values: bytes, secret: object) -> bytes:
         return bytes(a ^ b for a, b in zip(values, keystream(len(values)), strict=True))
 
-    monkeypatch.setattr(image_bundle, "mask", mask)
+    monkeypatch.setattr(keyed_protection, "mask", mask)
     world = world_of(KEYED, trained)
     again = [
         share_case(image(100 + k), KEYED, trained, name="again").view
