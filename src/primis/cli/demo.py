@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from primis.attacks.protocol import Case, World, open_case
-from primis.attacks.simple import SIMPLE, Everything
+from primis.attacks.harness import Harness, open_case
+from primis.attacks.reconstruction.simple import SIMPLE, Everything
 from primis.bundle.container import write_bundle
 from primis.bundle.header import Header
 from primis.bundle.settings import Protection, Settings
@@ -122,11 +122,12 @@ def _attacks(
 ) -> dict[str, np.ndarray]:
     """What the simplest attackers make of the bundle, each (H, W), at its best brightness and contrast."""
     codec = Codec(read_checkpoint(shipped()))
-    case: Case = open_case(bundle, secrets, codec, original, name="phantom", patient="")
-    world = World(codec, header.settings, [], [case])
+    case = open_case(bundle, secrets, codec, original, name="phantom", patient="")
+    harness = Harness(codec, header.settings, [], [case])
     attacks = [Everything(), *(kind() for kind in SIMPLE)]
     return {
-        attack.name: best_fit(attack.guess(world, case.view), case.pixels) for attack in attacks
+        attack.name: best_fit(attack.guess(harness.world(attack.holds), case.view), case.pixels)
+        for attack in attacks
     }
 
 

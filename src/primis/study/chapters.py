@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from primis.attacks.labels import traits_of
+from primis.attacks.attribute_inference import traits_of
 from primis.attacks.learning import SPLITS, squared
 from primis.attacks.mechanism import MECHANISMS, Subject, attack
 from primis.audit.pictures import rows_of
@@ -529,10 +529,10 @@ def _attacks(study: Study) -> Chapter:
             "attackers own": f"{len(train)} images of split train",
             "budget": f"{study.plan.budget.steps} steps of {study.plan.budget.batch} images for each network",
         })  # fmt: skip
-        rows = rows_of(attacked.world, attacked.results, dark, shown=_SHOWN, best=_BEST)
+        rows = rows_of(attacked.harness, attacked.outcomes, dark, shown=_SHOWN, best=_BEST)
         section = attacks_report.section(
             mechanism.name,
-            attacked.findings,
+            attacked.results,
             attacked.ceiling,
             rows,
             controls=attacked.checks,
@@ -543,10 +543,10 @@ def _attacks(study: Study) -> Chapter:
             "ceiling": attacked.ceiling,
             "controls": [f.as_dict() for f in attacked.checks],
         }
-        figures[name] |= {"findings": [f.as_dict() for f in attacked.findings]}
+        figures[name] |= {"results": [f.as_dict() for f in attacked.results]}
         if not beside or name == "paper":
             beside, under = (
-                attacks_report.by_network(attacked.findings),
+                attacks_report.by_network(attacked.results),
                 facts | {"mechanism here": mechanism.name},
             )
     return Chapter(tuple(sections), figures, {}, {"attacks": beside}, {"attacks": under})

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from primis.atomic import own_folder
+from primis.attacks.harness import MINUTES, QUICK, Budget
 from primis.attacks.learning import SPLITS, Learner
-from primis.attacks.protocol import MINUTES, QUICK, Budget
 from primis.codec import Codec
 from primis.datasets.corpus import Corpus, open_corpora, split
 from primis.datasets.sample import Sample
