@@ -2,11 +2,10 @@
 
     python benchmarks/attacks.py TABLE --mechanism keyed|sca|paper [--train N] [--test N] [--steps N]
 
-TABLE: CSV with columns split, file, label, patient, and perhaps sex and age; attackers own the training split and are judged
-on the test split.
-Mechanisms: see `attacks/mechanism.py`. Besides: membership in the training set of the weights, and the positive
-controls. A stopped run goes on where it was, if nothing was committed in between; results/attacks-MECHANISM.json, and
-a picture of what attackers saw.
+TABLE: CSV with columns split, file, label, patient, and perhaps sex and age; attackers own the
+training split and are judged on the test split. Mechanisms: see `attacks/mechanism.py`. Besides:
+membership in the training set of the weights, and the positive controls. A stopped run goes on where
+it was; results/attacks-MECHANISM.json, and a picture of what attackers saw.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from common import RESULTS, machine, save
 
-from primis.attacks.judge import Finding
-from primis.attacks.labels import traits_of
+from primis.attacks.attribute_inference import traits_of
+from primis.attacks.harness import FULL
 from primis.attacks.mechanism import MECHANISMS, Subject, attack
-from primis.attacks.membership import membership
-from primis.attacks.protocol import FULL
-from primis.attacks.suite import Result, result
+from primis.attacks.membership_inference import membership_result
+from primis.attacks.result import Result
+from primis.attacks.suite import Job, Outcome, outcome
 from primis.audit.pictures import rows_of
 from primis.codec import Codec, OnnxEngine
 from primis.datasets.tables import sex, years
@@ -55,19 +54,18 @@ def subjects(table: Path, split: str, most: int) -> list[Subject]:
     ]
 
 
-def member(codec: Codec, members: list[Image], others: list[Image]) -> Result:
+def member(codec: Codec, members: list[Image], others: list[Image]) -> Outcome:
     """Membership of the attackers' images, which are the model's training split, against the judged ones."""
     step = max(1, len(members) // (2 * len(others)))
-    gain = membership(codec, members[::step], others)
-    return Result(
-        Finding(
-            "membership in the weights' training set",
-            "weights",
-            "Yeom et al. 2018",
-            "the weights and the image",
-            (gain,),
-        )
-    )
+    return Outcome(membership_result(codec, members[::step], others))
+
+
+def told(result: Result) -> str:
+    """A line for people."""
+    gains = [f"{g.what}: {g.estimate}{' DETECTED' if g.detected else ''}" for g in result.gains]
+    drawn = result.reconstruction
+    reached = f"{drawn.fidelity.psnr.value:.2f} dB, " if drawn else ""
+    return f"{result.attack}: {reached}{'; '.join(gains)} {result.note}"
 
 
 def main() -> None:
@@ -98,17 +96,13 @@ def main() -> None:
     }
     parts = Parts(RESULTS / f"attacks-{arguments.mechanism}.partial", plan)
     attacked = attack(mechanism, train, test, codec, budget, parts, shown)
-    results = attacked.results
+    outcomes = attacked.outcomes
     if codec.architecture.over_image:  # its score needs rates that preset `paper` cannot give
         images = ([subject.image for subject in part] for part in (train, test))
-        results.append(result(parts, "membership", lambda: member(codec, *images)))
-    for finding in attacked.findings:
-        gains = "; ".join(
-            f"{g.what}: {g.estimate}{' FOUND' if g.found else ''}" for g in finding.gains
-        )
-        reached = f"{finding.figures['psnr'].value:.2f} dB, " if "psnr" in finding.figures else ""
-        print(f"{finding.attack}: {reached}{gains} {finding.note}")
-    rows = rows_of(attacked.world, results, shown=_SHOWN, best=_BEST)
+        outcomes.append(outcome(parts, Job("membership", lambda: member(codec, *images))))
+    for result in attacked.results:
+        print(told(result))
+    rows = rows_of(attacked.harness, outcomes, shown=_SHOWN, best=_BEST)
     (RESULTS / f"attacks-{arguments.mechanism}.png").write_bytes(sheet(rows))
     s = mechanism.settings
     facts = {
@@ -125,11 +119,11 @@ def main() -> None:
     }
     facts |= {
         "machine": machine(),
-        "ceiling": {name: vars(e) for name, e in attacked.ceiling.items()},
+        "ceiling": asdict(attacked.ceiling),
     }
     facts |= {
         "controls": [f.as_dict() for f in attacked.checks],
-        "findings": [f.as_dict() for f in attacked.findings],
+        "results": [f.as_dict() for f in attacked.results],
     }
     print(save(f"attacks-{arguments.mechanism}", facts))
 

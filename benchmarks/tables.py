@@ -183,7 +183,7 @@ def training_speed() -> str:
 def attacked(mechanism: str, kind: str) -> list[dict[str, Any]]:
     """Findings of a kind."""
     return [
-        finding for finding in result(f"attacks-{mechanism}")["findings"] if finding["kind"] == kind
+        finding for finding in result(f"attacks-{mechanism}")["results"] if finding["kind"] == kind
     ]
 
 
@@ -203,7 +203,7 @@ def reconstructions(mechanism: str) -> str:
         "support AUC",
         "found",
     ]
-    ceiling, images = data["ceiling"], attacked(mechanism, "image")
+    ceiling, images = data["ceiling"], attacked(mechanism, "reconstruction")
     body = [
         [
             "*authorised*",
@@ -216,14 +216,15 @@ def reconstructions(mechanism: str) -> str:
     ]
     body[0] += [""] * 5
     for finding in images:
-        f, gains = finding["figures"], finding["gains"]
+        drawn, gains = finding["reconstruction"], finding["gains"]
+        f = drawn["fidelity"]
         cells = [
             finding["attack"],
             finding["holds"],
             *(f"{f[m]['value']:.{d}f} ± {f[m]['sd']:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3))),
         ]
         cells += [
-            estimate(f["gain over the best without the code"]) if len(gains) > 1 else "",
+            estimate(drawn["over_floor"]) if len(gains) > 1 else "",
             estimate(gains[0]["estimate"]),
             estimate(gains[1]["estimate"]) if len(gains) > 1 else "",
         ]
@@ -232,7 +233,7 @@ def reconstructions(mechanism: str) -> str:
             "yes" if finding["broken"] else "no",
         ]
         body.append(cells)
-    floor = images[0]["figures"]["floor: mean image"]
+    floor = images[0]["reconstruction"]["mean_image"]
     body.append(["*mean image*", "no code", f"{floor['value']:.2f} ± {floor['sd']:.2f}", *[""] * 6])
     return rows(head, body)
 
@@ -241,7 +242,9 @@ def other_attacks() -> str:
     """Links, labels, keys, lengths, bytes; mechanism by mechanism."""
     findings = {
         name: {
-            f["attack"]: f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "image"
+            f["attack"]: f
+            for f in result(f"attacks-{name}")["results"]
+            if f["kind"] != "reconstruction"
         }
         for name in MECHANISMS
     }
@@ -290,10 +293,11 @@ def table_4() -> str:
     digits = {"mae": 1, "me": 1, "rmse": 1, "psnr": 2, "ssim": 3}
     body = []
     for attack in [
-        f["attack"] for f in attacked("keyed", "image") if f["source"].endswith("Table 4")
+        f["attack"] for f in attacked("keyed", "reconstruction") if f["source"].endswith("Table 4")
     ]:
         for mechanism, name in MECHANISMS.items():
-            for f in [f["figures"] for f in attacked(mechanism, "image") if f["attack"] == attack]:
+            drawn = [f for f in attacked(mechanism, "reconstruction") if f["attack"] == attack]
+            for f in [one["reconstruction"]["fidelity"] for one in drawn]:
                 cells = [
                     attack,
                     name,
@@ -319,12 +323,12 @@ def attack_summary() -> str:
         body.append([what, *(cell(name) for name in MECHANISMS)])
 
     def best(name: str) -> str:
-        alone = [f for f in attacked(name, "image") if len(f["gains"]) > 1]
-        top = max(alone, key=lambda f: f["figures"]["psnr"]["value"])
-        return f"{estimate(top['figures']['gain over the best without the code'])}: {top['attack']}"
+        alone = [f for f in attacked(name, "reconstruction") if len(f["gains"]) > 1]
+        top = max(alone, key=lambda f: f["reconstruction"]["fidelity"]["psnr"]["value"])
+        return f"{estimate(top['reconstruction']['over_floor'])}: {top['attack']}"
 
     def likeliest(name: str, index: int, digits: int) -> str:
-        found = [f for f in attacked(name, "image") if len(f["gains"]) > index]
+        found = [f for f in attacked(name, "reconstruction") if len(f["gains"]) > index]
         top = max(found, key=lambda f: f["gains"][index]["estimate"]["value"])
         gain = top["gains"][index]
         return f"{estimate(gain['estimate'], digits)}, p {gain['p']:.2g}: {top['attack']}, of {len(found)}"
@@ -332,17 +336,19 @@ def attack_summary() -> str:
     def recovered(name: str) -> str:
         found = [
             f
-            for f in attacked(name, "image")
-            if "support recovered" in f["figures"] and "twice" not in f["attack"]
+            for f in attacked(name, "reconstruction")
+            if (f["reconstruction"]["support"] or {}).get("recovered")
+            and "twice" not in f["attack"]
         ]
         if not found:
             return "no entries to see"
-        top = max(found, key=lambda f: f["figures"]["support recovered"]["value"])["figures"]
-        return f"{100 * top['support recovered']['value']:.0f} % (chance {100 * top['chance']['value']:.0f} %)"
+        supports = [f["reconstruction"]["support"] for f in found]
+        top = max(supports, key=lambda s: s["recovered"]["value"])
+        return f"{100 * top['recovered']['value']:.0f} % (chance {100 * top['by_chance']['value']:.0f} %)"
 
     def first(name: str, attack: str) -> str:
         found = next(
-            (f for f in result(f"attacks-{name}")["findings"] if f["attack"].startswith(attack)),
+            (f for f in result(f"attacks-{name}")["results"] if f["attack"].startswith(attack)),
             None,
         )
         return (
@@ -352,21 +358,23 @@ def attack_summary() -> str:
         )
 
     def label(name: str, which: str) -> str:
-        found = [f for f in attacked(name, "label") if which in f["attack"]]
+        found = [f for f in attacked(name, "attribute inference") if which in f["attack"]]
         return (
             reached(found[0]["gains"][0]["unit"], found[0]["gains"][0]["estimate"]) if found else ""
         )
 
     def ceiling(name: str, which: str) -> str:
-        labels = [f for f in attacked(name, "label") if which in f["attack"]]
-        return estimate(labels[0]["figures"]["ceiling: authorised"]) if labels else ""
+        labels = [f for f in attacked(name, "attribute inference") if which in f["attack"]]
+        return estimate(labels[0]["authorised"]) if labels else ""
 
     def controls(name: str) -> str:
         checks = result(f"attacks-{name}")["controls"]
         return f"{sum(c['broken'] for c in checks)} of {len(checks)}"
 
     def broken(name: str) -> str:
-        findings = [f for f in result(f"attacks-{name}")["findings"] if f["kind"] != "weights"]
+        findings = [
+            f for f in result(f"attacks-{name}")["results"] if f["kind"] != "membership inference"
+        ]
         return f"{sum(f['broken'] for f in findings)} of {len(findings)}"
 
     row(
@@ -437,14 +445,15 @@ def tradeoff() -> str:
 
 def preview() -> str:
     """Who holds tier preview, and has the right code or another image's beside it."""
-    body, floor = [], "floor: tier preview, another image's code"
+    body = []
     for name, label in MECHANISMS.items():
-        for f in attacked(name, "image"):
-            if floor in f["figures"]:
+        for f in attacked(name, "reconstruction"):
+            drawn = f["reconstruction"]
+            if drawn["mean_image"] is None:
                 cells = [
                     label,
-                    number(f["figures"]["psnr"]["value"], 2),
-                    number(f["figures"][floor]["value"], 2),
+                    number(drawn["fidelity"]["psnr"]["value"], 2),
+                    number(drawn["other_code"]["value"], 2),
                 ]
                 body.append(
                     [*cells, estimate(f["gains"][0]["estimate"]), "yes" if f["broken"] else "no"]

@@ -19,9 +19,9 @@ import numpy as np
 from attacks import picked
 from common import RESULTS, machine, save
 
+from primis.attacks.harness import Budget, Harness, JudgedCase, View
 from primis.attacks.judge import judge_images
-from primis.attacks.networks import Marker
-from primis.attacks.protocol import Budget, Case, View, World
+from primis.attacks.reconstruction.networks import Marker
 from primis.bundle.settings import Settings
 from primis.codec import Codec, OnnxEngine
 from primis.codes.ambiguation import ambiguate
@@ -46,7 +46,7 @@ WAYS = (
 """Of each line: preset, whether decoys lie where entries are likely, colour, name."""
 
 
-def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
+def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> JudgedCase:
     """A case without a bundle: only its code, which is all that this attack looks at."""
     z, scale = codec.encode(image.pixels[0])
     code = codec.sparsify(z, sparsity * z.shape[2] * z.shape[3])
@@ -54,23 +54,23 @@ def encoded(image: Image, name: str, sparsity: int, codec: Codec) -> Case:
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
     view = View(code.levels[0], np.zeros(0, np.uint8), b"")
     full = data_range(image.pixels, image.bit_depth)
-    return Case(
+    return JudgedCase(
         name,
         name,
         {},
         pixels,
-        authorised,
-        code.levels[0],
-        code.threshold,
         scale.low,
         scale.high,
-        full,
         view,
+        code.levels[0],
+        code.threshold,
+        authorised,
+        full,
         {},
     )
 
 
-def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:
+def ambiguated(case: JudgedCase, decoys: int, codec: Codec, *, likely: bool) -> JudgedCase:
     """The case with a public code."""
     layout, tables = codec.layout, codec.checkpoint.tables
     odds = entry_odds(case.levels[None], layout, tables)[0] if likely else None
@@ -78,7 +78,7 @@ def ambiguated(case: Case, decoys: int, codec: Codec, *, likely: bool) -> Case:
     return replace(case, view=replace(case.view, public=ambiguate(case.levels, count, odds=odds)))
 
 
-def key_bits(case: Case, codec: Codec) -> float:
+def key_bits(case: JudgedCase, codec: Codec) -> float:
     """Bits of the support, given the public code."""
     streams = (
         encode_support(case.levels, case.view.public, a, codec.layout, codec.checkpoint.tables)
@@ -88,8 +88,8 @@ def key_bits(case: Case, codec: Codec) -> float:
 
 
 def point(
-    train: list[Case],
-    test: list[Case],
+    train: list[JudgedCase],
+    test: list[JudgedCase],
     settings: Settings,
     codec: Codec,
     budget: Budget,
@@ -101,32 +101,26 @@ def point(
     train, test = (
         [ambiguated(case, decoys, codec, likely=likely) for case in part] for part in (train, test)
     )
-    world = World(codec, settings, train, test, budget, likely=likely)
-    (marker := Marker()).fit(world)
-    found = judge_images(marker, world)[0].figures
+    own = [case.owned() for case in train]
+    harness = Harness(codec, settings, own, test, budget, likely=likely)
+    (marker := Marker()).fit(harness.world(Marker.holds))
+    drawn = judge_images(marker, harness).result.reconstruction
+    assert drawn is not None and drawn.support is not None
     pixels = test[0].pixels.size
     key = float(np.mean([key_bits(case, codec) for case in test]))
     entries = float(np.mean([np.count_nonzero(case.levels) for case in test]))
-    authorised = float(
-        np.mean(
-            [
-                psnr(case.pixels, case.authorised, case.full)
-                for case in test
-                if case.authorised is not None
-            ]
-        )
-    )
+    authorised = float(np.mean([psnr(case.pixels, case.authorised, case.full) for case in test]))
     wanted = {
-        "support AUC": "auc",
-        "support recovered": "recovered",
-        "chance": "chance",
-        "psnr": "psnr",
-        "floor: mean image": "floor",
+        "auc": drawn.support.auc,
+        "recovered": drawn.support.recovered,
+        "chance": drawn.support.by_chance,
+        "psnr": drawn.fidelity.psnr,
+        "floor": drawn.mean_image,
     }
-    figures = {short: vars(found[name]) for name, short in wanted.items()}
+    figures = {name: vars(estimate) for name, estimate in wanted.items()}
     return figures | {
         "sparsity": settings.sparsity, "decoys": settings.decoys, "likely": likely, "authorised": authorised,
-        "key": key / pixels, "bits_per_entry": key / entries, "gain": vars(found["gain over the best without the code"]),
+        "key": key / pixels, "bits_per_entry": key / entries, "gain": vars(drawn.over_floor),
     }  # fmt: skip
 
 

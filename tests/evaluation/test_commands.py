@@ -15,11 +15,11 @@ __all__ = ["here", "released", "run"]
 
 def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> None:
     said = run("audit", "r", "-o", "report", "--originals", ".", "--model", TINY).stdout
-    assert "found    control: a keystream used twice" in said
+    assert "detected control: a keystream used twice" in said
     assert "note: too few images" in said
-    assert "learned anything of the images beyond doubt" in said
+    assert "learned anything of the images" in said
     assert (tmp_path / "report" / "index.html").exists()
-    assert json.loads((tmp_path / "report" / "audit.json").read_text())["broken"] == []
+    assert json.loads((tmp_path / "report" / "audit.json").read_text())["verdict"]["detected"] == []
     assert not (tmp_path / "report.partial").exists()
     assert '"report" exists' in run("audit", "r", "-o", "report", "--model", TINY, status=1).stderr
     assert (
@@ -38,19 +38,19 @@ def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> 
 def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:
     from typer.testing import CliRunner
 
-    from primis.attacks.judge import counted
+    from primis.attacks.result import counted
     from primis.audit import run as auditing
-    from primis.audit.findings import Report
+    from primis.audit.report import Report
     from primis.cli import main
     from primis.keys.identity import generate
-    from primis.release import release
+    from primis.release import reader
 
     leak, blind = counted("a", "b", "c", 1, 9), counted("a", "b", "c", 0, 9)
     (tmp_path / "k").write_text(generate())
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "manifest.json").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(release, "Release", lambda path: None)
+    monkeypatch.setattr(reader, "Release", lambda path: None)
     for controls, findings, status in (
         ([leak], [blind], 0),
         ([leak], [leak], 1),

@@ -21,7 +21,14 @@ from pypdf import PdfReader
 from weasyprint.formatting_structure.boxes import TextBox
 from weasyprint.text.fonts import FontConfiguration
 
-from primis.attacks.judge import Finding, Gain
+from primis.attacks.result import (
+    FidelityMetrics,
+    Gain,
+    Kind,
+    Reconstruction,
+    Result,
+    Unit,
+)
 from primis.audit.pictures import Row
 from primis.errors import OutputError
 from primis.imaging.phantom import draw_phantom
@@ -505,32 +512,16 @@ def test_parts_that_were_not_asked_for_are_not_mentioned() -> None:
 # Attacks.
 
 
-def found(attack: str, kind: str = "image", source: str = "", gain: float = 0.0) -> Finding:
-    names = (
-        "mae",
-        "me",
-        "rmse",
-        "psnr",
-        "ssim",
-        "floor: mean image",
-        "floor: another image's code",
-    )
-    figures = (
-        {name: Estimate(n + 0.5, n + 0.25, n + 0.75, 9, 0.125) for n, name in enumerate(names)}
-        if kind == "image"
-        else {}
-    )
-    unit = "dB" if kind == "image" else "share"
-    gains = (
-        Gain(
-            "PSNR over another's",
-            unit,
-            0.0,
-            Estimate(gain, gain - 0.01, gain + 0.01, 9, 0.1),
-            1e-9 if gain else 0.9,
-        ),
-    )
-    return Finding(attack, kind, source, "public bundles", gains, figures)
+def found(
+    attack: str, kind: Kind = Kind.RECONSTRUCTION, source: str = "", gain: float = 0.0
+) -> Result:
+    means = [Estimate(n + 0.5, n + 0.25, n + 0.75, 9, 0.125) for n in range(7)]
+    drawn, unit = None, Unit.SHARE
+    if kind is Kind.RECONSTRUCTION:
+        drawn, unit = Reconstruction(FidelityMetrics(*means[:5]), means[6], means[5]), Unit.DB
+    reached = Estimate(gain, gain - 0.01, gain + 0.01, 9, 0.1)
+    gains = (Gain("PSNR over another's", unit, 0.0, reached, 1e-9 if gain else 0.9),)
+    return Result(attack, kind, source, "public bundles", gains, drawn)
 
 
 FORMS = ("decoded public image", "code")
@@ -542,8 +533,12 @@ NETWORKS = [
 
 
 def test_attacks_are_shown_with_floor_and_ceiling() -> None:
-    findings = [*NETWORKS, found("largest values", gain=3.0), found("linkage", "link", gain=-0.5)]
-    ceiling = {name: near(40.0) for name in ("mae", "me", "rmse", "psnr", "ssim")}
+    findings = [
+        *NETWORKS,
+        found("largest values", gain=3.0),
+        found("linkage", Kind.REIDENTIFICATION, gain=-0.5),
+    ]
+    ceiling = FidelityMetrics(*[near(40.0)] * 5)
     shown = attacks.section(
         "level keyed",
         findings,
@@ -576,10 +571,10 @@ def test_attacks_are_shown_with_floor_and_ceiling() -> None:
 
 
 def test_an_audit_that_missed_its_controls_proves_nothing() -> None:
-    verdict = attacks.section("level keyed", NETWORKS, {}, controls=[found("control")]).blocks[0]
+    verdict = attacks.section("level keyed", NETWORKS, None, controls=[found("control")]).blocks[0]
     assert isinstance(verdict, Text) and verdict.caution and "proves nothing" in verdict.text
     calm = attacks.section(
-        "level keyed", NETWORKS, {}, controls=[found("control", gain=5.0)]
+        "level keyed", NETWORKS, None, controls=[found("control", gain=5.0)]
     ).blocks[0]
     assert isinstance(calm, Text) and not calm.caution and calm.text.startswith("None of 4 attacks")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from primis.attacks.adversaries import critic, u_net, v_net
-from primis.attacks.linkage import ALTERATIONS
+from primis.attacks.reconstruction.translators import critic, u_net, v_net
+from primis.attacks.reidentification import ALTERATIONS
 from primis.audit.run import audit
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom

@@ -103,7 +103,7 @@ def test_every_part_is_in_the_report(whole: tuple[Study, Path, list[str]]) -> No
     ]
     assert figures["segmentation"]["counts"] == {part: 2 * n for part, n in COUNTS.items()}
     assert len(figures["texture"]["features"]) == 93
-    assert {f["attack"] for f in figures["attacks"]["keyed"]["findings"]} >= {
+    assert {f["attack"] for f in figures["attacks"]["keyed"]["results"]} >= {
         "U-Net on the decoded public image",
         "lengths",
     }

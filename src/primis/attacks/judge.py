@@ -1,38 +1,57 @@
-"""Scores what attacks propose, against floors that the same attack sets itself.
+"""Scores what attacks propose, against floors that the same attack sets itself. Pairs targets with
+their truth, which no attacker sees.
 
-An image: the judge grants brightness and contrast (the best affine fit), so what counts is structure. Its floors are
-the mean training image and the same attack's guess from *another* image's bundle: whatever it knows without the
-right code, the floor knows too. At level `keyed` own and other bundles are alike, so an attack that gains is
-evidence of a leak, however clever it is. Besides, over all pairs of images: does a guess fit its own image better?
+An image: the judge grants brightness and contrast (the best affine fit), so what counts is
+structure. Its floors are the mean of the attacker's images and the same attack's guess from
+*another* image's bundle: whatever it knows without the right code, the floor knows too. At level
+`keyed` own and other bundles are alike, so an attack that gains is evidence of a leak, however
+clever it is. Besides, over all pairs of images: does a guess fit its own image better?
 
-Supports: the area under the ROC curve of true against decoy among public entries; where no entry lies open, of an image's true
-entries against others, by its own bundle and by those of other images. Links: the share of right first choices. Labels: area
-under the ROC curve. Intervals are over patients.
+Supports: the area under the ROC curve of true against decoy among public entries; where no entry
+lies open, of an image's true entries against others, by its own bundle and by those of other images.
+Re-identification: the share of right first choices. Attributes: area under the ROC curve. Intervals
+are over patients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import stats
 
-from primis.attacks.protocol import (
+from primis.attacks.harness import (
+    AttributeAttack,
     BesideAttack,
-    Case,
+    Harness,
     ImageAttack,
-    LabelAttack,
+    JudgedCase,
     LinkAttack,
     SupportAttack,
-    World,
-    preview_of,
+    View,
+)
+from primis.attacks.power import (
+    at_least,
+    classes_area,
+    interval_area,
+    matched_area,
+    matched_gain,
+    right_choices,
+    right_matches,
+)
+from primis.attacks.result import (
+    FIDELITY,
+    FidelityMetrics,
+    Gain,
+    Reconstruction,
+    Result,
+    SupportMetrics,
+    Unit,
 )
 from primis.errors import PrimisError
 from primis.metrics.fidelity import best_fit, fidelity, psnr
 from primis.metrics.statistics import (
-    Estimate,
     auc_of,
     fixed_points_p,
     matching_p,
@@ -41,188 +60,160 @@ from primis.metrics.statistics import (
     share_of,
 )
 
-MARGINS = {"dB": 0.1, "AUC": 0.02, "share": 0.0, "count": 0.0}
-"""What counts as a gain, beyond doubt: in PSNR, in an area under the ROC curve, in a share of right answers; any byte."""
-
-DOUBT, LOOKS = 0.01, 90
-"""How often a release in which nothing is to be found may be blamed; no more gains than LOOKS share it (Bonferroni)."""
-
 _BESIDE = 24
+Guess = TypeVar("Guess", np.ndarray, float)
 
 
-@dataclass(frozen=True)
-class Gain:
-    """By how much an attack beats chance or its floor. what: the measure; unit: a key of MARGINS; chance: what
-    knowing nothing gives; estimate: with its 95 % interval; p: the chance of as much where there is nothing."""
+class Drawn(NamedTuple):
+    """A result, and the guesses behind it, each fitted to its image, for pictures."""
 
-    what: str
-    unit: str
-    chance: float
-    estimate: Estimate
-    p: float
-
-    @property
-    def found(self) -> bool:
-        """Whether it is beyond the margin and beyond doubt. An area below chance tells as much as one above."""
-        beyond = self.estimate.value - self.chance
-        return (
-            self.p < DOUBT / LOOKS
-            and (abs(beyond) if self.unit == "AUC" else beyond) > MARGINS[self.unit]
-        )
+    result: Result
+    pictures: list[np.ndarray]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one attack reached. figures: what tables show, by name; note: what a reader must know besides."""
+class _Cross(NamedTuple):
+    """Guesses (rows) against images (columns): own on the diagonal, the mean of the others."""
 
-    attack: str
-    kind: str
-    source: str
-    holds: str
-    gains: tuple[Gain, ...]
-    figures: dict[str, Estimate] = field(default_factory=dict)
-    note: str = ""
-
-    @property
-    def broken(self) -> bool:
-        """Whether the attacker learned something of the images."""
-        return any(gain.found for gain in self.gains)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {
-            "broken": self.broken,
-            "gains": [asdict(g) | {"found": g.found} for g in self.gains],
-        }
-
-    @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Finding:
-        """Inverse of `as_dict`."""
-        gains = [
-            Gain(g["what"], g["unit"], g["chance"], Estimate(**g["estimate"]), g["p"])
-            for g in body["gains"]
-        ]
-        figures = {name: Estimate(**figure) for name, figure in body["figures"].items()}
-        rest = {name: body[name] for name in ("attack", "kind", "source", "holds", "note")}
-        return cls(gains=tuple(gains), figures=figures, **rest)
+    own: np.ndarray
+    other: np.ndarray
 
 
-def judge_images(attack: ImageAttack, world: World) -> tuple[Finding, list[np.ndarray]]:
-    """Also returns the guesses, each fitted to its image, for pictures."""
-    guesses = _each(attack.name, world, lambda view: attack.guess(world, view))
-    shown = [best_fit(guess, case.pixels) for guess, case in zip(guesses, world.test, strict=True)]
-    table = psnr_table(guesses, world)
-    own, n = np.diag(table), len(table)
-    other = (table.sum(axis=0) - own) / max(n - 1, 1)
-    flat = np.array(
-        [psnr(c.pixels, best_fit(world.mean_image, c.pixels), c.full) for c in world.test]
+def judge_images(attack: ImageAttack, harness: Harness) -> Drawn:
+    """Draws each target once, and compares every guess with every image."""
+    world, cases = harness.world(attack.holds), harness.judged
+    guesses = _each(attack.name, harness, lambda view: attack.guess(world, view))
+    shown = [best_fit(guess, case.pixels) for guess, case in zip(guesses, cases, strict=True)]
+    table = psnr_table(guesses, cases)
+    support = _support(attack, harness) if isinstance(attack, SupportAttack) else None
+    gains = _image_gains(table, harness.patients)
+    metrics = _reconstruction(table, shown, harness, support.metrics if support else None)
+    return Drawn(_result(attack, [*gains, *([support.gain] if support else [])], metrics), shown)
+
+
+def _image_gains(table: np.ndarray, patients: np.ndarray) -> list[Gain]:
+    p, cross = matching_p(table), _cross(table)
+    gained = mean_of(cross.own - cross.other, patients)
+    told = own_over_others(table, patients)
+    least = at_least(Unit.DB, matched_gain(table))
+    what = "PSNR over the same attack on another image's code"
+    return [
+        Gain(what, Unit.DB, 0.0, gained, p, least),
+        Gain("own image told from another's", Unit.AUC, 0.5, told, p, matched_area(table)),
+    ]
+
+
+def _reconstruction(
+    table: np.ndarray,
+    shown: Sequence[np.ndarray],
+    harness: Harness,
+    support: SupportMetrics | None,
+) -> Reconstruction:
+    cross, mean, patients = _cross(table), harness.mean_image, harness.patients
+    flat = np.array([psnr(c.pixels, best_fit(mean, c.pixels), c.full) for c in harness.judged])
+    best = flat if flat.mean() >= cross.other.mean() else cross.other
+    return Reconstruction(
+        mean_fidelity(harness.judged, shown),
+        mean_of(cross.other, patients),
+        mean_of(flat, patients),
+        mean_of(cross.own - best, patients),
+        support,
     )
-    best = flat if flat.mean() >= other.mean() else other
-    figures = mean_fidelity(world.test, shown)
-    figures |= {
-        "floor: mean image": mean_of(flat, world.patients),
-        "floor: another image's code": mean_of(other, world.patients),
-        "gain over the best without the code": mean_of(own - best, world.patients),
-    }
-    p, patients = matching_p(table), world.patients
-    gains = [Gain("PSNR over the same attack on another image's code", "dB", 0.0, mean_of(own - other, patients), p),
-             Gain("own image told from another's", "AUC", 0.5, own_over_others(table, patients), p)]  # fmt: skip
-    if isinstance(attack, SupportAttack):
-        area, share = _support(attack, world)
-        gains.append(area)
-        figures |= share
-    return Finding(attack.name, "image", attack.source, attack.holds, tuple(gains), figures), shown
 
 
-def judge_beside(attack: BesideAttack, world: World) -> tuple[Finding, list[np.ndarray]]:
-    """An attacker who holds tier preview. The floor: the same attack, with another image's code beside the right preview."""
-    cases = world.test[:_BESIDE]
-    columns = []
+def _cross(table: np.ndarray) -> _Cross:
+    own = np.diag(table)
+    return _Cross(own, (table.sum(axis=0) - own) / max(len(table) - 1, 1))
+
+
+def _result(
+    attack: ImageAttack | BesideAttack, gains: Sequence[Gain], metrics: Reconstruction
+) -> Result:
+    return Result(attack.name, attack.kind, attack.source, attack.holds, tuple(gains), metrics)
+
+
+def judge_beside(attack: BesideAttack, harness: Harness) -> Drawn:
+    """An attacker who holds tier preview. The floor: the same attack, with another image's code
+    beside the right preview."""
+    cases, patients = harness.judged[:_BESIDE], harness.patients[:_BESIDE]
+    world, shown, columns = harness.world(attack.holds), [], []
     for number, case in enumerate(cases):
-        world.report(f"{attack.name}: judged", number, len(cases))
-        preview = preview_of(world, case)
-        guesses = [
-            best_fit(attack.guess_beside(world, other.view, preview), case.pixels)
-            for other in cases
-        ]
-        columns.append(
-            (guesses[number], [psnr(case.pixels, guess, case.full) for guess in guesses])
-        )
-    table = np.array([column for _, column in columns]).T  # (code, preview and image)
-    own, n = np.diag(table), len(table)
-    other = (table.sum(axis=0) - own) / max(n - 1, 1)
-    gained = mean_of(own - other, world.patients[: len(cases)])
+        harness.report(f"{attack.name}: judged", number, len(cases))
+        preview = harness.preview(case)
+        proposed = (attack.guess_beside(world, other.view, preview) for other in cases)
+        guesses = [best_fit(guess, case.pixels) for guess in proposed]
+        shown.append(guesses[number])
+        columns.append([psnr(case.pixels, guess, case.full) for guess in guesses])
+    table = np.array(columns).T  # (code, preview and image)
+    cross = _cross(table)
     gain = Gain(
         "PSNR over the same attack beside another image's code",
-        "dB",
+        Unit.DB,
         0.0,
-        gained,
+        mean_of(cross.own - cross.other, patients),
         matching_p(table),
+        at_least(Unit.DB, matched_gain(table)),
     )
-    shown = [fit for fit, _ in columns]
-    figures = mean_fidelity(cases, shown)
-    figures |= {
-        "floor: tier preview, another image's code": mean_of(other, world.patients[: len(cases)])
-    }
-    return Finding(attack.name, "image", attack.source, attack.holds, (gain,), figures), shown
+    metrics = Reconstruction(mean_fidelity(cases, shown), mean_of(cross.other, patients))
+    return Drawn(_result(attack, [gain], metrics), shown)
 
 
-def mean_fidelity(cases: Sequence[Case], pictures: Sequence[np.ndarray]) -> dict[str, Estimate]:
-    """The paper's measures of Table 4: means over cases of how near each picture (H, W) is to its image."""
-    found = [
-        fidelity(case.pixels, picture, case.full)
-        for case, picture in zip(cases, pictures, strict=True)
-    ]
+def mean_fidelity(cases: Sequence[JudgedCase], pictures: Sequence[np.ndarray]) -> FidelityMetrics:
+    """Means over cases of how near each picture (H, W) is to its image."""
+    pairs = zip(cases, pictures, strict=True)
+    each = [fidelity(case.pixels, picture, case.full) for case, picture in pairs]
     patients = np.array([case.patient for case in cases])
-    return {
-        name: mean_of([getattr(f, name) for f in found], patients)
-        for name in ("mae", "me", "rmse", "psnr", "ssim")
-    }
+    means = {name: mean_of([getattr(one, name) for one in each], patients) for name in FIDELITY}
+    return FidelityMetrics(**means)
 
 
-def psnr_table(guesses: Sequence[np.ndarray], world: World) -> np.ndarray:
-    """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image j (column)."""
-    rows, columns = (
-        np.stack([_unit(image) for image in images])
-        for images in (guesses, [c.pixels for c in world.test])
-    )
+def psnr_table(guesses: Sequence[np.ndarray], cases: Sequence[JudgedCase]) -> np.ndarray:
+    """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image j
+    (column)."""
+    rows = np.stack([_unit(guess) for guess in guesses])
+    columns = np.stack([_unit(case.pixels) for case in cases])
     likeness = np.clip((rows @ columns.T).astype(np.float64), 0, 1)
-    variance = np.array([case.pixels.astype(np.float64).var() for case in world.test])
-    full = np.array([case.full for case in world.test])
+    variance = np.array([case.pixels.astype(np.float64).var() for case in cases])
+    full = np.array([case.full for case in cases])
     table: np.ndarray = 10 * np.log10(full**2 / np.maximum(variance * (1 - likeness**2), 1e-6))
     return table
 
 
-def judge_links(attack: LinkAttack, world: World, candidates: Sequence[np.ndarray]) -> Finding:
-    """candidates: for each of the first views, the image that belongs to it, as the attacker has it."""
-    score = attack.score(world, [case.view for case in world.test[: len(candidates)]], candidates)
-    n = len(candidates)
+def judge_links(attack: LinkAttack, harness: Harness, candidates: Sequence[np.ndarray]) -> Result:
+    """candidates: for each of the first targets, the image that belongs to it, as the attacker has
+    it."""
+    n, world = len(candidates), harness.world(attack.holds)
+    score = attack.score(world, world.targets[:n], candidates)
     hits = round(sum(_first_choice(row, own) for own, row in enumerate(score)))
-    p = (
-        fixed_points_p(hits, n)
-        if attack.matches
-        else float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
-    )
-    gains = [Gain(f"right first choices among {n}", "share", 1 / n, share_of(hits, n), p)]
-    if not attack.matches:
-        likelier = own_over_others(score, world.patients[:n])
-        gains.append(Gain("own image told from another's", "AUC", 0.5, likelier, matching_p(score)))
-    return Finding(attack.name, "link", attack.source, attack.holds, tuple(gains))
+    choices = share_of(hits, n)
+    what = f"right first choices among {n}"
+    if attack.matches:
+        p, least = fixed_points_p(hits, n), right_matches(n)
+        gains = [Gain(what, Unit.SHARE, 1 / n, choices, p, least)]
+    else:
+        p = float(stats.binomtest(hits, n, 1 / n, alternative="greater").pvalue)
+        told = own_over_others(score, harness.patients[:n])
+        apart = ("own image told from another's", Unit.AUC, 0.5, told)
+        gains = [
+            Gain(what, Unit.SHARE, 1 / n, choices, p, right_choices(n)),
+            Gain(*apart, matching_p(score), matched_area(score)),
+        ]
+    return Result(attack.name, attack.kind, attack.source, attack.holds, tuple(gains))
 
 
-def judge_labels(attack: LabelAttack, world: World, ceiling: np.ndarray | None = None) -> Finding:
+def judge_attribute(
+    attack: AttributeAttack, harness: Harness, ceiling: np.ndarray | None = None
+) -> Result:
     """ceiling: scores by the same reader of what the key's holder has."""
-    scores = np.array(_each(attack.name, world, lambda view: attack.score(world, view)))
-    known = np.array([attack.trait in case.traits for case in world.test])
-    labels = np.array([case.traits.get(attack.trait) == attack.positive for case in world.test])[
-        known
-    ]
-    patients = world.patients[known]
-    figures = (
-        {} if ceiling is None else {"ceiling: authorised": auc_of(ceiling[known], labels, patients)}
-    )
+    world, trait, cases = harness.world(attack.holds), attack.trait, harness.judged
+    scores = np.array(_each(attack.name, harness, lambda view: attack.score(world, view)))
+    known = np.array([trait in case.traits for case in cases])
+    positive = np.array([case.traits.get(trait) == attack.positive for case in cases])
+    labels, patients = positive[known], harness.patients[known]
     gain = told_apart(attack.positive, scores[known], labels, patients)
-    return Finding(attack.name, "label", attack.source, attack.holds, (gain,), figures)
+    authorised = None if ceiling is None else auc_of(ceiling[known], labels, patients)
+    return Result(
+        attack.name, attack.kind, attack.source, attack.holds, (gain,), authorised=authorised
+    )
 
 
 def told_apart(
@@ -230,21 +221,17 @@ def told_apart(
 ) -> Gain:
     """Two classes by their scores: area under the ROC curve, and Mann and Whitney's test."""
     p = float(stats.mannwhitneyu(scores[labels], scores[~labels]).pvalue)
-    return Gain(f"{what} told from others", "AUC", 0.5, auc_of(scores, labels, groups), p)
+    least = classes_area(int(labels.sum()), int((~labels).sum()))
+    area = auc_of(scores, labels, groups)
+    return Gain(f"{what} told from others", Unit.AUC, 0.5, area, p, least)
 
 
-def counted(attack: str, holds: str, what: str, hits: int, trials: int, note: str = "") -> Finding:
-    """An attack of which a single success is one too many."""
-    gain = Gain(what, "count", 0.0, Estimate(hits, hits, hits, trials), 0.0 if hits else 1.0)
-    return Finding(attack, "count", "", holds, (gain,), {}, note)
-
-
-def _each(name: str, world: World, call: Any) -> list[Any]:
-    out = []
-    for number, case in enumerate(world.test):
-        world.report(f"{name}: judged", number, len(world.test))
+def _each(name: str, harness: Harness, call: Callable[[View], Guess]) -> list[Guess]:
+    out: list[Guess] = []
+    for number, case in enumerate(harness.judged):
+        harness.report(f"{name}: judged", number, len(harness.judged))
         out.append(call(case.view))
-        if not np.isfinite(out[-1]).all():  # a diverged network finds nothing, and proves nothing
+        if not np.isfinite(out[-1]).all():  # a diverged network learns nothing, and proves nothing
             raise PrimisError(
                 f'attack "{name}" gave no numbers: its training diverged, try other --steps'
             )
@@ -258,37 +245,57 @@ def _unit(image: np.ndarray) -> np.ndarray:
     return flat / max(float(np.linalg.norm(flat)), 1e-9)
 
 
-def _support(attack: SupportAttack, world: World) -> tuple[Gain, dict[str, Estimate]]:
-    truths = np.stack([(case.levels != 0).ravel() for case in world.test])
-    table, share, chance = np.empty((len(truths), len(truths))), [], []
-    for i, case in enumerate(world.test):
+class _Support(NamedTuple):
+    gain: Gain
+    metrics: SupportMetrics
+
+
+class _Scored(NamedTuple):
+    """areas: (n, n), scores for image i (row) against the true entries of image j (column);
+    recovered, by_chance: of each image, as of SupportMetrics."""
+
+    areas: np.ndarray
+    recovered: list[float]
+    by_chance: list[float]
+
+
+def _support(attack: SupportAttack, harness: Harness) -> _Support:
+    areas, recovered, by_chance = _scored(attack, harness)
+    cross, patients = _cross(areas), harness.patients
+    own = mean_of(cross.own, patients)
+    beyond = mean_of(0.5 + cross.own - cross.other, patients)
+    if not harness.open_code:  # which are true cannot be seen, but where they lie could be known
+        what = "true entries told from others, beyond what other images' bundles tell"
+        effect = matched_gain(areas)
+        least = None if effect is None else 0.5 + max(effect, 0.02)
+        gain = Gain(what, Unit.AUC, 0.5, beyond, matching_p(areas), least)
+        return _Support(gain, SupportMetrics(own, beyond))
+    p = float(stats.ttest_1samp(cross.own, 0.5).pvalue) if np.ptp(cross.own) else 1.0
+    if not np.ptp(cross.own) and cross.own[0] != 0.5:
+        p = 0.0
+    gain = Gain("true entries told from decoys", Unit.AUC, 0.5, own, p, interval_area(own))
+    told = SupportMetrics(own, beyond, mean_of(recovered, patients), mean_of(by_chance, patients))
+    return _Support(gain, told)
+
+
+def _scored(attack: SupportAttack, harness: Harness) -> _Scored:
+    world = harness.world(attack.holds)
+    truths = np.stack([(case.levels != 0).ravel() for case in harness.judged])
+    scored = _Scored(np.empty((len(truths), len(truths))), [], [])
+    for i, case in enumerate(harness.judged):
         there = np.flatnonzero(case.view.public)
         score = attack.score(world, case.view).ravel()[there]
-        table[i] = _areas(score, truths[:, there])
+        scored.areas[i] = _areas(score, truths[:, there])
         true = truths[i, there]
-        count = int(true.sum())
-        share.append(
-            float(true[np.argsort(-score, kind="stable")[:count]].mean()) if count else 0.0
-        )
-        chance.append(float(true.mean()))
-    own, n, patients = np.diag(table), len(table), world.patients
-    beyond = 0.5 + own - (table.sum(axis=0) - own) / max(n - 1, 1)
-    figures = {
-        "support AUC": mean_of(own, patients),
-        "support AUC beyond the prior": mean_of(beyond, patients),
-    }
-    if (
-        not world.open_code
-    ):  # which entries are true cannot be seen, but where they lie could be known
-        what = "true entries told from others, beyond what other images' bundles tell"
-        return Gain(what, "AUC", 0.5, mean_of(beyond, patients), matching_p(table)), figures
-    figures |= {"support recovered": mean_of(share, patients), "chance": mean_of(chance, patients)}
-    p = float(stats.ttest_1samp(own, 0.5).pvalue) if np.ptp(own) else float(own[0] == 0.5)
-    return Gain("true entries told from decoys", "AUC", 0.5, mean_of(own, patients), p), figures
+        best = true[np.argsort(-score, kind="stable")[: int(true.sum())]]
+        scored.recovered.append(float(best.mean()) if len(best) else 0.0)
+        scored.by_chance.append(float(true.mean()))
+    return scored
 
 
 def _areas(scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve for each row of truths (n, places), ties counting half; 0.5 where a class is missing."""
+    """Area under the ROC curve for each row of truths (n, places), ties counting half; 0.5 where a
+    class is missing."""
     ranks, positives = stats.rankdata(scores), truths.sum(axis=1)
     pairs = positives * (len(scores) - positives)
     area = (truths @ ranks - positives * (positives + 1) / 2) / np.maximum(pairs, 1)

@@ -1,8 +1,10 @@
-"""A way of sharing, and what the whole suite makes of it on images of one shape: for benchmarks and reports.
+"""A way of sharing, and what the whole suite makes of it on images of one shape: for benchmarks and
+reports.
 
     keyed   preset default, S_x = 8, S_n = 8: what `share` does unless told otherwise
     sca     the same, its code in the open among decoys that lie where entries are likely
-    paper   preset paper, S_x = 16 of each code map, S_n = 48: level sca with decoys laid evenly, as the paper has it
+    paper   preset paper, S_x = 16 of each code map, S_n = 48: level sca with decoys laid evenly, as
+            the paper has it
 
 All images belong to one release; attackers who hold the software share theirs once more.
 """
@@ -13,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from primis.attacks.controls import controls
-from primis.attacks.judge import Finding, mean_fidelity
-from primis.attacks.protocol import Budget, Case, World, share_case
-from primis.attacks.suite import Result, jobs, result
+from primis.attacks.harness import Budget, Harness, Sharer
+from primis.attacks.judge import mean_fidelity
+from primis.attacks.result import FidelityMetrics, Result
+from primis.attacks.suite import Outcome, jobs, kept
 from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
 from primis.metrics.part import Parts, Progress, silent
-from primis.metrics.statistics import Estimate
 from primis.network.presets import DEFAULT, PAPER
 
 
@@ -61,54 +63,48 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """checks: what the controls found; ceiling: what the key's holder sees, by measure."""
+    """checks: results of the controls; ceiling: what the key's holder sees."""
 
-    world: World
-    checks: list[Finding]
-    results: list[Result]
-    ceiling: dict[str, Estimate]
+    harness: Harness
+    checks: list[Result]
+    outcomes: list[Outcome]
+    ceiling: FidelityMetrics
 
     @property
-    def findings(self) -> list[Finding]:
+    def results(self) -> list[Result]:
         """Of each attack."""
-        return [result.finding for result in self.results]
+        return [outcome.result for outcome in self.outcomes]
 
 
 def attack(
-    mechanism: Mechanism, train: Sequence[Subject], test: Sequence[Subject], codec: Codec, budget: Budget, parts: Parts,
+    mechanism: Mechanism,
+    train: Sequence[Subject],
+    test: Sequence[Subject],
+    codec: Codec,
+    budget: Budget,
+    parts: Parts,
     progress: Progress = silent,
-) -> Attacked:  # fmt: skip
-    """Share, then run every control and every attack; findings are kept as they come, so `parts` must belong to this plan."""
-    settings, release = mechanism.settings, release_secrets(Secret.new(), "original")
-    again = int(settings.protection == "keyed")
+) -> Attacked:
+    """Share, then run every control and every attack; results are kept as they come, so `parts` must
+    belong to this plan."""
 
-    def share(subjects: Sequence[Subject], *, judged: bool) -> list[Case]:
-        cases = []
-        for number, s in enumerate(subjects):
-            progress(f"{mechanism.name}: sharing", number, len(subjects))
-            cases.append(share_case(
-                s.image, settings, codec, name=s.name, patient=s.patient, traits=s.traits, judged=judged, release=release,
-                likely=mechanism.likely, again=0 if judged else again,
-            ))  # fmt: skip
-        return cases
+    def report(what: str, done: int, total: int) -> None:
+        progress(f"{mechanism.name}: {what}", done, total)
 
-    world = World(
-        codec,
-        settings,
-        share(train, judged=False),
-        share(test, judged=True),
-        budget,
-        likely=mechanism.likely,
-    )
-    world.report = lambda what, done, total: progress(f"{mechanism.name}: {what}", done, total)
-    seconds = [
-        share_case(s.image, settings, codec, name=s.name, likely=mechanism.likely).view
-        for s in test
-    ]
-    checks = []
-    for number, (name, control) in enumerate(named := controls(codec, settings, budget)):
-        progress(f"{mechanism.name}: {name}", number, len(named))
-        checks.append(result(parts, name, control).finding)
-    results = [result(parts, name, job) for name, job in jobs(world, seconds)]
-    seen = [case.authorised for case in world.test if case.authorised is not None]
-    return Attacked(world, checks, results, mean_fidelity(world.test, seen))
+    settings = mechanism.settings
+    sharer = Sharer(settings, codec, mechanism.likely, release_secrets(Secret.new(), "original"))
+    again = int(settings.protection == Protection.KEYED)
+    own, judged = [], []
+    for number, s in enumerate(train):
+        report("sharing", number, len(train) + len(test))
+        own.append(sharer.owned(s.image, s.name, patient=s.patient, traits=s.traits, again=again))
+    for number, s in enumerate(test):
+        report("sharing", len(train) + number, len(train) + len(test))
+        judged.append(sharer.judged(s.image, s.name, patient=s.patient, traits=s.traits))
+    harness = Harness(codec, settings, own, judged, budget, likely=mechanism.likely, report=report)
+    alone = Sharer(settings, codec, mechanism.likely)
+    seconds = [alone.view(s.image, s.name) for s in test]
+    checks = [done.result for done in kept(parts, controls(codec, settings, budget, report))]
+    outcomes = list(kept(parts, jobs(harness, seconds)))
+    ceiling = mean_fidelity(judged, [case.authorised for case in judged])
+    return Attacked(harness, checks, outcomes, ceiling)

@@ -2,9 +2,10 @@
 
 1  open the release with the owner's key: that is how the harness knows what is true
 2  a part of the images, by patient, is what the attackers own; they are judged on the rest
-3  controls that must be found broken: an audit whose attackers are blind is no audit
-4  every attack of the suite; a finding each, kept as it comes, so that a stopped audit goes on
-5  a page and a JSON, with a verdict for each attacker
+3  controls that must be broken: an audit whose attackers are blind is no audit
+4  every attack of the suite; a result each, kept as it comes, so that a stopped audit goes on. What
+   takes no training comes first, then the steps of the networks are decided (`schedule.py`)
+5  a page and a JSON, with a verdict (`verdict.py`)
 """
 
 from __future__ import annotations
@@ -13,33 +14,37 @@ import csv
 import datetime
 import hashlib
 import io
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from primis.attacks.controls import controls
-from primis.attacks.labels import traits_of
-from primis.attacks.protocol import (
+from primis.attacks.attribute_inference import traits_of
+from primis.attacks.controls import control_trainers, controls
+from primis.attacks.harness import (
     MINUTES,
     WINDOW,
     Budget,
-    Case,
+    Harness,
+    JudgedCase,
+    OwnedCase,
+    Sharer,
     View,
-    World,
     middle,
     open_case,
-    share_case,
 )
-from primis.attacks.suite import jobs, jobs_without_pictures, kept
-from primis.audit.findings import Report
+from primis.attacks.suite import Job, Outcome, cryptographic_jobs, jobs, outcome, trainers
 from primis.audit.pictures import rows_of
+from primis.audit.report import Report
+from primis.audit.schedule import Schedule, cost_of, decide
 from primis.bundle.container import write_bundle
 from primis.bundle.geometry import Geometry
 from primis.bundle.header import Header
+from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.datasets.tables import sex, years
 from primis.errors import UsageError
@@ -48,7 +53,7 @@ from primis.imaging.image import Image
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import Tier
-from primis.metrics.part import Parts
+from primis.metrics.part import Part, Parts, Progress, silent
 from primis.network.checkpoint import find_checkpoint
 from primis.release.owner import owner_scope
 from primis.release.reader import Release
@@ -64,9 +69,6 @@ _SHOWN, _BEST = 4, 2
 _SIGNS = 0.95
 """Part of the code's signs that the right original has; any other has about half."""
 
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)."""
-
 
 @dataclass(frozen=True)
 class Who:
@@ -74,6 +76,16 @@ class Who:
 
     patient: str = ""
     traits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The images that are attacked, as the harness knows them, and their pixels, by id; unknown: of
+    how many nobody knows the patient."""
+
+    cases: list[JudgedCase]
+    images: dict[str, Image]
+    unknown: int
 
 
 def audit(
@@ -84,59 +96,168 @@ def audit(
     table: Path | None = None,
     models: tuple[Path, ...] = (),
     budget: Budget = MINUTES,
+    minutes: float | None = None,
     folder: Path | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
-    """Attack a release. originals: the folder it was shared from, by the same names; else the restored images stand for
-    them. table: CSV with columns file, and some of patient, label, sex, age. folder: where findings are kept as they come.
+    """Attack a release. originals: the folder it was shared from, by the same names; else the
+    restored images stand for them. table: CSV with columns file, and some of patient, label, sex,
+    age. minutes: decides the steps of the budget. folder: where results are kept as they come.
 
     Raises UsageError where key, table or originals do not fit the release.
     """
+    start = time.monotonic()
     codec = Codec(find_checkpoint(release.manifest.models[0], models))
     told = _table(table) if table else {}
     headers = {i: release.header(i) for i in release.ids}
     chosen = _alike(headers)
-    cases, images, unknown = _cases(release, chosen, signer, codec, originals, told, progress)
-    train, test = _split(cases, release.manifest.release)
-    settings = replace(
-        release.header(chosen[0]).settings, original_bits=0.0
-    )  # attackers have no file to seal
-    enough = len(test) >= LEAST_JUDGED and len(train) >= LEAST_JUDGED
-
-    def share(case: Case) -> View:
-        return share_case(images[case.name], settings, codec, name=case.name).view
-
-    if enough and settings.protection == "keyed":
-        train = [replace(case, others=(share(case),)) for case in train]
-    world = World(codec, settings, train, test, budget, report=progress)
-    people = [[case.name, case.patient, dict(case.traits)] for case in (*train, *test)]
+    opened = _cases(release, chosen, signer, codec, originals, told, progress)
+    own, judged = _split(opened.cases, release.manifest.release)
+    # attackers have no file to seal
+    settings = replace(headers[chosen[0]].settings, original_bits=0.0)
+    # all of one patient would be one observation, without any interval
+    several = len({case.patient for case in judged}) > 1
+    enough = len(judged) >= LEAST_JUDGED and len(own) >= LEAST_JUDGED and several
+    people = [[case.name, case.patient, dict(case.traits)] for case in (*own, *judged)]
     plan: dict[str, object] = {
         "release": release.digest,
         "budget": repr(budget),
+        "minutes": minutes,
         "primis": version("primis"),
-        "split": [len(train), people],
+        "split": [len(own), people],
+        "originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in judged],
     }
-    parts = Parts(
-        folder,
-        plan | {"originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in test]},
-    )
-    checks = [
-        result.finding
-        for result in kept(parts, controls(codec, settings, budget if enough else None))
-    ]
-    again = [share(case) for case in test] if enough else []
-    known = [*headers.values()]
-    results = list(
-        kept(parts, jobs(world, again, known) if enough else jobs_without_pictures(world, known))
-    )
-    facts = _facts(release, world, originals, unknown, enough=enough)
-    dark = {case.name for case in test if images[case.name].photometric == "MONOCHROME1"}
-    rows = rows_of(world, results, dark, shown=_SHOWN, best=_BEST) if enough else []
-    every = rows_of(world, results, dark, shown=1) if enough else []
-    leaks = settings.protection == "sca"
+    sharer, pixels = Sharer(settings, codec), opened.images
+    again = _shared_again(judged, pixels, sharer, progress) if enough else []
+    owned = _owned(own, pixels, sharer, progress, again=enough)
+    harness = Harness(codec, settings, owned, judged, budget, report=progress)
+    course = _Course(harness, again, [*headers.values()], enough, start, minutes)
+    done = course.run(Parts(folder, plan), progress)
+    facts = _facts(release, harness, originals, opened.unknown, done, enough=enough)
+    dark = {case.name for case in judged if pixels[case.name].photometric == "MONOCHROME1"}
+    drawn = done.attacks if enough else []
     return Report(
-        facts, checks, [r.finding for r in results], rows, attacked=enough, leaks=leaks, every=every
+        facts,
+        [control.result for control in done.controls],
+        [attack.result for attack in done.attacks],
+        rows_of(harness, drawn, dark, shown=_SHOWN, best=_BEST) if enough else [],
+        attacked=enough,
+        leaky=settings.protection == Protection.SCA,
+        every=rows_of(harness, drawn, dark, shown=1) if enough else [],
+        public=_public(release, headers),
     )
+
+
+def _shared_again(
+    cases: Sequence[JudgedCase], images: Mapping[str, Image], sharer: Sharer, progress: Progress
+) -> list[View]:
+    views = []
+    for number, case in enumerate(cases):
+        progress("sharing the judged images once more", number, len(cases))
+        views.append(sharer.view(images[case.name], case.name))
+    return views
+
+
+def _owned(
+    cases: Sequence[JudgedCase],
+    images: Mapping[str, Image],
+    sharer: Sharer,
+    progress: Progress,
+    *,
+    again: bool,
+) -> list[OwnedCase]:
+    """Images in the attackers' hands; at level keyed shared once more by them."""
+    if not again or sharer.settings.protection != Protection.KEYED:
+        return [case.owned() for case in cases]
+    owned = []
+    for number, case in enumerate(cases):
+        progress("sharing the attackers' images once more", number, len(cases))
+        owned.append(case.owned((sharer.view(images[case.name], case.name),)))
+    return owned
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """budget: with the steps that were decided; schedule: None where steps were given."""
+
+    controls: list[Outcome]
+    attacks: list[Outcome]
+    budget: Budget
+    schedule: Schedule | None
+
+
+@dataclass(eq=False)
+class _Course:
+    """What is run, and in which order. start: monotonic seconds."""
+
+    harness: Harness
+    again: Sequence[View]
+    headers: Sequence[Header]
+    enough: bool
+    start: float
+    minutes: float | None
+    _judging: float = 0.0
+
+    def run(self, parts: Parts, progress: Progress) -> _Done:
+        """Every control and attack: first those that take no steps, then the others."""
+        checks, attacks = self._jobs(self.harness)
+        done = self._outcomes(parts, [j for j in (*checks, *attacks) if not j.trains], progress)
+        schedule = self._schedule(parts, progress) if self.enough and self.minutes else None
+        budget = self.harness.budget
+        if schedule:
+            budget = replace(budget, steps=schedule.steps)
+        trained_checks, trained = self._jobs(replace(self.harness, budget=budget))
+        later = [job for job in (*trained_checks, *trained) if job.trains]
+        done |= self._outcomes(parts.under(f"{budget.steps} steps"), later, progress)
+        named = [[done[job.name] for job in part] for part in (checks, attacks)]
+        return _Done(named[0], named[1], budget, schedule)
+
+    def _jobs(self, harness: Harness) -> tuple[list[Job], list[Job]]:
+        """Controls and attacks."""
+        learned = harness.budget if self.enough else None
+        checks = controls(harness.codec, harness.settings, learned, harness.report)
+        if not self.enough:
+            return checks, list(cryptographic_jobs(harness, self.headers))
+        return checks, list(jobs(harness, self.again, self.headers))
+
+    def _outcomes(
+        self, parts: Parts, waiting: Iterable[Job], progress: Progress
+    ) -> dict[str, Outcome]:
+        done = {}
+        for job in waiting:
+            start = time.monotonic()
+            done[job.name] = outcome(parts, _announced(job, progress))
+            if done[job.name].pictures and not job.trains:
+                taken = time.monotonic() - start
+                self._judging = min(self._judging or taken, taken)
+        return done
+
+    def _schedule(self, parts: Parts, progress: Progress) -> Schedule:
+        """Decided now, or when the audit was started."""
+        part = parts.get("schedule", lambda: Part(asdict(self._decide(progress))))
+        return Schedule(**part.body)
+
+    def _decide(self, progress: Progress) -> Schedule:
+        assert self.minutes is not None
+        harness = self.harness
+        tried = [(attack, harness, self._judging) for attack in trainers(harness)]
+        small = control_trainers(harness.codec, harness.settings, harness.budget)
+        tried += [(attack, on, self._judging) for attack, on in small]
+        costs = []
+        for number, (attack, on, judging) in enumerate(tried):
+            progress("measuring how long a step takes", number, len(tried))
+            costs.append(cost_of(attack, on, judging))
+        return decide(self.minutes, time.monotonic() - self.start, costs)
+
+
+def _announced(job: Job, progress: Progress) -> Job:
+    """The job, told of when it begins."""
+
+    def run() -> Outcome:
+        progress(job.name, 0, 1)
+        return job.run()
+
+    return job._replace(run=run)
 
 
 def _cases(
@@ -147,55 +268,61 @@ def _cases(
     originals: Path | None,
     known: dict[str, Who],
     progress: Progress,
-) -> tuple[list[Case], dict[str, Image], int]:
-    """The images that are attacked, as the harness knows them, and their pixels, by id: all that were chosen, or as many
-    as an audit takes; and of how many nobody knows the patient. Blank ones are left out.
+) -> Opened:
+    """All images that were chosen, or as many as an audit takes. Blank ones are left out.
 
-    Raises UsageError where an original is not the image that was shared, or where a table names none of the images.
+    Raises UsageError where an original is not the image that was shared, or where a table names
+    none of the images.
     """
     keys = release_secrets(owner_scope(release, signer).secret, "original")
     most = min(len(chosen), _MOST_TRAINED + _MOST_JUDGED)
     chosen = [chosen[int(k)] for k in np.linspace(0, len(chosen) - 1, most).round()]
-    cases, images, unknown, named = [], {}, 0, 0
+    opened, named = Opened([], {}, 0), 0
     for number, bundle_id in enumerate(chosen):
         progress("opening the release", number, most)
-        own = image_secrets(keys, bundle_id)
-        bundle = OpenedBundle(*release.sections(bundle_id), own)
-        data = write_bundle(bundle.header, bundle.parts, alone=True)
+        bundle = OpenedBundle(*release.sections(bundle_id), image_secrets(keys, bundle_id))
         restored, said = read_image(bundle, Tier.DIAGNOSTIC, lambda _: codec)
         name = said or bundle_id
         image = _original(originals, name) if originals else restored
-        told, seen = known.get(name) or known.get(PurePosixPath(name).name), _who(image)
+        told = known.get(name) or known.get(PurePosixPath(name).name)
         named += told is not None
-        patient = (told.patient if told else "") or seen.patient
-        traits = {**seen.traits, **(told.traits if told else {})}
-        case = open_case(
-            data,
-            own,
-            codec,
-            image,
-            name=bundle_id,
-            patient=patient or name,
-            traits=traits,
-            judged=True,
-        )
+        who = _merged(told, _who(image))
+        case = _case(bundle, codec, image, bundle_id, who, name)
         if originals and not _is_shared(case, image, codec):
             raise UsageError(
                 f'original "{originals / name}" is not the image that was shared under this name'
             )
         if np.ptp(case.pixels):
-            cases.append(case)
-            images[bundle_id] = image
-            unknown += not patient
+            opened.cases.append(case)
+            opened.images[bundle_id] = image
+            opened = replace(opened, unknown=opened.unknown + (not who.patient))
     if known and not named:
         raise UsageError("the table names none of the images of the release")
-    if not cases:
+    if not opened.cases:
         raise UsageError("all images of the release are blank: there is nothing to attack")
-    return cases, images, unknown
+    return opened
 
 
-def _is_shared(case: Case, image: Image, codec: Codec) -> bool:
-    """Whether an image is the one that a case was made of: it has the range and, encoded again, the signs of its code."""
+def _case(
+    bundle: OpenedBundle, codec: Codec, image: Image, bundle_id: str, who: Who, name: str
+) -> JudgedCase:
+    """The harness's knowledge of one image."""
+    data = write_bundle(bundle.header, bundle.parts, alone=True)
+    patient = who.patient or name
+    return open_case(
+        data, bundle.secrets, codec, image, name=bundle_id, patient=patient, traits=who.traits
+    )
+
+
+def _merged(told: Who | None, seen: Who) -> Who:
+    """A table's word before the header's."""
+    told = told or Who()
+    return Who(told.patient or seen.patient, {**seen.traits, **told.traits})
+
+
+def _is_shared(case: JudgedCase, image: Image, codec: Codec) -> bool:
+    """Whether an image is the one that a case was made of: it has the range and, encoded again, the
+    signs of its code."""
     z, scale = codec.encode(image.pixels[0])
     z = z[0][:, *(middle(side) for side in z.shape[2:])]
     true = case.levels != 0
@@ -206,7 +333,8 @@ def _is_shared(case: Case, image: Image, codec: Codec) -> bool:
 
 
 def _alike(headers: dict[str, Header]) -> list[str]:
-    """The largest group of grey images that can be attacked together: one window of pixels, one choice of settings."""
+    """The largest group of grey images that can be attacked together: one window of pixels, one
+    choice of settings."""
     grey = {i: h for i, h in headers.items() if h.geometry.channels == 1}
     if not grey:
         raise UsageError("the release has no grey image: colour is not attacked yet")
@@ -214,7 +342,8 @@ def _alike(headers: dict[str, Header]) -> list[str]:
     kinds = {i: kind for i, kind in kinds.items() if min(kind[1]) >= LEAST_SIDE}
     if not kinds:
         raise UsageError(
-            f"the release has no grey image of at least {LEAST_SIDE} x {LEAST_SIDE} pixels: smaller ones cannot be compared"
+            f"the release has no grey image of at least {LEAST_SIDE} x {LEAST_SIDE} pixels: "
+            "smaller ones cannot be compared"
         )
     common = Counter(kinds.values()).most_common(1)[0][0]
     return [i for i, kind in kinds.items() if kind == common]
@@ -272,13 +401,14 @@ def _who(image: Image) -> Who:
     )
 
 
-def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
-    """(what attackers own, what they are judged on), patients apart; a quarter is judged, half of a small release."""
+def _split(cases: list[JudgedCase], seed: str) -> tuple[list[JudgedCase], list[JudgedCase]]:
+    """(what attackers own, what they are judged on), patients apart; a quarter is judged, half of a
+    small release."""
     rng = np.random.default_rng(int(seed, 16))
     patients = list({case.patient: None for case in cases})
     rng.shuffle(patients)
     wanted = min(_MOST_JUDGED, max(len(cases) // 4, min(len(cases) // 2, 20)))
-    judged: list[Case] = []
+    judged: list[JudgedCase] = []
     for patient in patients:
         own = [case for case in cases if case.patient == patient]
         if len(judged) + len(own) <= 1.25 * wanted:
@@ -289,32 +419,70 @@ def _split(cases: list[Case], seed: str) -> tuple[list[Case], list[Case]]:
     return [case for case in cases if case.name not in names], judged
 
 
+def _public(release: Release, headers: Mapping[str, Header]) -> dict[str, str]:
+    """What anyone reads of a release without a key."""
+    manifest = release.manifest
+    shapes = Counter(_shape(header.geometry) for header in headers.values())
+    settings = dict.fromkeys(_settings(header.settings) for header in headers.values())
+    labels = [grant.label for grant in release.grants()]
+    return {
+        "images": f"{len(headers)}",
+        "dimensions": ", ".join(f"{count} of {shape}" for shape, count in shapes.most_common()),
+        "labels of recipients": ", ".join(labels) or "none",
+        "dates": f"last changed {manifest.created}, version {manifest.version}",
+        "signer": manifest.signer,
+        "model": ", ".join(manifest.models),
+        "settings": "; ".join(settings),
+    }
+
+
+def _shape(geometry: Geometry) -> str:
+    shape = f"{geometry.width} x {geometry.height}"
+    frames = f", {geometry.frames} frames" if geometry.frames > 1 else ""
+    return shape + frames + (f", {geometry.channels} channels" if geometry.channels > 1 else "")
+
+
+def _settings(s: Settings) -> str:
+    return f"level {s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}"
+
+
 def _facts(
-    release: Release, world: World, originals: Path | None, unknown: int, *, enough: bool
+    release: Release,
+    harness: Harness,
+    originals: Path | None,
+    unknown: int,
+    done: _Done,
+    *,
+    enough: bool,
 ) -> dict[str, str]:
-    s, manifest = world.settings, release.manifest
-    apart = (
-        f"patients apart, but {unknown} files of unknown patients count as one each"
-        if unknown
-        else "patients apart"
-    )
-    attackers = f"attackers own {len(world.train)}, judged on {len(world.test)}, {apart}"
+    own, judged, manifest = len(harness.owned), len(harness.judged), release.manifest
+    apart = "patients apart"
+    if unknown:
+        apart += f", but {unknown} files of unknown patients count as one each"
+    attackers = f"attackers own {own}, judged on {judged}, {apart}"
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    steps, schedule = done.budget.steps, done.schedule
+    budget = f"{steps} steps of {done.budget.batch} images for each network"
+    if schedule:
+        budget += f", for a budget of {schedule.minutes:g} minutes"
     facts = {
         "release": f"{manifest.release}, signed {manifest.created} by {manifest.signer[:16]}…",
-        "level": f"{s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}",
-        "model": manifest.models[0][:12],
+        "level": _settings(harness.settings).removeprefix("level "),
         "images": f"{len(release.ids)} in the release; {attackers}",
         "truth": "the originals" if originals else "the images as restored at tier diagnostic",
-        "budget": f"{world.budget.steps} steps of {world.budget.batch} images for each network",
-        "made with": f"primis {version('primis')}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "budget": budget,
+        "made with": f"primis {version('primis')}, {now}",
     }
-    if left_out := len(release.ids) - len(world.train) - len(world.test):
+    if left_out := len(release.ids) - own - judged:
         facts["left out"] = (
-            f"{left_out} images: blank, in colour, too small, of another shape or other settings, or more than an audit takes"
+            f"{left_out} images: blank, in colour, too small, of another shape or other settings, "
+            "or more than an audit takes"
         )
+    if schedule and schedule.note:
+        facts["budget not kept"] = schedule.note
     if not enough:
         facts["note"] = (
-            f"too few images for attackers that learn, patients apart: at least {LEAST_JUDGED} to learn from and "
-            f"{LEAST_JUDGED} to be judged on"
+            "too few images for attackers that learn, patients apart: at least "
+            f"{LEAST_JUDGED} to learn from and {LEAST_JUDGED} to be judged on"
         )
     return facts

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,15 +54,20 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with columns file, and patient, label, sex, age where known: what attackers may read.",
+            help="CSV with columns file, and patient, label, sex, age where known: "
+            "what attackers may read.",
             parser=parse_path,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="How long it may take: decides the steps of training. (default: 10)",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(
-            help="Of training, for each attacker's network. (default: some minutes in all)"
-        ),
+        typer.Option(help="Of training, for each attacker's network, in place of --minutes."),
     ] = None,
     model: Annotated[
         list[Path],
@@ -75,30 +84,64 @@ def audit(
 
     Exits with 1 if one learned anything.
     """
-    from primis.atomic import PARTIAL, finish_folder, remove_folder
-    from primis.attacks.protocol import MINUTES
-    from primis.audit.run import audit as attack
-    from primis.cli.progress import running_bar
-    from primis.release.reader import Release
-
-    require_new(out)
-    require_release(release)
+    if steps is not None and minutes is not None:
+        raise UsageError("--steps and --minutes exclude each other")
     if steps is not None:
         require_between("steps", steps, 1, 10**6)
+    if minutes is not None:
+        require_between("minutes", minutes, 0.1, 10**5)
+    require_new(out)
+    require_release(release)
+    signer = open_signer(owner)
+
+    from primis.atomic import PARTIAL, finish_folder, remove_folder
+    from primis.attacks.harness import MINUTES
+    from primis.audit.run import audit as attack
+    from primis.audit.schedule import MINUTES as DEFAULT_MINUTES
+    from primis.release.reader import Release
+
     kept = out.with_name(out.name + PARTIAL)
-    budget = replace(MINUTES, steps=steps or MINUTES.steps)
-    with running_bar("audit") as progress:
+    with _phases("audit") as progress:
         report = attack(
-            Release(release), open_signer(owner), originals=originals, table=table, models=tuple(model), budget=budget,
-            folder=kept, progress=progress,
-        )  # fmt: skip
+            Release(release),
+            signer,
+            originals=originals,
+            table=table,
+            models=tuple(model),
+            budget=replace(MINUTES, steps=steps or MINUTES.steps),
+            minutes=None if steps else minutes or DEFAULT_MINUTES,
+            folder=kept,
+            progress=progress,
+        )
     report.write(kept / "report")
     finish_folder(kept / "report", out)
     remove_folder(kept)
     say(report.summary())
     say(f'report: "{out / "index.html"}"')
-    if not report.passed:
+    if not report.verdict.passed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _phases(verb: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar; where standard error is no terminal, a line for each phase as it begins."""
+    from primis.cli.progress import running_bar
+
+    if sys.stderr.isatty():
+        with running_bar(verb) as progress:
+            yield progress
+        return
+    start, seen = time.monotonic(), ""
+
+    def told(what: str, done: int, total: int) -> None:
+        nonlocal seen
+        phase = what.removesuffix(": judged")
+        if phase != seen:
+            seen = phase
+            minutes, seconds = divmod(int(time.monotonic() - start), 60)
+            tell(f"{verb} {minutes}:{seconds:02}: {phase}")
+
+    yield told
 
 
 def evaluate(

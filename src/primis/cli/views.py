@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from primis.attacks.protocol import World, share_case
-from primis.attacks.simple import Everything, Likelihood
+from primis.attacks.harness import Harness, Sharer
+from primis.attacks.reconstruction.simple import Everything, Likelihood
 from primis.bundle.settings import Protection, Settings
 from primis.cli.say import say
 from primis.codec import Codec
@@ -122,15 +122,14 @@ def _share(source: Path, folder: Path, keys: dict[str, Path], settings: Settings
 
 def _attack(level: str, original: Image) -> dict[str, Guess]:
     """What attackers make of the image, who have the software and images of their own."""
-    codec, settings = Codec(read_checkpoint(shipped())), _settings(level)
+    codec = Codec(read_checkpoint(shipped()))
+    sharer = Sharer(_settings(level), codec)
     others = [parse(phantom_dicom(seed=seed)) for seed in range(1, _OTHERS + 1)]
-    train = [
-        share_case(image, settings, codec, name=f"other {number}")
-        for number, image in enumerate(others)
-    ]
-    case = share_case(original, settings, codec, name="phantom", judged=True)
-    world, guesses = World(codec, settings, train, [case]), {}
+    owned = [sharer.owned(image, f"other {number}") for number, image in enumerate(others)]
+    case = sharer.judged(original, "phantom")
+    harness, guesses = Harness(codec, sharer.settings, owned, [case]), {}
     for attack in (Everything(), Likelihood()):
+        world = harness.world(attack.holds)
         attack.fit(world)
         picture = best_fit(attack.guess(world, case.view), case.pixels)
         guesses[attack.name] = Guess(picture, psnr(case.pixels, picture, case.full))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from primis.attacks.harness import MINUTES, QUICK, Budget
 from primis.attacks.learning import Learner, Recipe
-from primis.attacks.protocol import MINUTES, QUICK, Budget
 from primis.network.presets import DEFAULT
 from primis.study.names import MechanismName
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from primis.attacks.labels import traits_of
+from primis.attacks.attribute_inference import traits_of
 from primis.attacks.mechanism import MECHANISMS, Attacked, Subject, attack
 from primis.datasets.corpus import Corpus
 from primis.datasets.sample import Sample

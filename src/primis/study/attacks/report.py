@@ -1,20 +1,21 @@
-"""What the attack suite reached against one mechanism: the paper's Table 4 and Fig.
+"""What the attack suite reached against each mechanism.
 
-10, every other attack, and the controls.
+The paper's Table 4 and Fig. 10, every other attack, and the controls.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
-from primis.attacks.judge import MARGINS, Finding
 from primis.attacks.mechanism import Attacked
-from primis.audit.findings import shown
+from primis.attacks.result import FIDELITY, MARGINS, FidelityMetrics, Kind, Result, Unit
 from primis.audit.pictures import Row, rows_of
+from primis.audit.wording import shown
 from primis.metrics.statistics import Estimate
 from primis.study.attacks.measure import Measured, measure_study
 from primis.study.chapter import Chapter
@@ -44,10 +45,10 @@ def chapter(study: Study) -> Chapter:
 
 def _section(each: Measured) -> Section:
     attacked = each.attacked
-    rows = rows_of(attacked.world, attacked.results, each.dark, shown=_SHOWN, best=_BEST)
+    rows = rows_of(attacked.harness, attacked.outcomes, each.dark, shown=_SHOWN, best=_BEST)
     return section(
         each.title,
-        attacked.findings,
+        attacked.results,
         attacked.ceiling,
         rows,
         controls=attacked.checks,
@@ -58,9 +59,9 @@ def _section(each: Measured) -> Section:
 def _data(attacked: Attacked) -> dict[str, object]:
     """For report.json."""
     return {
-        "ceiling": attacked.ceiling,
-        "controls": [finding.as_dict() for finding in attacked.checks],
-        "findings": [finding.as_dict() for finding in attacked.findings],
+        "ceiling": asdict(attacked.ceiling),
+        "controls": [result.as_dict() for result in attacked.checks],
+        "results": [result.as_dict() for result in attacked.results],
     }
 
 
@@ -69,16 +70,16 @@ def _ours(measured: Sequence[Measured]) -> beside_paper.Measured[beside_paper.Er
     papers = [each for each in measured if each.name == MechanismName.PAPER]
     each = (papers or list(measured))[0]
     facts = each.facts | {"mechanism here": each.title}
-    return beside_paper.Measured(by_network(each.attacked.findings), facts)
+    return beside_paper.Measured(by_network(each.attacked.results), facts)
 
 
 def section(
     mechanism: str,
-    findings: Sequence[Finding],
-    ceiling: Mapping[str, Estimate],
+    findings: Sequence[Result],
+    ceiling: FidelityMetrics | None,
     rows: Sequence[Row] = (),
     *,
-    controls: Sequence[Finding] = (),
+    controls: Sequence[Result] = (),
     facts: dict[str, str] | None = None,
 ) -> Section:
     """ceiling: mae, me, rmse, psnr and ssim of what the key's holder sees; rows: an image and what
@@ -95,9 +96,9 @@ def section(
         blocks.append(
             Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts)
         )
-    if images := [finding for finding in others if finding.kind == "image"]:
+    if images := [finding for finding in others if finding.kind is Kind.RECONSTRUCTION]:
         blocks.append(_images(mechanism, images, facts))
-    if rest := [finding for finding in others if finding.kind != "image"]:
+    if rest := [finding for finding in others if finding.kind is not Kind.RECONSTRUCTION]:
         blocks.append(
             _gains(
                 f"Attacks on links, labels, keys, lengths and bytes, {mechanism}",
@@ -120,14 +121,20 @@ def section(
 
 
 def by_network(
-    findings: Sequence[Finding], form: str = "on the decoded public image"
+    findings: Sequence[Result], form: str = "on the decoded public image"
 ) -> dict[str, Errors[Estimate | None]]:
     """The errors of the paper's networks, by name; the form that the paper attacked by default."""
     networks = [f for f in findings if _of_paper(f) and f.attack.endswith(form)]
     return {
-        finding.attack.removesuffix(form).strip(): Errors(*(finding.figures[m] for m in _DIGITS))
+        finding.attack.removesuffix(form).strip(): Errors(*_measures(finding).values())
         for finding in networks
     }
+
+
+def _measures(finding: Result) -> dict[str, Estimate]:
+    """The measures of fidelity, by name; none of an attack that draws no image."""
+    drawn = finding.reconstruction
+    return {} if drawn is None else {name: getattr(drawn.fidelity, name) for name in FIDELITY}
 
 
 def sheet(rows: Sequence[Row]) -> bytes:
@@ -166,18 +173,18 @@ _HOW = (
     "on images that it never saw. It is granted the best brightness and contrast, so ME is zero "
     "and what counts is structure. Its floor is the same attack given another image's bundle, and "
     "the mean of other patients' images, which needs no bundle; its ceiling is what the key's "
-    f"holder sees. It learned something where it gains more than {MARGINS['dB']} dB, or "
-    f"{MARGINS['AUC']} of an area under the ROC curve, or any count, significantly, over that "
+    f"holder sees. It learned something where it gains more than {MARGINS[Unit.DB]} dB, or "
+    f"{MARGINS[Unit.AUC]} of an area under the ROC curve, or any count, significantly, over that "
     "floor: a low likeness alone shows nothing, and neither does a high one."
 )
 
 
-def _of_paper(finding: Finding) -> bool:
+def _of_paper(finding: Result) -> bool:
     """Whether it is one of the paper's four networks."""
     return finding.source.endswith("Table 4")
 
 
-def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Finding]) -> Text:
+def _verdict(mechanism: str, findings: Sequence[Result], controls: Sequence[Result]) -> Text:
     missed = [control.attack for control in controls if not control.broken]
     if missed:
         return Text(
@@ -201,22 +208,22 @@ def _verdict(mechanism: str, findings: Sequence[Finding], controls: Sequence[Fin
 
 def _table_4(
     mechanism: str,
-    networks: Sequence[Finding],
-    ceiling: Mapping[str, Estimate],
+    networks: Sequence[Result],
+    ceiling: FidelityMetrics | None,
     facts: dict[str, str],
 ) -> Table:
     """mean ± SD, and the interval below it."""
-    other, flat = "floor: another image's code", "floor: mean image"
     rows = [
         (
             f.attack,
-            *(_cell(f.figures.get(name), digits) for name, digits in _DIGITS.items()),
-            _cell(f.figures.get(other)),
+            *(_cell(_measures(f).get(name), digits) for name, digits in _DIGITS.items()),
+            _cell(f.reconstruction.other_code if f.reconstruction else None),
             _said(f),
         )
         for f in networks
     ]
-    if (floor := next((f.figures[flat] for f in networks if flat in f.figures), None)) is not None:
+    floors = [f.reconstruction.mean_image for f in networks if f.reconstruction]
+    if (floor := next((e for e in floors if e is not None), None)) is not None:
         rows.append(
             (
                 "floor: mean of other images, no bundle",
@@ -229,7 +236,7 @@ def _table_4(
         rows.append(
             (
                 "ceiling: the key's holder",
-                *(_cell(ceiling.get(name), d) for name, d in _DIGITS.items()),
+                *(_cell(getattr(ceiling, name), d) for name, d in _DIGITS.items()),
                 "–",
                 "–",
             )
@@ -242,14 +249,14 @@ def _table_4(
     return Table(title, head, tuple(rows), facts, _marked(networks, len(head) - 1))
 
 
-def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) -> Table:
+def _images(mechanism: str, findings: Sequence[Result], facts: dict[str, str]) -> Table:
     """The attacks on an image that are not the paper's."""
     rows: list[tuple[str, ...]] = []
     for f in findings:
         gain, own, support = (f.gains[i].estimate if i < len(f.gains) else None for i in range(3))
         cells = (
-            _cell(f.figures.get("psnr")),
-            _cell(f.figures.get("ssim"), 3),
+            _cell(_measures(f).get("psnr")),
+            _cell(_measures(f).get("ssim"), 3),
             _with_interval(gain),
             _with_interval(own),
             _with_interval(support),
@@ -269,17 +276,17 @@ def _images(mechanism: str, findings: Sequence[Finding], facts: dict[str, str]) 
     return Table(title, head, tuple(rows), facts, _marked(findings, len(head) - 1))
 
 
-def _gains(title: str, findings: Sequence[Finding], verdict: str, facts: dict[str, str]) -> Table:
+def _gains(title: str, findings: Sequence[Result], verdict: str, facts: dict[str, str]) -> Table:
     """A row for each measure of an attack."""
     rows: list[tuple[str, ...]] = []
     bold = set()
     head = ("attack", "its attacker holds", "measure", "reached", "interval", "by chance", verdict)
     for finding in findings:
         for gain in finding.gains:
-            text = {name: value.replace("-", "−") for name, value in shown(gain).items()}
-            if gain.found:
+            text = {n: value.replace("-", "−") for n, value in shown(gain)._asdict().items()}
+            if gain.detected:
                 bold.add((len(rows), len(head) - 1))
-            said = "yes" if gain.found else "no"
+            said = "yes" if gain.detected else "no"
             rows.append(
                 (
                     finding.attack,
@@ -294,11 +301,11 @@ def _gains(title: str, findings: Sequence[Finding], verdict: str, facts: dict[st
     return Table(title, head, tuple(rows), facts, frozenset(bold))
 
 
-def _marked(findings: Sequence[Finding], column: int) -> frozenset[tuple[int, int]]:
+def _marked(findings: Sequence[Result], column: int) -> frozenset[tuple[int, int]]:
     return frozenset((row, column) for row, finding in enumerate(findings) if finding.broken)
 
 
-def _said(finding: Finding) -> str:
+def _said(finding: Result) -> str:
     return "yes" if finding.broken else "no"
 
 

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from primis.attacks.protocol import Case, Holds, LinkAttack, View, World
+from primis.attacks.harness import Holds, LinkAttack, OwnImage, View, World
 
 _SHIFT = 5
 _SHIFTS = (-_SHIFT, 0, _SHIFT)
@@ -128,9 +128,9 @@ def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
     ]
 
 
-def altered(kind: str, case: Case, rng: np.random.Generator) -> np.ndarray:
+def altered(kind: str, image: OwnImage, rng: np.random.Generator) -> np.ndarray:
     """The image of a case as an attacker may have it, (H, W) in units of its range: plain, or altered on its way."""
-    return ALTERATIONS[kind](case.normal, rng)
+    return ALTERATIONS[kind](image.normal, rng)
 
 
 def _jpeg(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -172,9 +172,9 @@ def attack_for(kind: str) -> Encoded:
     return attack
 
 
-def patient_likeness(cases: Sequence[Case]) -> np.ndarray:
+def patient_likeness(views: Sequence[View]) -> np.ndarray:
     """(n, n): how alike two public codes are in their coarser atoms."""
-    standard = _Standard(np.stack([_signs(case.view.public[:_ATOMS]) for case in cases]))
+    standard = _Standard(np.stack([_signs(view.public[:_ATOMS]) for view in views]))
     rows = np.stack([standard(row) for row in standard.rows])
     likeness: np.ndarray = rows @ rows.T
     return likeness
@@ -182,8 +182,6 @@ def patient_likeness(cases: Sequence[Case]) -> np.ndarray:
 
 def _encode(world: World, image: np.ndarray) -> np.ndarray:
     """Levels (LM, h, w) of an attacker's own image, plain top-S."""
-    preset = world.codec.preset
-    pad = [(0, -side % preset.stride) for side in image.shape]
-    z = world.codec.analyse(np.pad(image.astype(np.float32), pad, mode="edge")[None])
+    z = world.analyse(image)[None]
     entries = world.settings.sparsity * z.shape[2] * z.shape[3]
-    return world.codec.architecture.plain_selection(z, round(entries)).levels[0]
+    return world.architecture.plain_selection(z, round(entries)).levels[0]

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from primis.attacks.harness import Holds, ImageAttack, OwnImage, View, World
 from primis.attacks.learning import device
-from primis.attacks.networks import Batch, Marker, seeded, train
-from primis.attacks.protocol import Case, Holds, ImageAttack, View, World
+from primis.attacks.reconstruction.networks import Batch, Marker, seeded, train
 
 FORMS = ("image", "code")
 REFINED = "support network, then U-Net"
@@ -98,17 +98,18 @@ class Translator(ImageAttack):
 
     holds = Holds.PAIRS
     source = _SOURCE
-    kind = "U-Net"
+    trains = True
+    network = "U-Net"
     _net: nn.Module
 
     def __init__(self, form: str) -> None:
         self.form = form
-        self.name = f"{self.kind} on the {'decoded public image' if form == 'image' else 'code'}"
+        self.name = f"{self.network} on the {'decoded public image' if form == 'image' else 'code'}"
         self.holds = Holds.PAIRS if form == "image" else Holds.ENCODER
 
     def fit(self, world: World) -> None:
         self._rng = seeded(world, self.name)
-        self._block = _BLOCK if self.form == "image" else world.codec.preset.stride
+        self._block = _BLOCK if self.form == "image" else world.preset.stride
         self._prior = _blocks(torch.from_numpy(world.mean_image)[None], self._block).to(device())
         self._inputs = world.channels if self.form == "code" else _BLOCK**2
         self._kept: dict[int, Tensor] = {}
@@ -139,7 +140,7 @@ class Translator(ImageAttack):
         if self.form == "code":
             return torch.tensor([1.0, 0.0])
         x, y = zip(
-            *(self._of(world, number) for number in range(min(_STARTED_FROM, len(world.train)))),
+            *(self._of(world, number) for number in range(min(_STARTED_FROM, len(world.images)))),
             strict=True,
         )
         prior = self._prior.cpu().expand(len(x), *x[0].shape)
@@ -162,15 +163,16 @@ class Translator(ImageAttack):
 
     def _of(self, world: World, number: int) -> tuple[Tensor, Tensor]:
         """A training pair. The decoded public image is the owner's; of the code an attacker makes as many as it likes."""
-        case = world.train[number]
-        if self.form == "code":
+        image = world.images[number]
+        if self.form == "code" and self.holds.encoder:
+            case = world.owned[number]
             return self._read(world, world.again(case)), self._target(case)
         if number not in self._kept:
-            self._kept[number] = self._read(world, case.view)
-        return self._kept[number], self._target(case)
+            self._kept[number] = self._read(world, image.view)
+        return self._kept[number], self._target(image)
 
-    def _target(self, case: Case) -> Tensor:
-        return _blocks(torch.from_numpy(case.normal)[None], self._block)[0]
+    def _target(self, image: OwnImage) -> Tensor:
+        return _blocks(torch.from_numpy(image.normal)[None], self._block)[0]
 
     def _pairs(self, world: World, numbers: np.ndarray | range) -> Batch:
         chosen = self._rng.choice(np.asarray(numbers), size=world.budget.batch)
@@ -192,7 +194,7 @@ class UNetAttack(Translator):
         def losses(x: Tensor, y: Tensor) -> Iterator[Tensor]:
             yield nn.functional.mse_loss(self._image(x), y)
 
-        batches = lambda: self._pairs(world, range(len(world.train)))  # noqa: E731
+        batches = lambda: self._pairs(world, range(len(world.images)))  # noqa: E731
         train([self._net], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
 
 
@@ -212,14 +214,14 @@ class Refined(UNetAttack):
 class VNetAttack(UNetAttack):
     """The same with V-Net."""
 
-    kind = "V-Net"
+    network = "V-Net"
     make = staticmethod(v_net)
 
 
 class GanAttack(Translator):
     """U-Net and a discriminator that sees input and image: squared error and an adversarial loss."""
 
-    kind = "GAN"
+    network = "GAN"
 
     def _learn(self, world: World) -> None:
         from monai.losses import PatchAdversarialLoss
@@ -242,14 +244,14 @@ class GanAttack(Translator):
                 / 2
             )  # type: ignore[misc]
 
-        batches = lambda: self._pairs(world, range(len(world.train)))  # noqa: E731
+        batches = lambda: self._pairs(world, range(len(world.images)))  # noqa: E731
         train([self._net, judge], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
 
 
 class CycleGanAttack(Translator):
     """No pairs: public codes of one half of the training images, images of the other half."""
 
-    kind = "CycleGAN"
+    network = "CycleGAN"
 
     def __init__(self, form: str) -> None:
         super().__init__(form)
@@ -259,7 +261,7 @@ class CycleGanAttack(Translator):
         """Without pairs: the input at the contrast that images have."""
         if self.form == "code":
             return super()._best_shares(world)
-        return torch.tensor([0.0, float(np.mean([case.normal.std() for case in world.train]))])
+        return torch.tensor([0.0, float(np.mean([image.normal.std() for image in world.images]))])
 
     def _learn(self, world: World) -> None:
         from monai.losses import PatchAdversarialLoss
@@ -271,7 +273,7 @@ class CycleGanAttack(Translator):
         loss = PatchAdversarialLoss(criterion="least_squares")
         both = nn.ModuleList([self._net, back])
         judges = nn.ModuleList([of_image, of_code])
-        half = len(world.train) // 2
+        half = len(world.images) // 2
 
         def losses(x: Tensor, y: Tensor) -> Iterator[Tensor]:
             made, coded = self._image(x), back(y - self._prior)
@@ -298,7 +300,7 @@ class CycleGanAttack(Translator):
 
         def batches() -> Batch:
             return self._pairs(world, range(half))[0], self._pairs(
-                world, range(half, len(world.train))
+                world, range(half, len(world.images))
             )[1]
 
         train([both, judges], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)

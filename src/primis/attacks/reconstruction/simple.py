@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from primis.attacks.protocol import Holds, ImageAttack, SupportAttack, View, World
+from primis.attacks.harness import Holds, ImageAttack, SupportAttack, View, World
 
 _LEVELS = 9  # sizes 1 .. 8, and all above together
 
@@ -75,7 +75,7 @@ class Likelihood(SupportAttack):
         self._odds = prior_odds(world)
         counts = np.ones((2, _LEVELS, len(self._odds)))
         around = np.ones((2, _LEVELS, len(self._odds)))
-        for case in world.train:
+        for case in world.owned:
             view = world.again(case)
             size, near = _size(view.public), _around(view.public)
             for true, kept in enumerate(
@@ -100,8 +100,8 @@ class Likelihood(SupportAttack):
 @lru_cache(maxsize=2)
 def prior_odds(world: World) -> np.ndarray:
     """(LM, h, w) float32: log odds that a public entry is true, by atom, and by position as far as that is seen often."""
-    true, public = np.zeros((2, *world.test[0].levels.shape))
-    for case in world.train:
+    true, public = np.zeros((2, world.atoms, *world.grid))
+    for case in world.owned:
         view = world.again(case)
         there = view.public != 0
         public += there

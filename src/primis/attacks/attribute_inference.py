@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from primis.attacks.protocol import Case, Holds, LabelAttack, View, World, code_planes
+from primis.attacks.harness import (
+    AttributeAttack,
+    Holds,
+    JudgedCase,
+    OwnedCase,
+    OwnImage,
+    View,
+    World,
+    code_planes,
+)
 
 _REGIONS = 4
 _LEAST = 3
 _OLD = 60
 
 
-class Reader(LabelAttack):
+class Reader(AttributeAttack):
     """Of an open code sums over regions, reduced to a few; of a sealed one the single bits that differ most between labels;
     and a logistic regression with its strength chosen by folds."""
 
@@ -33,20 +42,20 @@ class Reader(LabelAttack):
     def score(self, world: World, view: View) -> float:
         return _score(self._model, self._features(world, view))
 
-    def _known(self, world: World) -> tuple[list[Case], list[bool]]:
+    def _known(self, world: World) -> tuple[list[OwnedCase], list[bool]]:
         """Training cases of which the trait is known, and whether each is positive."""
-        cases = [case for case in world.train if self.trait in case.traits]
+        cases = [case for case in world.owned if self.trait in case.traits]
         return cases, [case.traits[self.trait] == self.positive for case in cases]
 
     @staticmethod
     def _features(world: World, view: View) -> np.ndarray:
         return _sums(code_planes(view.public)) if world.open_code else world.bits(view)
 
-    def ceiling(self, world: World) -> np.ndarray:
-        """Scores of the judged cases by the same reader with the true codes, learned and read: (n,)."""
+    def ceiling(self, world: World, judged: Sequence[JudgedCase]) -> np.ndarray:
+        """For the judge: scores by the same reader with the true codes, learned and read: (n,)."""
         cases, labels = self._known(world)
         model = _fit([_sums(code_planes(case.levels)) for case in cases], labels)
-        return np.array([_score(model, _sums(code_planes(case.levels))) for case in world.test])
+        return np.array([_score(model, _sums(code_planes(case.levels))) for case in judged])
 
 
 class PictureReader(Reader):
@@ -67,11 +76,11 @@ class PictureReader(Reader):
     def score(self, world: World, view: View) -> float:
         return _score(self._model, _small(self._guess(view)))
 
-    def ceiling(self, world: World) -> np.ndarray:
-        """Scores of the judged cases by the same reader with the images themselves, learned and read: (n,)."""
+    def ceiling(self, world: World, judged: Sequence[JudgedCase]) -> np.ndarray:
+        """For the judge: scores by the same reader with the images, learned and read: (n,)."""
         cases, labels = self._known(world)
         model = _fit([_small(case.normal) for case in cases], labels)
-        return np.array([_score(model, _small(case.normal)) for case in world.test])
+        return np.array([_score(model, _small(case.normal)) for case in judged])
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -92,7 +101,7 @@ def traits_of(label: str | None, sex: str | None, age: float | None) -> dict[str
     return {trait: value for trait, value in known.items() if value}
 
 
-def positive_class(train: Sequence[Case], test: Sequence[Case], trait: str) -> str | None:
+def positive_class(train: Sequence[OwnImage], test: Sequence[OwnImage], trait: str) -> str | None:
     """What a reader is trained to tell: the rarer of two values of a trait, the most frequent of more; None unless both sides
     of it are seen often enough in both parts."""
     values = [case.traits[trait] for case in train if trait in case.traits]
@@ -103,7 +112,7 @@ def positive_class(train: Sequence[Case], test: Sequence[Case], trait: str) -> s
     return positive if tells(train, trait, positive) and tells(test, trait, positive) else None
 
 
-def tells(cases: Sequence[Case], trait: str, positive: str) -> bool:
+def tells(cases: Sequence[OwnImage], trait: str, positive: str) -> bool:
     """Whether there are some of this value, and some of others."""
     known = [case.traits[trait] == positive for case in cases if trait in case.traits]
     return _LEAST <= sum(known) <= len(known) - _LEAST

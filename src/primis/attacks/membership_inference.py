@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from primis.attacks.judge import Gain, told_apart
+from primis.attacks.harness import Holds
+from primis.attacks.judge import told_apart
+from primis.attacks.result import Gain, Kind, Result
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.metrics.fidelity import mse
@@ -22,6 +24,13 @@ def membership(codec: Codec, members: Sequence[Image], others: Sequence[Image]) 
     """Members told from others by the trunk's gain."""
     scores = [trunk_gain(codec, image) for image in (*members, *others)]
     return told_apart("training images", np.array(scores), np.arange(len(scores)) < len(members))
+
+
+def membership_result(codec: Codec, members: Sequence[Image], others: Sequence[Image]) -> Result:
+    """The same as a result."""
+    gain = membership(codec, members, others)
+    name, source = "membership in the weights' training set", "Yeom et al. 2018"
+    return Result(name, Kind.MEMBERSHIP, source, Holds.WEIGHTS, (gain,))
 
 
 def trunk_gain(codec: Codec, image: Image) -> float:

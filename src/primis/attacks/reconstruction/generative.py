@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from primis.attacks.protocol import Holds, ImageAttack, View, World
+from primis.attacks.harness import Holds, ImageAttack, View, World
 
 _ATOMS, _MODES, _ROUNDS, _IMAGES, _FEW = 48, 96, 8, 400, 30
 
@@ -23,15 +23,13 @@ class GenerativePrior(ImageAttack):
     holds = Holds.ENCODER
 
     def fit(self, world: World) -> None:
-        cases = world.train[:_IMAGES]
+        cases = world.owned[:_IMAGES]
         few = np.mean(
-            [np.abs(self._coefficients(world, case.normal)) for case in cases[:_FEW]],
+            [np.abs(world.analyse(case.normal)) for case in cases[:_FEW]],
             axis=(0, 2, 3),
         )
         self._atoms = np.sort(np.argsort(-few)[:_ATOMS])
-        flat = np.stack(
-            [self._coefficients(world, case.normal)[self._atoms].ravel() for case in cases]
-        )
+        flat = np.stack([world.analyse(case.normal)[self._atoms].ravel() for case in cases])
         self._mean = flat.mean(axis=0)
         centred = flat - self._mean
         _, values, modes = np.linalg.svd(centred, full_matrices=False)
@@ -41,10 +39,10 @@ class GenerativePrior(ImageAttack):
         )
         rest = centred - (centred @ modes[:count].T) @ modes[:count]
         self._noise = np.maximum(rest.var(axis=0), 1e-8).astype(np.float32)
-        self._step = float(np.median([case.threshold for case in world.train]))
+        self._step = float(np.median([case.threshold for case in world.owned]))
 
     def guess(self, world: World, view: View) -> np.ndarray:
-        offset = world.codec.offset
+        offset = world.architecture.offset
         value = (view.public + offset * np.sign(view.public))[self._atoms].ravel().astype(
             np.float32
         ) * self._step
@@ -67,18 +65,12 @@ class GenerativePrior(ImageAttack):
             mean = self._mean + w @ self._modes
         q = np.zeros(view.public.shape, np.float32)
         q[self._atoms] = (true * value + (1 - true) * mean).reshape(-1, *view.public.shape[1:])
-        return world.codec.synthesise(q[None], self._step, world.test[0].pixels.shape)[..., 0]  # type: ignore[arg-type]
+        return world.synthesise(q, self._step)
 
     def _spread(self, view: View, world: World) -> np.ndarray:
         levels = np.abs(view.public[self._atoms].astype(np.float32))
         count = np.maximum((levels > 0).sum(axis=(1, 2)), 1)
         return np.maximum(np.sqrt((levels**2).sum(axis=(1, 2)) / count), 1) * self._step
-
-    @staticmethod
-    def _coefficients(world: World, image: np.ndarray) -> np.ndarray:
-        stride = world.codec.preset.stride
-        pad = [(0, -side % stride) for side in image.shape]
-        return world.codec.analyse(np.pad(image, pad, mode="edge")[None])[0].astype(np.float32)
 
 
 def _normal(x: np.ndarray, variance: np.ndarray) -> np.ndarray:

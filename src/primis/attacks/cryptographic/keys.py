@@ -1,9 +1,12 @@
 """Attackers who hold keys, but not this one; and what a key used twice would give them.
 
-strangers' keys     every sealed part of an image, with the secrets of other images                    opens none
-a lower tier's key  the parts of each higher tier, with the secrets of preview, and of diagnostic         opens none
-keystream moved     an image that the attacker knows gives its keystream (published xor plain), which is
-                    then tried on another image. Finds keys and nonces that meet two messages.          opens none
+strangers' keys     every sealed part of an image, with the secrets of other images
+a lower tier's key  the parts of each higher tier, with the secrets of preview, and of diagnostic
+keystream moved     an image that the attacker knows gives its keystream (published xor plain), which
+                    is then tried on another image: finds keys and nonces that meet two messages
+
+None of them may open anything. `opened` and `moved_records` are the attackers, who get bytes and the
+secrets that they hold; the functions that take cases are the harness's.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from primis.attacks.harness import Holds, JudgedCase
 from primis.attacks.inside import open_records
-from primis.attacks.protocol import Case
+from primis.attacks.result import Result, counted
 from primis.bundle.container import read_bundle
 from primis.bundle.header import TAG, Header
 from primis.errors import PrimisError
 from primis.keys.seal import Secret, TierSecrets, info_secret, tile_secret, unseal
 from primis.keys.tier import TIERS
 from primis.sharing.opened import OpenedBundle
+
+STRANGERS, LOWER_TIER = "keys of other images", "key of a lower tier"
+KEYSTREAM = "keystream of a known image"
 
 _NEIGHBOURS = 2
 _TIER_OF = {"info": "preview", "header": "diagnostic", "original": "original"}
@@ -66,13 +73,13 @@ def _opens(sealed: bytes, key: Secret, name: str, header: Header) -> bool:
     return True
 
 
-def strangers(cases: Sequence[Case]) -> tuple[int, int]:
+def strangers(cases: Sequence[JudgedCase]) -> tuple[int, int]:
     """Each bundle's parts with the secrets of the next few images."""
     found = [opened(case.view.bundle, other.secrets) for case, other in pairs(cases)]
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 
-def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
+def lower_tier(cases: Sequence[JudgedCase]) -> tuple[int, int]:
     """The parts of higher tiers with the secrets of tier preview, and with those of tier diagnostic."""
     held = [TIERS[:count] for count in range(1, len(TIERS))]
     found = [
@@ -83,23 +90,32 @@ def lower_tier(cases: Sequence[Case]) -> tuple[int, int]:
     return sum(hits for hits, _ in found), sum(tried for _, tried in found)
 
 
-def keystream_moved(known: Case, target: Case) -> int:
+def keystream_moved(known: JudgedCase, target: JudgedCase) -> int:
     """How many sealed index records of the target the keystream of a known image reads.
 
-    What the attacker knows of the known image: all its plain parts, as its encoder makes them. A record says where the other
-    parts lie and how long they are, so with one the rest follows in the same way.
+    A record says where the other parts lie and how long they are, so with one the rest follows in
+    the same way.
     """
-    sealed = [read_bundle(case.view.bundle, "")[1]["index"] for case in (known, target)]
-    plain = [
-        [record.record for record in open_records(OpenedBundle.read(c.view.bundle, c.secrets))]
-        for c in (known, target)
+    plain, truth = _records(known), _records(target)
+    guesses = moved_records(known.view.bundle, plain, target.view.bundle)
+    return sum(guess == record for guess, record in zip(guesses, truth, strict=False))
+
+
+def moved_records(known: bytes, plain: Sequence[bytes], target: bytes) -> list[bytes]:
+    """The target's index records under the keystream of a known bundle. plain: the index records of
+    the known one, as the attacker's encoder makes them."""
+    sealed = [read_bundle(bundle, "")[1]["index"] for bundle in (known, target)]
+    size = len(plain[0]) + TAG
+    starts = range(0, min(len(plain) * size, len(sealed[1])), size)
+    return [
+        _moved(sealed[0][at:], record, sealed[1][at:])
+        for at, record in zip(starts, plain, strict=False)
     ]
-    size = len(plain[0][0]) + TAG
-    pairs = enumerate(zip(*plain, strict=False))
-    return sum(
-        _moved(sealed[0][k * size :], ours, sealed[1][k * size :]) == theirs
-        for k, (ours, theirs) in pairs
-    )
+
+
+def _records(case: JudgedCase) -> list[bytes]:
+    opened = open_records(OpenedBundle.read(case.view.bundle, case.secrets))
+    return [record.record for record in opened]
 
 
 def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
@@ -109,9 +125,26 @@ def _moved(published: bytes, plain: bytes, other: bytes) -> bytes:
     return (a ^ b ^ c).tobytes()
 
 
-def pairs(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+def pairs(cases: Sequence[JudgedCase]) -> list[tuple[JudgedCase, JudgedCase]]:
     """Known image and target: each image with the next few."""
     steps = range(1, min(_NEIGHBOURS, len(cases) - 1) + 1)
     return [
         (case, cases[(i + step) % len(cases)]) for i, case in enumerate(cases) for step in steps
     ]
+
+
+def strangers_result(cases: Sequence[JudgedCase]) -> Result:
+    """How many sealed parts the secrets of other images open."""
+    return counted(STRANGERS, Holds.KEYS, "sealed parts opened", *strangers(cases))
+
+
+def lower_tier_result(cases: Sequence[JudgedCase]) -> Result:
+    """How many parts of higher tiers the secrets of lower ones open."""
+    what = "parts of higher tiers opened"
+    return counted(LOWER_TIER, Holds.PREVIEW, what, *lower_tier(cases))
+
+
+def keystream_result(known: Sequence[tuple[JudgedCase, JudgedCase]]) -> Result:
+    """How many images the keystream of another, which the attacker knows, begins to open."""
+    hits = sum(keystream_moved(own, target) > 0 for own, target in known)
+    return counted(KEYSTREAM, Holds.PAIRS, "images opened", hits, len(known))

@@ -10,18 +10,16 @@ Dense        all bits or entries -> image (8 x 8 means), by ridge regression: th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from primis.attacks.learning import device
-from primis.attacks.protocol import (
+from primis.attacks.harness import (
     BesideAttack,
-    Case,
     Holds,
     ImageAttack,
+    OwnedCase,
     Preview,
     SupportAttack,
     View,
@@ -29,7 +27,8 @@ from primis.attacks.protocol import (
     code_planes,
     preview_of,
 )
-from primis.attacks.simple import prior_odds
+from primis.attacks.learning import device
+from primis.attacks.reconstruction.simple import prior_odds
 from primis.network.autoencoder import Residual
 
 Batch = tuple[Tensor, ...]
@@ -102,6 +101,7 @@ class Marker(SupportAttack):
 
     name = "support network"
     holds = Holds.ENCODER
+    trains = True
 
     def fit(self, world: World) -> None:
         rng = seeded(world, self.name)
@@ -111,7 +111,7 @@ class Marker(SupportAttack):
 
         def batches() -> Batch:
             cases = [
-                world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+                world.owned[int(i)] for i in rng.integers(len(world.owned), size=world.budget.batch)
             ]
             views = [world.again(case) for case in cases]
             there = np.stack([view.public != 0 for view in views])
@@ -155,7 +155,7 @@ class Iterated(Marker):
         from sklearn.linear_model import LogisticRegression
 
         self._rounds: list[LogisticRegression] = []
-        cases = world.train[: max(4, min(24, len(world.train)))]
+        cases = world.owned[: max(4, min(24, len(world.owned)))]
         views = [world.again(case) for case in cases]
         scores = [self._marker.score(world, view) for view in views]
         for number in range(_ROUNDS):
@@ -181,11 +181,9 @@ class Iterated(Marker):
     def _agreement(self, world: World, view: View, score: np.ndarray) -> np.ndarray:
         """(public entries, features): the log odds, and how value and re-encoded coefficient compare, in steps."""
         image = world.decode(view.public, _sigmoid(score))
-        stride = world.codec.preset.stride
-        pad = [(0, -side % stride) for side in image.shape]
-        z = world.codec.analyse(np.pad(image, pad, mode="edge")[None])[0] / world.step
+        z = world.analyse(image) / world.step
         there = view.public != 0
-        value = view.public[there] + world.codec.offset * np.sign(view.public[there])
+        value = view.public[there] + world.architecture.offset * np.sign(view.public[there])
         back = np.clip(z[there], -64, 64) * np.sign(value)
         size = np.abs(value)
         parts = [
@@ -231,18 +229,19 @@ class Regressor(ImageAttack):
 
     name = "network from code to image"
     holds = Holds.ENCODER
+    trains = True
 
     def fit(self, world: World) -> None:
         from primis.network.projection import dct_atoms
 
         rng = seeded(world, self.name)
-        stride = world.codec.preset.stride
+        stride = world.preset.stride
         self._net = self._network(world, stride**2)
         self._atoms = torch.from_numpy(dct_atoms(stride)).float()[:, None].to(device())
         self._prior = torch.from_numpy(world.mean_image).to(device())
         self._gain = nn.Parameter(torch.zeros(1, stride**2, 1, 1))
         self._net.register_parameter("gain", self._gain)
-        self._frequencies = world.open_code and world.codec.layout.has_dc
+        self._frequencies = world.open_code and world.architecture.layout.has_dc
 
         def losses(*batch: Tensor) -> Iterator[Tensor]:
             *x, image = batch
@@ -267,7 +266,7 @@ class Regressor(ImageAttack):
 
     def _batch(self, world: World, rng: np.random.Generator) -> Batch:
         cases = [
-            world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+            world.owned[int(i)] for i in rng.integers(len(world.owned), size=world.budget.batch)
         ]
         x = torch.from_numpy(np.stack([world.planes(world.again(case)) for case in cases]))
         return x, torch.from_numpy(np.stack([case.normal for case in cases]))
@@ -298,9 +297,9 @@ class Finer(Regressor, BesideAttack):
     holds = Holds.PREVIEW
 
     def fit(self, world: World) -> None:
-        self._shown: dict[Case, np.ndarray] = {}
-        self._opened = len(world.test[0].levels)
-        super().fit(replace(world, train=world.train[:_FEW]))
+        self._shown: dict[OwnedCase, np.ndarray] = {}
+        self._opened = world.atoms
+        super().fit(world.owning(world.owned[:_FEW]))
 
     def guess_beside(self, world: World, view: View, preview: Preview) -> np.ndarray:
         x = np.concatenate([world.planes(view), code_planes(preview.levels)])
@@ -325,9 +324,9 @@ class Finer(Regressor, BesideAttack):
 
     def _batch(self, world: World, rng: np.random.Generator) -> Batch:
         cases = [
-            world.train[int(i)] for i in rng.integers(len(world.train), size=world.budget.batch)
+            world.owned[int(i)] for i in rng.integers(len(world.owned), size=world.budget.batch)
         ]
-        previews = [preview_of(world, case) for case in cases]
+        previews = [preview_of(case.levels, case.threshold, world.preset) for case in cases]
         pairs = zip(cases, previews, strict=True)
         x = np.stack(
             [
@@ -356,10 +355,10 @@ class Finer(Regressor, BesideAttack):
     @staticmethod
     def _decoded(world: World, preview: Preview) -> np.ndarray:
         """What tier preview shows, (H, W) in units of the image's range."""
-        opened = 1 / world.codec.preset.code_maps
+        opened = 1 / world.preset.code_maps
         levels, t = preview
-        q = ((levels + world.codec.offset * np.sign(levels)) * t).astype(np.float32)
-        return world.codec.synthesise(q[None], t, world.mean_image.shape, opened)[..., 0]  # type: ignore[arg-type]
+        q = ((levels + world.architecture.offset * np.sign(levels)) * t).astype(np.float32)
+        return world.synthesise(q, t, opened)
 
 
 class Dense(ImageAttack):
@@ -372,7 +371,7 @@ class Dense(ImageAttack):
         from sklearn.kernel_ridge import KernelRidge
         from sklearn.model_selection import GridSearchCV
 
-        cases = world.train[:_MOST]
+        cases = world.owned[:_MOST]
         world.report(self.name, 0, 1)
         x = np.stack(
             [self._read(world, view) for case in cases for view in (case.view, *case.others)]
