@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core lint check vectors weights bench
+.PHONY: demo test test-core lint check vectors kernel weights bench
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .venv/base: pyproject.toml constraints.txt
@@ -40,6 +40,10 @@ check: lint test
 # The vectors of docs/format.md, written anew. Their bytes change: only when the format does.
 vectors: .venv/dev
 	$(BIN)/python -m tests.make_vectors
+
+# The coder's kernel, compiled anew to the very bytes that ship.
+kernel: .venv/dev
+	$(BIN)/python -m tests.build_kernel src/primis/codes/kernel/kernel.wasm
 
 # Weights, trained anew: DATA is a folder of images or a table, PRESET default or paper; see docs/model-card.md.
 PRESET ?= default

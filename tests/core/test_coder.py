@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,17 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primis.codes.ambiguation import ambiguate
-from primis.codes.coder import decode_code, decode_support, encode_code, encode_support
+from primis.codes.coder import (
+    decode_code,
+    decode_support,
+    encode_code,
+    encode_support,
+    entry_bits,
+    entry_density,
+)
 from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
 from primis.codes.layout import FrequencyLayout, LearnedLayout
-from primis.codes.probabilities import HIDDEN, SCORE_LIMIT, TABLE_LIMIT, ContextModel
-from primis.codes.scan import FEATURES, entry_density, heads
+from primis.codes.kernel import FEATURES, FILE, HIDDEN, Tile, kernel_of
+from primis.codes.probabilities import SCORE_LIMIT, TABLE_LIMIT, ContextModel, heads
 from primis.codes.selection import select
 from primis.codes.sparse import LEVEL_LIMIT, top_s
-from primis.codes.support import encode_plain
+from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection
 from primis.imaging.phantom import draw_phantom
 from primis.network.checkpoint import read_checkpoint
+from tests.build_kernel import build
 from tests.conftest import TINY
 
 CHECKPOINT = read_checkpoint(TINY)
@@ -116,8 +125,8 @@ def test_a_damaged_stream_is_refused() -> None:
     levels = random_code(256, (6, 6), 0.02, 0)
     atoms, entries = range(4, 256), int(np.count_nonzero(levels[4:]))
     support, values = encode_code(levels, atoms, LAYOUT, MODEL)
-    for bad in ((support[:-1], values), (support, values[:-2])):
-        with pytest.raises(DamagedSection, match="malformed"):
+    for bad in ((support[:-1], values), (support, values[:-2]), (support[1:], values)):
+        with pytest.raises(DamagedSection):
             decode_code(*bad, levels, atoms, entries, LAYOUT, MODEL)
     with pytest.raises(DamagedSection):
         decode_code(support, values, levels, atoms, entries + 1, LAYOUT, MODEL)
@@ -135,8 +144,9 @@ def test_what_no_encoder_writes_is_refused() -> None:
     for streams, count, words in (
         ((support, values), 0, "0 entries"),
         ((support, values), 101, "101 entries"),
-        ((support + bytes(range(40)), values), entries, "goes on"),
-        ((support, values + bytes(range(40))), entries, "goes on"),
+        ((support + bytes(range(40)), values), entries, "damaged"),
+        ((support, values + bytes(range(40))), entries, "damaged"),
+        ((support, values + b"\0"), entries, "damaged"),
     ):
         with pytest.raises(DamagedSection, match=words):
             decode_code(*streams, known, atoms, count, LAYOUT, MODEL)
@@ -158,11 +168,13 @@ def test_the_dc_plane_is_split_joined_and_transformed(height: int, width: int) -
     assert np.allclose(restore_dc(transform_dc(z)), z)
 
 
-def test_every_product_is_exact() -> None:
-    """What meets in floating point are whole numbers under 2^53, whatever the tables that `fits` lets pass."""
+def test_no_sum_of_the_kernel_overflows() -> None:
+    """A hidden unit fits 32 bits and their sum 64, whatever the tables that `fits` lets pass."""
     assert len(heads(LAYOUT)) == len(MODEL.linear)
-    hidden = (FEATURES * 128 + 8 * 64 + 1) * TABLE_LIMIT
-    assert HIDDEN * hidden * SCORE_LIMIT < 1 << 53
+    density = max(abs(entry_density(1, 1 << 20)), entry_density(1 << 13, 1))
+    hidden = (FEATURES * 128 + density + 1) * TABLE_LIMIT
+    assert hidden < 1 << 31
+    assert HIDDEN * hidden * SCORE_LIMIT + density**2 * SCORE_LIMIT < 1 << 63
     for name in ("linear", "inner", "outer", "bias"):
         for bad in (np.iinfo(np.int32).min, SCORE_LIMIT + 1):
             table = getattr(MODEL, name).copy()
@@ -176,3 +188,48 @@ def test_every_product_is_exact() -> None:
 def test_a_first_map_that_cuts_a_group_is_refused() -> None:
     with pytest.raises(ValueError, match="cuts"):
         FrequencyLayout(51, 5).split()
+
+
+def test_prices_add_up_to_what_the_streams_take(codec) -> None:
+    z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
+    levels = select(z, 6 * 32 * 32, LAYOUT, MODEL).levels[0]
+    for atoms in LAYOUT.split():
+        density = entry_density(int(np.count_nonzero(levels[atoms.start : atoms.stop])), 32 * 32)
+        bits = kernel_of(MODEL, LAYOUT).price(Tile(levels, atoms, density)) / 65536
+        streams = encode_code(levels, atoms, LAYOUT, MODEL)
+        assert 8 * (len(b"".join(streams)) - 3) <= bits <= 8 * len(b"".join(streams)) + 1
+
+
+def test_the_price_of_a_lonely_entry_is_higher(codec) -> None:
+    z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
+    levels = top_s(z, 4 * 32 * 32).levels[0]
+    fine = LAYOUT.split()[1]
+    bits = entry_bits(levels, fine, LAYOUT, MODEL)
+    there = levels[fine.start : fine.stop] != 0
+    assert np.median(bits[there]) < np.median(bits[~there]) - 2
+
+
+@given(st.integers(1, 2000), st.floats(0, 1), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_a_support_comes_back_without_context(places: int, share: float, seed: int) -> None:
+    support = np.random.default_rng(seed).random(places) < share**3
+    data = encode_plain(support)
+    assert (decode_plain(data, support.shape, int(support.sum())) == support).all()
+    with pytest.raises(DamagedSection):
+        decode_plain(data + b"1", support.shape, int(support.sum()))
+
+
+def test_threads_have_kernels_of_their_own() -> None:
+    levels = [random_code(256, (8, 8), 0.05, seed) for seed in range(8)]
+
+    def streams(one: np.ndarray) -> tuple[bytes, bytes]:
+        return encode_code(one, range(256), LAYOUT, MODEL)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(streams, levels)) == [streams(one) for one in levels]
+
+
+def test_the_kernel_that_ships_is_the_one_that_its_source_gives(tmp_path) -> None:
+    pytest.importorskip("ziglang")
+    build(tmp_path / "kernel.wasm")
+    assert (tmp_path / "kernel.wasm").read_bytes() == FILE.read_bytes()

@@ -1,4 +1,4 @@
-"""The coder does what docs/format.md says: a second reader, written from the text, decodes its streams."""
+"""The coder does what docs/format.md says: a second reader, written from the text, decodes it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import pytest
 
 from primis.codes.ambiguation import ambiguate
 from primis.codes.coder import encode_code, encode_support
-from primis.codes.layout import LearnedLayout
+from primis.codes.layout import Layout, LearnedLayout
+from primis.codes.probabilities import ContextModel
+from primis.codes.support import encode_plain
 from primis.network.checkpoint import read_checkpoint, shipped
 from tests.core.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
-from tests.spec_coder import Bits, Spec
+from tests.spec_coder import Bits, Damaged, Spec, plain_support
 
 DEFAULT = read_checkpoint(shipped())
 CASES = {
@@ -20,31 +22,57 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("protection", ["keyed", "sca"])
-@pytest.mark.parametrize("name", CASES)
-def test_the_text_decodes_what_the_code_encodes(name: str, protection: str) -> None:
-    tables, layout, shape = CASES[name]
-    tables = tables or learned_model()
-    levels = random_code(layout.atoms, shape, 0.04, 5)
-    public = ambiguate(levels[None], 6 * levels[0].size)[0]
+def read(
+    levels: np.ndarray, public: np.ndarray | None, layout: Layout, tables: ContextModel
+) -> np.ndarray:
+    """What the second reader makes of the streams of a code; given the public code if there is."""
     known = np.zeros_like(levels)
     for atoms in layout.split():
-        if protection == "keyed":
+        if public is None:
             support, values = encode_code(levels, atoms, layout, tables)
         else:
             support, values = encode_support(levels, public, atoms, layout, tables), b""
         entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
-        read = Spec(
+        if not entries:
+            continue
+        spec = Spec(
             tables,
             layout.code_maps,
             layout.atoms_per_map,
             isinstance(layout, LearnedLayout),
-            *shape,
+            *levels.shape[1:],
             entries,
             atoms,
             Bits(support),
-            Bits(values) if protection == "keyed" else None,
-            public if protection == "sca" else None,
+            Bits(values) if public is None else None,
+            public,
         )
-        known = read.decode(known)
-        assert (known[: atoms.stop] == levels[: atoms.stop]).all()
+        known = spec.decode(known)
+    return known
+
+
+@pytest.mark.parametrize("protection", ["keyed", "sca"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_decodes_what_the_code_encodes(name: str, protection: str) -> None:
+    tables, layout, shape = CASES[name]
+    levels = random_code(layout.atoms, shape, 0.04, 5)
+    public = ambiguate(levels[None], 6 * levels[0].size)[0] if protection == "sca" else None
+    assert (read(levels, public, layout, tables or learned_model()) == levels).all()
+
+
+def test_the_text_decodes_two_hundred_random_codes() -> None:
+    rng, model = np.random.default_rng(0), learned_model()
+    for seed in range(200):
+        shape = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
+        layout, tables = (LEARNED, model) if seed % 10 else (CHECKPOINT.layout, CHECKPOINT.tables)
+        levels = random_code(layout.atoms, shape, rng.random() ** 3, seed)
+        public = ambiguate(levels[None], 3 * levels[0].size // 2)[0] if seed % 3 else None
+        assert (read(levels, public, layout, tables) == levels).all()
+
+
+def test_the_text_reads_a_support_without_context() -> None:
+    support = np.random.default_rng(1).random(300) < 0.1
+    stream = encode_plain(support)
+    assert plain_support(stream, 300, int(support.sum())) == support.tolist()
+    with pytest.raises(Damaged):
+        plain_support(stream + b"1", 300, int(support.sum()))

@@ -67,6 +67,12 @@ def train(
             parser=parse_path,
         ),
     ] = None,
+    tables_only: Annotated[
+        bool,
+        typer.Option(
+            "--tables-only", help="Keep the networks of --start; fit the coder's tables anew."
+        ),
+    ] = False,
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps. (default: the preset's)")
     ] = None,
@@ -93,6 +99,8 @@ def train(
     require_between("devices", devices, 1, 1024)
     require_between("nodes", nodes, 1, 1 << 16)
     _require_inputs(data, validation, start)
+    if tables_only and start is None:
+        raise UsageError("--tables-only needs --start")
     _require_accelerator(accelerator, devices)
 
     from primis.training.run import train_checkpoint
@@ -108,6 +116,7 @@ def train(
             start=start,
             callbacks=[shown.callback()],
             progress=shown,
+            tables_only=tables_only,
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,

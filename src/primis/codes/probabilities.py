@@ -1,30 +1,80 @@
-"""The integer model of the coder: from what a scan has seen to a 16-bit probability.
+"""The integer model of the coder: tables that turn what a scan has seen into probabilities.
 
-For each head a logistic regression with a small hidden layer, in whole numbers. No rounding can
-differ between machines: the products that run in floating point are of whole numbers, small enough
-to be exact.
+For each head, a kind of decision in a group of atoms, a logistic regression with a small hidden
+layer, in whole numbers; the kernel (`kernel/kernel.c`) evaluates it. docs/format.md, section 7, is
+the specification.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from enum import Enum
+from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
+from primis.codes.kernel import EXPONENTS, FEATURES, HIDDEN, LOGARITHMS
 from primis.codes.layout import Layout
-from primis.codes.scan import EXPONENTS, FEATURES, heads
 
-HIDDEN = 8
 LOGIT_UNIT = 1 << 10
 """Scores are logits in units of 1/1024."""
 HIDDEN_UNIT = 1 << 12
 TABLE_LIMIT = 8191
 SCORE_LIMIT = 1 << 20
-"""The largest weights that meet features, and of all others: every sum of products is under 2^53."""
+"""The largest weights that meet features, and of all others: no sum overflows."""
 
-_MAX_LOGIT = 11 * LOGIT_UNIT
+MAX_LOGIT = 11 * LOGIT_UNIT
 _LARGEST_LOGARITHM = 128
+_PASSES = 4
+
+
+class Decision(Enum):
+    """What is decided: whether an entry is there, whether a group has any, how large a level is."""
+
+    ENTRY = "entry"
+    LEVEL = "level"
+    FLAG = "flag"
+
+
+class Head(NamedTuple):
+    """A kind of decision in a group, with probabilities of its own.
+
+    dc: in the stack of the DC plane; first, atoms: the group, for a flag as one atom; number: the
+    pass, or a level's exponent.
+    """
+
+    dc: bool
+    decision: Decision
+    first: int
+    atoms: int
+    number: int
+
+
+def heads(layout: Layout) -> list[Head]:
+    """All heads of a layout's coder, in the order in which the model's tables hold them."""
+    stacks = [(True, layout.dc), (False, layout)]
+    return [
+        head for dc, stack in stacks for group in stack.groups for head in _heads(dc, stack, group)
+    ]
+
+
+def _heads(dc: bool, layout: Layout, group: range) -> list[Head]:
+    first, atoms = group.start, len(group)
+    found = [Head(dc, Decision.ENTRY, first, atoms, number) for number in range(_PASSES)]
+    found += [Head(dc, Decision.LEVEL, first, atoms, exponent) for exponent in range(EXPONENTS)]
+    if layout.flagged(group):
+        found += [Head(dc, Decision.FLAG, first, 1, number) for number in range(_PASSES)]
+    return found
+
+
+@cache
+def offsets(layout: Layout) -> tuple[tuple[Head, int, int], ...]:
+    """(head, its number, where its atoms start in `bias`)."""
+    wanted = heads(layout)
+    starts = accumulate((head.atoms for head in wanted[:-1]), initial=0)
+    return tuple(zip(wanted, range(len(wanted)), starts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +89,7 @@ class ContextModel:
     inner: (N, H, F + 2) hidden units from the features, the density and one.
     outer: (N, H) logit of each.
     mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent.
-    logarithm: floor(8 log2(1 + x)) for x = 0, 1, ...
+    logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191.
     probability: 16-bit probability of a one for logits -11 .. 11 in steps of 1/16.
     """
 
@@ -65,10 +115,10 @@ class ContextModel:
             "inner": (len(wanted), HIDDEN, FEATURES + 2),
             "outer": (len(wanted), HIDDEN),
             "mantissa": (EXPONENTS + 4,),
-            "probability": (2 * _MAX_LOGIT // 64 + 1,),
+            "logarithm": (LOGARITHMS,),
+            "probability": (2 * MAX_LOGIT // 64 + 1,),
         }
-        sound = all(getattr(self, name).shape == shape for name, shape in shapes.items())
-        return sound and self.logarithm.ndim == 1 and 0 < len(self.logarithm) <= 1 << 16
+        return all(getattr(self, name).shape == shape for name, shape in shapes.items())
 
     def _is_within_limits(self) -> bool:
         limits = {
@@ -82,38 +132,3 @@ class ContextModel:
         }
         ranges = ((getattr(self, name), limit) for name, limit in limits.items())
         return all(low <= table.min() and table.max() <= high for table, (low, high) in ranges)
-
-    def probabilities(
-        self, number: int, offset: int, features: np.ndarray, atom: np.ndarray, density: int
-    ) -> np.ndarray:
-        """Of a one, float64, each a whole number of 65536ths.
-
-        number, offset: the head, and where its atoms start in `bias`. features: (F, n), the
-        logarithms that the scan gives; atom: (n,) within the head's group.
-        """
-        if not features.shape[1]:
-            return np.zeros(0)
-        linear, inner, outer = self._weights
-        hidden = inner[number][:, :-2] @ features
-        hidden += (inner[number][:, -2] * density + inner[number][:, -1])[:, None]
-        score = linear[number, :, 0] @ features + linear[number, :, 1] @ (features > 0)
-        of_hidden = np.floor(outer[number] @ np.maximum(hidden, 0) / HIDDEN_UNIT)
-        bias = self.bias[offset + atom].astype(np.int64)
-        whole = score.astype(np.int64) + of_hidden.astype(np.int64)
-        whole += bias[:, 0] + bias[:, 1] * density + ((bias[:, 2] * density * density) >> 6)
-        return self.look_up(whole)
-
-    def look_up(self, score: np.ndarray) -> np.ndarray:
-        """Logits -> probabilities."""
-        clipped = np.minimum(np.maximum(score, -_MAX_LOGIT), _MAX_LOGIT)
-        return self._probability[(clipped + _MAX_LOGIT) >> 6]
-
-    @cached_property
-    def _probability(self) -> np.ndarray:
-        return self.probability / 65536.0
-
-    @cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        floats = (table.astype(np.float64) for table in (self.linear, self.inner, self.outer))
-        linear, inner, outer = floats
-        return linear, inner, outer

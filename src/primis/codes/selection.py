@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from primis.codes.coder import Pricing
+from primis.codes.coder import entry_bits
 from primis.codes.layout import Layout
 from primis.codes.probabilities import ContextModel
-from primis.codes.scan import entry_density, scan
 from primis.codes.sparse import LEVEL_LIMIT, RECONSTRUCTION_OFFSET, SparseCode, top_s
 
 LAMBDA = 0.3
@@ -81,18 +80,8 @@ def _prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarr
         for top in range(0, levels.shape[2], TILE):
             for left in range(0, levels.shape[3], TILE):
                 place = (slice(None), slice(top, top + TILE), slice(left, left + TILE))
-                out[place] = _tile_prices(plane[place], layout, model)
-    return prices
-
-
-def _tile_prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
-    prices = np.empty(levels.shape, np.float32)
-    for atoms in layout.split():
-        entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
-        density = entry_density(max(entries, 1), levels[0].size)
-        pricing = Pricing(levels, layout, model, density)
-        scan(levels.copy(), atoms, layout, pricing, model.logarithm)
-        prices[atoms.start : atoms.stop] = pricing.prices[atoms.start : atoms.stop]
-        if atoms.start == 0:
-            layout.join_dc(pricing.dc_prices, prices)
+                for atoms in layout.split():
+                    out[place][atoms.start : atoms.stop] = entry_bits(
+                        plane[place], atoms, layout, model
+                    )
     return prices

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from math import comb
 
-import constriction
 import numpy as np
 
+from primis.codes.kernel import flat
 from primis.errors import DamagedSection
 
 
 def encode_plain(support: np.ndarray) -> bytes:
     """Code a support of any shape without context, given how many entries it has."""
-    encoder = constriction.stream.queue.RangeEncoder()
-    family, p = _flat_model(support.size, int(support.sum()))
-    encoder.encode(support.ravel().astype(np.int32), family, p)
-    words: np.ndarray = encoder.get_compressed()
-    return words.astype("<u4").tobytes()
+    bits = support.ravel().astype(bool)
+    return flat().encode(bits, _probability(bits.size, int(bits.sum())))
 
 
 def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarray:
@@ -28,25 +25,19 @@ def decode_plain(data: bytes, shape: tuple[int, ...], entries: int) -> np.ndarra
     Raises DamagedSection if the stream holds another number of entries.
     """
     size = int(np.prod(shape))
-    if len(data) % 4 or not 0 <= entries <= size:
-        raise DamagedSection(
-            f"a stream of {len(data)} bytes is malformed, expected {entries} of {size} entries"
-        )
-    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    try:
-        support: np.ndarray = (
-            decoder.decode(*_flat_model(size, entries)).astype(bool).reshape(shape)
-        )
-    except AssertionError:  # how constriction says that no encoder wrote this
-        raise DamagedSection("a stream of supports is damaged") from None
-    if int(support.sum()) != entries:
-        raise DamagedSection(f"a stream decodes to {support.sum()} entries, expected {entries}")
-    return support
+    if not 0 <= entries <= size:
+        raise DamagedSection(f"a stream has {entries} of {size} entries")
+    bits = flat().decode(data, size, _probability(size, entries))
+    if bits is None:
+        raise DamagedSection("a stream of supports is damaged")
+    if int(bits.sum()) != entries:
+        raise DamagedSection(f"a stream decodes to {bits.sum()} entries, expected {entries}")
+    return bits.reshape(shape)
 
 
-def _flat_model(size: int, entries: int) -> tuple[object, np.ndarray]:
-    probability = min(max(1, (65536 * entries + size // 2) // size), 65535) / 65536
-    return constriction.stream.model.Bernoulli(perfect=False), np.full(size, probability)
+def _probability(size: int, entries: int) -> int:
+    """Of an entry, in 65536ths."""
+    return min(max(1, (65536 * entries + size // 2) // size), 65535)
 
 
 def rank(support: np.ndarray) -> int:

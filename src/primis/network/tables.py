@@ -1,103 +1,108 @@
 """The coder's tables (`codes/probabilities.py`), fitted to codes and rounded to whole numbers.
 
-For each head a logistic regression with a small hidden layer, on what the coder's own scan sees.
+For each head a logistic regression with a small hidden layer, on what the coder's own scan meets.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from primis.codes.coder import entry_density
+from primis.codes.kernel import (
+    EXPONENTS,
+    FEATURES,
+    HIDDEN,
+    LOGARITHMS,
+    Observed,
+    Tile,
+    kernel_of,
+)
 from primis.codes.layout import Layout
 from primis.codes.probabilities import (
-    HIDDEN,
     HIDDEN_UNIT,
     LOGIT_UNIT,
+    MAX_LOGIT,
     SCORE_LIMIT,
     TABLE_LIMIT,
     ContextModel,
-)
-from primis.codes.scan import (
-    EXPONENTS,
-    FEATURES,
     Decision,
-    Head,
-    Truth,
-    entry_density,
     heads,
     offsets,
-    scan,
 )
 from primis.errors import ModelError
 from primis.metrics.part import Progress, silent
 from primis.network.architecture import Architecture
 
 _FEATURE_UNIT = 8
-_BATCH = 8192
+_BATCH = 16384
+_RATE = 0.03
+_SKETCH = 4
+"""The first of two rounds takes a part of the steps of the second."""
+
 _LEAST = 40
 """Decisions that a head must have seen to be fitted."""
 
 _LEAST_STEPS = 10
 
 
-class _Observer:
-    """Scans with the truth in hand and writes down what each head saw, and what was there."""
+class _Observations:
+    """What each head saw in some codes, and what was there; gathered by the kernel."""
 
     def __init__(self, layout: Layout) -> None:
-        self.seen: dict[Head, list[tuple[np.ndarray, ...]]] = {}
         self.mantissa = np.zeros((EXPONENTS + 4, 2))
         self._layout = layout
+        self._kernel = kernel_of(_blank(layout), layout)
+        self._seen: dict[int, list[_Seen]] = {}
 
-    def observe(self, levels: np.ndarray, logarithm: np.ndarray) -> None:
-        self._truth = Truth(levels, self._layout)
+    def add(self, levels: np.ndarray) -> None:
+        """What coding levels (LM, h, w) decides."""
         for atoms in self._layout.split():
             entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
             if entries:
-                self._density = entry_density(entries, levels[0].size)
-                scan(levels.copy(), atoms, self._layout, self, logarithm)
+                density = entry_density(entries, levels[0].size)
+                self._file(self._kernel.observe(Tile(levels, atoms, density)), density)
+        self._count_mantissas(self._layout.split_dc(levels))
+        self._count_mantissas(levels[1 if self._layout.has_dc else 0 :])
 
-    def flags(self, head: Head, features: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return self._note(
-            head, features, np.zeros(len(where), np.intp), self._truth.count(head, where) > 0
-        )
+    def of(self, head: int) -> _Seen | None:
+        """What this head saw, which is forgotten then; None if that is too little."""
+        parts = self._seen.pop(head, [])
+        if sum(len(part.bit) for part in parts) < _LEAST:
+            return None
+        return _Seen(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def entries(
-        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
-    ) -> np.ndarray:
-        return self._note(head, features, atom, self._truth.levels(head, where) != 0)
-
-    def levels(
-        self, head: Head, features: np.ndarray, atom: np.ndarray, where: np.ndarray
-    ) -> np.ndarray:
-        levels = self._truth.levels(head, where)
-        size = np.abs(levels)
-        for exponent in range(EXPONENTS):
-            left = size >> exponent > 0
-            self._note(
-                head.at_exponent(exponent),
-                features[:, left],
-                atom[left],
-                size[left] >> (exponent + 1) > 0,
+    def _file(self, observed: Observed, density: int) -> None:
+        order = np.argsort(observed.head, kind="stable")
+        heads, starts = np.unique(observed.head[order], return_index=True)
+        for head, rows in zip(heads, np.split(order, starts[1:]), strict=True):
+            seen = _Seen(
+                observed.features[rows],
+                observed.atom[rows].astype(np.int16),
+                np.full(len(rows), density, np.int16),
+                observed.bit[rows],
             )
-            bit = (size >> max(exponent - 1, 0)) & 1
-            for value in (0, 1):
-                self.mantissa[exponent, value] += np.count_nonzero(
-                    (size >> exponent == 1) & (bit == value)
-                )
-        return levels
+            self._seen.setdefault(int(head), []).append(seen)
 
-    def _note(
-        self, head: Head, features: np.ndarray, atom: np.ndarray, bits: np.ndarray
-    ) -> np.ndarray:
-        density = np.full(len(bits), self._density, np.int16)
-        self.seen.setdefault(head, []).append(
-            (features.T.astype(np.uint8), atom.astype(np.int16), density, bits)
-        )
-        return bits
+    def _count_mantissas(self, levels: np.ndarray) -> None:
+        size = np.abs(levels[levels != 0].astype(np.int64))
+        exponent = np.frexp(size.astype(np.float64))[1] - 1
+        bit = np.where(exponent > 0, size >> np.maximum(exponent - 1, 0) & 1, 0)
+        np.add.at(self.mantissa, (exponent, bit), 1)
+
+
+class _Seen(NamedTuple):
+    """features: (n, F) uint8; atom, density: (n,) int16; bit: (n,) bool."""
+
+    features: np.ndarray
+    atom: np.ndarray
+    density: np.ndarray
+    bit: np.ndarray
 
 
 class _Pace:
@@ -107,15 +112,16 @@ class _Pace:
     """
 
     def __init__(self, most: int, seconds: float | None, heads: int) -> None:
-        self._most, self._left = most, heads
+        self._all, self._most, self._left = most, most, heads
         self._end = None if seconds is None else time.monotonic() + seconds
         self._step, self._pending = 0.0, 0.0
 
     def plan(self, heads: int, seconds: float) -> None:
         """A round of so many heads begins, whose preparation took so long.
 
-        If another follows, its own will take about twice that.
+        If another follows, its own will take about twice that, and this one is a sketch.
         """
+        self._most = self._all if self._left <= heads else -(-self._all // _SKETCH)
         self._pending = 2 * seconds if self._left > heads else 0.0
 
     def steps(self) -> int:
@@ -181,36 +187,32 @@ def _fit_model(
     what: str,
 ) -> ContextModel:
     """1 what each head sees in these codes, 2 its table."""
-    logarithm = np.floor(_FEATURE_UNIT * np.log2(1 + np.arange(8192))).astype(np.int32)
-    slots = np.arange(-11 * 16, 11 * 16 + 1) / 16
-    probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535).astype(np.int32)
     # 1
-    observer, since = _Observer(layout), time.monotonic()
+    observations, since = _Observations(layout), time.monotonic()
     for number, levels in enumerate(codes):
         progress(f"{what}: codes", number, len(codes))
-        observer.observe(levels, logarithm)
+        observations.add(levels)
     # 2
-    model = _empty(layout, observer, logarithm, probability)
+    model = _blank(layout)
+    odds = np.log((observations.mantissa[:, 1] + 1) / (observations.mantissa[:, 0] + 1))
+    model.mantissa[:] = np.round(LOGIT_UNIT * odds)
     found = offsets(layout)
     pace.plan(len(found), time.monotonic() - since)
     for head, number, offset in found:
         progress(what, number, len(found))
         own = slice(offset, offset + head.atoms)
-        parts = observer.seen.pop(head, [])
+        seen = observations.of(number)
         since, steps = time.monotonic(), 0
-        if sum(len(part[3]) for part in parts) >= _LEAST:
-            whole = [torch.from_numpy(np.concatenate(x)) for x in zip(*parts, strict=True)]
+        if seen is not None:
             steps = pace.steps()
-            fitted = _fit(whole, head.atoms, steps, seed + number)
+            fitted = _fit([torch.from_numpy(x) for x in seen], head.atoms, steps, seed + number)
             model.bias[own], model.linear[number] = fitted[:2]
             model.inner[number], model.outer[number] = fitted[2:]
         pace.note(steps, time.monotonic() - since)
     return model
 
 
-def _empty(
-    layout: Layout, observer: _Observer, logarithm: np.ndarray, probability: np.ndarray
-) -> ContextModel:
+def _blank(layout: Layout) -> ContextModel:
     """Tables of heads that have seen too little: an entry is rare."""
     found = offsets(layout)
     last, _, start = found[-1]
@@ -218,15 +220,17 @@ def _empty(
     for head, _, offset in found:
         rare = 3 if head.decision is not Decision.LEVEL else 1
         bias[offset : offset + head.atoms, 0] = -LOGIT_UNIT * rare
-    odds = np.log((observer.mantissa[:, 1] + 1) / (observer.mantissa[:, 0] + 1))
+    slots = np.arange(-MAX_LOGIT, MAX_LOGIT + 1, 64) / LOGIT_UNIT
+    probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535)
+    logarithm = np.floor(_FEATURE_UNIT * np.log2(1 + np.arange(LOGARITHMS)))
     return ContextModel(
         bias,
         np.zeros((len(found), FEATURES, 2), np.int32),
         np.zeros((len(found), HIDDEN, FEATURES + 2), np.int32),
         np.zeros((len(found), HIDDEN), np.int32),
-        np.round(LOGIT_UNIT * odds).astype(np.int32),
-        logarithm,
-        probability,
+        np.zeros(EXPONENTS + 4, np.int32),
+        logarithm.astype(np.int32),
+        probability.astype(np.int32),
     )
 
 
@@ -241,8 +245,8 @@ def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndar
     inner = torch.randn(HIDDEN, FEATURES + 2, generator=random) * 0.1
     inner[:, -1] = 0
     weights = [w.requires_grad_() for w in (bias, linear, inner, outer)]
-    optimiser = torch.optim.Adam(weights, lr=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.05, total_steps=steps)
+    optimiser = torch.optim.Adam(weights, lr=_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
     for _ in range(steps):
         some = torch.randint(len(bits), (min(_BATCH, len(bits)),), generator=random)
         x, a, r = (

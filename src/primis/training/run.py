@@ -31,7 +31,7 @@ from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
 from primis.training.recipe import TABLE_STEPS, Recipe, log_uniform
 
-_TABLE_IMAGES = 150
+_TABLE_IMAGES = 300
 _LEAST_TABLE_IMAGES, _LEAST_TABLE_STEPS = 10, 10
 _STEPS_A_TABLE_STEP = 8
 """Of the network's, for one of the tables': a short training fits them briefly, on few images."""
@@ -63,13 +63,14 @@ def train_checkpoint(
     callbacks: Sequence[Callback] = (),
     progress: Progress = silent,
     clock: Clock | None = None,
+    tables_only: bool = False,
     **trainer_options: Any,
 ) -> Trained:
     """Train on a folder or table of images, fit the coder's tables, write the model.
 
     What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and
-    pictures. validation: a folder of images to judge by. start: a model to begin with. Raises
-    UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does not fit
+    pictures. validation: a folder of images to judge by. start: a model to begin with; with
+    tables_only its networks stay as they are. Raises UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does not fit
     the preset.
     """
     if fault := fault_of(preset):
@@ -90,17 +91,22 @@ def train_checkpoint(
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
     # 1
-    network, writes = train(
-        frames,
-        judged,
-        recipe,
-        preset,
-        folder,
-        start=begin.network if begin else None,
-        callbacks=callbacks,
-        clock=clock,
-        **trainer_options,
-    )
+    if tables_only:
+        if begin is None or begin.preset != preset:
+            raise UsageError(f'tables alone need a model of preset "{preset.name}" to start with')
+        network, writes, record = _network_of(begin), True, dict(begin.training)
+    else:
+        network, writes = train(
+            frames,
+            judged,
+            recipe,
+            preset,
+            folder,
+            start=begin.network if begin else None,
+            callbacks=callbacks,
+            clock=clock,
+            **trainer_options,
+        )
     if not writes:
         return Trained("", clock.seconds, over=False)
     # 2
@@ -110,6 +116,12 @@ def train_checkpoint(
     digest = write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
     minutes, seconds = recipe.minutes, clock.seconds
     return Trained(digest, seconds, minutes is not None and seconds > 60 * minutes * _TOLERANCE)
+
+
+def _network_of(checkpoint: Checkpoint) -> nn.Module:
+    network = checkpoint.architecture.build()
+    network.load_state_dict({n: torch.from_numpy(w) for n, w in checkpoint.network.items()})
+    return network.eval()
 
 
 def _tables(

@@ -1,0 +1,379 @@
+"""The coder's kernel in Python: a WebAssembly module of a few kilobytes, run by wasmtime.
+
+`kernel.c` is its source, `make kernel` builds `kernel.wasm`, and browsers run the very same file. It
+scans a tile, and codes, decodes, prices or observes what it meets. Instances are not shared between
+threads; each has one for every model that it uses.
+"""
+
+from __future__ import annotations
+
+import threading
+from ctypes import Structure, c_int32, c_uint32, c_uint64, sizeof
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import wasmtime
+
+from primis.codes.layout import Layout
+
+if TYPE_CHECKING:
+    from primis.codes.probabilities import ContextModel
+
+FEATURES, HIDDEN, INPUTS, EXPONENTS = 14, 16, 16, 12
+LOGARITHMS = 8192
+PRICE_UNIT = 1 << 16
+"""Prices are in units of 1/65536 bit."""
+
+FILE = Path(__file__).with_name("kernel.wasm")
+_PAGE, _ALIGNMENT = 1 << 16, 16
+_LEAST_CAPACITY = 1 << 16
+_BLOCK = 16  # planes of the DC plane's stack
+
+
+class _Mode(IntEnum):
+    ENCODE, DECODE, PRICE, OBSERVE = range(4)
+
+
+def _words(*names: str) -> list[tuple[str, type]]:
+    return [(name, c_uint32) for name in names]
+
+
+class _Group(Structure):
+    _fields_ = _words("first", "atoms", "flagged", "head", "bias")
+
+
+class _Stack(Structure):
+    _fields_ = _words(
+        "atoms", "group_count", "groups", "near_start", "near_atom", "near_weight", "direction"
+    )
+
+
+class _Model(Structure):
+    _fields_ = _words(
+        "bias", "linear", "inner", "outer", "mantissa", "logarithm", "probability", "cost"
+    )
+
+
+class _Coder(Structure):
+    _fields_ = [
+        *((name, c_uint64) for name in ("low", "high", "at")),
+        *_words("data", "size", "capacity", "shifts", "decodes"),
+    ]
+
+
+class _Job(Structure):
+    _fields_ = [
+        *_words("mode", "height", "width", "first", "stop"),
+        ("density", c_int32),
+        *_words("stack", "dc", "model", "levels", "public", "prices", "rows"),
+        *_words("row_capacity", "row_count"),
+        ("price", c_uint64),
+        ("support", _Coder),
+        ("values", _Coder),
+        *_words("work"),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """What is coded: `atoms` of levels (LM, h, w); those below them are known, those above unused.
+
+    density: see `entry_density`; public: Z_p (LM, h, w), where the support is coded given it.
+    """
+
+    levels: np.ndarray
+    atoms: range
+    density: int
+    public: np.ndarray | None = None
+
+
+class Streams(NamedTuple):
+    """values: empty where the support is coded given the public code."""
+
+    support: bytes
+    values: bytes
+
+
+class Observed(NamedTuple):
+    """Decisions that a scan met. head: number of each (n,) int; atom: within its group (n,) int;
+    bit: what was decided (n,) bool; features: (n, F) uint8."""
+
+    head: np.ndarray
+    atom: np.ndarray
+    bit: np.ndarray
+    features: np.ndarray
+
+
+@cache
+def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """Memory is taken as it is needed: by default wasmtime reserves gigabytes of addresses."""
+    config = wasmtime.Config()
+    config.memory_reservation = 0
+    config.memory_guard_size = 0
+    config.signals_based_traps = False
+    engine = wasmtime.Engine(config)
+    return engine, wasmtime.Module(engine, FILE.read_bytes())
+
+
+class _Instance:
+    """The module and its memory, which is taken from below and never given back."""
+
+    def __init__(self) -> None:
+        engine, module = _compiled()
+        self._store = wasmtime.Store(engine)
+        exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        self._memory = _as(wasmtime.Memory, exports["memory"])
+        self._run, self._flat = (_as(wasmtime.Func, exports[name]) for name in ("run", "flat"))
+        self._free = int(_as(wasmtime.Global, exports["__heap_base"]).value(self._store))
+
+    def _put(self, values: np.ndarray) -> int:
+        """Where a copy of an array is."""
+        at = self._take(values.nbytes)
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        self._view()[at : at + values.nbytes] = data
+        return at
+
+    def _put_struct(self, struct: Structure) -> int:
+        return self._put(np.frombuffer(bytes(struct), np.uint8))
+
+    def _take(self, size: int) -> int:
+        """Where so many bytes are free."""
+        at = -(-self._free // _ALIGNMENT) * _ALIGNMENT
+        self._free = at + size
+        missing = self._free - self._memory.data_len(self._store)
+        if missing > 0:
+            self._memory.grow(self._store, -(-missing // _PAGE))
+        return at
+
+    def _view(self) -> np.ndarray:
+        """All of the memory; not to be kept, since it moves when it grows."""
+        size = self._memory.data_len(self._store)
+        return np.ctypeslib.as_array(self._memory.data_ptr(self._store), (size,))
+
+    def _bytes(self, at: int, size: int) -> bytes:
+        return self._view()[at : at + size].tobytes()
+
+
+T = TypeVar("T")
+
+
+def _as(kind: type[T], export: object) -> T:
+    if not isinstance(export, kind):
+        raise TypeError(f"the kernel's file exports another than a {kind.__name__}")
+    return export
+
+
+class Flat(_Instance):
+    """Codes bits that are ones with one probability."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = self._free
+
+    def encode(self, bits: np.ndarray, probability: int) -> bytes:
+        """bits: (n,) bool; probability: of a one, 1 to 65535 in 65536ths."""
+        capacity = 2 * len(bits) + _ALIGNMENT
+        _, done, _ = self._code(_Coder(capacity=capacity), bits, probability, capacity)
+        return self._bytes(done.data, done.size)
+
+    def decode(self, data: bytes, count: int, probability: int) -> np.ndarray | None:
+        """(count,) bool; None if the stream is damaged."""
+        coder = _Coder(size=len(data), decodes=1)
+        sound, _, bits = self._code(coder, np.zeros(count, bool), probability, len(data), data)
+        return bits if sound else None
+
+    def _code(
+        self, coder: _Coder, bits: np.ndarray, probability: int, room: int, data: bytes = b""
+    ) -> tuple[bool, _Coder, np.ndarray]:
+        self._free = self._start
+        coder.data = self._take(room)
+        self._view()[coder.data : coder.data + len(data)] = np.frombuffer(data, np.uint8)
+        where, at = self._put(bits.astype(np.uint8)), self._put_struct(coder)
+        sound = self._flat(self._store, at, where, len(bits), probability)
+        done = _Coder.from_buffer_copy(self._bytes(at, sizeof(_Coder)))
+        return bool(sound), done, np.frombuffer(self._bytes(where, len(bits)), np.uint8) > 0
+
+
+class Kernel(_Instance):
+    """An instance with the tables of one model in its memory."""
+
+    def __init__(self, model: ContextModel, layout: Layout) -> None:
+        super().__init__()
+        self._dc, head, bias = self._put_stack(layout.dc, 0, 0)
+        self._stack, head, bias = self._put_stack(layout, head, bias)
+        self._model = self._put_model(model)
+        self._start, self._atoms = self._free, layout.atoms
+
+    def encode(self, tile: Tile) -> Streams:
+        """The streams of a tile."""
+        capacity = _LEAST_CAPACITY
+        while (found := self._try_encode(tile, capacity)) is None:
+            capacity *= 4
+        return found
+
+    def decode(self, streams: Streams, tile: Tile) -> np.ndarray | None:
+        """Levels (LM, h, w) of a tile whose `atoms` are zero still; None if a stream is damaged."""
+        job, levels = self._job(_Mode.DECODE, tile)
+        for coder, data in zip((job.support, job.values), streams, strict=True):
+            coder.data, coder.size = self._put(np.frombuffer(data, np.uint8)), len(data)
+        sound, _ = self._call(job, tile)
+        return self._get(levels, np.int16, tile.levels.shape) if sound else None
+
+    def prices(self, tile: Tile) -> np.ndarray:
+        """What each entry of `atoms` costs, or would cost, more than a zero.
+
+        (atoms, h, w) int32; a level counts as 1.
+        """
+        job, _ = self._job(_Mode.PRICE, tile)
+        shape = (len(tile.atoms), *tile.levels.shape[1:])
+        job.prices = self._take(4 * int(np.prod(shape)))
+        self._call(job, tile)
+        return self._get(job.prices, np.int32, shape)
+
+    def price(self, tile: Tile) -> int:
+        """What the streams take together, but for their ends."""
+        job, _ = self._job(_Mode.PRICE, tile)
+        return int(self._call(job, tile)[1].price)
+
+    def observe(self, tile: Tile) -> Observed:
+        """The decisions that coding a tile takes."""
+        count = 0
+        while True:
+            job, _ = self._job(_Mode.OBSERVE, tile)
+            job.rows, job.row_capacity = self._take(count * (5 + FEATURES)), count
+            met = self._call(job, tile)[1].row_count
+            if met <= count:
+                break
+            count = met
+        rows = self._get(job.rows, np.uint8, (met, 5 + FEATURES))
+        numbers = np.ascontiguousarray(rows[:, :4]).view("<u2").astype(np.int64)
+        return Observed(numbers[:, 0], numbers[:, 1], rows[:, 4] > 0, rows[:, 5:])
+
+    def _try_encode(self, tile: Tile, capacity: int) -> Streams | None:
+        """None where a stream is longer."""
+        job, _ = self._job(_Mode.ENCODE, tile)
+        for coder in (job.support, job.values):
+            coder.data, coder.capacity = self._take(capacity), capacity
+        whole, done = self._call(job, tile)
+        if not whole:
+            return None
+        return Streams(*(self._bytes(c.data, c.size) for c in (done.support, done.values)))
+
+    def _job(self, mode: _Mode, tile: Tile) -> tuple[_Job, int]:
+        """A job, and where its levels are; what the last job had is overwritten."""
+        self._free = self._start
+        levels = self._put(tile.levels.astype(np.int16))
+        public = 0 if tile.public is None else self._put(tile.public.astype(np.int16))
+        height, width = tile.levels.shape[1:]
+        job = _Job(
+            mode=mode,
+            height=height,
+            width=width,
+            first=tile.atoms.start,
+            stop=tile.atoms.stop,
+            density=tile.density,
+            stack=self._stack,
+            dc=self._dc,
+            model=self._model,
+            levels=levels,
+            public=public,
+        )
+        return job, levels
+
+    def _call(self, job: _Job, tile: Tile) -> tuple[bool, _Job]:
+        """Run a job: whether it went well, and the job as the kernel left it."""
+        job.work = self._take(_work(self._atoms, *tile.levels.shape[1:]))
+        at = self._put_struct(job)
+        well = self._run(self._store, at)
+        return bool(well), _Job.from_buffer_copy(self._bytes(at, sizeof(_Job)))
+
+    def _put_stack(self, layout: Layout, head: int, bias: int) -> tuple[int, int, int]:
+        """Where a stack is; the numbers of the head and of the bias that follow its own."""
+        groups = []
+        for atoms in layout.groups:
+            flagged, count = layout.flagged(atoms), len(atoms)
+            groups.append(_Group(atoms.start, count, flagged, head, bias))
+            head += 16 + 4 * flagged
+            bias += 16 * count + 4 * flagged
+        near = layout.nearness.astype(np.uint8)
+        atom, of = np.nonzero(near.T)
+        starts = np.searchsorted(atom, np.arange(layout.atoms + 1)).astype(np.uint16)
+        stack = _Stack(
+            layout.atoms,
+            len(groups),
+            self._put(np.frombuffer(b"".join(map(bytes, groups)), np.uint8)),
+            self._put(starts),
+            self._put(of.astype(np.uint16)),
+            self._put(near.T[atom, of]),
+            self._put(layout.direction.astype(np.uint8)),
+        )
+        return self._put_struct(stack), head, bias
+
+    def _put_model(self, model: ContextModel) -> int:
+        p = model.probability / 65536
+        cost = np.round(-np.log2(np.stack([1 - p, p], axis=1)) * PRICE_UNIT)
+        heads = len(model.linear)
+        inner = np.zeros((heads, HIDDEN, INPUTS), np.int16)
+        inner[..., : model.inner.shape[2]] = model.inner
+        pairs = inner.reshape(heads, HIDDEN, INPUTS // 2, 2).transpose(0, 2, 1, 3)
+        linear = np.zeros((heads, 2, INPUTS), np.int16)
+        linear[..., :FEATURES] = model.linear.transpose(0, 2, 1)
+        tables = (
+            model.bias.astype(np.int32),
+            linear,
+            pairs,
+            model.outer.astype(np.int32),
+            model.mantissa.astype(np.int32),
+            model.logarithm.astype(np.uint8),
+            model.probability.astype(np.uint16),
+            cost.astype(np.uint32),
+        )
+        return self._put_struct(_Model(*(self._put(table) for table in tables)))
+
+    def _get(self, at: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return np.frombuffer(bytearray(self._bytes(at, size)), dtype).reshape(shape)
+
+
+def _work(atoms: int, height: int, width: int) -> int:
+    """At least the bytes of memory that a job takes for itself."""
+    blocks = [-(-side // 4) for side in (height, width)]
+    stacks = ((atoms, height, width), (_BLOCK, *blocks))
+    return sum(_work_of(*stack) for stack in stacks) + 4 * _BLOCK * blocks[0] * blocks[1] + 4096
+
+
+def _work_of(atoms: int, height: int, width: int) -> int:
+    places, plane = (height + 2) * (width + 2), height * width
+    return places * (12 * atoms + 36) + plane * (4 * atoms + 20) + 4 * atoms + 16 * 8
+
+
+class _Instances(threading.local):
+    """A thread's kernels."""
+
+    def __init__(self) -> None:
+        self.kernels: WeakKeyDictionary[ContextModel, Kernel] = WeakKeyDictionary()
+        self.flat: Flat | None = None
+
+
+_INSTANCES = _Instances()
+
+
+def kernel_of(model: ContextModel, layout: Layout) -> Kernel:
+    """This thread's kernel with these tables."""
+    found = _INSTANCES.kernels.get(model)
+    if found is None:
+        found = _INSTANCES.kernels[model] = Kernel(model, layout)
+    return found
+
+
+def flat() -> Flat:
+    """This thread's coder of bits alike."""
+    found = _INSTANCES.flat
+    if found is None:
+        found = _INSTANCES.flat = Flat()
+    return found
