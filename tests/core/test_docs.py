@@ -19,6 +19,7 @@ WRAPPED = [
     ".github/SECURITY.md",
     "docs/choosing.md",
     "docs/how-to.md",
+    "docs/threat-model.md",
     "docs/which-tool.md",
 ]
 
@@ -62,10 +63,34 @@ def test_lines_are_wrapped_at_100_columns(page: str) -> None:
         assert whole or len(line) <= 100, line
 
 
+def test_the_threat_model_names_code_that_is_there() -> None:
+    page = (ROOT / "docs/threat-model.md").read_text()
+    rows = re.findall(r"^\| \d \| .*? \| (.*) \|$", page, flags=re.MULTILINE)
+    assert len(rows) >= 6
+    for place in "; ".join(rows).split("; "):
+        file, *names = re.findall(r"`([^`]+)`", place)
+        code = (ROOT / "src/primis" / file).read_text()
+        assert names
+        for name in names:
+            for part in name.split("."):
+                defined = rf"^ *(def|class) {part}\b"
+                assert re.search(defined, code, flags=re.MULTILINE), (file, name)
+
+
 def test_links_lead_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), (page.name, target)
+    folders = (".", "docs", "benchmarks", "examples", ".github")
+    for page in [page for folder in folders for page in (ROOT / folder).glob("*.md")]:
+        for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+            file, _, anchor = target.partition("#")
+            there = (page.parent / file) if file else page
+            assert there.exists(), (page.name, target)
+            assert not anchor or anchor in _anchors(there), (page.name, target)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
