@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.documented import ROOT, blocks, commands, lay_out_images, masked, rea
 
 PAGES = ("README.md", "docs/how-to.md")
 WRAPPED = [
+    "ARCHITECTURE.md",
     "README.md",
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
@@ -75,6 +77,25 @@ def test_the_threat_model_names_code_that_is_there() -> None:
             for part in name.split("."):
                 defined = rf"^ *(def|class) {part}\b"
                 assert re.search(defined, code, flags=re.MULTILINE), (file, name)
+
+
+def test_the_architecture_lists_the_rooms_of_the_import_contract_in_its_order() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+    wanted = [[name.removeprefix("primis.") for name in x.split(" | ")] for x in layers]
+    [tree, *_] = blocks("ARCHITECTURE.md")
+    floors = re.split(r"^# \d+ .*$", tree, flags=re.MULTILINE)[1:]
+    rooms = [re.findall(r"^  (\w+)(?:/|\.py) ", floor, flags=re.MULTILINE) for floor in floors]
+    assert rooms == wanted
+
+
+def test_the_architecture_names_modules_that_are_there() -> None:
+    [_, way] = blocks("ARCHITECTURE.md")
+    modules = re.findall(r"\w+/\w+|\bcodec\b", way)
+    assert len(modules) >= 15
+    for name in modules:
+        place = ROOT / "src/primis" / name
+        assert place.is_dir() or place.with_suffix(".py").exists(), name
 
 
 def test_links_lead_somewhere() -> None:
