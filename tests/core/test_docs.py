@@ -16,6 +16,7 @@ from tests.documented import ROOT, blocks, commands, lay_out_images, masked, rea
 PAGES = ("README.md", "docs/how-to.md")
 WRAPPED = [
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
     "README.md",
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
