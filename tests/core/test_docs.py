@@ -21,6 +21,7 @@ WRAPPED = [
     ".github/CONTRIBUTING.md",
     ".github/SECURITY.md",
     "docs/choosing.md",
+    "docs/format.md",
     "docs/how-to.md",
     "docs/threat-model.md",
     "docs/which-tool.md",
