@@ -116,6 +116,16 @@ def test_a_bundle_is_as_large_as_the_benchmarks_say() -> None:
     assert len(write_bundle(header, parts)) == int(size.replace(",", ""))
 
 
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    code = "import write_api\nassert write_api.page() == write_api.PAGE.read_text()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT / "docs", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"run make api: {done.stderr}"
+    page = (ROOT / "docs/api.md").read_text()
+    described = set(re.findall(r"^### `(\w+)`", page, flags=re.MULTILINE))
+    assert described >= set(primis.__all__)
+
+
 def test_links_lead_somewhere() -> None:
     folders = (".", "docs", "benchmarks", "examples", ".github")
     for page in [page for folder in folders for page in (ROOT / folder).glob("*.md")]:
