@@ -15,7 +15,7 @@ from primis import api, errors
 from primis.release.rekey import Rekeyed
 
 PAGE = Path(__file__).with_name("api.md")
-PARTS = {
+PARTS: dict[str, list[Any]] = {
     "Releases": [api.share, api.open, api.restore, api.grant, api.rekey],
     "What they give": [api.OpenRelease, api.ReleaseImage, primis.Image, primis.Result, Rekeyed],
     "One array": [api.encode, api.Encoded, api.decode],
