@@ -30,8 +30,8 @@ test-core: .venv/test
 	$(BIN)/pytest tests/core
 
 lint: .venv/dev
-	$(BIN)/ruff check src tests benchmarks docs examples
-	$(BIN)/ruff format --check src tests benchmarks docs examples
+	$(BIN)/ruff check src tests benchmarks docs/*.py examples
+	$(BIN)/ruff format --check src tests benchmarks docs/*.py examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
