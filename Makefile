@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-core lint check vectors kernel weights bench
+.PHONY: demo test test-core lint check api vectors weights bench
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .venv/base: pyproject.toml constraints.txt
@@ -30,12 +31,16 @@ test-core: .venv/test
 	$(BIN)/pytest tests/core
 
 lint: .venv/dev
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks docs/*.py examples
+	$(BIN)/ruff format --check src tests benchmarks docs/*.py examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 check: lint test
+
+# docs/api.md, from the docstrings of what `import primis` offers.
+api: .venv/base
+	$(BIN)/python docs/write_api.py
 
 # The vectors of docs/format.md, written anew. Their bytes change: only when the format does.
 vectors: .venv/dev

@@ -9,8 +9,8 @@
     bundle, key = primis.encode(array)
     primis.decode(bundle, key)
 
-Places are paths or texts. Keys are what the command line takes: a public key as text or in a file to
-share with, a file of private keys to open with. What goes wrong is a `PrimisError`.
+Places are paths or texts. Keys are what the command line takes: a public key as text or in a file
+to share with, a file of private keys to open with. What goes wrong is a `PrimisError`.
 """
 
 from __future__ import annotations
@@ -83,14 +83,22 @@ def share(
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
-    """Make a release of files and folders, and grant it. Returns what became of each image.
+    """Make a release of images and grant it to recipients.
 
-    to: public keys of the recipients. owner: the key that signs, and that can grant later; the
-    default one, made at first use, unless told otherwise. tier: what recipients may open; all that
-    the release holds unless told otherwise: diagnostic, or original with `with_original`. settings:
-    S_x and budgets. An image that cannot be shared has its `error` set; the others are shared.
+    images: files and folders. out: the folder to make. to: public keys of the recipients. owner:
+    the private key that signs, and that can grant later; by default the one in the configuration
+    folder, made at first use. settings: S_x, level of protection and budgets. tier: the highest
+    that recipients may open; by default all that the release holds, which is diagnostic, or
+    original with `with_original`. with_original: seal the files themselves too. model: a file of
+    other weights, or "paper". max_pixels: refuse images of more samples, all frames and channels
+    counted; by default 300 million, fewer for small files. on_result: is called after each image
+    with its `Result`, the number done and the number of all.
 
-    Raises OutputError if `out` exists, UsageError if no image could be shared.
+    Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
+    the others are shared. A run that was interrupted goes on where it stopped.
+
+    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
+    UsageError if no image could be shared.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
@@ -119,7 +127,19 @@ def grant(
     not_after: datetime.date | None = None,
     owner: Place | Signer | None = None,
 ) -> list[Path]:
-    """Let more people open a release, or some images of it by id or name. Returns the files made."""
+    """Let more people open a release, or some images of it.
+
+    to: public keys of the recipients. tier: the highest that they may open. images: ids, starts of
+    ids, or names; by default the whole release. note: a line for the recipient. not_after: the last
+    day, UTC, on which primis opens the grant; a courtesy, since a recipient's copy of the secrets
+    does not expire. owner: the private key that made the release, by default the one in the
+    configuration folder.
+
+    Returns the new files in `grants/`; nothing else of the release changes but their list.
+
+    Raises WrongSigner or NoMatchingGrant if the key is not the owner's, UsageError for a label that
+    is taken or an image that is not there, and what `open` raises.
+    """
     signer, opened = _signer(owner, make=False), _release(release, None, remember=True)
     grants = opened.open_grants([signer.identity], trust=signer.public)
     chosen = ids_of(opened, grants, images)
@@ -140,7 +160,14 @@ def grant(
 def rekey(
     release: Place, *, without: Iterable[str] = (), owner: Place | Signer | None = None
 ) -> rekeying.Rekeyed:
-    """Give a release new secrets and renew its grants, but for those with the labels in `without`."""
+    """Give a release new secrets, ids and grants, without encoding an image again.
+
+    without: labels of grants that are not renewed; all others to the same keys go too, and so do
+    those to passphrases. owner: as of `grant`.
+
+    Whoever copied the old release can still open that copy. Raises UsageError for a label that is
+    not there, OutputError if the folder cannot be replaced, and what `open` raises.
+    """
     signer = _signer(owner, make=False)
     return rekeying.rekey(_release(release, None, remember=True), signer, without=without)
 
@@ -158,10 +185,17 @@ def restore(
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
-    """Restore files of the kinds that were shared into a new folder. See `open` for the keys.
+    """Restore images into a new folder, as files of the kinds that were shared.
 
-    tier: the highest that the grant opens unless told otherwise. images: ids or names, all that the
-    grant opens unless told otherwise.
+    out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
+    the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
+    grant opens. max_pixels, on_result: as of `share`.
+
+    Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
+    and the others are restored.
+
+    Raises OutputError if `out` exists, AccessError if no image can be opened, ModelError,
+    UsageError for an image that is not there, and what `open` raises.
     """
     return restoring.restore(
         _release(release, signer, remember=True),
@@ -184,15 +218,17 @@ def open(
     models: Sequence[Place] = (),
     remember: bool = True,
 ) -> OpenRelease:
-    """Open a release with a private key, or a passphrase. Images are read as they are asked for.
+    """Open a release with a private key or a passphrase. Images are read when they are asked for.
 
-    identity: a file of private keys; the owner's default key unless told otherwise. signer: refuse a
-    release that this one (64 hex digits) did not sign. models: weights that do not come along.
-    remember: compare signer and version with what was seen of the release before, as SSH does with
-    hosts, and remember them.
+    identity: files of private keys; by default the owner's key in the configuration folder.
+    passphrase: opens a grant to a passphrase, in place of a key or besides. signer: the public key
+    (64 hex digits) that must have signed the release. models: files of weights that do not come
+    with primis. remember: compare signer and version with what was seen of the release before, as
+    SSH does with hosts, and remember them.
 
-    Raises AccessError where the key opens nothing, BadManifest where this is no release, and
-    UnexpectedRelease where it is not the one that was seen before.
+    Raises NoMatchingGrant where the key opens nothing, BadManifest where this is no release,
+    WrongSigner where another signed it, and UnexpectedRelease where it is not the release that was
+    seen before.
     """
     opened = _release(release, signer, remember=remember)
     grants = opened.open_grants(_identities(identity, passphrase))
@@ -202,8 +238,11 @@ def open(
 
 @dataclass(frozen=True, eq=False)
 class ReleaseImage:
-    """An image of an open release. id: 32 hex digits; name: the path it was shared under, None where
-    the grant opens tier preview alone."""
+    """An image of an open release.
+
+    id: 32 hex digits. name: the path that it was shared under, None where the grant opens tier
+    preview alone.
+    """
 
     id: str
     name: str | None
@@ -211,27 +250,34 @@ class ReleaseImage:
 
     @property
     def tier(self) -> Tier:
-        """The highest that the grant opens."""
+        """The highest tier that the key opens of this image. Raises GrantExpired."""
         return self._release.access(self.id, None)[0]
 
     def read(self, tier: Tier | str | None = None) -> Image:
-        """Decode it at tier preview or diagnostic: pixels (frames, height, width, channels) as they
-        were stored, bit depth, spacing, and the header of its file at tier diagnostic.
+        """Decode the image: its pixels as they are stored in files of its kind, bit depth and
+        spacing, and at tier diagnostic the header of its file.
 
-        The highest that the grant opens of the two unless told otherwise. Raises TierTooLow,
-        GrantExpired, DamagedSection.
+        tier: preview or diagnostic; by default the higher of the two that the grant opens.
+
+        Raises TierTooLow, GrantExpired, BadBundle, DamagedSection, ModelError, and UsageError for
+        tier original, which is a file.
         """
         return self._release.read(self.id, Tier(tier) if tier else None)
 
     def file(self, tier: Tier | str | None = None) -> bytes:
-        """A file of the kind that was shared; at tier original the very file."""
+        """The bytes of a file of the kind that was shared, at tier original of the very file.
+
+        tier: by default the highest that the grant opens. Raises as `read` does.
+        """
         return self._release.file(self.id, Tier(tier) if tier else None)
 
 
 class OpenRelease:
-    """A release and what a key opens of it. A context manager; iterates over its images.
+    """A release and what a key opens of it; made by `open`. A context manager.
 
-    release["name"] or release["id"] is one image; len(release) is how many are open.
+    Iterating gives a `ReleaseImage` for each image that the key opens, and `len(release)` is their
+    number. `release["chest.dcm"]` is one of them, by name, id, or the start of an id, and raises
+    KeyError where there is no such image.
     """
 
     def __init__(self, release: Release, grants: list[Grant], codec_for: CodecFor) -> None:
@@ -269,17 +315,17 @@ class OpenRelease:
 
     @property
     def tier(self) -> Tier:
-        """The highest that the key opens."""
+        """The highest tier that the key opens, of any image."""
         return self._grants[0].tier
 
     @property
     def signer(self) -> str:
-        """Whose signature vouches for the release: 64 hex digits."""
+        """The public key that signed the release: 64 hex digits."""
         return self._release.manifest.signer
 
     @property
     def notes(self) -> list[str]:
-        """What a person should hear of the release, one line each."""
+        """Lines for people: that a signer was remembered, grants that were passed over."""
         return self._release.notes
 
     def access(self, bundle_id: str, tier: Tier | None) -> restoring.Access:
@@ -315,7 +361,7 @@ class OpenRelease:
 
 
 class Encoded(NamedTuple):
-    """A bundle, which anyone may see, and the key that opens it."""
+    """What `encode` gives. bundle: the bytes, which anyone may see. key: opens every tier of it."""
 
     bundle: bytes
     key: Secret
@@ -329,10 +375,14 @@ def encode(
     spacing_mm: tuple[float, float] | None = None,
     model: Place | None = None,
 ) -> Encoded:
-    """One array to one bundle that stands alone, and its key.
+    """Turn one array into one bundle that needs no release, and its key.
 
-    pixels: (H, W), (H, W, C) or (frames, H, W, C) of uint8, uint16, int8 or int16. bit_depth: bits
-    of a sample that are used, all unless told otherwise. Raises InputError for other arrays.
+    pixels: (H, W), (H, W, C) or (frames, H, W, C) of uint8, uint16, int8 or int16, with at most 16
+    channels. settings: S_x, level of protection and budgets. bit_depth: bits of a sample that are
+    used, by default all. spacing_mm: between rows and between columns. model: a file of other
+    weights, or "paper".
+
+    Raises InputError for other arrays, and where the code does not fit the budgets; ModelError.
     """
     key, bundle_id = Secret.new(), system.token_hex(16)
     opened = image_secrets(release_secrets(key, HIGHEST), bundle_id)
@@ -347,7 +397,11 @@ def encode(
 def decode(
     bundle: bytes, key: Secret, tier: Tier | str = Tier.DIAGNOSTIC, *, models: Sequence[Place] = ()
 ) -> Image:
-    """The image in a bundle that stands alone. Raises BadBundle, DamagedSection, ModelError."""
+    """The image in a bundle that `encode` made.
+
+    key: as `encode` gave it. tier: preview or diagnostic. models: files of weights that do not come
+    with primis. Raises BadBundle, DamagedSection, ModelError.
+    """
     from primis.bundle.container import read_head
 
     bundle_id, _ = read_head(bundle, "")

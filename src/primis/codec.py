@@ -68,7 +68,14 @@ class Scale:
 
 
 class Codec:
-    """Encodes and decodes frames with one model."""
+    """Encodes and decodes frames with one model.
+
+    A frame is (H, W, c) of uint8, uint16, int8 or int16; its code has LM atoms at each of h x w
+    positions, h = ceil(H / stride), w = ceil(W / stride), for each of c planes.
+
+    checkpoint: the model (`network.checkpoint.read_checkpoint`). engine: what runs it, by default
+    ONNX Runtime. Raises ModelError for a model that cannot be run.
+    """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine | None = None) -> None:
         self.checkpoint = checkpoint
@@ -82,7 +89,8 @@ class Codec:
         return self.architecture.offset
 
     def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
-        """Coefficients z (c, LM, h, w) of a frame (H, W, c); `sparsify` makes a code of them."""
+        """(z, range of grey levels) of a frame (H, W, c): coefficients (c, LM, h, w) float32, of
+        which `sparsify` makes a code."""
         scale = Scale(int(frame.min()), int(frame.max()))
         stride = self.preset.stride
         rows, columns = (-(-side // stride) for side in frame.shape[:2])
@@ -121,9 +129,10 @@ class Codec:
         dtype: np.dtype,
         opened_maps: int | None = None,
     ) -> np.ndarray:
-        """A frame (H, W, c) of `dtype`, H x W = size.
+        """The frame (H, W, c) that a code stands for.
 
-        opened_maps: how many code maps are known, all by default.
+        scale: the range of its grey levels. size: (H, W). dtype: of its samples. opened_maps: how
+        many code maps are known, from the first; by default all.
         """
         maps = self.preset.code_maps if opened_maps is None else opened_maps
         dc = SparseCode(code.levels[:, :1], code.threshold, code.offset).coefficients

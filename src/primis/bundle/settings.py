@@ -14,8 +14,8 @@ from primis.canonical import canonical
 
 
 class Protection(StrEnum):
-    """Level of protection: keyed, whose public code tells nothing without the key, or the paper's
-    sparse coding with ambiguation, which leaks."""
+    """Level of protection: keyed, whose public code tells nothing to whoever lacks the key, or sca,
+    the paper's sparse coding with ambiguation, which leaks."""
 
     KEYED = "keyed"
     SCA = "sca"
@@ -32,15 +32,18 @@ _LIMITS = {"atoms_per_map": 1 << 12, "code_maps": 1 << 12, "stride": 64, "tile":
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Dials of `share`, and their defaults. All are public.
+    """What an owner chooses when sharing, with its defaults. All of it is public.
 
-    sparsity: S_x, true entries per position on average; decoys: S_n, likewise, as many unless told
-    otherwise; both multiples of 1/1000. support_bits: budget for the sealed supports, in bits per true entry.
-    value_bits: at level keyed, budget for the values, in bits per published entry. header_bytes:
-    budget for the name and the source's header, compressed. original_bits: budget for the file
-    itself, in bits per sample; 0 where it is not there. exact_bits: bits per sample of an image of
-    few grey levels that is sealed exactly, 0 for all others. The last three are None, which stands
-    in no bundle, where they are left to the image (`sharing.fit.settings_for`).
+    sparsity: S_x, true entries per position of the grid, on average; in steps of 1/1000. decoys:
+    S_n, decoys per position; in steps of 1/1000, by default as many as S_x. protection: the level.
+    support_bits: budget for the sealed supports, in bits per true entry. value_bits: at level
+    keyed, budget for the values, in bits per published entry. header_bytes: budget for the name and
+    the file's header, compressed. original_bits: budget for the file itself, in bits per sample; 0
+    where it is not there. exact_bits: bits per sample of an image of few grey levels that is sealed
+    exactly, 0 for all others.
+
+    The last three are None where they are left to the images (`sharing.fit.settings_for`); in a
+    bundle none is None.
     """
 
     sparsity: float = 8.0

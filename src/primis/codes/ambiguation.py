@@ -32,11 +32,12 @@ def ambiguate(
     odds: np.ndarray | None = None,
     draw: Draw = secrets.token_bytes,
 ) -> np.ndarray:
-    """Z_p: levels (..., LM, h, w) with `decoys` more non-zeros, none of them on the support.
+    """Z_p = Z + N: levels with `decoys` more non-zeros, none of them on the support.
 
-    Leading axes are planes. decoys: S_n times the number of positions, 0 .. the number of zeros.
-    odds: natural logarithm of how likely each place is to be chosen, beside others of its atom; all
-    alike by default. Raises ValueError outside that range.
+    levels: Z, integers (..., LM, h, w); leading axes are planes. decoys: S_n times the number of
+    positions, from 0 to the number of zeros. odds: natural logarithm of how likely each place is to
+    be chosen, beside others of its atom; by default all alike. draw: gives so many random bytes, by
+    default the operating system's. Raises ValueError for another number of decoys.
     """
     flat = np.moveaxis(levels, -3, 0).reshape(levels.shape[-3], -1)  # (LM, positions)
     zeros = flat.shape[1] - np.count_nonzero(flat, axis=1)
@@ -57,7 +58,10 @@ def ambiguate(
 
 
 def purify(public: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Z: the public code on the support, zero elsewhere; both (..., LM, h, w)."""
+    """Z: the public code on the support, zero elsewhere.
+
+    public: Z_p, integers (..., LM, h, w). support: bool, of the same shape.
+    """
     return np.where(support, public, public.dtype.type(0))
 
 

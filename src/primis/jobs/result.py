@@ -12,10 +12,13 @@ from primis.keys.tier import Tier
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image.
+    """What became of one image that was to be shared or restored.
 
-    kept: S_x that it got; the sparsity asked for may be more. error: one line. notes: what a person
-    should know of it, one line each.
+    name: the path that it is shared under, or the file that was restored. id: of its bundle, 32 hex
+    digits. bytes: of the bundle or file, 0 where there is none. kept: S_x that it got when shared;
+    less than was asked for where its code would not fit, None where it is sealed exactly. tier: at
+    which it was restored. error: why there is none. resumed: done by an earlier run. notes: what a
+    person should know of it, one line each.
     """
 
     name: str

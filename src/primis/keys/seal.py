@@ -34,7 +34,7 @@ _PREFIX = b"primis/1 "
 
 @dataclass(frozen=True)
 class Secret:
-    """32 bytes that open something; they show in no repr."""
+    """32 bytes that open something; they show in no repr. Raises ValueError for other lengths."""
 
     value: bytes = field(repr=False)
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Tier(StrEnum):
-    """preview < diagnostic < original."""
+    """What a grant opens: preview < diagnostic < original. Each opens what those below it open."""
 
     PREVIEW = "preview"
     DIAGNOSTIC = "diagnostic"

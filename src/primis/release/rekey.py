@@ -54,9 +54,9 @@ from primis.sharing.reseal import reseal
 class Rekeyed:
     """What `rekey` did.
 
-    renewed: labels of the grants made anew; dropped: those that could not be (passphrases) or were
-    withdrawn. left_out: other things in the old folder that were not carried over. still_there:
-    folders with the old secrets that could not be removed.
+    renewed: labels of the grants made anew. dropped: labels of those that could not be
+    (passphrases) or were withdrawn. left_out: other things in the old folder that were not carried
+    over. still_there: folders with the old secrets that could not be removed.
     """
 
     renewed: list[str]
