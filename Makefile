@@ -3,8 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core lint check vectors kernel weights bench
-.PHONY: demo test test-core lint check api vectors weights bench
+.PHONY: demo test test-core lint check api vectors kernel weights bench
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .venv/base: pyproject.toml constraints.txt
