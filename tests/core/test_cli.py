@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -680,6 +681,39 @@ def test_a_known_release_is_compared_where_nothing_can_be_remembered(
 def test_numbers_are_named_as_they_were_typed(here, words, line) -> None:
     status, _, err = here("share", "chest.dcm", "--to", "alice.key.pub", "-o", "q", *words)
     assert (status, err.splitlines()[0]) == (2, f"primis: {line}")
+
+
+def test_only_the_command_line_knows_its_options() -> None:
+    """What the engine says holds for who calls it from Python too."""
+    package = Path(main.__file__).parents[1]
+    named = []
+    for path in package.rglob("*.py"):
+        if package / "cli" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = re.sub(r"--[a-z][^\n]*?-->", "", node.value)  # an arrow of a drawing
+                named += [(path.name, option) for option in re.findall(r"(?<![<-])--[a-z]+", text)]
+    assert named == []
+
+
+def test_pixels_over_the_limit_come_with_the_option_that_allows_them(here, tmp_path) -> None:
+    status, _, err = here(
+        *("share", "chest.dcm", "--to", "alice.key.pub", "-o", "q", "--max-pixels", "4095")
+    )
+    said = 'primis: image "chest.dcm" has 1 x 64 x 64 x 1 samples, expected at most 4095'
+    assert status == 1
+    assert err.splitlines()[-3:-1] == [
+        said,
+        "hint: --max-pixels N allows more, as far as your memory holds them",
+    ]
+    assert share(here, "chest.dcm")[0] == 0
+    status, _, err = here(
+        "restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY, "--max-pixels", "4095"
+    )
+    assert status == 1
+    assert "hint: --max-pixels N allows more" in err
+    assert "fetch it again" not in err
 
 
 def test_a_mistyped_release_is_not_fetched_again(here, tmp_path) -> None:

@@ -9,6 +9,7 @@ knows no secret of its parent, writes nothing to the terminal, and is started an
     <--------  b"+", length (4 bytes), fields of the image as JSON, header, samples
                b"-" or b"!", length, why there is none; after b"!" the process ends
                b"0", length, modality of a DICOM object without pixels
+               b">", length, why the image is larger than max_pixels
 
 The parent takes nothing of the reply on trust: a file that took the child over gets no further.
 """
@@ -30,7 +31,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from primis.errors import NoPixels, UnreadableImage
+from primis.errors import NoPixels, TooManyPixels, UnreadableImage
 from primis.imaging.image import KINDS, MAX_PIXELS, PHOTOMETRIC, Image, require_size
 
 _PROGRAM = "primis.imaging.files"
@@ -44,6 +45,7 @@ _LEFT_BEHIND = 256 << 20
 _DTYPES = ("uint8", "uint16", "int8", "int16")
 _MAX_TEXT, _MAX_LINE, _MAX_HEADER = 1 << 20, 400, 1 << 28
 _CHUNK = 1 << 24
+_REFUSALS: dict[bytes, type[UnreadableImage]] = {b"-": UnreadableImage, b">": TooManyPixels}
 
 _PASSED_ON = {
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
@@ -206,7 +208,7 @@ def _reply(pipe: Any, max_pixels: int) -> Image | UnreadableImage:
 
     Raises _NoMemory, _Died or what parsing meets.
     """
-    kind = _read(pipe, 1)
+    kind = bytes(_read(pipe, 1))
     length = int.from_bytes(_read(pipe, 4), "big")
     if length > _MAX_TEXT:
         raise _Died
@@ -215,8 +217,8 @@ def _reply(pipe: Any, max_pixels: int) -> Image | UnreadableImage:
         return _read_image(pipe, json.loads(text), max_pixels)
     line = text.decode(errors="replace")[:_MAX_LINE]
     line = "".join(c if c.isprintable() else " " for c in line) or _DAMAGED
-    if kind == b"-":
-        return UnreadableImage(line)
+    if kind in _REFUSALS:
+        return _REFUSALS[kind](line)
     if kind == b"0":
         return NoPixels(line[:16] if line.isalnum() else "unknown")
     raise _NoMemory(line) if kind == b"!" else _Died
@@ -335,7 +337,7 @@ def _answer(
     except NoPixels as error:
         return b"0", error.modality
     except UnreadableImage as error:
-        return b"-", str(error)
+        return b">" if isinstance(error, TooManyPixels) else b"-", str(error)
     except MemoryError:
         return b"!", f"cannot be decoded: does not fit in {limit / (1 << 30):.1f} GiB of memory"
     except Exception:  # decoders raise whatever they like

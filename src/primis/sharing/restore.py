@@ -16,11 +16,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from primis.bundle.header import Header
 from primis.codec import Codec, Scale
 from primis.codes.sparse import SparseCode
-from primis.errors import DamagedSection, ModelError, TierTooLow
+from primis.errors import DamagedSection, ModelError, TierTooLow, TooManyPixels
 from primis.imaging.files import render
-from primis.imaging.image import Derivation, Image
+from primis.imaging.image import (
+    PER_BYTE_OF_BUNDLE,
+    Derivation,
+    Image,
+    pixel_limit,
+    require_size,
+)
 from primis.imaging.padding import impose_padding
 from primis.keys.tier import TIERS, Tier
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
@@ -60,7 +67,9 @@ def restore_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, grou
 
 
 def read_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> tuple[Image, str | None]:
-    """The image at tier preview or diagnostic, and its name, None at tier preview."""
+    """The image at tier preview or diagnostic, and its name, None at tier preview. Raises
+    TooManyPixels beyond what is read at most (`reading_up_to`)."""
+    require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
     image = (
         _exact_image(bundle) if _is_exact(bundle, tier) else decode_image(bundle, tier, codec_for)
     )
@@ -71,6 +80,15 @@ def read_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> tuple[I
         return impose_padding(replace(image, header=header.source), header.padding), header.name
     except ValueError:
         raise DamagedSection('section "header": its padding does not fit its image') from None
+
+
+def require_few_pixels(header: Header, size: int) -> None:
+    """Raise TooManyPixels where a bundle of `size` bytes claims more than `pixel_limit` allows."""
+    limit = pixel_limit(None, size, PER_BYTE_OF_BUNDLE)
+    try:
+        require_size(header.geometry.shape, limit)
+    except TooManyPixels as error:
+        raise TooManyPixels(f'bundle "{header.id}" {error}') from None
 
 
 def decode_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> Image:
