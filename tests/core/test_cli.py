@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import PIL.Image
+import pydicom
 import pytest
 
 from primis.cli import arguments, main
@@ -24,6 +27,8 @@ from primis.cli.say import plain
 from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs.result import Result
+from primis.network.checkpoint import Domain, read_checkpoint, shipped
+from primis.network.presets import PRESETS
 from tests.conftest import TINY
 from tests.core.test_recipients import age_by_passphrase
 
@@ -900,6 +905,41 @@ def test_share_says_who_gets_the_dicom_header(run, tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("quick_passphrases")
+def test_images_unlike_those_of_the_training_are_a_note(run, tmp_path, monkeypatch) -> None:
+    """Once, with how many of which kind; masks are sealed without the model."""
+    domain = Domain("phantoms", frozenset({"DX"}))
+    monkeypatch.setattr("primis.network.checkpoint._DOMAINS", {"phantoms": domain})
+    source = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    (tmp_path / "in").mkdir()
+    for modality in ("DX", "CT", "MR"):
+        source.Modality = modality
+        source.save_as(tmp_path / "in" / f"{modality}.dcm")
+    rng = np.random.default_rng(0)
+    for name, shape in (("grey", (64, 64)), ("colour", (64, 64, 3)), ("colour2", (64, 64, 3))):
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    PIL.Image.new("RGB", (64, 64)).save(tmp_path / "in" / "mask.png")
+    run("keygen", "-o", "k")
+    share = ("--to", "k.pub", "--model", TINY)
+    done = run("share", "in", *share, "-o", "r", "--json")
+    said = (
+        "4 of 7 images are in colour, CT or MR; these weights were trained on phantoms only: "
+        "check what a recipient sees with primis restore"
+    )
+    assert done.stderr.splitlines().count(f"note: {said}") == 1
+    assert json.loads(done.stdout)["notes"] == [said]
+    assert "trained on" not in run("share", "in/DX.dcm", "in/grey.png", *share, "-o", "s").stderr
+    added = run("add", "s", "in/CT.dcm", "--model", TINY).stderr
+    assert "note: 1 of 1 images is CT; its weights were trained on phantoms only: " in added
+
+
+def test_the_weights_that_come_along_say_what_they_were_trained_on() -> None:
+    for name in PRESETS:
+        domain = read_checkpoint(shipped(name)).domain
+        assert domain == Domain("chest radiographs", frozenset({"CR", "DX"}))
+    assert read_checkpoint(TINY).domain is None
+
+
 def test_a_wrong_passphrase_is_not_a_missing_grant(run, released, tmp_path) -> None:
     secret = {"PRIMIS_PASSPHRASE": "correct horse battery"}
     restore = ("restore", "r", "--passphrase", "-o", "o")

@@ -25,7 +25,7 @@ from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
 from primis.imaging.files import read
-from primis.jobs.result import OnResult, Result, unexpected
+from primis.jobs.result import COLOUR, OnResult, Result, Unfamiliar, unexpected
 from primis.jobs.share_task import SharedFile, ShareTask, share_file
 from primis.jobs.work import Work
 from primis.keys.grant import read_grant, split_grant
@@ -192,7 +192,7 @@ class Batch:
         shared: dict[int, Result] = {}
         for number, k in enumerate(order, start=1):
             task = self._task(files[k], needs[files[k]], opened)
-            shared[k] = self._before(task) or self._share(task, codec)
+            shared[k] = self._before(task, codec) or self._share(task, codec)
             on_result(shared[k], number, len(files))
         return [shared[k] for k in range(len(files))]
 
@@ -220,14 +220,21 @@ class Batch:
             max_pixels=self.options.max_pixels,
         )
 
-    def _before(self, task: ShareTask) -> Result | None:
+    def _before(self, task: ShareTask, codec: Codec) -> Result | None:
         """What an earlier run did with the same file and budgets."""
         wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
         for record in reversed(self.work.records):
             same = "id" in record and wanted.items() <= record.items()
             if same and _is_whole(self._path(record["id"]), record["sha256"]):
-                done = record["id"], record["bytes"], record["kept"]
-                return Result(task.name, *done, resumed=True, notes=tuple(record["notes"]))
+                return Result(
+                    task.name,
+                    record["id"],
+                    record["bytes"],
+                    record["kept"],
+                    resumed=True,
+                    notes=tuple(record["notes"]),
+                    unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
+                )
         return None
 
     def _share(self, task: ShareTask, codec: Codec) -> Result:
@@ -249,11 +256,27 @@ class Batch:
             listed=asdict(shared.listed),
             sha256=hashlib.sha256(shared.data).hexdigest(),
         )
-        size = shared.entry.bytes
-        return Result(task.name, task.bundle_id, size, shared.kept, notes=shared.notes)
+        return Result(
+            task.name,
+            task.bundle_id,
+            shared.entry.bytes,
+            shared.kept,
+            notes=shared.notes,
+            unfamiliar=_unfamiliar(shared.listed, shared.kept, codec),
+        )
 
     def _path(self, bundle_id: str) -> Path:
         return self.work.partial / BUNDLES / f"{bundle_id}.primis"
+
+
+def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar | None:
+    """What the model was not trained on. Masks are sealed exactly, without it: kept is None."""
+    domain = codec.checkpoint.domain
+    if domain is None or kept is None:
+        return None
+    if listed.modality and listed.modality not in ("unknown", *domain.modalities):
+        return Unfamiliar(listed.modality, domain.images)
+    return Unfamiliar(COLOUR, domain.images) if listed.channels >= 3 else None
 
 
 def _begin_release(work: Work, signer: Signer) -> Scope:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -38,6 +38,17 @@ _MOST_HEADER = 1 << 20
 _MOST_KEYS, _MOST_NUMBERS, _LONGEST_TEXT = 64, 64, 255
 """Of the record of a training: its keys, the numbers of a list, the characters of a text."""
 
+
+class Domain(NamedTuple):
+    """What a model was trained on. images: in words; modalities: what DICOM calls them (PS3.3,
+    C.7.3.1.1.1)."""
+
+    images: str
+    modalities: frozenset[str]
+
+
+_DOMAINS = {"cxr-nih.csv": Domain("chest radiographs", frozenset({"CR", "DX"}))}
+"""By the data that the record of a training names; see docs/model-card.md."""
 
 _TABLES = tuple(table.name for table in fields(ContextModel))
 
@@ -60,6 +71,11 @@ class Checkpoint:
     def architecture(self) -> Architecture:
         """What follows from the preset."""
         return architecture_of(self.preset)
+
+    @property
+    def domain(self) -> Domain | None:
+        """What it was trained on, if that is known."""
+        return _DOMAINS.get(str(self.training.get("data")))
 
     @property
     def layout(self) -> Layout:
