@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 
@@ -529,3 +530,31 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
 def test_a_place_that_cannot_be_is_told_at_once(folder, signer, tmp_path, out: str) -> None:
     with pytest.raises(OutputError, match="name for a new folder"):
         sharing.share([folder], tmp_path / out, [], signer, SETTINGS, model=TINY)
+
+
+def test_progress_moves_within_an_image(share, folder, keys, tmp_path) -> None:
+    """Both ways: ever on, one step for each tile at least, from one whole number to the next."""
+    for path in folder.rglob("*.dcm"):
+        path.unlink()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 16 * 32 * 3), np.uint8)  # three tiles
+    PIL.Image.fromarray(pixels).save(folder / "wide.png")
+    PIL.Image.fromarray(pixels[::-1]).save(folder / "wide2.png")
+    parts: list[float] = []
+
+    def on_part(done: float, total: int) -> None:
+        assert total == 2
+        parts.append(done)
+
+    def on_result(result: Result, done: int, total: int) -> None:
+        assert result.error is None
+        assert parts == sorted(parts)
+        within = [part - (done - 1) for part in parts]
+        assert len(set(within)) >= 3
+        assert 0 < within[0] < within[-1] == 1
+        parts.clear()
+
+    share(on_part=on_part, on_result=on_result)
+    opened, alice = Release(tmp_path / "r"), read_identities(keys["alice"])
+    how = {"models": (TINY,), "on_part": on_part, "on_result": on_result}
+    assert len(restoring.restore(opened, alice, tmp_path / "out", **how)) == 2

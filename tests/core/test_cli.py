@@ -586,6 +586,13 @@ def test_a_report_prints_what_matters_and_no_escapes(capsys, tmp_path) -> None:
     ]
 
 
+def test_a_bar_moves_within_an_image() -> None:
+    report = Report("sharing", verbose=False)
+    with report:
+        report.part(1.25, 2)
+        assert report._progress.tasks[0].percentage == 62.5
+
+
 def test_dicom_without_pixels_counts_where_it_was_asked_for(here, tmp_path) -> None:
     from pydicom.data import get_testdata_file
 

@@ -58,6 +58,7 @@ def add(
             models=tuple(model),
             max_pixels=max_pixels,
             on_result=report.add,
+            on_part=report.part,
             on_look=report.look,
             on_wait=note,
         )

@@ -146,6 +146,7 @@ def share(
             model=model,
             max_pixels=max_pixels,
             on_result=report.add,
+            on_part=report.part,
             on_look=report.look,
             on_note=note,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from primis.bundle.container import Profiles, read_header, read_sections
+from primis.codec import Done, silent
 from primis.errors import AccessError, BadBundle, FormatError, ModelError, TooManyPixels
 from primis.imaging.image import reading_up_to
 from primis.jobs.result import unexpected
@@ -29,19 +30,19 @@ class RestoreTask:
 
 
 def restore_bundle(
-    task: RestoreTask, codec_for: CodecFor
+    task: RestoreTask, codec_for: CodecFor, done: Done = silent
 ) -> Restored | FormatError | AccessError | ModelError | TooManyPixels:
     """The file, or why there is none: whatever it is, it must not stop the others."""
     try:
         with reading_up_to(task.max_pixels):
-            return _restore(task, codec_for)
+            return _restore(task, codec_for, done)
     except (FormatError, AccessError, ModelError, TooManyPixels) as error:
         return error
     except Exception as error:
         return BadBundle(f'bundle "{task.bundle_id}" {unexpected(error, "restored")}')
 
 
-def _restore(task: RestoreTask, codec_for: CodecFor) -> Restored:
+def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> Restored:
     parsed = read_header(task.data, task.bundle_id, task.profiles)
     require_few_pixels(parsed.header, len(task.data))
     parts = read_sections(task.data, task.bundle_id, parsed)
@@ -49,4 +50,4 @@ def _restore(task: RestoreTask, codec_for: CodecFor) -> Restored:
     tier = task.tier or max(task.secrets)
     if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
         tier = Tier.DIAGNOSTIC
-    return restore_image(bundle, tier, codec_for, group=task.release)
+    return restore_image(bundle, tier, codec_for, group=task.release, done=done)

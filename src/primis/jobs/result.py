@@ -44,6 +44,14 @@ class Result:
 OnResult = Callable[[Result, int, int], None]
 """(result, number done, number of all)."""
 
+OnPart = Callable[[float, int], None]
+"""(number done, with the share of the image at work, number of all)."""
+
+
+def of_all(on_part: OnPart, before: int, total: int) -> Callable[[float], None]:
+    """For one image, after `before` others: is told what share of it is done."""
+    return lambda share: on_part(before + share, total)
+
 
 def unexpected(error: Exception, done: str) -> str:
     """What to say of an error that nobody expected."""

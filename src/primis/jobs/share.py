@@ -21,11 +21,19 @@ from typing import Any
 from primis.atomic import remove, remove_folder, write_new
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile, Settings
-from primis.codec import Codec
+from primis.codec import Codec, Done
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
 from primis.imaging.files import read
-from primis.jobs.result import COLOUR, OnResult, Result, Unfamiliar, unexpected
+from primis.jobs.result import (
+    COLOUR,
+    OnPart,
+    OnResult,
+    Result,
+    Unfamiliar,
+    of_all,
+    unexpected,
+)
 from primis.jobs.share_task import SharedFile, ShareTask, share_file
 from primis.jobs.work import Work
 from primis.keys.grant import read_grant, split_grant
@@ -72,6 +80,7 @@ def share(
     model: Path | None = None,
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
+    on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
@@ -79,7 +88,7 @@ def share(
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
-    them fit. on_look: is told of its progress; on_note: of a file that makes all bundles larger.
+    them fit. on_look: is told of its progress; on_part: within an image; on_note: of a file that makes all bundles larger.
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial".
     """
@@ -98,7 +107,7 @@ def share(
         if settings.header_bytes is None and (said := budgets.outlier(sound)):
             on_note(said)
         batch = Batch(work, scope, budgets, options)
-        results = batch.share_all(needs, codec, on_result)
+        results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
@@ -179,7 +188,11 @@ class Batch:
     options: Options
 
     def share_all(
-        self, needs: dict[File, Need | InputError], codec: Codec, on_result: OnResult
+        self,
+        needs: dict[File, Need | InputError],
+        codec: Codec,
+        on_result: OnResult,
+        on_part: OnPart = lambda done, total: None,
     ) -> list[Result]:
         """A result for each file, in their order; those that cannot fit are told first.
 
@@ -192,7 +205,8 @@ class Batch:
         shared: dict[int, Result] = {}
         for number, k in enumerate(order, start=1):
             task = self._task(files[k], needs[files[k]], opened)
-            shared[k] = self._before(task, codec) or self._share(task, codec)
+            done = of_all(on_part, number - 1, len(files))
+            shared[k] = self._before(task, codec) or self._share(task, codec, done)
             on_result(shared[k], number, len(files))
         return [shared[k] for k in range(len(files))]
 
@@ -237,9 +251,9 @@ class Batch:
                 )
         return None
 
-    def _share(self, task: ShareTask, codec: Codec) -> Result:
+    def _share(self, task: ShareTask, codec: Codec, done: Done) -> Result:
         stamp = _stamp(task.file)
-        shared = share_file(task, codec)
+        shared = share_file(task, codec, done)
         if not isinstance(shared, SharedFile):
             return Result(task.name, task.bundle_id, error=shared)
         write_new(self._path(task.bundle_id), shared.data)
