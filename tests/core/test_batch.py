@@ -15,6 +15,7 @@ import pytest
 
 from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
+from primis.imaging import apart
 from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
@@ -558,3 +559,26 @@ def test_progress_moves_within_an_image(share, folder, keys, tmp_path) -> None:
     opened, alice = Release(tmp_path / "r"), read_identities(keys["alice"])
     how = {"models": (TINY,), "on_part": on_part, "on_result": on_result}
     assert len(restoring.restore(opened, alice, tmp_path / "out", **how)) == 2
+
+
+def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
+    share, folder, tmp_path, monkeypatch
+) -> None:
+    """Nothing is read that waits, and the same call goes on."""
+    for number in range(40):
+        (folder / f"{number}.dcm").write_bytes(phantom_dicom(48, seed=number))
+    reads: list[Path] = []
+    monkeypatch.setattr(
+        sharing, "read", lambda path, **how: reads.append(path) or read(path, **how)
+    )
+
+    def on_look(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        share(on_look=on_look)
+    assert not apart._pools
+    assert len(reads) < 40
+    looked: list[tuple[int, int]] = []
+    assert len(share(on_look=lambda done, total: looked.append((done, total)))) == 43
+    assert looked == [(number, 43) for number in range(1, 44)]

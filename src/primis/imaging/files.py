@@ -134,4 +134,6 @@ def render(image: Image, derivation: Derivation) -> bytes:
 
 
 if __name__ == "__main__":
-    apart.serve(parse_here)
+    from primis.imaging import decoder
+
+    decoder.serve(parse_here)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from primis.atomic import remove, remove_folder, write_new
 from primis.bundle.manifest import Entry
@@ -24,6 +26,7 @@ from primis.bundle.settings import Profile, Settings
 from primis.codec import Codec, Done
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
+from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
 from primis.jobs.result import (
     COLOUR,
@@ -55,6 +58,7 @@ from primis.release.old_states import MANIFEST, require_nothing_cut_off
 from primis.release.reader import BUNDLES, PAGES
 from primis.release.writer import Contents, timestamp, write_contents
 
+T = TypeVar("T")
 File = tuple[Path, str]
 """Where a file is, and what it is shared as."""
 
@@ -151,31 +155,45 @@ def look(
         for record in work.records
         if "need" in record
     }
+
+    def need(file: Path, name: str) -> tuple[dict[str, Any], Need | InputError, bool]:
+        """Its stamp, what it needs, and whether an earlier run knew."""
+        stamp = _stamp(file)
+        known = before.get((stamp["file"], name, stamp["size"], stamp["mtime"]))
+        if known is not None:
+            return stamp, Need(*known["need"]), True
+        return stamp, _need(file, name, options), False
+
     needs: dict[File, Need | InputError] = {}
-    for number, (file, name) in enumerate(files, start=1):
-        try:
-            stamp = _stamp(file)
-            key = (stamp["file"], name, stamp["size"], stamp["mtime"])
-            if key not in before:
-                need = _need(file, name, options)
-                work.note(**stamp, name=name, need=[need.header_bytes, need.original_times])
-                needs[file, name] = need
-            else:
-                needs[file, name] = Need(*before[key]["need"])
-        except InputError as error:
-            needs[file, name] = error
-        on_look(number, len(files))
+    with closing(_in_threads(need, files)) as looked:
+        for (file, name), (stamp, found, known) in zip(files, looked, strict=True):
+            if isinstance(found, Need) and not known:
+                work.note(**stamp, name=name, need=[found.header_bytes, found.original_times])
+            needs[file, name] = found
+            on_look(len(needs), len(files))
     return needs
 
 
-def _need(file: Path, name: str, options: Options) -> Need:
+def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
+    """Of each file, in order, as many at once as there are processes that decode."""
+    threads = ThreadPoolExecutor(WORKERS)
+    try:
+        yield from threads.map(lambda file: call(*file), files)
+    except BaseException:  # an interruption ends the decoders, so no thread waits for one
+        threads.shutdown(wait=False, cancel_futures=True)
+        end()
+        raise
+    threads.shutdown()
+
+
+def _need(file: Path, name: str, options: Options) -> Need | InputError:
     try:
         image, source = read(file, max_pixels=options.max_pixels)
         return Need.of(image, name, len(source) if options.with_original else 0)
-    except InputError:
-        raise
+    except InputError as error:
+        return error
     except Exception as error:  # whatever it is, it must not stop the others
-        raise InputError(f'image "{file}" {unexpected(error, "read")}') from None
+        return InputError(f'image "{file}" {unexpected(error, "read")}')
 
 
 @dataclass(frozen=True)
