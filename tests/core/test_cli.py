@@ -947,6 +947,25 @@ def test_the_weights_that_come_along_say_what_they_were_trained_on() -> None:
     assert read_checkpoint(TINY).domain is None
 
 
+def test_what_killed_commands_left_is_swept_by_the_next(here, tmp_path) -> None:
+    """A key in the making beside a key or in the configuration, torn files in a release."""
+    assert share(here, "chest.dcm")[0] == 0
+    (tmp_path / "other.dcm").write_bytes(phantom_dicom(64, seed=1))
+    left = f".primis-{'0' * 16}.tmp"
+    begun = ["", "config/primis", "r", "r/pages", "r/bundles", "r/grants"]
+    swept = {
+        ("keygen", "-o", "new.key"): [""],
+        ("restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY): [""],
+        ("grant", "r", "--to", "b=new.key.pub"): ["r/grants"],
+        ("add", "r", "other.dcm", "--model", TINY): begun,
+    }
+    for words, places in swept.items():
+        for place in begun:
+            (tmp_path / place / left).write_bytes(b"torn")
+        assert here(*words)[0] == 0, words
+        assert not [place for place in places if (tmp_path / place / left).exists()], words
+
+
 def test_a_wrong_passphrase_is_not_a_missing_grant(run, released, tmp_path) -> None:
     secret = {"PRIMIS_PASSPHRASE": "correct horse battery"}
     restore = ("restore", "r", "--passphrase", "-o", "o")

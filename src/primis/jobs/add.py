@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from primis.atomic import level, reason, remove, sync_folder
+from primis.atomic import level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
@@ -115,6 +115,7 @@ def _move_in(
     release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
 ) -> None:
     """The release is as it was until the manifest is written."""
+    sweep_all(release.path)
     listed = {f"{bundle_id}.primis" for bundle_id in release.ids}
     for path in (release.path / BUNDLES).glob("*.primis"):
         if path.name not in listed:  # of a call that was killed here

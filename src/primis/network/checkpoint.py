@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from safetensors.numpy import load, save
 
-from primis.atomic import write_new
+from primis.atomic import sweep, write_new
 from primis.codes.layout import Layout
 from primis.codes.probabilities import ContextModel
 from primis.errors import ModelError
@@ -121,6 +121,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         tables[f"tables.{name}"] = np.ascontiguousarray(getattr(checkpoint.tables, name))
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
     data = save(tensors | tables, {"primis": json.dumps(manifest, sort_keys=True)})
+    sweep(path.parent)
     write_new(path, data)
     return hashlib.sha256(data).hexdigest()
 
