@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -21,31 +23,69 @@ from primis.errors import OutputError
 PARTIAL = ".partial"
 """How the name of a folder in the making ends."""
 
-_TEMPORARY = ".primis-{}.tmp"
-"""How files in the making are called: the name of an image is a patient's."""
+_TEMPORARY = re.compile(r"\.primis-[0-9a-f]{16}\.tmp")
+_STALE = 86_400
+"""Seconds after which a file in the making is taken for left, where the disk has no locks."""
 
-_DAY = 86_400
+_TRIES = 5
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LOOK = "look what it is, and remove it"
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file that is there whole or not at all. Raises OutputError."""
-    temporary = path.with_name(_TEMPORARY.format(secrets.token_hex(8)))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if not any(_write_and_replace(path, data, mode) for _ in range(_TRIES)):
+            raise OutputError(f'"{path}" cannot be written: another process removes what is made')
         sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f'"{path}" cannot be written: {reason(error)}') from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def _write_and_replace(path: Path, data: bytes, mode: int) -> bool:
+    """False where the file was swept before it was held."""
+    temporary = temporary_beside(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, mode)
+    with ExitStack() as held:
+        held.callback(_unlink, temporary)
+        if hold(descriptor):
+            held.callback(os.close, os.dup(descriptor))  # until it has its name
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(temporary, path)
+            return True
+    return False
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for a file in the making: that of an image is a patient's."""
+    return path.with_name(f".primis-{secrets.token_hex(8)}.tmp")
+
+
+def hold(descriptor: int) -> bool | None:
+    """Keep an open file from being swept; False where another holds it, None where there are no
+    such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -79,22 +119,37 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what `write_new` left below a folder when it was killed."""
-    for path in folder.rglob(_TEMPORARY.format("*")):
-        if not path.is_dir():
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def sweep_old(folder: Path) -> None:
-    """Remove what `write_new` left in a folder a day ago or longer, when it was killed: younger
-    ones may be another process's."""
+    """Remove what was in the making in a folder when it was killed: regular files of ours that no
+    process holds."""
     with contextlib.suppress(OSError):
-        for path in folder.glob(_TEMPORARY.format("*")):
-            about = path.lstat()
-            old = about.st_mtime < time.time() - _DAY
-            if stat.S_ISREG(about.st_mode) and old and is_ours(path):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    _sweep_one(path)
+
+
+def sweep_all(folder: Path) -> None:
+    """The same, also below it and whoever holds them: nobody else writes there now."""
+    for path in folder.rglob(".primis-*.tmp"):
+        with contextlib.suppress(OSError):
+            if _TEMPORARY.fullmatch(path.name) and _is_left(path):
                 path.unlink()
+
+
+def _is_left(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode) and is_ours(path)
+
+
+def _sweep_one(path: Path) -> None:
+    if not _is_left(path):
+        return
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        held = hold(descriptor)
+        if held or (held is None and time.time() - path.lstat().st_mtime > _STALE):
+            path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def is_ours(path: Path) -> bool:
@@ -222,7 +277,7 @@ def fresh_mode(path: Path) -> int:
 def _probe(path: Path) -> os.stat_result | None:
     """What a file made for us alone looks like at `path`; None if none can be made."""
     folder = path if stat.S_ISDIR(path.lstat().st_mode) else path.parent
-    probe = folder / _TEMPORARY.format(secrets.token_hex(8))
+    probe = temporary_beside(folder / "probe")
     try:
         handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:

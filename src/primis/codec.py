@@ -35,6 +35,18 @@ _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [
 Part = Callable[[slice, slice], np.ndarray]
 """What stands in some rows and columns."""
 
+Done = Callable[[float], None]
+"""Is told what share of the work is done, from 0 to 1."""
+
+
+def silent(share: float) -> None:
+    """Tells nobody."""
+
+
+def within(done: Done, start: float, stop: float) -> Done:
+    """For a stretch of the work, from one share of it to another."""
+    return lambda share: done(start + share * (stop - start))
+
 
 class Engine(Protocol):
     """What runs the network."""
@@ -88,7 +100,7 @@ class Codec:
         """What a level stands for beyond itself, in steps; see SparseCode."""
         return self.architecture.offset
 
-    def encode(self, frame: np.ndarray) -> tuple[np.ndarray, Scale]:
+    def encode(self, frame: np.ndarray, done: Done = silent) -> tuple[np.ndarray, Scale]:
         """(z, range of grey levels) of a frame (H, W, c): coefficients (c, LM, h, w) float32, of
         which `sparsify` makes a code."""
         scale = Scale(int(frame.min()), int(frame.max()))
@@ -103,7 +115,7 @@ class Codec:
             right = width.stop - width.start - planes.shape[2]
             return np.pad(planes, [(0, 0), (0, down), (0, right)], mode="edge")
 
-        return self._coefficients((frame.shape[2], rows, columns), part), scale
+        return self._coefficients((frame.shape[2], rows, columns), part, done), scale
 
     def analyse(self, planes: np.ndarray) -> np.ndarray:
         """Coefficients (c, LM, h, w) of planes (c, H', W'), sides multiples of the stride.
@@ -128,6 +140,7 @@ class Codec:
         size: tuple[int, int],
         dtype: np.dtype,
         opened_maps: int | None = None,
+        done: Done = silent,
     ) -> np.ndarray:
         """The frame (H, W, c) that a code stands for.
 
@@ -145,8 +158,10 @@ class Codec:
 
         frame = np.empty((*size, len(code.levels)), dtype)
         opened = maps / self.preset.code_maps
-        for place, pixels in self._pixels(part, dc, code.threshold, opened, size):
+        parts = self._pixels(part, dc, code.threshold, opened, size)
+        for number, (place, pixels) in enumerate(parts, start=1):
             frame[place] = _grey(pixels, scale, dtype)
+            done(number / len(self._windows(dc.shape[2:])))
         return frame
 
     def synthesise(
@@ -166,15 +181,19 @@ class Codec:
             frame[place] = pixels
         return frame
 
-    def _coefficients(self, shape: tuple[int, int, int], part: Part) -> np.ndarray:
+    def _coefficients(
+        self, shape: tuple[int, int, int], part: Part, done: Done = silent
+    ) -> np.ndarray:
         """z (c, LM, h, w), window by window. shape: (c, h, w); part: planes (c, H, W) of pixels."""
         stride = self.preset.stride
         z = np.empty((shape[0], self.preset.atoms, *shape[1:]), np.float32)
-        for rows, columns in self._windows(shape[1:]):
+        parts = self._windows(shape[1:])
+        for number, (rows, columns) in enumerate(parts, start=1):
             planes = part(_times(rows.outer, stride), _times(columns.outer, stride))
             for channel, plane in enumerate(planes):
                 found = self._finite(self._engine.encode(plane[None, None])[0])
                 z[channel, :, rows.place, columns.place] = found[:, rows.inner, columns.inner]
+            done(number / len(parts))
         return self.layout.transform_dc(z)
 
     def _pixels(
@@ -203,9 +222,9 @@ class Codec:
             raise ModelError(f'model "{model}" gives values that are not finite')
         return values
 
-    def _windows(self, shape: tuple[int, ...]) -> Iterator[tuple[Window, Window]]:
+    def _windows(self, shape: tuple[int, ...]) -> list[tuple[Window, Window]]:
         halo = self.architecture.halo
-        return product(windows(shape[0], _WINDOW, halo), windows(shape[1], _WINDOW, halo))
+        return list(product(windows(shape[0], _WINDOW, halo), windows(shape[1], _WINDOW, halo)))
 
 
 def _times(part: slice, stride: int, end: int | None = None) -> slice:

@@ -5,7 +5,8 @@
     │   └── TextureUnavailable        needs PyRadiomics, which is not installed
     ├── InputError                a file given to primis
     │   ├── UnreadableImage           cannot be decoded, or is not an image
-    │   │   └── NoPixels                  DICOM that is sound, but no image
+    │   │   ├── NoPixels                  DICOM that is sound, but no image
+    │   │   └── TooManyPixels             more than the reader takes; max_pixels allows others
     │   └── BadKey                    not a key of a kind that primis knows
     ├── OutputError               a place to write to: exists already, is full, cannot be written
     ├── FormatError               a release, byte for byte
@@ -74,6 +75,10 @@ class NoPixels(UnreadableImage):
         of = "" if path is None else f'image "{path}" '
         super().__init__(f'{of}is DICOM without pixels (modality "{modality}")')
         self.modality, self.path = modality, path
+
+
+class TooManyPixels(UnreadableImage):
+    """An image or a bundle has more pixels than `max_pixels` allows."""
 
 
 class BadKey(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ STAND_IN = '''
 import os, sys, time, warnings
 import numpy as np
 from primis.errors import UnreadableImage
-from primis.imaging import apart
+from primis.imaging import decoder
 from primis.imaging.image import Image
 
 class Panic(BaseException):
@@ -69,7 +72,7 @@ def parse(data, max_pixels):
         raise UnreadableImage("one\\ntwo\\x1b[31m")
     raise KeyError("patient")
 
-apart.serve(parse)
+decoder.serve(parse)
 '''
 
 
@@ -79,9 +82,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setattr(apart, "_PROGRAM", "stand_in")
-    apart._end()
+    apart.end()
     yield
-    apart._end()
+    apart.end()
 
 
 def why(what: str) -> str:
@@ -124,7 +127,7 @@ def test_whatever_a_decoder_does_is_one_line_and_the_next_file_is_read(
 
 def test_a_decoder_that_never_returns_is_ended(stand_in, monkeypatch) -> None:
     parse(b"image")
-    monkeypatch.setattr(apart, "_SECONDS", 1)
+    monkeypatch.setattr(apart, "SECONDS", 1)
     assert why("sleep") == "cannot be decoded: took longer than 1 s"
     assert isinstance(parse(b"image"), Image)
 
@@ -154,7 +157,7 @@ def test_what_decoders_print_goes_nowhere(stand_in, capfd) -> None:
 def test_the_process_gets_no_secrets(stand_in, monkeypatch) -> None:
     for name in ("PRIMIS_PASSPHRASE", "AWS_SECRET_ACCESS_KEY", "HOME", "GITHUB_TOKEN"):
         monkeypatch.setenv(name, "secret")
-    apart._end()
+    apart.end()
     names = set(why("environment").split())
     assert "PATH" in names
     assert not {n for n in names if n.startswith(("PRIMIS", "AWS", "GITHUB", "HOME"))}
@@ -172,20 +175,77 @@ def test_no_module_changes_filters_or_levels_when_it_is_imported() -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_several_threads_share_one_process(stand_in) -> None:
+def in_threads(count: int, work: Callable[[], None]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_several_threads_share_a_few_processes(stand_in, monkeypatch) -> None:
+    monkeypatch.setattr(apart, "WORKERS", 2)
     images: list[Image] = []
+    processes: set[str] = set()
 
     def work() -> None:
         for _ in range(5):
             images.append(parse(b"image"))
+            processes.add(why("process"))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    for thread in in_threads(6, work):
         thread.join()
-    assert len(images) == 20
+    assert len(images) == 30
     assert all(image.pixels[0, 3, 5, 0] == 23 for image in images)
+    assert len(processes) == 2
+
+
+def test_one_thread_needs_one_process_and_another_does_not_wait_for_it(
+    stand_in, monkeypatch
+) -> None:
+    monkeypatch.setattr(apart, "WORKERS", 2)
+    monkeypatch.setattr(apart, "SECONDS", 3)
+    said: list[str] = []
+    (sleeper,) = in_threads(1, lambda: said.append(why("sleep")))
+    assert len({why("process") for _ in range(9)}) == 1
+    assert sleeper.is_alive()
+    sleeper.join()
+    assert said == ["cannot be decoded: took longer than 3 s"]
+    assert isinstance(parse(b"image"), Image)
+
+
+def test_who_waits_when_all_is_ended_is_told(stand_in) -> None:
+    said: list[str] = []
+    (sleeper,) = in_threads(1, lambda: said.append(why("sleep")))
+    while not (busy := apart._pool()._busy) or busy[0]._process is None:
+        time.sleep(0.01)
+    apart.end()
+    sleeper.join(10)
+    assert said == ["cannot be decoded: the decoder ended by itself"]
+    assert isinstance(parse(b"image"), Image)
+
+
+def children() -> list[str]:
+    """States of the processes that this one has started and not yet waited for."""
+    states = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = path.read_text().rpartition(")")[2].split()
+            states += [state] * (int(parent) == os.getpid())
+    return states
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("what", ["signal", "panic", "exit", "memory", "keep", "sleep"])
+def test_no_zombie_stays(stand_in, monkeypatch, what: str) -> None:
+    monkeypatch.setattr(apart, "SECONDS", 1)
+    before = len(children())
+    for _ in range(2):  # in a new process and in a used one
+        why(what)
+        assert "Z" not in children()
+        parse(b"image")
+    assert len(children()) == before + 1
+    apart.end()
+    assert len(children()) == before
 
 
 SCRIPTS = {
@@ -217,7 +277,8 @@ SCRIPTS = {
         apart._PROGRAM = "stand_in"
         def interrupt():
             global pid
-            pid = apart._decoder()._process.pid
+            (worker,) = apart._pool()._busy
+            pid = worker._process.pid
             os.kill(os.getpid(), signal.SIGINT)
         threading.Timer(1, interrupt).start()
         try:
@@ -227,6 +288,37 @@ SCRIPTS = {
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
+            print("well")
+    """,
+    "an interruption ends all processes, those of other threads too": """
+        import os, signal, threading, time
+        from primis.imaging import apart
+        apart._PROGRAM, apart.WORKERS = "stand_in", 3
+        def sleep():
+            try:
+                apart.decode(b"sleep")
+            except Exception:
+                pass
+        for _ in range(2):
+            threading.Thread(target=sleep, daemon=True).start()
+        def interrupt():
+            while len(workers := apart._pool()._busy) < 3 or not all(w._process for w in workers):
+                time.sleep(0.01)
+            pids[:] = [worker._process.pid for worker in workers]
+            os.kill(os.getpid(), signal.SIGINT)
+        pids = []
+        threading.Thread(target=interrupt).start()
+        try:
+            apart.decode(b"sleep")
+        except KeyboardInterrupt:
+            apart.end()
+        for pid in pids:
+            try:
+                os.kill(pid, 0)
+                print("alive", pid)
+            except ProcessLookupError:
+                pass
+        if len(pids) == 3:
             print("well")
     """,
 }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from primis import atomic
-from primis.atomic import own_folder, require_ours
+from primis.atomic import own_folder, require_ours, sweep, sweep_all, write_new
 from primis.errors import OutputError
 from primis.imaging.phantom import draw_phantom
 from primis.metrics.part import Part, Parts, as_file
@@ -157,3 +161,70 @@ def test_a_damaged_version_is_made_anew(tmp_path: Path, codec) -> None:
         again, same = versions.get("x", pixels, 12, versions.list[1])
         assert (again == out).all()
         assert same == bits
+
+
+WRITER = """
+import os, signal, sys, time
+from pathlib import Path
+from primis import atomic
+def fsync(descriptor):
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.readline()
+atomic.os.fsync = fsync
+atomic.write_new(Path(sys.argv[1]), b"data")
+"""
+
+
+def writer(path: Path, what: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), what]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_a_killed_process_was_writing_is_swept(tmp_path: Path) -> None:
+    with writer(tmp_path / "x", "dies") as process:
+        process.wait()
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"data"
+    (tmp_path / ".primis-0123456789abcdef.tmp").mkdir()
+    (tmp_path / ".primis-fedcba9876543210.tmp").symlink_to(left)
+    sweep(tmp_path)
+    kept = [".primis-0123456789abcdef.tmp", ".primis-fedcba9876543210.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks of files")
+def test_what_another_process_is_writing_is_not_swept(tmp_path: Path) -> None:
+    with writer(tmp_path / "x", "waits") as process:
+        assert process.stdout and process.stdout.readline() == "writing\n"
+        sweep(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1
+        process.communicate("go on\n")
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_where_there_are_no_locks_only_what_is_old_is_swept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(atomic, "hold", lambda descriptor: None)
+    young, old = (tmp_path / f".primis-{digit * 16}.tmp" for digit in "ab")
+    for path, age in ((young, 0), (old, 90_000)):
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]
+    sweep_all(tmp_path.parent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_written_while_others_sweep(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        sweep(tmp_path)
+        write_new(tmp_path / str(number), bytes([number]))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(200)))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        str(number): bytes([number]) for number in range(200)
+    }

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 
 from primis.datasets.files import collect
 from primis.errors import OutputError, UnreadableImage, UsageError
+from primis.imaging import apart
 from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
@@ -529,3 +531,54 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
 def test_a_place_that_cannot_be_is_told_at_once(folder, signer, tmp_path, out: str) -> None:
     with pytest.raises(OutputError, match="name for a new folder"):
         sharing.share([folder], tmp_path / out, [], signer, SETTINGS, model=TINY)
+
+
+def test_progress_moves_within_an_image(share, folder, keys, tmp_path) -> None:
+    """Both ways: ever on, one step for each tile at least, from one whole number to the next."""
+    for path in folder.rglob("*.dcm"):
+        path.unlink()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 16 * 32 * 3), np.uint8)  # three tiles
+    PIL.Image.fromarray(pixels).save(folder / "wide.png")
+    PIL.Image.fromarray(pixels[::-1]).save(folder / "wide2.png")
+    parts: list[float] = []
+
+    def on_part(done: float, total: int) -> None:
+        assert total == 2
+        parts.append(done)
+
+    def on_result(result: Result, done: int, total: int) -> None:
+        assert result.error is None
+        assert parts == sorted(parts)
+        within = [part - (done - 1) for part in parts]
+        assert len(set(within)) >= 3
+        assert 0 < within[0] < within[-1] == 1
+        parts.clear()
+
+    share(on_part=on_part, on_result=on_result)
+    opened, alice = Release(tmp_path / "r"), read_identities(keys["alice"])
+    how = {"models": (TINY,), "on_part": on_part, "on_result": on_result}
+    assert len(restoring.restore(opened, alice, tmp_path / "out", **how)) == 2
+
+
+def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
+    share, folder, tmp_path, monkeypatch
+) -> None:
+    """Nothing is read that waits, and the same call goes on."""
+    for number in range(40):
+        (folder / f"{number}.dcm").write_bytes(phantom_dicom(48, seed=number))
+    reads: list[Path] = []
+    monkeypatch.setattr(
+        sharing, "read", lambda path, **how: reads.append(path) or read(path, **how)
+    )
+
+    def on_look(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        share(on_look=on_look)
+    assert not apart._pools
+    assert len(reads) < 40
+    looked: list[tuple[int, int]] = []
+    assert len(share(on_look=lambda done, total: looked.append((done, total)))) == 43
+    assert looked == [(number, 43) for number in range(1, 44)]

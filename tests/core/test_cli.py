@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -15,6 +16,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import PIL.Image
+import pydicom
 import pytest
 
 from primis.cli import arguments, main
@@ -23,6 +27,8 @@ from primis.cli.say import plain
 from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs.result import Result
+from primis.network.checkpoint import Domain, read_checkpoint, shipped
+from primis.network.presets import PRESETS
 from tests.conftest import TINY
 from tests.core.test_recipients import age_by_passphrase
 
@@ -580,6 +586,13 @@ def test_a_report_prints_what_matters_and_no_escapes(capsys, tmp_path) -> None:
     ]
 
 
+def test_a_bar_moves_within_an_image() -> None:
+    report = Report("sharing", verbose=False)
+    with report:
+        report.part(1.25, 2)
+        assert report._progress.tasks[0].percentage == 62.5
+
+
 def test_dicom_without_pixels_counts_where_it_was_asked_for(here, tmp_path) -> None:
     from pydicom.data import get_testdata_file
 
@@ -680,6 +693,39 @@ def test_a_known_release_is_compared_where_nothing_can_be_remembered(
 def test_numbers_are_named_as_they_were_typed(here, words, line) -> None:
     status, _, err = here("share", "chest.dcm", "--to", "alice.key.pub", "-o", "q", *words)
     assert (status, err.splitlines()[0]) == (2, f"primis: {line}")
+
+
+def test_only_the_command_line_knows_its_options() -> None:
+    """What the engine says holds for who calls it from Python too."""
+    package = Path(main.__file__).parents[1]
+    named = []
+    for path in package.rglob("*.py"):
+        if package / "cli" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = re.sub(r"--[a-z][^\n]*?-->", "", node.value)  # an arrow of a drawing
+                named += [(path.name, option) for option in re.findall(r"(?<![<-])--[a-z]+", text)]
+    assert named == []
+
+
+def test_pixels_over_the_limit_come_with_the_option_that_allows_them(here, tmp_path) -> None:
+    status, _, err = here(
+        *("share", "chest.dcm", "--to", "alice.key.pub", "-o", "q", "--max-pixels", "4095")
+    )
+    said = 'primis: image "chest.dcm" has 1 x 64 x 64 x 1 samples, expected at most 4095'
+    assert status == 1
+    assert err.splitlines()[-3:-1] == [
+        said,
+        "hint: --max-pixels N allows more, as far as your memory holds them",
+    ]
+    assert share(here, "chest.dcm")[0] == 0
+    status, _, err = here(
+        "restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY, "--max-pixels", "4095"
+    )
+    assert status == 1
+    assert "hint: --max-pixels N allows more" in err
+    assert "fetch it again" not in err
 
 
 def test_a_mistyped_release_is_not_fetched_again(here, tmp_path) -> None:
@@ -866,6 +912,60 @@ def test_share_says_who_gets_the_dicom_header(run, tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("quick_passphrases")
+def test_images_unlike_those_of_the_training_are_a_note(run, tmp_path, monkeypatch) -> None:
+    """Once, with how many of which kind; masks are sealed without the model."""
+    domain = Domain("phantoms", frozenset({"DX"}))
+    monkeypatch.setattr("primis.network.checkpoint._DOMAINS", {"phantoms": domain})
+    source = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    (tmp_path / "in").mkdir()
+    for modality in ("DX", "CT", "MR"):
+        source.Modality = modality
+        source.save_as(tmp_path / "in" / f"{modality}.dcm")
+    rng = np.random.default_rng(0)
+    for name, shape in (("grey", (64, 64)), ("colour", (64, 64, 3)), ("colour2", (64, 64, 3))):
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    PIL.Image.new("RGB", (64, 64)).save(tmp_path / "in" / "mask.png")
+    run("keygen", "-o", "k")
+    share = ("--to", "k.pub", "--model", TINY)
+    done = run("share", "in", *share, "-o", "r", "--json")
+    said = (
+        "4 of 7 images are in colour, CT or MR; these weights were trained on phantoms only: "
+        "check what a recipient sees with primis restore"
+    )
+    assert done.stderr.splitlines().count(f"note: {said}") == 1
+    assert json.loads(done.stdout)["notes"] == [said]
+    assert "trained on" not in run("share", "in/DX.dcm", "in/grey.png", *share, "-o", "s").stderr
+    added = run("add", "s", "in/CT.dcm", "--model", TINY).stderr
+    assert "note: 1 of 1 images is CT; its weights were trained on phantoms only: " in added
+
+
+def test_the_weights_that_come_along_say_what_they_were_trained_on() -> None:
+    for name in PRESETS:
+        domain = read_checkpoint(shipped(name)).domain
+        assert domain == Domain("chest radiographs", frozenset({"CR", "DX"}))
+    assert read_checkpoint(TINY).domain is None
+
+
+def test_what_killed_commands_left_is_swept_by_the_next(here, tmp_path) -> None:
+    """A key in the making beside a key or in the configuration, torn files in a release."""
+    assert share(here, "chest.dcm")[0] == 0
+    (tmp_path / "other.dcm").write_bytes(phantom_dicom(64, seed=1))
+    left = f".primis-{'0' * 16}.tmp"
+    begun = ["", "config/primis", "r", "r/pages", "r/bundles", "r/grants"]
+    swept = {
+        ("keygen", "-o", "new.key"): [""],
+        ("restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY): [""],
+        ("grant", "r", "--to", "b=new.key.pub"): ["r/grants"],
+        ("add", "r", "other.dcm", "--model", TINY): begun,
+    }
+    for words, places in swept.items():
+        for place in begun:
+            (tmp_path / place / left).write_bytes(b"torn")
+        assert here(*words)[0] == 0, words
+        assert not [place for place in places if (tmp_path / place / left).exists()], words
+
+
 def test_a_wrong_passphrase_is_not_a_missing_grant(run, released, tmp_path) -> None:
     secret = {"PRIMIS_PASSPHRASE": "correct horse battery"}
     restore = ("restore", "r", "--passphrase", "-o", "o")

@@ -577,8 +577,8 @@ def test_a_frame_larger_than_the_file_says_is_not_decoded() -> None:
 
 REFUSED = [
     ({0x00280010: ("US", u2(0))}, r"has no pixels \(1 frame of 0 x 16\)"),
-    ({0x00280010: ("US", u2(60000)), 0x00280011: ("US", u2(60000))}, "max-pixels"),
-    ({0x00280008: ("IS", b"999999999 ")}, "max-pixels"),
+    ({0x00280010: ("US", u2(60000)), 0x00280011: ("US", u2(60000))}, "expected at most 300000000$"),
+    ({0x00280008: ("IS", b"999999999 ")}, "expected at most 300000000$"),
     ({0x00280100: ("US", u2(32))}, "samples of 32 bits"),
     ({0x00280100: ("US", u2(1))}, "samples of 1 bits"),
     ({0x00280002: ("US", u2(4))}, "4 samples a pixel"),
@@ -605,7 +605,7 @@ def test_a_name_of_a_syntax_is_never_repeated_as_it_stands() -> None:
 
 
 def test_the_limit_of_pixels_is_the_callers() -> None:
-    with pytest.raises(UnreadableImage, match="expected at most 255 "):
+    with pytest.raises(UnreadableImage, match=r"expected at most 255$"):
         read_dicom(made(grey()), max_pixels=SIZE * SIZE - 1)
     assert read_dicom(made(grey()), max_pixels=SIZE * SIZE).shape == (1, SIZE, SIZE, 1)
 

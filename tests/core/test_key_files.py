@@ -118,9 +118,9 @@ def test_first_uses_at_once_make_one_key(way: str, tmp_path: Path, monkeypatch) 
 
 @posix
 def test_what_a_killed_call_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    left = tmp_path / ".primis-key.0123456789abcdef.tmp"
+    left = tmp_path / ".primis-0123456789abcdef.tmp"
     left.write_bytes(b"a key")
-    other, linked = tmp_path / ".primis-key.mine.tmp", tmp_path / ".primis-key.fedcba9876543210.tmp"
+    other, linked = tmp_path / ".primis-mine.tmp", tmp_path / ".primis-fedcba9876543210.tmp"
     other.write_bytes(b"of somebody")
     linked.symlink_to(other)
     write_key_file(tmp_path / "k", b"key")
@@ -131,7 +131,7 @@ def test_what_a_killed_call_left_is_swept_and_nothing_else(tmp_path: Path) -> No
 def test_what_another_call_is_writing_is_not_swept(tmp_path: Path) -> None:
     import fcntl
 
-    busy = tmp_path / ".primis-key.0123456789abcdef.tmp"
+    busy = tmp_path / ".primis-0123456789abcdef.tmp"
     with busy.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         write_key_file(tmp_path / "k", b"key")

@@ -19,13 +19,16 @@ from primis.errors import (
     BadGrant,
     BadManifest,
     OutputError,
+    TooManyPixels,
     UnexpectedRelease,
     UsageError,
     WrongSigner,
 )
+from primis.imaging.image import reading_up_to
 from primis.jobs import restore as restoring
 from primis.jobs import share as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
+from primis.keys.tier import Tier
 from primis.release import rekey as rekeying
 from primis.release.known import KnownReleases
 from primis.release.lock import locked
@@ -33,6 +36,8 @@ from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release
 from primis.release.rekey import rekey
 from primis.release.writer import write_manifest
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.restore import read_image
 from tests.conftest import SETTINGS, TINY
 
 
@@ -469,7 +474,11 @@ def test_pixels_over_the_limit_are_refused_before_they_are_decoded(release, keys
     opened, identities = Release(release), read_identities(keys["alice"])
     out = tmp_path / "out"
     results = restoring.restore(opened, identities, out, models=(TINY,), max_pixels=1000)
-    assert all("expected at most 1000 (--max-pixels)" in str(r.error) for r in results)
+    assert all(isinstance(r.error, TooManyPixels) for r in results)
+    assert all("expected at most 1000" in str(r.error) for r in results)
+    bundle = OpenedBundle.read(opened.bundle(opened.ids[0]), {}, opened.profiles)
+    with reading_up_to(1000), pytest.raises(TooManyPixels, match=r"expected at most 1000$"):
+        read_image(bundle, Tier.DIAGNOSTIC, lambda digest: pytest.fail("it was decoded"))
     assert not out.exists()
 
 

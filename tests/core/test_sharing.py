@@ -171,7 +171,7 @@ def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys
     """Whoever replaces the manifest and signs it anew does not match the signer named in the grants."""
     opened = Release(release)
     write_manifest(release, opened.manifest, read_signer(keys["stranger"]))
-    with pytest.raises(WrongSigner, match="say with --from which of them you trust"):
+    with pytest.raises(WrongSigner, match="say which of them you trust"):
         restore(release, keys["alice"], tmp_path / "out")
 
 
@@ -287,7 +287,7 @@ def test_a_grant_of_another_signer_is_a_doubt_unless_one_is_demanded(
     ids = manifest.release, manifest.keys
     theirs = Grant(*ids, mallory.public, "original", "zoe", alice.text, Secret(bytes(32)))
     put_back(release, "zoe", theirs.seal(replace(alice, label="zoe"), mallory))
-    with pytest.raises(WrongSigner, match="say with --from"):
+    with pytest.raises(WrongSigner, match="say which of them you trust"):
         restore(release, keys["alice"], tmp_path / "a")
     demanded = Release(release, signer=manifest.signer)
     assert (

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from primis.errors import UsageError
+from primis.imaging.image import pixel_limit
 from primis.imaging.phantom import phantom_dicom
 from tests.conftest import TINY
 from tests.core.test_cli import here, released, run, share
@@ -121,3 +123,26 @@ def test_nothing_is_written_into_a_release(here, tmp_path) -> None:
 def test_a_mistyped_release_is_not_attacked(here) -> None:
     said = 'primis: folder "x" does not exist, expected a release\n'
     assert here("audit", "x", "-o", "o")[::2] == (1, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "reads"),
+    [
+        (("audit", "r"), "primis.audit.run.audit"),
+        (("evaluate", "fidelity", "."), "primis.study.study.Study"),
+        (("train", "."), "primis.training.run.train_checkpoint"),
+    ],
+)
+def test_all_that_a_command_reads_is_under_its_limit_of_pixels(
+    here, tmp_path, monkeypatch, words, reads
+) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    (tmp_path / "chest2.dcm").write_bytes(phantom_dicom(64))
+
+    def told(*_: object, **__: object) -> None:
+        raise UsageError(f"reads up to {pixel_limit(None, 1 << 40)}")
+
+    monkeypatch.setattr(reads, told)
+    for option, limit in ((("--max-pixels", "12345"), 12345), ((), 300_000_000)):
+        status, _, err = here(*words, "-o", "q", *option)
+        assert (status, err.splitlines()[0]) == (2, f"primis: reads up to {limit}")

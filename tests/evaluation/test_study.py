@@ -214,7 +214,7 @@ def test_fidelity_alone_needs_no_split(tmp_path: Path) -> None:
     assert made.data["fidelity"][name]["n"] == 2
     assert made.document.facts["split"] == "none"
     said = " ".join(texts_of(made))
-    assert "all images are measured" in said and "quick run (--quick)" in said
+    assert "all images are measured" in said and "This is a quick run:" in said
     assert "network" not in " ".join([*made.document.facts, *made.document.facts.values()])
     assert {section.name for section in made.document.sections} == {
         "data",
@@ -224,7 +224,7 @@ def test_fidelity_alone_needs_no_split(tmp_path: Path) -> None:
     }
     page = html.page(made.document)
     assert not any(f"Table {n}" in page for n in (2, 3, 4))
-    assert page.count("run --quick") >= 5  # under every table and figure
+    assert page.count("run quick") >= 5  # under every table and figure
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_measured(

@@ -233,7 +233,7 @@ def _each(name: str, harness: Harness, call: Callable[[View], Guess]) -> list[Gu
         out.append(call(case.view))
         if not np.isfinite(out[-1]).all():  # a diverged network learns nothing, and proves nothing
             raise PrimisError(
-                f'attack "{name}" gave no numbers: its training diverged, try other --steps'
+                f'attack "{name}" gave no numbers: its training diverged, try more or fewer steps'
             )
     return out
 

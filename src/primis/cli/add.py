@@ -11,7 +11,7 @@ from primis.cli.arguments import Owner, open_signer, parse_path, show_size
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import Json, MaxPixels, TrustAnew, Verbose
 from primis.cli.say import note, result
-from primis.cli.share import image_facts
+from primis.cli.share import image_facts, unfamiliar
 
 EXAMPLES = (
     "primis add release new.dcm more-xrays",
@@ -58,6 +58,7 @@ def add(
             models=tuple(model),
             max_pixels=max_pixels,
             on_result=report.add,
+            on_part=report.part,
             on_look=report.look,
             on_wait=note,
         )
@@ -69,6 +70,7 @@ def add(
         "added": len(good),
         "bytes": sum(r.bytes for r in good),
         "images": [image_facts(r) for r in results],
+        "notes": unfamiliar(results, "its"),
     }
     result(f'added {len(good)} of {taken} images to "{release}" ({size})', facts, as_json=as_json)
     report.finish()

@@ -18,6 +18,7 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         errors.TierTooLow,
         "ask the owner for a grant of that tier, or restore a lower one with --tier",
     ),
+    (errors.TooManyPixels, "--max-pixels N allows more, as far as your memory holds them"),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
     (
         errors.WrongSigner,

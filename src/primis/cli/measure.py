@@ -15,6 +15,7 @@ import typer
 
 from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
 from primis.cli.known import require_release
+from primis.cli.options import MaxPixels
 from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
 from primis.study.names import PARTS, MechanismName, PartName
@@ -79,6 +80,7 @@ def audit(
         ),
     ] = [],  # noqa: B006
     owner: Owner = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Attack your own release; write a report with a verdict for each attacker.
 
@@ -98,10 +100,11 @@ def audit(
     from primis.attacks.harness import MINUTES
     from primis.audit.run import audit as attack
     from primis.audit.schedule import MINUTES as DEFAULT_MINUTES
+    from primis.imaging.image import reading_up_to
     from primis.release.reader import Release
 
     kept = out.with_name(out.name + PARTIAL)
-    with _phases("audit") as progress:
+    with reading_up_to(max_pixels), _phases("audit") as progress:
         report = attack(
             Release(release),
             signer,
@@ -199,6 +202,7 @@ def evaluate(
             "--quick", help="The whole report on a few images, in minutes; proves nothing."
         ),
     ] = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Measure what the paper measures, on your images: every table and figure in one report."""
     parts = _parse_parts(part)
@@ -212,6 +216,7 @@ def evaluate(
     if not data.exists():
         raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
     # from here on it takes seconds: torch is imported
+    from primis.imaging.image import reading_up_to
     from primis.network.presets import DEFAULT, PRESETS
     from primis.study.plan import Plan
 
@@ -221,7 +226,8 @@ def evaluate(
         sparsities=tuple(sorted(set(sparsity))) or plan.sparsities,
         mechanisms=mechanisms or plan.mechanisms,
     )
-    _report(data, plan.cut_down() if quick else plan, out, parts, layout)
+    with reading_up_to(max_pixels):
+        _report(data, plan.cut_down() if quick else plan, out, parts, layout)
 
 
 def _parse_parts(part: str) -> tuple[PartName, ...]:

@@ -104,6 +104,10 @@ class Report:
             self._task, description="looking at the files", completed=done, total=total
         )
 
+    def part(self, done: float, total: int) -> None:
+        """A part of an image is done."""
+        self._progress.update(self._task, description=self._verb, completed=done, total=total)
+
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
         self._progress.update(self._task, description=self._verb, completed=done, total=total)

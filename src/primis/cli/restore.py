@@ -76,6 +76,7 @@ def restore(
             models=tuple(model),
             max_pixels=max_pixels,
             on_result=report.add,
+            on_part=report.part,
         )
     result(_line(opened, out, results), _facts(opened, out, results), as_json=as_json)
     report.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,16 +146,15 @@ def share(
             model=model,
             max_pixels=max_pixels,
             on_result=report.add,
+            on_part=report.part,
             on_look=report.look,
             on_note=note,
         )
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
-    result(
-        _line(out, results, taken, granted, labels),
-        _facts(out, results, granted, labels),
-        as_json=as_json,
-    )
+    notes = unfamiliar(results, "the default" if model is None else "these")
+    facts = _facts(out, results, granted, labels) | {"notes": notes}
+    result(_line(out, results, taken, granted, labels), facts, as_json=as_json)
     _remember(out)
     report.finish()
 
@@ -262,6 +262,26 @@ def image_facts(result: Result) -> dict[str, Any]:
         "sparsity": result.kept,
         "notes": list(result.notes),
     }
+
+
+def unfamiliar(results: Sequence[Result], which: str) -> list[str]:
+    """Say where images are not of the kind that the weights were trained on; what was said."""
+    from primis.jobs.result import COLOUR
+
+    good = [r for r in results if r.error is None]
+    found = [r.unfamiliar for r in good if r.unfamiliar is not None]
+    if not found:
+        return []
+    kinds = [f"in {COLOUR}" if each.kind == COLOUR else each.kind for each in found]
+    *others, last = (kind for kind, _ in Counter(kinds).most_common())
+    named = f"{', '.join(others)} or {last}" if others else last
+    said = (
+        f"{len(found)} of {len(good)} images {'is' if len(found) == 1 else 'are'} {named}; "
+        f"{which} weights were trained on {found[0].trained_on} only: "
+        "check what a recipient sees with primis restore"
+    )
+    note(said)
+    return [said]
 
 
 def _remember(out: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from primis.cli.arguments import parse_path, require_between, require_place
+from primis.cli.options import MaxPixels
 from primis.cli.say import note, say
 from primis.errors import OutputError, UsageError
 from primis.network.presets import DEFAULT, PRESETS
@@ -88,6 +89,7 @@ def train(
     nodes: Annotated[
         int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")
     ] = 1,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Train weights for your own kind of images. Stopped, the same command goes on."""
     if os.path.lexists(out):
@@ -103,10 +105,11 @@ def train(
         raise UsageError("--tables-only needs --start")
     _require_accelerator(accelerator, devices)
 
+    from primis.imaging.image import reading_up_to
     from primis.training.run import train_checkpoint
 
     one = devices * nodes == 1
-    with _shown(recipe) as shown:
+    with reading_up_to(max_pixels), _shown(recipe) as shown:
         trained = train_checkpoint(
             data,
             out,

@@ -1,14 +1,17 @@
 """Files are decoded in a process of their own.
 
 Decoders are large, mostly C, C++ and Rust: on some damaged files they end the whole process, fill
-its memory or never return. Here that costs one image. The process has limits of memory and time,
-knows no secret of its parent, writes nothing to the terminal, and is started anew when it dies.
+its memory or never return. Here that costs one image. A process serves one file after the other; a
+few serve several threads. It has limits of memory and time, knows no secret of its parent, writes
+nothing to the terminal, and another takes its place when it dies.
 
-    parent                                               child: python -m primis.imaging.files
+    parent                                               child: decoder.py
     length of the file, max_pixels (8 bytes each), file  ------------------------->  parse
     <--------  b"+", length (4 bytes), fields of the image as JSON, header, samples
-               b"-" or b"!", length, why there is none; after b"!" the process ends
+               b"-" or b"!", length, why there is none; b"!" where it may be its own ruin
                b"0", length, modality of a DICOM object without pixels
+               b">", length, why the image is larger than max_pixels
+    <--------  b"." where it takes another file, b"x" where it is to be replaced
 
 The parent takes nothing of the reply on trust: a file that took the child over gets no further.
 """
@@ -18,32 +21,25 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from primis.errors import NoPixels, UnreadableImage
+from primis.errors import NoPixels, TooManyPixels, UnreadableImage
 from primis.imaging.image import KINDS, MAX_PIXELS, PHOTOMETRIC, Image, require_size
 
 _PROGRAM = "primis.imaging.files"
-_SECONDS = 120
-_LIBRARIES = 320 << 20
-"""Bytes of address space that Python and the decoders take before they decode anything."""
-_BYTES_PER_SAMPLE = 3
-"""2 for samples of 16 bits, half as much again for the frame at work; the file comes on top."""
-_LEFT_BEHIND = 256 << 20
-"""Bytes that earlier files may leave in the process, libraries that they brought included."""
+SECONDS = 120
+WORKERS = min(4, os.cpu_count() or 1)
+"""Processes at most; one that is not needed is not started."""
 _DTYPES = ("uint8", "uint16", "int8", "int16")
 _MAX_TEXT, _MAX_LINE, _MAX_HEADER = 1 << 20, 400, 1 << 28
 _CHUNK = 1 << 24
+_REFUSALS: dict[bytes, type[UnreadableImage]] = {b"-": UnreadableImage, b">": TooManyPixels}
 
 _PASSED_ON = {
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
@@ -53,8 +49,9 @@ _PASSED_ON = {
 """Environment variables that the process gets, besides LC_* and the folders of PYTHONPATH. All
 others may be secrets."""
 
-_DIED = "cannot be decoded: the decoder ended by itself"
-_DAMAGED = "cannot be decoded: damaged, or of a kind that the decoder does not know"
+GO_ON, REPLACE = b".", b"x"
+DIED = "cannot be decoded: the decoder ended by itself"
+DAMAGED = "cannot be decoded: damaged, or of a kind that the decoder does not know"
 
 
 class _Died(Exception):
@@ -70,35 +67,80 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
     Raises UnreadableImage (without a file name: the caller adds it).
     """
-    return _decoder().decode(data, max_pixels)
+    return _pool().decode(data, max_pixels)
 
 
-class _Decoder:
-    """The process, one for the whole run: starting it takes longer than most images."""
+def end() -> None:
+    """End all processes. Whoever waits for one gets UnreadableImage."""
+    if pool := _pools.pop(os.getpid(), None):
+        pool.end()
+
+
+class _Pool:
+    """Workers for as many threads as ask at once, WORKERS at most."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock, self.ended = threading.Lock(), False
+        self._turn = threading.Semaphore(WORKERS)
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+
+    def decode(self, data: bytes, max_pixels: int) -> Image:
+        with self._turn:
+            with self.lock:  # the one that was used last: a single thread needs a single process
+                worker = self._idle.pop() if self._idle else _Worker(self)
+                self._busy.append(worker)
+            try:
+                return worker.decode(data, max_pixels)
+            finally:
+                with self.lock:
+                    self._busy.remove(worker)
+                    self._idle.append(worker)
+
+    def end(self) -> None:
+        """For good: no process is started in it any more."""
+        with self.lock:
+            self.ended = True
+            for worker in self._idle:
+                worker.end()
+            for worker in self._busy:
+                worker.kill()  # whoever waits for it does the rest
+
+    def let_go(self) -> None:
+        """Forget what a fork has of its parent's processes."""
+        for worker in (*self._idle, *self._busy):
+            worker.let_go()
+
+
+class _Worker:
+    """A process that decodes file after file: starting it takes longer than most of them."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
         self._process: subprocess.Popen[bytes] | None = None
 
     def decode(self, data: bytes, max_pixels: int) -> Image:
-        with self._lock:
-            used = self._process is not None and self._process.poll() is None
-            try:
-                if used:  # what an earlier file left in ruins is replaced by a new process
-                    with contextlib.suppress(_Died, _NoMemory):
-                        return self._ask(data, max_pixels)
-                return self._ask(data, max_pixels)
-            except _Died:
-                raise UnreadableImage(_DIED) from None
-            except _NoMemory as error:
-                raise UnreadableImage(str(error)) from None
+        used = self._process is not None and self._process.poll() is None
+        try:
+            if used:  # what an earlier file left in ruins is replaced by a new process
+                with contextlib.suppress(_Died, _NoMemory):
+                    return self._ask(data, max_pixels)
+            return self._ask(data, max_pixels)
+        except _Died:
+            raise UnreadableImage(DIED) from None
+        except _NoMemory as error:
+            raise UnreadableImage(str(error)) from None
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if (process := self._process) is not None:
+            process.kill()
+            process.wait()
 
     def end(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self.let_go()
+        """End the process, and what leads to it."""
+        self.kill()
+        self.let_go()
 
     def let_go(self) -> None:
         """Forget the process; it ends when nobody else writes to it."""
@@ -116,22 +158,22 @@ class _Decoder:
             late.set()
             process.kill()
 
-        watch = threading.Timer(_SECONDS, stop)
+        watch = threading.Timer(SECONDS, stop)
         watch.daemon = True
         watch.start()
         try:
             assert process.stdin and process.stdout
-            _write(process.stdin, len(data).to_bytes(8, "big") + max_pixels.to_bytes(8, "big"))
-            _write(process.stdin, data)
+            write(process.stdin, len(data).to_bytes(8, "big") + max_pixels.to_bytes(8, "big"))
+            write(process.stdin, data)
             reply = _reply(process.stdout, max_pixels)
-            whole = True
+            whole = _read(process.stdout, 1) == GO_ON
         except (OSError, ValueError, KeyError, TypeError, _Died):
             if late.is_set():
-                raise UnreadableImage(f"cannot be decoded: took longer than {_SECONDS} s") from None
+                raise UnreadableImage(f"cannot be decoded: took longer than {SECONDS} s") from None
             raise _Died from None
         finally:
             watch.cancel()
-            if not whole:  # an interruption too: the two sides would no longer agree
+            if not whole:  # after an interruption too: the two sides would no longer agree
                 self.end()
         if isinstance(reply, UnreadableImage):
             raise reply
@@ -140,36 +182,41 @@ class _Decoder:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.let_go()
-            # -P: nothing is imported from the folder one stands in
-            command = [sys.executable, "-P", "-m", _PROGRAM]
-            pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-            try:
-                self._process = subprocess.Popen(
-                    command, bufsize=0, stdin=pipe, stdout=pipe, stderr=nowhere, env=_environment()
-                )
-            except OSError as error:
-                why = f"the decoder cannot be started: {error.strerror}"
-                raise UnreadableImage(f"cannot be decoded: {why}") from None
-            _widen(self._process.stdin)
-            _widen(self._process.stdout)
+            with self._pool.lock:
+                if self._pool.ended:
+                    raise _Died
+                self._process = _start()
         return self._process
 
 
-_decoders: dict[int, _Decoder] = {}
-"""By process id: after a fork the copy starts its own, and never talks to that of its parent."""
+def _start() -> subprocess.Popen[bytes]:
+    """Raises UnreadableImage where the system starts none."""
+    command = [sys.executable, "-P", "-m", _PROGRAM]  # -P: not from the folder one stands in
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(
+            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=nowhere, env=_environment()
+        )
+    except OSError as error:
+        why = f"the decoder cannot be started: {error.strerror}"
+        raise UnreadableImage(f"cannot be decoded: {why}") from None
+    _widen(process.stdin)
+    _widen(process.stdout)
+    return process
 
 
-def _decoder() -> _Decoder:
+_pools: dict[int, _Pool] = {}
+"""By process id: after a fork the copy starts its own, and never talks to those of its parent."""
+
+
+def _pool() -> _Pool:
     here = os.getpid()
-    for stranger in [pid for pid in _decoders if pid != here]:
-        _decoders.pop(stranger).let_go()
-    return _decoders.setdefault(here, _Decoder())
+    for stranger in [pid for pid in _pools if pid != here]:
+        _pools.pop(stranger).let_go()
+    return _pools.setdefault(here, _Pool())
 
 
-@atexit.register
-def _end() -> None:
-    if decoder := _decoders.pop(os.getpid(), None):
-        decoder.end()
+atexit.register(end)
 
 
 def _environment() -> dict[str, str]:
@@ -187,7 +234,7 @@ def _environment() -> dict[str, str]:
 # --- the reply ---
 
 
-class _Fields(NamedTuple):
+class Fields(NamedTuple):
     """What stands before header and samples."""
 
     shape: list[int]
@@ -206,7 +253,7 @@ def _reply(pipe: Any, max_pixels: int) -> Image | UnreadableImage:
 
     Raises _NoMemory, _Died or what parsing meets.
     """
-    kind = _read(pipe, 1)
+    kind = bytes(_read(pipe, 1))
     length = int.from_bytes(_read(pipe, 4), "big")
     if length > _MAX_TEXT:
         raise _Died
@@ -214,16 +261,16 @@ def _reply(pipe: Any, max_pixels: int) -> Image | UnreadableImage:
     if kind == b"+":
         return _read_image(pipe, json.loads(text), max_pixels)
     line = text.decode(errors="replace")[:_MAX_LINE]
-    line = "".join(c if c.isprintable() else " " for c in line) or _DAMAGED
-    if kind == b"-":
-        return UnreadableImage(line)
+    line = "".join(c if c.isprintable() else " " for c in line) or DAMAGED
+    if kind in _REFUSALS:
+        return _REFUSALS[kind](line)
     if kind == b"0":
         return NoPixels(line[:16] if line.isalnum() else "unknown")
     raise _NoMemory(line) if kind == b"!" else _Died
 
 
 def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
-    fields = _Fields(**body)
+    fields = Fields(**body)
     frames, height, width, channels = (_whole(side, 0, 1 << 48) for side in fields.shape)
     require_size((frames, height, width, channels), max_pixels)
     if (
@@ -289,99 +336,8 @@ def _widen(pipe: Any) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
-def _write(pipe: Any, data: bytes | memoryview) -> None:
+def write(pipe: Any, data: bytes | memoryview) -> None:
     """All of it; a pipe without a buffer may take a part."""
     rest = memoryview(data)
     while rest:
         rest = rest[pipe.write(rest[:_CHUNK]) :]
-
-
-# --- the child ---
-
-
-def serve(parse: Callable[[bytes, int], Image]) -> None:
-    """Answer until standard input ends. Nothing but answers goes to where standard output was."""
-    replies: BinaryIO = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # a library that prints
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
-    requests, size_before = sys.stdin.buffer, _size()
-    while len(head := requests.read(16)) == 16:
-        size, max_pixels = int.from_bytes(head[:8], "big"), int.from_bytes(head[8:], "big")
-        limit = _limit(size, max_pixels)
-        with contextlib.suppress(AttributeError):
-            signal.alarm(
-                _SECONDS + 10
-            )  # where the parent was killed, nobody else ends a decoder that never returns
-        kind, answer = _answer(parse, requests.read(size), max_pixels, limit)
-        if isinstance(answer, Image):
-            _send_image(replies, answer)
-        else:
-            line = answer.encode(errors="replace")
-            _write(replies, kind + len(line).to_bytes(4, "big") + line)
-        del answer
-        if kind == b"!" or _size() - size_before > _LEFT_BEHIND:
-            break  # the next file gets a process that has all its memory
-        with contextlib.suppress(AttributeError):
-            signal.alarm(0)
-
-
-def _answer(
-    parse: Callable[[bytes, int], Image], data: bytes, max_pixels: int, limit: int
-) -> tuple[bytes, Image | str]:
-    try:
-        return b"+", parse(data, max_pixels)
-    except NoPixels as error:
-        return b"0", error.modality
-    except UnreadableImage as error:
-        return b"-", str(error)
-    except MemoryError:
-        return b"!", f"cannot be decoded: does not fit in {limit / (1 << 30):.1f} GiB of memory"
-    except Exception:  # decoders raise whatever they like
-        return b"-", _DAMAGED
-    except (
-        BaseException
-    ):  # a panic of Rust, an exit: whatever it was doing, it is not to be used again
-        return b"!", _DIED
-
-
-def _limit(size: int, max_pixels: int) -> int:
-    """Limit the process to what a file of this size may take. The limit in bytes, kept or not."""
-    limit = _LIBRARIES + _BYTES_PER_SAMPLE * max_pixels + 4 * size
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        if most != resource.RLIM_INFINITY:
-            limit = min(limit, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return limit
-
-
-def _size() -> int:
-    """Bytes of address space of this process, where the system tells."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return 0
-
-
-def _send_image(replies: BinaryIO, image: Image) -> None:
-    pixels = np.ascontiguousarray(image.pixels, image.pixels.dtype.newbyteorder("="))
-    fields = _Fields(
-        list(pixels.shape),
-        pixels.dtype.name,
-        int(image.bit_depth),
-        image.photometric,
-        image.kind,
-        None if image.spacing_mm is None else [float(x) for x in image.spacing_mm],
-        None if image.padding_range is None else [int(x) for x in image.padding_range],
-        list(image.notes),
-        len(image.header),
-    )
-    text = json.dumps(fields._asdict()).encode()
-    _write(replies, b"+" + len(text).to_bytes(4, "big") + text + image.header)
-    _write(replies, memoryview(pixels).cast("B"))

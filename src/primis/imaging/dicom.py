@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from primis.errors import NoPixels, UnreadableImage
+from primis.errors import NoPixels, TooManyPixels, UnreadableImage
 from primis.imaging.dicom_derived import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     PREAMBLE,
@@ -209,7 +209,7 @@ def _inflated(data: memoryview, max_pixels: int) -> memoryview:
         out += inflater.decompress(rest, MAX_HEADER)
         rest = inflater.unconsumed_tail
     if len(out) > limit:
-        raise UnreadableImage(f"takes more than {limit} bytes inflated (--max-pixels)")
+        raise TooManyPixels(f"takes more than {limit} bytes inflated")
     return memoryview(out)
 
 

@@ -31,7 +31,7 @@ def read(path: Path, max_pixels: int | None = None) -> tuple[Image, bytes]:
     except NoPixels as error:
         raise NoPixels(error.modality, path) from None
     except UnreadableImage as error:
-        raise UnreadableImage(f'image "{path}" {error}') from None
+        raise type(error)(f'image "{path}" {error}') from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -134,4 +134,6 @@ def render(image: Image, derivation: Derivation) -> bytes:
 
 
 if __name__ == "__main__":
-    apart.serve(parse_here)
+    from primis.imaging import decoder
+
+    decoder.serve(parse_here)

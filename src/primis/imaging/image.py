@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from primis.errors import UnreadableImage
+from primis.errors import TooManyPixels, UnreadableImage
 
 KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom": ".dcm"}
 """Kinds of file that are read and written, and the suffix a restored file gets."""
@@ -29,7 +29,7 @@ MEANING = dict.fromkeys(range(5, MAX_CHANNELS + 1), "CHANNELS") | {
 
 MAX_PIXELS = 300_000_000
 """Pixels of all frames, each channel counted, that readers take unless told otherwise
-(`--max-pixels`)."""
+(`max_pixels`)."""
 
 _OF_SMALL = 1 << 25
 PER_BYTE_OF_FILE, PER_BYTE_OF_BUNDLE = 20, 64
@@ -58,15 +58,15 @@ def reading_up_to(max_pixels: int | None) -> Iterator[None]:
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
-    """Raise UnreadableImage where (frames, height, width, channels) is empty or over the limit."""
+    """(frames, height, width, channels): raise UnreadableImage where it is empty, TooManyPixels where
+    it is over the limit."""
     frames, height, width, channels = shape
     if min(shape) < 1:
         count = f"{frames} frame" + "s" * (frames != 1)
         raise UnreadableImage(f"has no pixels ({count} of {height} x {width})")
     if frames * height * width * channels > max_pixels:
-        raise UnreadableImage(
-            f"has {frames} x {height} x {width} x {channels} samples, expected at most "
-            f"{max_pixels} (--max-pixels)"
+        raise TooManyPixels(
+            f"has {frames} x {height} x {width} x {channels} samples, expected at most {max_pixels}"
         )
 
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from primis.atomic import level, reason, remove, sync_folder
+from primis.atomic import level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
-from primis.jobs.result import OnResult, Result
+from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share import Batch, File, Options, look
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
@@ -43,6 +43,7 @@ def add(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
+    on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
@@ -64,7 +65,7 @@ def add(
         work.count_only_ours(scope.secret)
         needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
         batch = Batch(work, scope, _budgets(release, options, needs), options)
-        results = batch.share_all(needs, codec, on_result)
+        results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
@@ -114,6 +115,7 @@ def _move_in(
     release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
 ) -> None:
     """The release is as it was until the manifest is written."""
+    sweep_all(release.path)
     listed = {f"{bundle_id}.primis" for bundle_id in release.ids}
     for path in (release.path / BUNDLES).glob("*.primis"):
         if path.name not in listed:  # of a call that was killed here

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primis.atomic import write_new
-from primis.codec import Codec
+from primis.codec import Codec, Done
 from primis.errors import (
     AccessError,
     FormatError,
@@ -21,7 +21,7 @@ from primis.errors import (
 from primis.imaging.files import parse
 from primis.jobs.names import FreeNames, safe_name
 from primis.jobs.restore_task import RestoreTask, restore_bundle
-from primis.jobs.result import OnResult, Result
+from primis.jobs.result import OnPart, OnResult, Result, of_all
 from primis.jobs.work import Work
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
@@ -47,6 +47,7 @@ def restore(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
+    on_part: OnPart = lambda done, total: None,
     today: datetime.date | None = None,
 ) -> list[Result]:
     """Restore all images that the identities' grants open, or those named, into a new folder.
@@ -75,7 +76,8 @@ def restore(
         batch = _Batch(release, tier and Tier(tier), codec_for, max_pixels, work, names)
         results = []
         for number, bundle_id in enumerate(chosen, start=1):
-            result = batch.before(bundle_id) or batch.restore(bundle_id, access[bundle_id])
+            done = of_all(on_part, number - 1, len(chosen))
+            result = batch.before(bundle_id) or batch.restore(bundle_id, access[bundle_id], done)
             results.append(result)
             on_result(result, number, len(chosen))
         if all(r.error for r in results):
@@ -136,9 +138,9 @@ class _Batch:
                 return Result(name, bundle_id, size, tier=tier, resumed=True)
         return None
 
-    def restore(self, bundle_id: str, access: Access | AccessError) -> Result:
+    def restore(self, bundle_id: str, access: Access | AccessError, done: Done) -> Result:
         """One image, or why not."""
-        restored = access if isinstance(access, AccessError) else self._open(bundle_id, *access)
+        restored = self._open(bundle_id, access, done)
         if not isinstance(restored, Restored):
             return Result(bundle_id, bundle_id, error=restored)
         name, notes = self._name(restored, bundle_id)
@@ -147,7 +149,12 @@ class _Batch:
         self.work.note(id=bundle_id, name=name, bytes=size, tier=restored.tier, sha256=digest)
         return Result(name, bundle_id, size, tier=restored.tier, notes=notes)
 
-    def _open(self, bundle_id: str, tier: Tier, secrets: TierSecrets) -> Restored | PrimisError:
+    def _open(
+        self, bundle_id: str, access: Access | AccessError, done: Done
+    ) -> Restored | PrimisError:
+        if isinstance(access, AccessError):
+            return access
+        tier, secrets = access
         try:
             data = self.release.bundle(bundle_id)
         except FormatError as error:
@@ -161,7 +168,7 @@ class _Batch:
             release=self.release.manifest.release,
             max_pixels=self.max_pixels,
         )
-        return restore_bundle(task, self.codec_for)
+        return restore_bundle(task, self.codec_for, done)
 
     def _name(self, restored: Restored, bundle_id: str) -> tuple[str, tuple[str, ...]]:
         """Where the file goes, and what to say of that. An original gets the name of an image only

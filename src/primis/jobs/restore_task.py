@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from primis.bundle.container import Profiles, read_header, read_sections
-from primis.errors import AccessError, BadBundle, FormatError, ModelError, UnreadableImage
-from primis.imaging.image import PER_BYTE_OF_BUNDLE, pixel_limit, require_size
+from primis.codec import Done, silent
+from primis.errors import AccessError, BadBundle, FormatError, ModelError, TooManyPixels
+from primis.imaging.image import reading_up_to
 from primis.jobs.result import unexpected
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import CodecFor, Restored, restore_image
+from primis.sharing.restore import CodecFor, Restored, require_few_pixels, restore_image
 
 
 @dataclass(frozen=True)
@@ -29,27 +30,24 @@ class RestoreTask:
 
 
 def restore_bundle(
-    task: RestoreTask, codec_for: CodecFor
-) -> Restored | FormatError | AccessError | ModelError:
+    task: RestoreTask, codec_for: CodecFor, done: Done = silent
+) -> Restored | FormatError | AccessError | ModelError | TooManyPixels:
     """The file, or why there is none: whatever it is, it must not stop the others."""
     try:
-        return _restore(task, codec_for)
-    except (FormatError, AccessError, ModelError) as error:
+        with reading_up_to(task.max_pixels):
+            return _restore(task, codec_for, done)
+    except (FormatError, AccessError, ModelError, TooManyPixels) as error:
         return error
     except Exception as error:
         return BadBundle(f'bundle "{task.bundle_id}" {unexpected(error, "restored")}')
 
 
-def _restore(task: RestoreTask, codec_for: CodecFor) -> Restored:
+def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> Restored:
     parsed = read_header(task.data, task.bundle_id, task.profiles)
-    try:
-        limit = pixel_limit(task.max_pixels, len(task.data), PER_BYTE_OF_BUNDLE)
-        require_size(parsed.header.geometry.shape, limit)
-    except UnreadableImage as error:
-        raise BadBundle(f'bundle "{task.bundle_id}" {error}') from None
+    require_few_pixels(parsed.header, len(task.data))
     parts = read_sections(task.data, task.bundle_id, parsed)
     bundle = OpenedBundle(parsed.header, parts, task.secrets)
     tier = task.tier or max(task.secrets)
     if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
         tier = Tier.DIAGNOSTIC
-    return restore_image(bundle, tier, codec_for, group=task.release)
+    return restore_image(bundle, tier, codec_for, group=task.release, done=done)

@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from primis.errors import PrimisError
 from primis.keys.tier import Tier
+
+
+class Unfamiliar(NamedTuple):
+    """An image of a kind that the model was not trained on. kind: DICOM's modality, or COLOUR;
+    trained_on: what the model knows, in words."""
+
+    kind: str
+    trained_on: str
+
+
+COLOUR = "colour"
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,19 @@ class Result:
     error: PrimisError | None = None
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    unfamiliar: Unfamiliar | None = None
 
 
 OnResult = Callable[[Result, int, int], None]
 """(result, number done, number of all)."""
+
+OnPart = Callable[[float, int], None]
+"""(number done, with the share of the image at work, number of all)."""
+
+
+def of_all(on_part: OnPart, before: int, total: int) -> Callable[[float], None]:
+    """For one image, after `before` others: is told what share of it is done."""
+    return lambda share: on_part(before + share, total)
 
 
 def unexpected(error: Exception, done: str) -> str:

@@ -13,19 +13,30 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from primis.atomic import remove, remove_folder, write_new
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile, Settings
-from primis.codec import Codec
+from primis.codec import Codec, Done
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
+from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
-from primis.jobs.result import OnResult, Result, unexpected
+from primis.jobs.result import (
+    COLOUR,
+    OnPart,
+    OnResult,
+    Result,
+    Unfamiliar,
+    of_all,
+    unexpected,
+)
 from primis.jobs.share_task import SharedFile, ShareTask, share_file
 from primis.jobs.work import Work
 from primis.keys.grant import read_grant, split_grant
@@ -47,6 +58,7 @@ from primis.release.old_states import MANIFEST, require_nothing_cut_off
 from primis.release.reader import BUNDLES, PAGES
 from primis.release.writer import Contents, timestamp, write_contents
 
+T = TypeVar("T")
 File = tuple[Path, str]
 """Where a file is, and what it is shared as."""
 
@@ -72,6 +84,7 @@ def share(
     model: Path | None = None,
     max_pixels: int | None = None,
     on_result: OnResult = lambda result, done, total: None,
+    on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
@@ -79,7 +92,7 @@ def share(
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
-    them fit. on_look: is told of its progress; on_note: of a file that makes all bundles larger.
+    them fit. on_look: is told of its progress; on_part: within an image; on_note: of a file that makes all bundles larger.
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial".
     """
@@ -98,7 +111,7 @@ def share(
         if settings.header_bytes is None and (said := budgets.outlier(sound)):
             on_note(said)
         batch = Batch(work, scope, budgets, options)
-        results = batch.share_all(needs, codec, on_result)
+        results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
@@ -142,31 +155,45 @@ def look(
         for record in work.records
         if "need" in record
     }
+
+    def need(file: Path, name: str) -> tuple[dict[str, Any], Need | InputError, bool]:
+        """Its stamp, what it needs, and whether an earlier run knew."""
+        stamp = _stamp(file)
+        known = before.get((stamp["file"], name, stamp["size"], stamp["mtime"]))
+        if known is not None:
+            return stamp, Need(*known["need"]), True
+        return stamp, _need(file, name, options), False
+
     needs: dict[File, Need | InputError] = {}
-    for number, (file, name) in enumerate(files, start=1):
-        try:
-            stamp = _stamp(file)
-            key = (stamp["file"], name, stamp["size"], stamp["mtime"])
-            if key not in before:
-                need = _need(file, name, options)
-                work.note(**stamp, name=name, need=[need.header_bytes, need.original_times])
-                needs[file, name] = need
-            else:
-                needs[file, name] = Need(*before[key]["need"])
-        except InputError as error:
-            needs[file, name] = error
-        on_look(number, len(files))
+    with closing(_in_threads(need, files)) as looked:
+        for (file, name), (stamp, found, known) in zip(files, looked, strict=True):
+            if isinstance(found, Need) and not known:
+                work.note(**stamp, name=name, need=[found.header_bytes, found.original_times])
+            needs[file, name] = found
+            on_look(len(needs), len(files))
     return needs
 
 
-def _need(file: Path, name: str, options: Options) -> Need:
+def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
+    """Of each file, in order, as many at once as there are processes that decode."""
+    threads = ThreadPoolExecutor(WORKERS)
+    try:
+        yield from threads.map(lambda file: call(*file), files)
+    except BaseException:  # an interruption ends the decoders, so no thread waits for one
+        threads.shutdown(wait=False, cancel_futures=True)
+        end()
+        raise
+    threads.shutdown()
+
+
+def _need(file: Path, name: str, options: Options) -> Need | InputError:
     try:
         image, source = read(file, max_pixels=options.max_pixels)
         return Need.of(image, name, len(source) if options.with_original else 0)
-    except InputError:
-        raise
+    except InputError as error:
+        return error
     except Exception as error:  # whatever it is, it must not stop the others
-        raise InputError(f'image "{file}" {unexpected(error, "read")}') from None
+        return InputError(f'image "{file}" {unexpected(error, "read")}')
 
 
 @dataclass(frozen=True)
@@ -179,7 +206,11 @@ class Batch:
     options: Options
 
     def share_all(
-        self, needs: dict[File, Need | InputError], codec: Codec, on_result: OnResult
+        self,
+        needs: dict[File, Need | InputError],
+        codec: Codec,
+        on_result: OnResult,
+        on_part: OnPart = lambda done, total: None,
     ) -> list[Result]:
         """A result for each file, in their order; those that cannot fit are told first.
 
@@ -192,7 +223,8 @@ class Batch:
         shared: dict[int, Result] = {}
         for number, k in enumerate(order, start=1):
             task = self._task(files[k], needs[files[k]], opened)
-            shared[k] = self._before(task) or self._share(task, codec)
+            done = of_all(on_part, number - 1, len(files))
+            shared[k] = self._before(task, codec) or self._share(task, codec, done)
             on_result(shared[k], number, len(files))
         return [shared[k] for k in range(len(files))]
 
@@ -220,19 +252,26 @@ class Batch:
             max_pixels=self.options.max_pixels,
         )
 
-    def _before(self, task: ShareTask) -> Result | None:
+    def _before(self, task: ShareTask, codec: Codec) -> Result | None:
         """What an earlier run did with the same file and budgets."""
         wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
         for record in reversed(self.work.records):
             same = "id" in record and wanted.items() <= record.items()
             if same and _is_whole(self._path(record["id"]), record["sha256"]):
-                done = record["id"], record["bytes"], record["kept"]
-                return Result(task.name, *done, resumed=True, notes=tuple(record["notes"]))
+                return Result(
+                    task.name,
+                    record["id"],
+                    record["bytes"],
+                    record["kept"],
+                    resumed=True,
+                    notes=tuple(record["notes"]),
+                    unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
+                )
         return None
 
-    def _share(self, task: ShareTask, codec: Codec) -> Result:
+    def _share(self, task: ShareTask, codec: Codec, done: Done) -> Result:
         stamp = _stamp(task.file)
-        shared = share_file(task, codec)
+        shared = share_file(task, codec, done)
         if not isinstance(shared, SharedFile):
             return Result(task.name, task.bundle_id, error=shared)
         write_new(self._path(task.bundle_id), shared.data)
@@ -249,11 +288,27 @@ class Batch:
             listed=asdict(shared.listed),
             sha256=hashlib.sha256(shared.data).hexdigest(),
         )
-        size = shared.entry.bytes
-        return Result(task.name, task.bundle_id, size, shared.kept, notes=shared.notes)
+        return Result(
+            task.name,
+            task.bundle_id,
+            shared.entry.bytes,
+            shared.kept,
+            notes=shared.notes,
+            unfamiliar=_unfamiliar(shared.listed, shared.kept, codec),
+        )
 
     def _path(self, bundle_id: str) -> Path:
         return self.work.partial / BUNDLES / f"{bundle_id}.primis"
+
+
+def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar | None:
+    """What the model was not trained on. Masks are sealed exactly, without it: kept is None."""
+    domain = codec.checkpoint.domain
+    if domain is None or kept is None:
+        return None
+    if listed.modality and listed.modality not in ("unknown", *domain.modalities):
+        return Unfamiliar(listed.modality, domain.images)
+    return Unfamiliar(COLOUR, domain.images) if listed.channels >= 3 else None
 
 
 def _begin_release(work: Work, signer: Signer) -> Scope:

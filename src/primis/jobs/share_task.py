@@ -9,7 +9,7 @@ from typing import Any
 from primis.bundle.container import header_digest
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
-from primis.codec import Codec
+from primis.codec import Codec, Done, silent
 from primis.errors import InputError
 from primis.imaging.dicom_uids import instance_uid, series_uid
 from primis.imaging.files import read
@@ -50,17 +50,17 @@ class SharedFile:
     notes: tuple[str, ...]
 
 
-def share_file(task: ShareTask, codec: Codec) -> SharedFile | InputError:
+def share_file(task: ShareTask, codec: Codec, done: Done = silent) -> SharedFile | InputError:
     """The bundle, or why there is none: whatever it is, it must not stop the others."""
     try:
-        return _share(task, codec)
+        return _share(task, codec, done)
     except InputError as error:
         return error
     except Exception as error:
         return InputError(f'image "{task.file}" {unexpected(error, "encoded")}')
 
 
-def _share(task: ShareTask, codec: Codec) -> SharedFile:
+def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     if isinstance(task.need, InputError):
         raise task.need
     task.budgets.require_fit(task.need)
@@ -73,6 +73,7 @@ def _share(task: ShareTask, codec: Codec) -> SharedFile:
         bundle_id=task.bundle_id,
         name=task.name,
         original=source if task.with_original else None,
+        done=done,
     )
     return SharedFile(
         shared.data,

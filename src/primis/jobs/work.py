@@ -22,7 +22,7 @@ from primis.atomic import (
     remove_folder,
     require_ours,
     sweep,
-    sweep_old,
+    sweep_all,
     write_new,
 )
 from primis.errors import OutputError
@@ -60,7 +60,7 @@ class Work:
         except OSError as error:
             raise OutputError(f'"{self.out.parent}" cannot be made: {reason(error)}') from None
         self._lock.enter_context(locked(self.out, self._doing))
-        sweep_old(self.out.parent)
+        sweep(self.out.parent)
         if os.path.lexists(self.out):
             if not os.path.lexists(self.partial):
                 self._drop_journal()  # of a run that was killed at its very end
@@ -92,7 +92,7 @@ class Work:
             )
         self._first = first
         self._require_mark(str(begun.get("mark")))
-        sweep(self.partial)
+        sweep_all(self.partial)
         found = [record for line in lines if (record := _record(line))]
         self.begun = [record for record in found if "begun" in record]
         kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
@@ -112,7 +112,7 @@ class Work:
     def _require_mark(self, mark: str) -> None:
         """Raise OutputError unless the folder is the one that the journal is of: another that was
         put in its place would be published."""
-        sweep(self.partial)
+        sweep_all(self.partial)
         if not any(self.partial.iterdir()):  # killed before it was marked
             write_new(self.partial / _MARK, mark.encode(), 0o600)
         try:
@@ -154,7 +154,7 @@ class Work:
     def finish(self, mode: int, *, keep: Collection[str] | None = None) -> None:
         """Give the folder its name, and all files one time: when each was made would tell how hard
         its image was. keep: all that belongs into it, None for whatever is there."""
-        sweep(self.partial)
+        sweep_all(self.partial)
         for path in self.partial.iterdir():
             if path.name == _MARK or (keep is not None and path.name not in keep):
                 remove(path)

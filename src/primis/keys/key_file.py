@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-import secrets
 import stat
 import time
 from pathlib import Path
 
-from primis.atomic import fresh_mode, sync_folder
+from primis.atomic import fresh_mode, hold, sweep, sync_folder, temporary_beside
 from primis.errors import BadKey, OutputError
 
 MAX_KEY_FILE = 1 << 20
 
 _OTHERS = 0o077
-_TEMPORARY = re.compile(r"\.primis-key\.[0-9a-f]{16}\.tmp")
-_STALE = 3600  # seconds, where the disk has no locks
 _TRIES = 5
 _POSIX = os.name == "posix" and hasattr(os, "geteuid")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -103,7 +99,7 @@ def write_key_file(
     private = mode & _OTHERS == 0 and _POSIX and not allow_readable
     try:
         _make_folder(path.parent)
-        _sweep(path.parent)
+        sweep(path.parent)
         for write in (_write_unnamed, _write_and_link, _write_in_place):
             if write(path, data, mode, private):
                 break
@@ -141,10 +137,10 @@ def _write_unnamed(path: Path, data: bytes, mode: int, private: bool) -> bool:
 def _write_and_link(path: Path, data: bytes, mode: int, private: bool) -> bool:
     """A temporary file, which the next call sweeps if this one is killed. False: no hard links."""
     for _ in range(_TRIES):
-        temporary = path.with_name(f".primis-key.{secrets.token_hex(8)}.tmp")
+        temporary = temporary_beside(path)
         file = os.open(temporary, _NEW, mode)
         try:
-            _lock(file)
+            hold(file)
             _fill(file, data, mode, private, path)
             with contextlib.suppress(FileNotFoundError):  # swept before it was locked: once more
                 return _link(str(temporary), path, None)
@@ -204,43 +200,6 @@ def _make_folder(folder: Path) -> None:
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed call left: only files of this kind, regular, and ours."""
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if _TEMPORARY.fullmatch(path.name):
-                with contextlib.suppress(OSError):
-                    _sweep_one(path)
-
-
-def _sweep_one(path: Path) -> None:
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode) or (_POSIX and status.st_uid != os.geteuid()):
-        return
-    file = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        locked = _lock(file)
-        if locked or (locked is None and time.time() - status.st_mtime > _STALE):
-            path.unlink()
-    finally:
-        os.close(file)
-
-
-def _lock(file: int) -> bool | None:
-    """Whether nobody else holds it; None where there are no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def wait_until_written(path: Path, seconds: float = 5.0) -> None:

@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from safetensors.numpy import load, save
 
-from primis.atomic import write_new
+from primis.atomic import sweep, write_new
 from primis.codes.layout import Layout
 from primis.codes.probabilities import ContextModel
 from primis.errors import ModelError
@@ -38,6 +38,17 @@ _MOST_HEADER = 1 << 20
 _MOST_KEYS, _MOST_NUMBERS, _LONGEST_TEXT = 64, 64, 255
 """Of the record of a training: its keys, the numbers of a list, the characters of a text."""
 
+
+class Domain(NamedTuple):
+    """What a model was trained on. images: in words; modalities: what DICOM calls them (PS3.3,
+    C.7.3.1.1.1)."""
+
+    images: str
+    modalities: frozenset[str]
+
+
+_DOMAINS = {"cxr-nih.csv": Domain("chest radiographs", frozenset({"CR", "DX"}))}
+"""By the data that the record of a training names; see docs/model-card.md."""
 
 _TABLES = tuple(table.name for table in fields(ContextModel))
 
@@ -60,6 +71,11 @@ class Checkpoint:
     def architecture(self) -> Architecture:
         """What follows from the preset."""
         return architecture_of(self.preset)
+
+    @property
+    def domain(self) -> Domain | None:
+        """What it was trained on, if that is known."""
+        return _DOMAINS.get(str(self.training.get("data")))
 
     @property
     def layout(self) -> Layout:
@@ -105,6 +121,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         tables[f"tables.{name}"] = np.ascontiguousarray(getattr(checkpoint.tables, name))
     manifest = {"format": 1, "preset": asdict(checkpoint.preset), "training": checkpoint.training}
     data = save(tensors | tables, {"primis": json.dumps(manifest, sort_keys=True)})
+    sweep(path.parent)
     write_new(path, data)
     return hashlib.sha256(data).hexdigest()
 

@@ -172,7 +172,7 @@ class GrantsFolder:
             if signed.signer != self.manifest.signer:
                 raise WrongSigner(
                     f'grant "{file.path}" for your key is signed by "{signed.signer}", the release '
-                    f'by "{self.manifest.signer}": say with --from which of them you trust'
+                    f'by "{self.manifest.signer}": say which of them you trust'
                 )
             grant = read_grant(signed, str(file.path))
             if grant.release != self.manifest.release:

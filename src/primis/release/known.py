@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from primis.atomic import read_regular, reason, write_new
+from primis.atomic import read_regular, reason, sweep, write_new
 from primis.errors import OutputError, UnexpectedRelease
 from primis.release.lock import locked
 
@@ -119,6 +119,7 @@ class KnownReleases:
     def _write(self, known: _Known) -> None:
         releases = [asdict(sighting) for sighting in known.sightings.values()]
         body = {"places": known.places, "releases": releases}
+        sweep(self._path.parent)
         write_new(self._path, json.dumps(body, indent=1, sort_keys=True).encode() + b"\n", 0o600)
 
 

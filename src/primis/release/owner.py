@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from primis.atomic import sweep
+from primis.atomic import sweep_all
 from primis.errors import NoMatchingGrant, WrongSigner
 from primis.keys.identity import Recipient, Signer
 from primis.keys.tier import HIGHEST, Tier
@@ -52,7 +52,7 @@ def grant(
         release = release.again()
         chosen = None if images is None else [release.resolve(image) for image in images]
         scope = owner_scope(release, signer)
-        sweep(release.path / GRANTS)
+        sweep_all(release.path / GRANTS)
         taken = {file.label for file in release.grants()}
         labels = (recipient.label, *(f"{recipient.label}-{n}" for n in range(2, len(taken) + 3)))
         label = next(x for x in labels if x not in taken or x == "owner")

@@ -16,11 +16,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from primis.codec import Codec, Scale
+from primis.bundle.header import Header
+from primis.codec import Codec, Done, Scale, silent, within
 from primis.codes.sparse import SparseCode
-from primis.errors import DamagedSection, ModelError, TierTooLow
+from primis.errors import DamagedSection, ModelError, TierTooLow, TooManyPixels
 from primis.imaging.files import render
-from primis.imaging.image import Derivation, Image
+from primis.imaging.image import (
+    PER_BYTE_OF_BUNDLE,
+    Derivation,
+    Image,
+    pixel_limit,
+    require_size,
+)
 from primis.imaging.padding import impose_padding
 from primis.keys.tier import TIERS, Tier
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
@@ -46,12 +53,15 @@ class Restored:
     image: Image | None = field(default=None, repr=False)
 
 
-def restore_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, group: str) -> Restored:
+def restore_image(
+    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, group: str, done: Done = silent
+) -> Restored:
     """A file of the source's kind, or the source itself. group: the release's id, for what a
-    restored file records of its origin. Raises DamagedSection, ModelError, TierTooLow."""
+    restored file records of its origin; done: is told how far it is. Raises DamagedSection,
+    ModelError, TierTooLow."""
     if tier == Tier.ORIGINAL:
         return _restore_original(bundle)
-    image, name = read_image(bundle, tier, codec_for)
+    image, name = read_image(bundle, tier, codec_for, done)
     try:
         file = render(image, derivation_of(bundle, image, tier, group))
     except Exception:  # whatever a writer meets in a header that is none
@@ -59,11 +69,14 @@ def restore_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, grou
     return Restored(file, name, tier, image.kind, image)
 
 
-def read_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> tuple[Image, str | None]:
-    """The image at tier preview or diagnostic, and its name, None at tier preview."""
-    image = (
-        _exact_image(bundle) if _is_exact(bundle, tier) else decode_image(bundle, tier, codec_for)
-    )
+def read_image(
+    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, done: Done = silent
+) -> tuple[Image, str | None]:
+    """The image at tier preview or diagnostic, and its name, None at tier preview. Raises
+    TooManyPixels beyond what is read at most (`reading_up_to`)."""
+    require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
+    exact = _is_exact(bundle, tier)
+    image = _exact_image(bundle) if exact else decode_image(bundle, tier, codec_for, done)
     if tier == Tier.PREVIEW:
         return image, None
     header = read_source_header(bundle, image.pixels.dtype)
@@ -73,7 +86,18 @@ def read_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> tuple[I
         raise DamagedSection('section "header": its padding does not fit its image') from None
 
 
-def decode_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> Image:
+def require_few_pixels(header: Header, size: int) -> None:
+    """Raise TooManyPixels where a bundle of `size` bytes claims more than `pixel_limit` allows."""
+    limit = pixel_limit(None, size, PER_BYTE_OF_BUNDLE)
+    try:
+        require_size(header.geometry.shape, limit)
+    except TooManyPixels as error:
+        raise TooManyPixels(f'bundle "{header.id}" {error}') from None
+
+
+def decode_image(
+    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, done: Done = silent
+) -> Image:
     """What the code holds at tier preview or diagnostic, without padding and source header."""
     header = bundle.header
     codec = codec_for(header.model)
@@ -88,8 +112,10 @@ def decode_image(bundle: OpenedBundle, tier: Tier, codec_for: CodecFor) -> Image
     info = read_info(bundle)
     pixels = np.empty(geometry.shape, info.dtype)
     opened = 1 if tier == Tier.PREVIEW else None
-    for frame, (code, scale) in enumerate(_codes(bundle, tier, codec, info)):
-        pixels[frame] = codec.decode(code, scale, pixels.shape[1:3], pixels.dtype, opened)
+    size, dtype, count = pixels.shape[1:3], pixels.dtype, len(pixels)
+    for frame, (code, scale) in enumerate(_codes(bundle, tier, codec, info, done)):
+        decoding = within(done, (frame + 0.5) / count, (frame + 1) / count)
+        pixels[frame] = codec.decode(code, scale, size, dtype, opened, decoding)
     return info.image(pixels)
 
 
@@ -139,16 +165,17 @@ def _exact_image(bundle: OpenedBundle) -> Image:
 
 
 def _codes(
-    bundle: OpenedBundle, tier: Tier, codec: Codec, info: Info
+    bundle: OpenedBundle, tier: Tier, codec: Codec, info: Info, done: Done = silent
 ) -> Iterator[tuple[SparseCode, Scale]]:
-    public = LEVELS[bundle.header.settings.protection].open(bundle)
+    public, count = LEVELS[bundle.header.settings.protection].open(bundle), len(info.frames)
     for number, scale in enumerate(info.frames):
-        levels = _purify(bundle, public, number, tier, codec)
+        purifying = within(done, number / count, (number + 0.5) / count)
+        levels = _purify(bundle, public, number, tier, codec, purifying)
         yield SparseCode(levels, scale.threshold, codec.offset), Scale(scale.low, scale.high)
 
 
 def _purify(
-    bundle: OpenedBundle, public: PublicCode, frame: int, tier: Tier, codec: Codec
+    bundle: OpenedBundle, public: PublicCode, frame: int, tier: Tier, codec: Codec, done: Done
 ) -> np.ndarray:
     """The true levels (c, LM, h, w) of a frame that the tier opens, zero elsewhere."""
     geometry = bundle.header.geometry
@@ -159,6 +186,7 @@ def _purify(
         tile = levels[place.plane][:, place.rows, place.columns]
         opened = OpenedRecord(secret, bundle.support(frame, record, secret), tile, codec)
         tile[:] = public.levels(frame, number, record, place, opened)
+        done((number + 1) / len(secrets))
     return levels
 
 

@@ -23,7 +23,7 @@ from primis.bundle.geometry import MAX_SAMPLES, MAX_SIDE, Geometry
 from primis.bundle.header import TAG, Header
 from primis.bundle.index import IndexRecord
 from primis.bundle.settings import Protection, Settings
-from primis.codec import Codec
+from primis.codec import Codec, Done, silent, within
 from primis.codes.ambiguation import Draw
 from primis.codes.selection import TILE
 from primis.codes.sparse import SparseCode
@@ -48,6 +48,8 @@ from primis.sharing.sections.original import fit_original
 from primis.sharing.sections.source_header import fit_header, pack_header
 
 _FIT_STEPS = 24
+_OF_TRANSFORM = 0.1
+"""Share of the time that the network takes; the rest goes to selection and coder."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,22 @@ def share_image(
     original: bytes | None = None,
     alone: bool = False,
     draw: Draw = system.token_bytes,
+    done: Done = silent,
 ) -> Shared:
     """Encode, ambiguate, mask and seal one image.
 
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
     the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
-    alone: for use without a release. Raises InputError where code, header or file do not fit the
+    alone: for use without a release. done: is told how far it is. Raises InputError where code, header or file do not fit the
     budgets of `settings_for` the image.
     """
     settings = settings_for(image, settings, with_original=original is not None)
     header = _header(image, settings, codec, bundle_id)
     padding = None if settings.exact_bits else find_padding(image)
-    frames = [
-        _share_frame(pixels, number, header, secrets, codec, draw)
-        for number, pixels in enumerate(filled_frames(image, padding))
-    ]
+    frames = []
+    for number, pixels in enumerate(filled_frames(image, padding)):
+        step = within(done, number / image.shape[0], (number + 1) / image.shape[0])
+        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step))
     plain = {
         "info": Info.of(image, [frame.scale for frame in frames]).pack(),
         "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
@@ -136,11 +139,17 @@ class _Frame:
 
 
 def _share_frame(
-    pixels: np.ndarray, number: int, header: Header, secrets: TierSecrets, codec: Codec, draw: Draw
+    pixels: np.ndarray,
+    number: int,
+    header: Header,
+    secrets: TierSecrets,
+    codec: Codec,
+    draw: Draw,
+    done: Done,
 ) -> _Frame:
     of_records = record_secrets(header, secrets, number)
-    z, scale = codec.encode(pixels)
-    code, encoded = _fit(z, header, codec, draw)
+    z, scale = codec.encode(pixels, within(done, 0, _OF_TRANSFORM))
+    code, encoded = _fit(z, header, codec, draw, within(done, _OF_TRANSFORM, 1))
     sealed = [
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)
@@ -172,16 +181,22 @@ def _entries(code: SparseCode, header: Header) -> list[int]:
 
 
 def _fit(
-    z: np.ndarray, header: Header, codec: Codec, draw: Draw
+    z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
 ) -> tuple[SparseCode, EncodedFrame]:
-    """Top-S, and the coded streams; fewer entries where those would not fit their budgets."""
-    entries = header.entries
-    for _ in range(_FIT_STEPS):
+    """Top-S, and the coded streams; fewer entries where those would not fit their budgets.
+
+    How many tries it takes is not known: each counts for half of what is left.
+    """
+    entries, level = header.entries, LEVELS[header.settings.protection]
+    for number in range(_FIT_STEPS):
+        step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
         code = codec.sparsify(z, entries)
-        encoded = LEVELS[header.settings.protection].encode(code, header, codec, draw)
+        step(0.5)
+        encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))
         shares = _shares(encoded, header)
         least = min(shares.values())
         if least >= 1:
+            done(1)
             return code, encoded
         entries = codec.architecture.fewer_entries(entries, least)
         if not entries:

@@ -36,7 +36,7 @@ _SAME = (
     "originals."
 )
 _QUICK = (
-    "This is a quick run (--quick): a few images and networks that learned next to nothing. It "
+    "This is a quick run: a few images and networks that learned next to nothing. It "
     "shows what the report looks like and proves nothing."
 )
 

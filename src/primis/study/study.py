@@ -134,7 +134,7 @@ class Study:
         """What stands under a table. data: of which corpora; n: of how many images."""
         facts = {"data": data, "split": self.split, "n": n} | more
         facts |= {"seed": str(self.plan.seed), "software": software()}
-        return facts | ({"run": "--quick"} if self.plan.quick else {})
+        return facts | ({"run": "quick"} if self.plan.quick else {})
 
     def of(self, corpora: Sequence[Corpus], n: int, **more: str) -> dict[str, str]:
         """`facts` of some corpora."""
@@ -163,7 +163,7 @@ class Study:
         }
         asked = [f"{part}: {_told(of)}" for part, of in networks.items() if part in self.wanted]
         told |= {"networks": "; ".join(asked)} if asked else {}
-        told |= {"run": "--quick, a few images: proves nothing"} if self.plan.quick else {}
+        told |= {"run": "quick, a few images: proves nothing"} if self.plan.quick else {}
         return told | {"software": software()}
 
 

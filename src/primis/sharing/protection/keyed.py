@@ -13,7 +13,7 @@ import numpy as np
 
 from primis.bundle.header import Header
 from primis.bundle.index import IndexRecord, run_digest
-from primis.codec import Codec
+from primis.codec import Codec, Done, silent
 from primis.codes.ambiguation import Draw
 from primis.codes.coder import decode_code, encode_code
 from primis.codes.sparse import SparseCode
@@ -62,13 +62,16 @@ class KeyedCode:
 class Keyed:
     """The level."""
 
-    def encode(self, code: SparseCode, header: Header, codec: Codec, draw: Draw) -> KeyedFrame:
+    def encode(
+        self, code: SparseCode, header: Header, codec: Codec, draw: Draw, done: Done = silent
+    ) -> KeyedFrame:
         """Two streams for each record."""
         layout, tables = codec.layout, codec.checkpoint.tables
-        coded = [
-            encode_code(code.levels[p.plane][:, p.rows, p.columns], p.atoms, layout, tables)
-            for p in places(header)
-        ]
+        coded = []
+        for p in places(header):
+            tile = code.levels[p.plane][:, p.rows, p.columns]
+            coded.append(encode_code(tile, p.atoms, layout, tables))
+            done(len(coded) / header.records)
         return KeyedFrame([support for support, _ in coded], [values for _, values in coded])
 
     def open(self, bundle: OpenedBundle) -> KeyedCode:

@@ -12,7 +12,7 @@ import numpy as np
 
 from primis.bundle.header import Header
 from primis.bundle.index import IndexRecord
-from primis.codec import Codec
+from primis.codec import Codec, Done
 from primis.codes.ambiguation import Draw
 from primis.codes.sparse import SparseCode
 from primis.keys.seal import Secret
@@ -63,7 +63,9 @@ class OpenedRecord(NamedTuple):
 class Level(Protocol):
     """A level of protection."""
 
-    def encode(self, code: SparseCode, header: Header, codec: Codec, draw: Draw) -> EncodedFrame:
+    def encode(
+        self, code: SparseCode, header: Header, codec: Codec, draw: Draw, done: Done
+    ) -> EncodedFrame:
         """Code a frame."""
 
     def open(self, bundle: OpenedBundle) -> PublicCode:

@@ -15,7 +15,7 @@ import numpy as np
 
 from primis.bundle.header import Header
 from primis.bundle.index import IndexRecord, run_digest
-from primis.codec import Codec
+from primis.codec import Codec, Done, silent
 from primis.codes.ambiguation import Draw, ambiguate
 from primis.codes.coder import decode_support, encode_support
 from primis.codes.selection import entry_odds
@@ -82,7 +82,9 @@ class ScaCode:
 class Sca:
     """The level."""
 
-    def encode(self, code: SparseCode, header: Header, codec: Codec, draw: Draw) -> ScaFrame:
+    def encode(
+        self, code: SparseCode, header: Header, codec: Codec, draw: Draw, done: Done = silent
+    ) -> ScaFrame:
         """Draw decoys, then code each record's support given the public code."""
         layout, tables = codec.layout, codec.checkpoint.tables
         odds = entry_odds(code.levels, layout, tables)
@@ -92,6 +94,7 @@ class Sca:
         for p in places(header):
             true, public = (x[p.plane][:, p.rows, p.columns] for x in (code.levels, z_p))
             supports.append(encode_support(true, public, p.atoms, layout, tables))
+            done(len(supports) / header.records)
         return ScaFrame(supports, z_p)
 
     def open(self, bundle: OpenedBundle) -> ScaCode:
