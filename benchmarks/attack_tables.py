@@ -15,7 +15,7 @@ MECHANISMS = {"paper": "level sca, preset paper", "sca": "level sca", "keyed": "
 _DIGITS = {"mae": 1, "me": 1, "rmse": 1, "psnr": 2, "ssim": 3}
 
 OWN_IMAGE, ENTRIES = 1, 2
-"""Which gain of a reconstruction tells the own image from another's, and true entries from others."""
+"""Which gain of a reconstruction tells its image from others', and true entries from others."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
 
 TABLE: CSV with columns split, file, label, patient, and perhaps sex and age; attackers own the
 training split and are judged on the test split. Mechanisms: see `attacks/mechanism.py`. Besides:
-membership in the training set of the weights, and the positive controls. A stopped run goes on where
-it was; results/attacks-MECHANISM.json, and a picture of what attackers saw.
+membership in the training set of the weights, and the positive controls. A stopped run goes on
+where it was; results/attacks-MECHANISM.json, and a picture of what attackers saw.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def told_begun(what: str, done: int, total: int) -> None:
 def attacked_by_all(
     name: str, table: Path, train: Sequence[Subject], test: Sequence[Subject], budget: Budget
 ) -> Attacked:
-    """Every attack on a mechanism. Results are kept as they come, beside the plan that they are of."""
+    """Every attack on a mechanism. Results are kept as they come, with the plan they are of."""
     mechanism = MECHANISMS[name]
     codec = one_thread(mechanism.preset)
     plan = {

@@ -3,8 +3,8 @@
     python benchmarks/speed.py FOLDER [--count N]
 
 Each stage runs on the same images in turn, one thread; the medians over images are compared.
-Baselines: preset `paper` (encode, decode), OpenJPEG and JPEG XL near the same PSNR, age on the bytes
-of the bundle. Peak memory is of a process of its own that shares and restores one image of
+Baselines: preset `paper` (encode, decode), OpenJPEG and JPEG XL near the same PSNR, age on the
+bytes of the bundle. Peak memory is of a process of its own that shares and restores one image of
 4096 x 4096, less what it takes at rest.
 """
 

@@ -36,7 +36,7 @@ def _fidelity_row(metrics: Body, r_squared: float | None) -> list[str]:
 
 
 def classification() -> str:
-    """The paper's Table 2: trained on originals, tested on each version; how the whole grid fares."""
+    """The paper's Table 2: trained on originals, tested on each version; and the whole grid."""
     tasks = {n: t for n, t in result("evaluate")["classification"].items() if n != "facts"}
     tested = next(iter(tasks.values()))["tested"]
     head = ["task", "n", *(f"on {version}" for version in tested)]

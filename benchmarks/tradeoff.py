@@ -40,8 +40,8 @@ Named = tuple[str, Image]
 
 @dataclass(frozen=True)
 class Grid:
-    """sparsities: S_x per position over all code maps; ratios: S_n / S_x; likely: whether decoys lie
-    where entries are likely."""
+    """sparsities: S_x per position over all code maps; ratios: S_n / S_x; likely: whether decoys
+    lie where entries are likely."""
 
     sparsities: tuple[int, ...]
     ratios: tuple[int, ...]

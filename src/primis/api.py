@@ -9,8 +9,8 @@
     bundle, key = primis.encode(array)
     primis.decode(bundle, key)
 
-Places are paths or texts. Keys are what the command line takes: a public key as text or in a file to
-share with, a file of private keys to open with. What goes wrong is a `PrimisError`.
+Places are paths or texts. Keys are what the command line takes: a public key as text or in a file
+to share with, a file of private keys to open with. What goes wrong is a `PrimisError`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def grant(
     not_after: datetime.date | None = None,
     owner: Place | Signer | None = None,
 ) -> list[Path]:
-    """Let more people open a release, or some images of it by id or name. Returns the files made."""
+    """Let more people open a release, or some images of it by id or name. Returns the new files."""
     signer, opened = _signer(owner, make=False), _release(release, None, remember=True)
     grants = opened.open_grants([signer.identity], trust=signer.public)
     chosen = ids_of(opened, grants, images)
@@ -140,7 +140,7 @@ def grant(
 def rekey(
     release: Place, *, without: Iterable[str] = (), owner: Place | Signer | None = None
 ) -> rekeying.Rekeyed:
-    """Give a release new secrets and renew its grants, but for those with the labels in `without`."""
+    """Give a release new secrets and renew its grants, but for those labelled in `without`."""
     signer = _signer(owner, make=False)
     return rekeying.rekey(_release(release, None, remember=True), signer, without=without)
 
@@ -186,8 +186,8 @@ def open(
 ) -> OpenRelease:
     """Open a release with a private key, or a passphrase. Images are read as they are asked for.
 
-    identity: a file of private keys; the owner's default key unless told otherwise. signer: refuse a
-    release that this one (64 hex digits) did not sign. models: weights that do not come along.
+    identity: a file of private keys; the owner's default key unless told otherwise. signer: refuse
+    a release that this one (64 hex digits) did not sign. models: weights that do not come along.
     remember: compare signer and version with what was seen of the release before, as SSH does with
     hosts, and remember them.
 
@@ -202,8 +202,8 @@ def open(
 
 @dataclass(frozen=True, eq=False)
 class ReleaseImage:
-    """An image of an open release. id: 32 hex digits; name: the path it was shared under, None where
-    the grant opens tier preview alone."""
+    """An image of an open release. id: 32 hex digits; name: the path it was shared under, None
+    where the grant opens tier preview alone."""
 
     id: str
     name: str | None

@@ -159,7 +159,7 @@ def test_the_dc_plane_is_split_joined_and_transformed(height: int, width: int) -
 
 
 def test_every_product_is_exact() -> None:
-    """What meets in floating point are whole numbers under 2^53, whatever the tables that `fits` lets pass."""
+    """What meets in floating point are whole numbers under 2^53, if `fits` takes the tables."""
     assert len(heads(LAYOUT)) == len(MODEL.linear)
     hidden = (FEATURES * 128 + 8 * 64 + 1) * TABLE_LIMIT
     assert HIDDEN * hidden * SCORE_LIMIT < 1 << 53

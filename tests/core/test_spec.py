@@ -1,4 +1,4 @@
-"""The coder does what docs/format.md says: a second reader, written from the text, decodes its streams."""
+"""The coder does what docs/format.md says: a reader written from the text decodes its streams."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ class Settings:
     """Dials of `share`, and their defaults. All are public.
 
     sparsity: S_x, true entries per position on average; decoys: S_n, likewise, as many unless told
-    otherwise; both multiples of 1/1000. support_bits: budget for the sealed supports, in bits per true entry.
-    value_bits: at level keyed, budget for the values, in bits per published entry. header_bytes:
-    budget for the name and the source's header, compressed. original_bits: budget for the file
-    itself, in bits per sample; 0 where it is not there. exact_bits: bits per sample of an image of
-    few grey levels that is sealed exactly, 0 for all others. The last three are None, which stands
-    in no bundle, where they are left to the image (`sharing.fit.settings_for`).
+    otherwise; both multiples of 1/1000. support_bits: budget for the sealed supports, in bits per
+    true entry. value_bits: at level keyed, budget for the values, in bits per published entry.
+    header_bytes: budget for the name and the source's header, compressed. original_bits: budget for
+    the file itself, in bits per sample; 0 where it is not there. exact_bits: bits per sample of an
+    image of few grey levels that is sealed exactly, 0 for all others. The last three are None,
+    which stands in no bundle, where they are left to the image (`sharing.fit.settings_for`).
     """
 
     sparsity: float = 8.0

@@ -74,9 +74,9 @@ def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS)
 class Image:
     """One image or multi-frame object.
 
-    pixels: (frames, height, width, channels), unsigned or signed integers of 8 or 16 bits, as stored:
-    no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample, 1..16.
-    spacing_mm: between rows and between columns, None where unknown. kind: a key of KINDS.
+    pixels: (frames, height, width, channels), unsigned or signed integers of 8 or 16 bits, as
+    stored: no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample,
+    1..16. spacing_mm: between rows and between columns, None where unknown. kind: a key of KINDS.
     header: what a writer of this kind needs beyond the pixels, opaque to all others, and private.
     padding_range: (lowest, highest) sample that the file itself declares to be no tissue, or None.
     notes: what of the file cannot come back, one line each, without values.
@@ -107,8 +107,8 @@ class Derivation:
     """How a restored image differs from its source, for formats that must record it.
 
     text: one line for people. ratio: bytes of the samples / bytes of the code. seed: any text that
-    is the same only for the same derivation of the same source (names new UIDs). group: likewise for
-    all images of a release. lossless: every sample is that of the source.
+    is the same only for the same derivation of the same source (names new UIDs). group: likewise
+    for all images of a release. lossless: every sample is that of the source.
     """
 
     text: str
