@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common import machine, save
@@ -21,11 +22,53 @@ from primis.jobs import share as sharing
 from primis.jobs.result import Result
 from primis.keys.identity import generate, read_signer
 
+_SETTINGS = Settings(sparsity=4.0, decoys=4.0)
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Row:
+    """After a tenth: images done, images per second in it, MiB of memory in use."""
+
+    done: int
+    rate: float
+    mib: float
+
+
+@dataclass
+class Log:
+    """Notes a row after each tenth."""
+
+    rows: list[Row] = field(default_factory=list)
+    since: float = field(default_factory=time.perf_counter)
+
+    def note(self, result: Result, done: int, total: int) -> None:
+        """As `share` calls it after each image."""
+        tenth = max(1, total // 10)
+        if done % tenth:
+            return
+        now = time.perf_counter()
+        row = Row(done, tenth / (now - self.since), resident())
+        print(f"{row.done:5} images  {row.rate:6.2f} images/s  {row.mib:6.0f} MiB", flush=True)
+        self.rows.append(row)
+        self.since = now
+
 
 def resident() -> float:
     """MiB of memory in use."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def share_phantoms(folder: Path, images: int, size: int) -> list[Row]:
+    """Share phantoms in a folder."""
+    (folder / "in").mkdir()
+    for seed in range(images):
+        (folder / "in" / f"{seed:04}.dcm").write_bytes(phantom_dicom(size, seed=seed))
+    (folder / "key").write_text(generate())
+    signer, log = read_signer(folder / "key"), Log()
+    sharing.share([folder / "in"], folder / "out", [], signer, _SETTINGS, on_result=log.note)
+    return log.rows
 
 
 def main() -> None:
@@ -33,50 +76,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--size", type=int, default=512)
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "in").mkdir()
-        for seed in range(arguments.images):
-            (folder / "in" / f"{seed:04}.dcm").write_bytes(phantom_dicom(arguments.size, seed=seed))
-        (folder / "key").write_text(generate())
-        clock = time.perf_counter()
-
-        def seen(result: Result, done: int, total: int) -> None:
-            nonlocal clock
-            if done % (total // 10) == 0:
-                now = time.perf_counter()
-                rows.append(
-                    {"done": done, "rate": (total // 10) / (now - clock), "mib": resident()}
-                )
-                print(
-                    "{done:5} images  {rate:6.2f} images/s  {mib:6.0f} MiB".format(**rows[-1]),
-                    flush=True,
-                )
-                clock = now
-
-        settings = Settings(
-            sparsity=4.0, decoys=4.0, protection="keyed", support_bits=2.75, value_bits=4.0
-        )
-        sharing.share(
-            [folder / "in"],
-            folder / "out",
-            [],
-            read_signer(folder / "key"),
-            settings,
-            on_result=seen,
-        )
-    print(
-        save(
-            "bulk",
-            {
-                "images": arguments.images,
-                "size": arguments.size,
-                "rows": rows,
-                "machine": machine(),
-            },
-        )
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        rows = share_phantoms(Path(folder), arguments.images, arguments.size)
+    facts = {"images": arguments.images, "size": arguments.size, "machine": machine()}
+    print(save("bulk", facts | {"rows": [asdict(row) for row in rows]}))
 
 
 if __name__ == "__main__":

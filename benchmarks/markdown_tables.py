@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from primis.metrics.statistics import Estimate
+
 HERE = Path(__file__).parent
-MECHANISMS = {"paper": "level sca, preset paper", "sca": "level sca", "keyed": "level keyed"}
 
 
 def result(name: str) -> dict[str, Any]:
     """One file of results."""
-    return json.loads((HERE / "results" / f"{name}.json").read_text())
+    body: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return body
 
 
-def rows(head: list[str], body: list[list[str]]) -> str:
+def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]
-    )
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -27,9 +29,17 @@ def number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def estimate(e: dict[str, Any], digits: int = 2, unit: str = "") -> str:
-    """A figure and its 95 % interval."""
-    value, low, high = (
-        f"{round(e[name], digits) + 0.0:.{digits}f}" for name in ("value", "low", "high")
-    )
-    return f"{value}{unit} ({low} to {high})"
+def with_interval(e: Estimate, digits: int = 2) -> str:
+    """A value and its 95 % interval."""
+    value, low, high = (_rounded(x, digits) for x in (e.value, e.low, e.high))
+    return f"{value} ({low} to {high})"
+
+
+def with_sd(value: float, sd: float | None, digits: int = 2) -> str:
+    """A mean and the standard deviation of what it is of."""
+    return f"{value:.{digits}f} ± {sd:.{digits}f}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Without a negative zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"

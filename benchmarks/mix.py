@@ -2,36 +2,43 @@
 
     python benchmarks/mix.py FOLDER TABLE OUT.csv
 
-FOLDER holds one folder of single images per kind, besides what TABLE (columns file, split) lists. TABLE's splits
-stay; of each folder named in KINDS every other image is for testing, of the others every fifth for validation.
+FOLDER holds one folder of single images per kind, besides what TABLE (columns file, split) lists.
+TABLE's splits stay; of each folder named in KINDS every other image is for testing, of the others
+every fifth for validation.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 KINDS = ("ct-2d", "mri-2d", "ultrasound-2d")
 _REPEAT = 3
 """How often the images of the smaller kinds are listed for training."""
 
+Row = tuple[str, str]
+"""File, split."""
 
-def rows(folder: Path, table: Path) -> list[tuple[str, str]]:
-    """(file, split) of all kinds."""
+
+def listed(table: Path) -> Iterator[Row]:
+    """What the table has."""
     with table.open(newline="") as file:
-        found = [
-            (str((table.parent / row["file"]).resolve()), row["split"])
-            for row in csv.DictReader(file)
-        ]
-    for kind in KINDS:
-        files = sorted(path for path in (folder / kind).rglob("*") if path.is_file())
-        kept = files[::2]
-        for number, path in enumerate(kept):
-            split = "val" if number % 5 == 4 else "train"
-            found += [(str(path.resolve()), split)] * (_REPEAT if split == "train" else 1)
-        found += [(str(path.resolve()), "test") for path in files[1::2]]
-    return found
+        for row in csv.DictReader(file):
+            yield str((table.parent / row["file"]).resolve()), row["split"]
+
+
+def of_kind(folder: Path) -> Iterator[Row]:
+    """The images of a kind."""
+    files = sorted(path.resolve() for path in folder.rglob("*") if path.is_file())
+    for number, path in enumerate(files[::2]):
+        if number % 5 == 4:
+            yield str(path), "val"
+        else:
+            yield from [(str(path), "train")] * _REPEAT
+    for path in files[1::2]:
+        yield str(path), "test"
 
 
 def main() -> None:
@@ -43,7 +50,9 @@ def main() -> None:
     with arguments.out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "split"))
-        writer.writerows(rows(arguments.folder, arguments.table))
+        writer.writerows(listed(arguments.table))
+        for kind in KINDS:
+            writer.writerows(of_kind(arguments.folder / kind))
     print(arguments.out)
 
 

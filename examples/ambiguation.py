@@ -1,4 +1,4 @@
-"""Eq. (1)-(2): decoys hide a support of 8 entries among 64, and the support takes them out again."""
+"""Eq. (1)-(2): decoys hide a support of 8 entries among 64; the support takes them out again."""
 
 import numpy as np
 

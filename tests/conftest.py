@@ -1,4 +1,4 @@
-"""A small model, small images and releases made of them; real images where they lie beside the checkout."""
+"""A small model, small images and releases of them; real images where they lie beside us."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Fuzz target: whatever the bytes, a bundle or manifest is read or refused with a PrimisError.
 
-`python -m tests.fuzz_bundle` with atheris installed (coverage-guided); the tests run it on mutations.
+`python -m tests.fuzz_bundle` with atheris installed (coverage-guided); the tests run it on
+mutations.
 """
 
 from __future__ import annotations

@@ -410,7 +410,7 @@ def key_tree() -> dict[str, object]:
 
 
 def records(bundle: OpenedBundle, codec: Codec) -> list[dict[str, object]]:
-    """What the coder reads and what comes out of it, record by record, for readers in any language."""
+    """What the coder reads and what comes out, record by record, for readers in any language."""
     [(code, _)] = open_codes(bundle, codec)
     told = []
     for record in open_records(bundle):

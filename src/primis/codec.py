@@ -305,14 +305,14 @@ class TorchEngine:
         import torch
 
         self._torch = torch
-        module = checkpoint.architecture.build().eval()
+        module: Any = checkpoint.architecture.build().eval()
         try:
             state = {name: torch.from_numpy(t.copy()) for name, t in checkpoint.network.items()}
             module.load_state_dict(state)
         except RuntimeError:
             model, preset = checkpoint.digest[:12], checkpoint.preset.name
             raise ModelError(f'model "{model}" does not fit its preset "{preset}"') from None
-        self._model: Any = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = module.to(memory_format=torch.channels_last)
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """See Engine."""

@@ -8,20 +8,20 @@
     │   │   ├── NoPixels                  DICOM that is sound, but no image
     │   │   └── TooManyPixels             more than the reader takes; max_pixels allows others
     │   └── BadKey                    not a key of a kind that primis knows
-    ├── OutputError               a place to write to: exists already, is full, cannot be written
+    ├── OutputError               a place to write to: exists, is full, cannot be written
     ├── FormatError               a release, byte for byte
     │   ├── BadManifest               manifest.json
     │   ├── BadBundle                 a bundle's layout
     │   ├── DamagedSection            a section of a bundle does not verify or decode
     │   └── BadGrant                  a grant
-    ├── AccessError               the release is sound, this key does not open what was asked for
+    ├── AccessError               the release is sound, not what was asked for with this key
     │   ├── NoMatchingGrant           no grant for any key offered
-    │   │   └── OtherPassphrase           a grant for a passphrase, but not for the one offered
+    │   │   └── OtherPassphrase           a grant for another passphrase
     │   ├── GrantExpired              its not-after date has passed
     │   ├── TierTooLow                the grant opens a lower tier
     │   ├── NotCovered                the grant does not cover this image
     │   ├── WrongSigner               signed, but not by whom was demanded
-    │   └── UnexpectedRelease         another signer, an older or a forked state than was seen before
+    │   └── UnexpectedRelease         another signer, an older or a forked state
     └── ModelError                weights that are missing, damaged or not the ones named
 
 A message is one line: the thing, the value in quotes, what was expected. It never holds a secret, a
@@ -42,7 +42,7 @@ class UsageError(PrimisError):
 
 
 class TextureUnavailable(UsageError):
-    """Texture was asked for where PyRadiomics is not installed; the rest of a report can be made without."""
+    """Texture needs PyRadiomics, which is not installed; the rest of a report does not."""
 
 
 class InputError(PrimisError):
@@ -110,7 +110,7 @@ class BadGrant(FormatError):
 
 
 class AccessError(PrimisError):
-    """The release is sound, but this key does not open what was asked for."""
+    """The release is sound, but not what was asked for with this key."""
 
 
 class NoMatchingGrant(AccessError):

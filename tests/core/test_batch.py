@@ -1,4 +1,4 @@
-"""Folders of images: resumed after an interruption, complete in spite of a bad file, nothing half-written."""
+"""Folders of images: resumed when interrupted, complete despite a bad file, never half-written."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_changed_input_is_shared_anew_and_a_torn_journal_line_is_passed_over(
 
 
 def test_a_share_that_another_began_is_not_gone_on_with(share, keys, signer, tmp_path) -> None:
-    """Whoever may write beside the release could lay a secret of their own there, or one of an older release that they opened."""
+    """Whoever writes beside the release could lay a secret there, theirs or an older release's."""
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))
     partial, journal = tmp_path / "r.partial", tmp_path / "r.partial.journal"

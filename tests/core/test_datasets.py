@@ -1,4 +1,4 @@
-"""Corpora in every layout, copied small: what is in them, whose it is, and splits that no patient crosses."""
+"""Corpora in every layout, copied small: what is in them, whose it is, splits by patient."""
 
 from __future__ import annotations
 
@@ -119,11 +119,15 @@ def test_the_spacing_is_that_of_the_published_pixels(tmp_path: Path) -> None:
 
 def test_kermany(tmp_path: Path) -> None:
     for name in (
-        "train/NORMAL/IM-0115-0001.jpeg", "train/NORMAL/NORMAL2-IM-0383-0001.jpeg", "train/PNEUMONIA/person1_bacteria_1.jpeg",
-        "train/PNEUMONIA/person1_bacteria_2.jpeg", "train/PNEUMONIA/person7_virus_12.jpeg",
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "train/NORMAL/NORMAL2-IM-0383-0001.jpeg",
+        "train/PNEUMONIA/person1_bacteria_1.jpeg",
+        "train/PNEUMONIA/person1_bacteria_2.jpeg",
+        "train/PNEUMONIA/person7_virus_12.jpeg",
         "val/PNEUMONIA/person1946_bacteria_4874.jpeg",
-        "test/NORMAL/IM-0001-0001.jpeg", "test/PNEUMONIA/person1_virus_6.jpeg",
-    ):  # fmt: skip
+        "test/NORMAL/IM-0001-0001.jpeg",
+        "test/PNEUMONIA/person1_virus_6.jpeg",
+    ):
         put(tmp_path / "archive" / "chest_xray" / name)
     corpus = the_corpus(tmp_path)
     found = by_name(corpus)
@@ -148,8 +152,10 @@ def test_kermany_as_first_published(tmp_path: Path) -> None:
     put(tmp_path / "train/PNEUMONIA/BACTERIA-1008087-0001.jpeg")
     put(tmp_path / "test/PNEUMONIA/VIRUS-1009-0002.jpeg")
     assert {(s.patient, s.label, s.split) for s in the_corpus(tmp_path).samples} == {
-        ("1003233", "normal", "train"), ("1008087", "bacterial", "train"), ("1009", "viral", "test"),
-    }  # fmt: skip
+        ("1003233", "normal", "train"),
+        ("1008087", "bacterial", "train"),
+        ("1009", "viral", "test"),
+    }
 
 
 def test_vindr_takes_the_majority(tmp_path: Path) -> None:
@@ -173,9 +179,11 @@ def test_vindr_takes_the_majority(tmp_path: Path) -> None:
     )
     corpus = the_corpus(tmp_path)
     assert {(s.name, s.label, s.split) for s in corpus.samples} == {
-        ("train/a.dicom", "tuberculosis", "train"), ("train/b.dicom", "normal", "train"),
-        ("train/c.dicom", "pneumonia", "train"), ("test/d.dicom", "nodule/mass", "test"),
-    }  # fmt: skip
+        ("train/a.dicom", "tuberculosis", "train"),
+        ("train/b.dicom", "normal", "train"),
+        ("train/c.dicom", "pneumonia", "train"),
+        ("test/d.dicom", "nodule/mass", "test"),
+    }
     assert any("patients are not published" in note for note in corpus.notes)
     grey = read_grey(corpus.samples[0])
     assert (grey.pixels.shape, grey.bit_depth, grey.spacing_mm) == (
@@ -189,11 +197,15 @@ def test_vindr_takes_the_majority(tmp_path: Path) -> None:
 def test_padchest_is_16_bit_and_frontal_only(tmp_path: Path, packed: bool) -> None:
     for n, name in enumerate(("0/a_16bit.png", "0/b_16bit.png", "1/c_16bit.png", "1/d_16bit.png")):
         put(tmp_path / name, seed=n)
-    header = "ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,Projection,Report,Labels"
+    header = (
+        "ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,"
+        "PatientBirth,PatientSex_DICOM,Projection,Report,Labels"
+    )
     rows = (
         "a_16bit.png,0,20140915,s1,p1,1930.0,F,PA,sin hallazgos,\"['normal']\"",
         "b_16bit.png,0,20140915,s1,p1,1930.0,F,L,sin hallazgos,\"['normal']\"",
-        "c_16bit.png,1,20120101,s2,p2,,M,AP_horizontal,\"infiltrado, base\",\"['infiltrates', 'pneumonia']\"",
+        "c_16bit.png,1,20120101,s2,p2,,M,AP_horizontal,"
+        "\"infiltrado, base\",\"['infiltrates', 'pneumonia']\"",
         "d_16bit.png,1,20120101,s3,p3,2000,M,PA,,\"['unchanged', 'pleural effusion']\"",
     )
     table = write_table(tmp_path / PADCHEST, header, *rows)
@@ -215,7 +227,8 @@ def test_padchest_is_16_bit_and_frontal_only(tmp_path: Path, packed: bool) -> No
 
 def test_chexpert(tmp_path: Path) -> None:
     root = tmp_path / "CheXpert-v1.0-small"
-    header = "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Cardiomegaly,Pneumonia,Pleural Effusion,Support Devices"
+    findings = "No Finding,Cardiomegaly,Pneumonia,Pleural Effusion,Support Devices"
+    header = f"Path,Sex,Age,Frontal/Lateral,AP/PA,{findings}"
     lines = {
         "train/patient00001/study1/view1_frontal.jpg": "Female,68,Frontal,AP,1.0,,,,1.0",
         "train/patient00001/study1/view2_lateral.jpg": "Female,68,Lateral,,1.0,,,,1.0",
@@ -230,9 +243,11 @@ def test_chexpert(tmp_path: Path) -> None:
         write_table(root / f"{part}.csv", header, *rows)
     corpus = the_corpus(root)
     assert [(s.patient, s.label, s.split, s.age, s.sex) for s in corpus.samples] == [
-        ("patient00001", "normal", "train", 68, "F"), ("patient00002", None, "train", 87, "M"),
-        ("patient00003", "pleural effusion", "train", 31, "M"), ("patient64541", "pneumonia", "test", 22, None),
-    ]  # fmt: skip
+        ("patient00001", "normal", "train", 68, "F"),
+        ("patient00002", None, "train", 87, "M"),
+        ("patient00003", "pleural effusion", "train", 31, "M"),
+        ("patient64541", "pneumonia", "test", 22, None),
+    ]
     assert corpus.adult is True
 
 
@@ -245,9 +260,11 @@ def test_covidx(tmp_path: Path) -> None:
     (tmp_path / "train_COVIDx9B.txt").write_text("3 a.png positive cohen\n")
     (tmp_path / "test_COVIDx9A.txt").write_text("9 a.png negative\n")
     assert {(s.name, s.patient, s.label, s.split) for s in the_corpus(tmp_path).samples} == {
-        ("train/a.png", "3 cohen", "covid", "train"), ("train/b c.jpg", "3 fig1", "pneumonia", "train"),
-        ("train/d.png", "x rsna", "normal", "train"), ("test/a.png", "9", "other", "test"),
-    }  # fmt: skip
+        ("train/a.png", "3 cohen", "covid", "train"),
+        ("train/b c.jpg", "3 fig1", "pneumonia", "train"),
+        ("train/d.png", "x rsna", "normal", "train"),
+        ("test/a.png", "9", "other", "test"),
+    }
 
 
 def test_montgomery_and_shenzhen_beside_each_other(tmp_path: Path) -> None:

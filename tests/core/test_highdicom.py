@@ -1,4 +1,4 @@
-"""What highdicom writes (functional groups of explicit length): slides, enhanced CT and MR, colour."""
+"""What highdicom writes (functional groups of explicit length): slides, enhanced CT and MR."""
 
 from __future__ import annotations
 

@@ -33,10 +33,16 @@ geometries = st.builds(
 milli = st.integers(1, 32_000).map(lambda n: n / 1000)
 levels = st.sampled_from(["keyed", "sca"])
 choices = st.builds(
-    Settings, decoys=milli, protection=levels, sparsity=milli, support_bits=milli, value_bits=milli,
-    header_bytes=st.integers(128, 1 << 14), original_bits=st.just(0.0) | milli,
+    Settings,
+    decoys=milli,
+    protection=levels,
+    sparsity=milli,
+    support_bits=milli,
+    value_bits=milli,
+    header_bytes=st.integers(128, 1 << 14),
+    original_bits=st.just(0.0) | milli,
     exact_bits=st.sampled_from([0, 1, 2, 4, 8, 16]),
-)  # fmt: skip
+)
 
 
 @given(geometries, choices)

@@ -1,4 +1,4 @@
-"""Real chest radiographs and DICOM, through the whole way, where the image collection is at hand."""
+"""Real chest radiographs and DICOM, the whole way, where the image collection is at hand."""
 
 from __future__ import annotations
 

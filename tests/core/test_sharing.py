@@ -10,6 +10,7 @@ import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -77,8 +78,8 @@ def release(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "release"
 
 
-def restore(release: Path, key: Path, out: Path, **how: object) -> list[Result]:
-    return restoring.restore(Release(release), read_identities(key), out, models=(TINY,), **how)  # type: ignore[arg-type]
+def restore(release: Path, key: Path, out: Path, **how: Any) -> list[Result]:
+    return restoring.restore(Release(release), read_identities(key), out, models=(TINY,), **how)
 
 
 def test_restores_every_image_of_the_same_kind_shape_and_depth(
@@ -168,7 +169,7 @@ def test_another_signer_is_refused(release, keys, tmp_path) -> None:
 
 
 def test_a_manifest_signed_by_another_does_not_pass_for_the_owners(release, keys, tmp_path) -> None:
-    """Whoever replaces the manifest and signs it anew does not match the signer named in the grants."""
+    """Who replaces the manifest and signs it anew is not the signer that the grants name."""
     opened = Release(release)
     write_manifest(release, opened.manifest, read_signer(keys["stranger"]))
     with pytest.raises(WrongSigner, match="say which of them you trust"):
@@ -416,7 +417,7 @@ def test_both_levels_restore_the_same_image(codec, protection) -> None:
 
 
 def a_file(kind: str, pixels: np.ndarray, note: str) -> bytes:
-    """Pixels (height, width) of 12 bits as PNG, which packs them, or as DICOM; the note is in the header."""
+    """Pixels (height, width) of 12 bits as packed PNG or as DICOM; the note is in the header."""
     out = io.BytesIO()
     if kind == "png":
         Pillow.fromarray(pixels).save(out, "PNG", icc_profile=note.encode())
@@ -432,7 +433,7 @@ def a_file(kind: str, pixels: np.ndarray, note: str) -> bytes:
 def test_no_size_at_level_keyed_tells_of_image_header_name_or_file(
     codec, kind: str, with_original: bool
 ) -> None:
-    """A flat image, a chest and noise, each with more in its header: the same sizes everywhere, and all of it comes back."""
+    """A flat image, a chest and noise, headers of all sizes: equal bundles, and all comes back."""
     rng = np.random.default_rng(0)
     chest = draw_phantom(128)
     flat = np.full_like(chest, 900)

@@ -1,4 +1,4 @@
-"""The files in tests/vectors against docs/format.md: the good ones are read, each bad one is refused."""
+"""The files in tests/vectors against docs/format.md: good ones are read, bad ones refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of attackers on codes of a few positions: an audit of small images must run to its end."""
+"""Networks of attackers on codes of a few positions: an audit of small images runs to its end."""
 
 from __future__ import annotations
 

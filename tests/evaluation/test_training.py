@@ -1,4 +1,4 @@
-"""Training learns, is reproducible, can be stopped and run on several processes, and its file is what the codec reads."""
+"""Training learns, repeats, stops and goes on, runs in several processes; the codec reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a code tells of the patient without any image: a reader trained on codes whose label is known."""
+"""What a code tells of the patient without any image: a reader trained on labelled codes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _OLD = 60
 
 
 class Reader(AttributeAttack):
-    """Of an open code sums over regions, reduced to a few; of a sealed one the single bits that differ most between labels;
-    and a logistic regression with its strength chosen by folds."""
+    """Of an open code sums over regions, reduced to a few; of a sealed one the single bits that
+    differ most between labels; and a logistic regression with its strength chosen by folds."""
 
     holds = Holds.PAIRS
 
@@ -59,8 +59,8 @@ class Reader(AttributeAttack):
 
 
 class PictureReader(Reader):
-    """The same from the image that another attack made of the code; that one must have learned from other cases than
-    these readers do, or it knows them by heart."""
+    """The same from the image that another attack made of the code; that one must have learned from
+    other cases than these readers do, or it knows them by heart."""
 
     def __init__(
         self, trait: str, positive: str, guess: Callable[[View], np.ndarray], of: str
@@ -102,8 +102,8 @@ def traits_of(label: str | None, sex: str | None, age: float | None) -> dict[str
 
 
 def positive_class(train: Sequence[OwnImage], test: Sequence[OwnImage], trait: str) -> str | None:
-    """What a reader is trained to tell: the rarer of two values of a trait, the most frequent of more; None unless both sides
-    of it are seen often enough in both parts."""
+    """What a reader is trained to tell: the rarer of two values of a trait, the most frequent of
+    more; None unless both sides of it are seen often enough in both parts."""
     values = [case.traits[trait] for case in train if trait in case.traits]
     found = sorted(set(values), key=lambda value: (values.count(value), value))
     if len(found) < 2:

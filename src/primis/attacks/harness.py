@@ -43,7 +43,7 @@ from primis.sharing.restore import open_codes
 from primis.sharing.share import share_image
 
 WINDOW = 32
-"""Positions of a side, at most, of the part of an image that is attacked: 512 pixels at stride 16."""
+"""Positions of a side, at most, of the attacked part of an image: 512 pixels at stride 16."""
 
 _MOST_BYTES, _RUN = 32768, 64
 
@@ -311,7 +311,7 @@ class World:
 
     @property
     def images(self) -> Sequence[OwnImage]:
-        """Images of the attacker's own and their bundles, without what the encoder makes of them."""
+        """Images of the attacker's own and their bundles, without what the encoder makes."""
         return self._own
 
     @property
@@ -351,7 +351,7 @@ class World:
 
     @property
     def open_code(self) -> bool:
-        """Whether Z_p lies open (level `sca`), so that entries can be told true or not one by one."""
+        """Whether Z_p lies open (level `sca`), so that each entry can be told true or not."""
         return self.settings.protection == Protection.SCA
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -524,8 +524,8 @@ class Attack(ABC):
     kind: ClassVar[Kind]
     trains: bool = False
 
-    def fit(self, world: World) -> None:  # noqa: B027 (most of the simple ones have nothing to learn)
-        """Learn what there is to learn from the attacker's own images."""
+    def fit(self, world: World) -> None:  # noqa: B027 (not abstract)
+        """Learn from the attacker's own images; most of the simple ones have nothing to learn."""
 
 
 class ImageAttack(Attack):

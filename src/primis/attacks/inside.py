@@ -1,4 +1,4 @@
-"""What lies behind the seals and what anyone reads of a public code, for those who try to break it."""
+"""What lies behind the seals and what anyone reads of a public code, for attackers."""
 
 from __future__ import annotations
 

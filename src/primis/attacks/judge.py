@@ -8,9 +8,9 @@ structure. Its floors are the mean of the attacker's images and the same attack'
 clever it is. Besides, over all pairs of images: does a guess fit its own image better?
 
 Supports: the area under the ROC curve of true against decoy among public entries; where no entry
-lies open, of an image's true entries against others, by its own bundle and by those of other images.
-Re-identification: the share of right first choices. Attributes: area under the ROC curve. Intervals
-are over patients.
+lies open, of an image's true entries against others, by its own bundle and by those of other
+images. Re-identification: the share of right first choices. Attributes: area under the ROC curve.
+Intervals are over patients.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def mean_fidelity(cases: Sequence[JudgedCase], pictures: Sequence[np.ndarray]) -
 
 
 def psnr_table(guesses: Sequence[np.ndarray], cases: Sequence[JudgedCase]) -> np.ndarray:
-    """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image j
-    (column)."""
+    """(n, n) dB: the guess from bundle i (row), at its best brightness and contrast, against image
+    j (column)."""
     rows = np.stack([_unit(guess) for guess in guesses])
     columns = np.stack([_unit(case.pixels) for case in cases])
     likeness = np.clip((rows @ columns.T).astype(np.float64), 0, 1)

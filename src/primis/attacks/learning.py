@@ -1,7 +1,9 @@
-"""What classification and segmentation share: a loop that trains a network, and resampling of the images it is judged by.
+"""What classification and segmentation share: a loop that trains a network, and resampling of the
+images it is judged by.
 
-The same seed gives the same start, order and augmentation whatever the images are, so networks trained on two versions of
-the same images differ by the versions alone. On a CPU a run repeats bit for bit; on a GPU nearly.
+The same seed gives the same start, order and augmentation whatever the images are, so networks
+trained on two versions of the same images differ by the versions alone. On a CPU a run repeats bit
+for bit; on a GPU nearly.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ _BLOCK = 40
 _LEVEL = 0.95
 _CLIP = 1.0
 _SETTLED = 2 / 3
-"""Only the last third of a training is chosen from: before, at a high rate, the loss on a few dozen images is low by chance."""
+"""Chosen from: before, at a high rate, the loss on a few dozen images is low by chance."""
 
 
 def device() -> torch.device:
@@ -34,12 +37,13 @@ def device() -> torch.device:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: AdamW, one cycle of the rate, then the weights that did best on validation
-    among the epochs of the last third.
+    """How a network is trained: AdamW, one cycle of the rate, then the weights that did best on
+    validation among the epochs of the last third.
 
-    epochs: passes over the images, fewer where they take more than `steps` steps of `batch` images. rate: the highest.
-    shift: up to this part of the side; turn: up to so many degrees; zoom: up to this part, larger or smaller. flip: also
-    mirrored, which moves a heart to the wrong side, so never for chests.
+    epochs: passes over the images, fewer where they take more than `steps` steps of `batch` images.
+    rate: the highest. shift: up to this part of the side; turn: up to so many degrees; zoom: up to
+    this part, larger or smaller. flip: also mirrored, which moves a heart to the wrong side, so
+    never for chests.
     """
 
     epochs: int
@@ -63,7 +67,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Learner:
-    """Which network, at what side of the images in pixels, how it is trained, and how often: once for each seed."""
+    """Which network, side of the images in pixels, training, and seeds: one run for each."""
 
     network: str
     side: int
@@ -81,15 +85,16 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Course:
-    """How a training went: the validation loss after each epoch and at the end; best: which of them was kept, from 0."""
+    """Validation loss after each epoch and at the end; best: the epoch that was kept, from 0."""
 
     losses: tuple[float, ...]
     best: int
 
 
 def squared(frame: np.ndarray, side: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """(side, side) float32 of a frame (H, W), low..high to 0..1. Both axes are brought to the side, so the outline of the
-    frame, which tells one clinic from another, is not seen; area-true where it shrinks."""
+    """(side, side) float32 of a frame (H, W), low..high to 0..1. Both axes are brought to the side,
+    so the outline of the frame, which tells one clinic from another, is not seen; area-true where
+    it shrinks."""
     x = torch.from_numpy((frame.astype(np.float32) - low) / (high - low))[None, None]
     return functional.interpolate(
         x, (side, side), mode="bilinear", antialias=True, align_corners=False
@@ -103,14 +108,21 @@ def standardised(images: np.ndarray) -> Tensor:
 
 
 def trained(
-    make: Callable[[], nn.Module], loss: Callable[[Tensor, Tensor], Tensor], learn: Pairs, judge: Pairs, recipe: Recipe,
-    *, seed: int, report: Callable[[int], None] = lambda step: None,
-) -> tuple[nn.Module, Course]:  # fmt: skip
-    """A network that learned from `learn`, at the late epoch with the lowest loss on `judge`. report: called after each step."""
+    make: Callable[[], nn.Module],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    learn: Pairs,
+    judge: Pairs,
+    recipe: Recipe,
+    *,
+    seed: int,
+    report: Callable[[int], None] = lambda step: None,
+) -> tuple[nn.Module, Course]:
+    """A network trained on `learn`, from the late epoch with the lowest loss on `judge`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make().to(device())
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the faster order, above all on a CPU
+    faster: Any = network  # the order of samples is, above all on a CPU
+    faster.to(memory_format=torch.channels_last)
     draw = torch.Generator().manual_seed(seed)
     steps, epoch = recipe.length(len(learn.x)), recipe.a_pass(len(learn.x))
     optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
@@ -135,13 +147,13 @@ def trained(
 
 
 def _orders(images: int, parts: int, draw: torch.Generator) -> Iterator[Tensor]:
-    """Rows of each batch, all images once an epoch; batches are even, so that none is left with one image to normalise by."""
+    """Rows of each batch, all images once an epoch; none is left with one image to normalise."""
     while True:
         yield from torch.randperm(images, generator=draw).tensor_split(parts)
 
 
 def augmented(x: Tensor, y: Tensor, recipe: Recipe, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A batch moved a little; masks move along. What comes in from beyond the edge repeats the edge."""
+    """A batch moved a little, masks along with it; beyond the edge the edge is repeated."""
     angle, zoom, across, down, mirror = torch.rand(5, len(x), generator=draw) * 2 - 1
     angle = angle * np.pi * recipe.turn / 180
     scale = torch.exp(zoom * np.log1p(recipe.zoom))
@@ -173,8 +185,9 @@ def infer(network: nn.Module, x: Tensor, batch: int) -> Tensor:
 
 
 def resampled(strata: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """Blocks (r, n) of how often each image is drawn, 2000 draws in all: patients with replacement, as many as there are,
-    within each stratum. The same strata, patients and seed give the same draws, so that figures can be compared in pairs.
+    """Blocks (r, n) of how often each image is drawn, 2000 draws in all: patients with replacement,
+    as many as there are, within each stratum. The same strata, patients and seed give the same
+    draws, so that figures can be compared in pairs.
     """
     rng = np.random.default_rng(seed)
     _, cluster = np.unique(
@@ -192,7 +205,7 @@ def resampled(strata: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Ite
 
 
 def redrawn(figures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, V, ...) of (T, V, seeds, ...): the mean over seeds drawn with replacement, for each version trained on by itself."""
+    """(T, V, ...) of (T, V, seeds, ...): means over seeds drawn anew, version by version."""
     picks = rng.integers(figures.shape[2], size=(len(figures), figures.shape[2]))
     return np.stack([figure[:, pick].mean(1) for figure, pick in zip(figures, picks, strict=True)])
 
@@ -204,5 +217,5 @@ def middle(draws: np.ndarray) -> tuple[float, float]:
 
 
 def stepwise(progress: Progress, what: str, before: int, total: int) -> Callable[[int], None]:
-    """Reports for one training of several that together take `total` steps, `before` of them done."""
+    """Reports for one of several trainings of `total` steps together, `before` of them done."""
     return lambda step: progress(what, before + step, total)

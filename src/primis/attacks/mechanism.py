@@ -85,8 +85,8 @@ def attack(
     parts: Parts,
     progress: Progress = silent,
 ) -> Attacked:
-    """Share, then run every control and every attack; results are kept as they come, so `parts` must
-    belong to this plan."""
+    """Share, then run every control and every attack; results are kept as they come, so `parts`
+    must belong to this plan."""
 
     def report(what: str, done: int, total: int) -> None:
         progress(f"{mechanism.name}: {what}", done, total)

@@ -1,7 +1,8 @@
-"""Were these images among those that the published weights were trained on? Independent of any release.
+"""Were these images among those that the published weights were trained on? Independent of any
+release.
 
-The score is what the learned part of the decoder gains over the plain transform, at the rates it was trained for: a
-network that remembers an image fills in more of it.
+The score is what the learned part of the decoder gains over the plain transform, at the rates it
+was trained for: a network that remembers an image fills in more of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def membership_result(codec: Codec, members: Sequence[Image], others: Sequence[I
 
 
 def trunk_gain(codec: Codec, image: Image) -> float:
-    """dB that the decoder gains over the transform alone, whose error is what quantisation takes off the coefficients."""
+    """dB that the decoder gains over the transform alone, whose error is that of quantisation."""
     z, scale = codec.encode(image.pixels[0])
     gains = []
     for sparsity in _SPARSITIES:

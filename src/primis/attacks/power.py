@@ -33,7 +33,7 @@ def matched_gain(table: np.ndarray) -> float | None:
 
 
 def matched_area(table: np.ndarray) -> float | None:
-    """The same as the probability that two outputs fit their own images better than each other's."""
+    """The probability that two outputs fit their own images better than each other's."""
     gain, n = matched_gain(table), len(table)
     if gain is None:
         return None

@@ -1,6 +1,7 @@
 """Whose code is this? An attacker who has candidate images, or other codes, and the encoder.
 
-Also the break of NeuraCrypt (Carlini et al. 2021): all candidates and all codes at hand, matched one to one.
+Also the break of NeuraCrypt (Carlini et al. 2021): all candidates and all codes at hand, matched
+one to one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ _LEAST_VARIANCE = 0.02
 
 
 class Encoded(LinkAttack):
-    """Encode each candidate as the owner would; the likeliest is the one whose entries the code has, with their signs, where
-    other codes and other candidates do not have them.
+    """Encode each candidate as the owner would; the likeliest is the one whose entries the code
+    has, with their signs, where other codes and other candidates do not have them.
 
-    shifts: candidates are tried at these displacements too, in pixels, for images that were not cropped alike; a real attacker
-    tries all of them, at a higher price, so the right one is among those tried.
+    shifts: candidates are tried at these displacements too, in pixels, for images that were not
+    cropped alike; a real attacker tries all of them, at a higher price, so the right one is among
+    those tried.
     """
 
     name = "linkage: encode the candidates"
@@ -56,7 +58,7 @@ class Encoded(LinkAttack):
 
 
 class _Standard:
-    """Rows of signs, in units of how they vary from row to row, each of length one: what all have in common does not count."""
+    """Rows of signs, each of length one, without what all have in common."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
@@ -97,9 +99,11 @@ class Matched(Encoded):
 
 
 class SharedAgain(LinkAttack):
-    """Two sharings of one image: the likeliest pair has the most bytes in common, at the same places.
+    """Two sharings of one image: the likeliest pair has the most bytes in common, at the same
+    places.
 
-    Finds a mask that is missing or used twice, whatever the image. Candidates are not images here but other sharings of them.
+    Finds a mask that is missing or used twice, whatever the image. Candidates are not images here
+    but other sharings of them.
     """
 
     name = "linkage: bytes of another sharing"
@@ -129,7 +133,7 @@ def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def altered(kind: str, image: OwnImage, rng: np.random.Generator) -> np.ndarray:
-    """The image of a case as an attacker may have it, (H, W) in units of its range: plain, or altered on its way."""
+    """A case's image as an attacker may have it, (H, W) in units of its range: plain or altered."""
     return ALTERATIONS[kind](image.normal, rng)
 
 
@@ -166,7 +170,7 @@ ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] 
 
 
 def attack_for(kind: str) -> Encoded:
-    """The linkage that suits an alteration: only a shift is worth the time of trying displacements."""
+    """The linkage that suits an alteration: only a shift is worth trying displacements."""
     attack = Encoded(_SHIFTS if kind.startswith("shifted") else (0,))
     attack.name = f"linkage: the image {kind}"
     return attack

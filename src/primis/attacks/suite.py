@@ -67,8 +67,8 @@ class Outcome:
 
 
 class Job(NamedTuple):
-    """An attack that waits to be run. trains: whether it takes the steps of the budget, or builds on
-    an attack that does."""
+    """An attack that waits to be run. trains: whether it takes the steps of the budget, or builds
+    on an attack that does."""
 
     name: str
     run: Callable[[], Outcome]
@@ -115,8 +115,8 @@ def painter_for(harness: Harness) -> ImageAttack:
 def jobs(
     harness: Harness, seconds: Sequence[View] = (), headers: Sequence[Header] = ()
 ) -> Iterator[Job]:
-    """Every attack. seconds: the judged images shared once more by their owner, where that was done;
-    headers: of all bundles whose lengths are compared, by default of the judged ones."""
+    """Every attack. seconds: the judged images shared once more by their owner, where that was
+    done; headers: of all bundles whose lengths are compared, by default of the judged ones."""
     learned = _Learned(harness)
     yield from _reconstructions(learned, seconds)
     yield from _reidentifications(harness, seconds)

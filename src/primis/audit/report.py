@@ -21,9 +21,9 @@ NOTED = ("left out", "budget not kept", "note")
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """facts: what was attacked and how; controls must be broken, results should not be; rows: images
-    and what the best attackers saw of them; attacked, leaky: as of Verdict; every: images and what
-    every attacker saw; public: what anyone sees of the release without any attack."""
+    """facts: what was attacked and how; controls must be broken, results should not be; rows:
+    images and what the best attackers saw of them; attacked, leaky: as of Verdict; every: images
+    and what every attacker saw; public: what anyone sees of the release without any attack."""
 
     facts: dict[str, str]
     controls: Sequence[Result]

@@ -359,13 +359,14 @@ def _original(folder: Path, name: str) -> Image:
     path = folder / name
     if not path.is_file():
         raise UsageError(
-            f'original "{path}" does not exist, expected the folder that the release was shared from'
+            f'original "{path}" does not exist, '
+            "expected the folder that the release was shared from"
         )
     return read(path)[0]
 
 
 def _table(path: Path) -> dict[str, Who]:
-    """What a table says of each file, by its name and, where no two share it, by the last part of its name."""
+    """What a table says of each file, by its name and, if it is unique, the last part of it."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row["file"]]
@@ -388,7 +389,7 @@ def _told(row: dict[str, str]) -> Who:
 
 
 def _who(image: Image) -> Who:
-    """Patient, sex and age of a DICOM image, as its header names them: never written anywhere, only compared."""
+    """Patient, sex and age from a DICOM header: compared only, never written."""
     if image.kind != "dicom":
         return Who()
     import pydicom

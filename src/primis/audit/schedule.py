@@ -1,8 +1,8 @@
 """How many steps each network is trained for, so that an audit ends when its owner wants it to.
 
 What takes no steps runs first, so its time is known, not guessed. Then each network is tried for a
-few steps on this machine and these images; what is left of the budget is divided by what one step of
-all of them takes.
+few steps on this machine and these images; what is left of the budget is divided by what one step
+of all of them takes.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ class Schedule:
         if self.kept:
             return ""
         return (
-            f"{self.minutes:g} minutes are too few: {self.fixed:.1f} go whatever the steps are, and "
-            f"networks need {LEAST_STEPS} steps to be trusted; {self.expected:.1f} were expected"
+            f"{self.minutes:g} minutes are too few: "
+            f"{self.fixed:.1f} go whatever the steps are, and networks need {LEAST_STEPS} steps "
+            f"to be trusted; {self.expected:.1f} were expected"
         )
 
 

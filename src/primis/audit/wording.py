@@ -12,7 +12,8 @@ from primis.audit.verdict import Limit
 
 class Shown(NamedTuple):
     """range: the 95 % interval, "" where there is none; threshold: what the row had to pass, after
-    the correction for the number of tests; detectable: from where on it would have been detected."""
+    the correction for the number of tests; detectable: from where on it would have been
+    detected."""
 
     reached: str
     range: str

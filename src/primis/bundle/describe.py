@@ -49,7 +49,7 @@ def describe_manifest(manifest: Manifest, entries: Iterable[Entry]) -> dict[str,
 
 
 def describe_grant(data: bytes, name: str) -> dict[str, Any]:
-    """The kinds of recipients in the header of an age file; age hides which X25519 keys they are."""
+    """The kinds of recipients in an age file's header; age hides which X25519 keys they are."""
     if not data.startswith(_AGE):
         raise BadGrant(f'grant "{name}" is not an age file')
     head = data[: data.find(b"\n---")].decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Fields of parsed JSON, checked: each function returns a value of its type or raises ValueError."""
+"""Fields of parsed JSON, checked: each function returns its type or raises ValueError."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ STREAM_SLACK = 8
 INFO_BASE, INFO_PER_FRAME = 20, 16
 ORIGINAL_SLACK = 4
 HEAD = struct.Struct(">8s16s32s4I")
-"""Magic, id, digest of the profile, frames, height, width, channels: what sealed bytes are bound to."""
+"""Magic, id, digest of the profile, frames, height, width, channels: what seals are bound to."""
 
 
 class Section(NamedTuple):

@@ -1,7 +1,8 @@
 """A release's manifest and its pages of bundles (docs/format.md, section 3).
 
-manifest.json is a line with a signature, then canonical JSON. The signature is verified over the raw
-bytes before anything is parsed: the attack is JSON that takes a hundred times its size in memory.
+manifest.json is a line with a signature, then canonical JSON. The signature is verified over the
+raw bytes before anything is parsed: the attack is JSON that takes a hundred times its size in
+memory.
 """
 
 from __future__ import annotations

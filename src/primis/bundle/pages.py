@@ -1,8 +1,8 @@
 """Lists of any length as a tree of pages, each named by its digest (docs/format.md, section 3).
 
-A leaf lists up to `FANOUT` entries, an inner page up to as many pages below it. The root's digest is
-vouched for by the manifest, so each page is verified before it is parsed, and looking up one entry of
-160,000 reads three pages.
+A leaf lists up to `FANOUT` entries, an inner page up to as many pages below it. The root's digest
+is vouched for by the manifest, so each page is verified before it is parsed, and looking up one
+entry of 160,000 reads three pages.
 """
 
 from __future__ import annotations

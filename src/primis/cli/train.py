@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -81,8 +81,8 @@ def train(
         float | None,
         typer.Option(help="As many steps as fit in this time, the coder's tables included."),
     ] = None,
-    batch: Annotated[Optional[int], typer.Option(help="Patches per step and device.")] = None,  # noqa: UP045
-    patch: Annotated[Optional[int], typer.Option(help="Side of a patch, in pixels.")] = None,  # noqa: UP045
+    batch: Annotated[int | None, typer.Option(help="Patches per step and device.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Side of a patch, in pixels.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu.")] = "auto",
     devices: Annotated[int, typer.Option(help="GPUs or processes on each node.")] = 1,

@@ -81,9 +81,7 @@ def decode_support(
     return _decode(Streams(support, b""), public, known, atoms, entries, layout, model)
 
 
-def entry_bits(
-    levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel
-) -> np.ndarray:
+def entry_bits(levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> np.ndarray:
     """Bits that each entry of `atoms` in levels (LM, h, w) takes, or would take, more than a zero.
 
     (atoms, h, w) float32; a level counts as 1, with its sign.

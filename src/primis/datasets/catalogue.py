@@ -1,4 +1,4 @@
-"""Published corpora and the layouts they come in, read from catalogue.toml: a new corpus is data, not code."""
+"""Published corpora and their layouts, read from catalogue.toml: a new corpus is data, not code."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ CLASSES = ("normal", "bacterial", "viral", "covid", "pneumonia", "tuberculosis")
 
 @dataclass(frozen=True)
 class Layout:
-    """A published corpus: what it is, how its folder is recognised, and what its reader needs to know.
+    """A published corpus: what it is, how its folder is recognised, and what its reader needs to
+    know.
 
-    recognised: patterns, all of which a folder must hold; "a|b" is either. reader: "findings" (a table names the
-    images and what they show) or "names" (files and folders do). adult: of the patients, None where ages tell or
-    nobody does. notes: traps of the images, wherever they are found. handling: what its reader makes of the layout.
-    names: how a file's name (without suffix) gives `patient` and `label`. labels: the corpus' words, in lower case,
-    in this project's.
+    recognised: patterns, all of which a folder must hold; "a|b" is either. reader: "findings" (a
+    table names the images and what they show) or "names" (files and folders do). adult: of the
+    patients, None where ages tell or nobody does. notes: traps of the images, wherever they are
+    found. handling: what its reader makes of the layout. names: how a file's name (without suffix)
+    gives `patient` and `label`. labels: the corpus' words, in lower case, in this project's.
 
-    For "findings": tables, each with the part of the split that it is; columns: ours -> theirs, `beside` being one that is no
-    finding; without a column `findings`, all others are findings of 1 (there), 0 or blank (not) and -1 (uncertain);
-    separator: between findings in a cell; where: patterns of a file's place, with {file}, {split} and {tail} (the
-    file without its first folder), "**/" being anywhere; lists: files that name the images of a part; patient: how a
-    file's name holds it; ignored: what is no finding; spacing: columns of the size and spacing of what the published images,
-    `size` pixels wide and high, were scaled from.
+    For "findings": tables, each with the part of the split that it is; columns: ours -> theirs,
+    `beside` being one that is no finding; without a column `findings`, all others are findings of 1
+    (there), 0 or blank (not) and -1 (uncertain); separator: between findings in a cell; where:
+    patterns of a file's place, with {file}, {split} and {tail} (the file without its first folder),
+    "**/" being anywhere; lists: files that name the images of a part; patient: how a file's name
+    holds it; ignored: what is no finding; spacing: columns of the size and spacing of what the
+    published images, `size` pixels wide and high, were scaled from.
 
-    For "names": images: patterns; splits: folder -> part; masks: sets of patterns with {stem}, the first that is
-    there; readings: a text with age and sex; spacing_mm.
+    For "names": images: patterns; splits: folder -> part; masks: sets of patterns with {stem}, the
+    first that is there; readings: a text with age and sex; spacing_mm.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Layout:
         return self.labels.get(plain, plain)
 
     def parse(self, stem: str) -> dict[str, str] | None:
-        """`patient` and `label`, as far as a file's name tells them; None where it is not named in this corpus' way."""
+        """`patient` and `label`, as far as a file's name tells; None if it is named otherwise."""
         match = next((m for pattern in self.names if (m := re.fullmatch(pattern, stem))), None)
         return match.groupdict() if match else None
 
@@ -95,7 +97,7 @@ def named_like(stems: Sequence[str]) -> Layout | None:
 
 
 def first_of(folder: Path, patterns: str) -> Path | None:
-    """What fits the first of the patterns ("a|b") that anything fits; the last by name, which is the latest version."""
+    """What fits the first pattern ("a|b") that anything fits; of several the latest version."""
     for pattern in patterns.split("|"):
         if found := sorted(folder.glob(pattern)):
             return found[-1]

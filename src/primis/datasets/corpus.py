@@ -1,4 +1,5 @@
-"""Corpora: folders and tables of images with labels, patients and splits, whatever layout they come in.
+"""Corpora: folders and tables of images with labels, patients and splits, whatever layout they come
+in.
 
 for corpus in open_corpora(Path("data")):
     corpus = split(corpus, seed=0)
@@ -52,8 +53,8 @@ _WORDS = {
 class Corpus:
     """Images from one source.
 
-    classes: labels that occur. adult: whether (nearly) all patients are adults, or children; None where mixed or unknown.
-    notes: traps and losses that belong beside every figure from it.
+    classes: labels that occur. adult: whether (nearly) all patients are adults, or children; None
+    where mixed or unknown. notes: traps and losses that belong beside every figure from it.
     """
 
     name: str
@@ -69,12 +70,14 @@ class Corpus:
 def open_corpora(data: Path, *, layout: str | None = None, seed: int | None = None) -> list[Corpus]:
     """The corpora in a folder or a table. None of their images is read.
 
-    `data` is a table with the columns file, label and patient (tables.py); a folder in a layout of the catalogue; a
-    folder of such tables, a corpus each; a folder of such folders; or else a folder of images without labels. `layout`
-    is the name of a layout, or "table", "images" or "classes": sub-folders named for classes, perhaps in folders train,
-    val and test. With a seed each corpus comes split by it.
+    `data` is a table with the columns file, label and patient (tables.py); a folder in a layout of
+    the catalogue; a folder of such tables, a corpus each; a folder of such folders; or else a
+    folder of images without labels. `layout` is the name of a layout, or "table", "images" or
+    "classes": sub-folders named for classes, perhaps in folders train, val and test. With a seed
+    each corpus comes split by it.
 
-    Raises UsageError where nothing is recognised, more than one layout is, or what a table names is not there.
+    Raises UsageError where nothing is recognised, more than one layout is, or what a table names is
+    not there.
     """
     if not data.exists():
         raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
@@ -93,12 +96,13 @@ def open_corpora(data: Path, *, layout: str | None = None, seed: int | None = No
 def split(corpus: Corpus, seed: int = 0) -> Corpus:
     """The corpus with every sample in train, val or test, and no patient in two of them.
 
-    A published split is kept, and what it lacks is carved out of its training set (of train and test: an eighth of train
-    becomes val). Where a published split has a patient in two parts, what is in test stays, or else what is in val, and the
-    other images are left out, with a note. Without one, patients are dealt 70 / 10 / 20 by number of images: in the
-    order of their most frequent label and, within it, of SHA-256(seed, patient), each goes to the part that is furthest behind
-    its share; so labels are spread evenly as far as patients allow, and the same seed and patients give the same
-    split in whatever order they are read.
+    A published split is kept, and what it lacks is carved out of its training set (of train and
+    test: an eighth of train becomes val). Where a published split has a patient in two parts, what
+    is in test stays, or else what is in val, and the other images are left out, with a note.
+    Without one, patients are dealt 70 / 10 / 20 by number of images: in the order of their most
+    frequent label and, within it, of SHA-256(seed, patient), each goes to the part that is furthest
+    behind its share; so labels are spread evenly as far as patients allow, and the same seed and
+    patients give the same split in whatever order they are read.
 
     Raises UsageError where a part stays empty.
     """
@@ -124,7 +128,8 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
     ]
     if empty := set(SHARES) - {fixed[s.patient] for s in kept}:
         raise UsageError(
-            f'corpus "{corpus.name}" has {len(set(fixed))} patients, too few for a part "{min(empty)}"'
+            f'corpus "{corpus.name}" has {len(set(fixed))} patients, '
+            f'too few for a part "{min(empty)}"'
         )
     lost = len(samples) - len(kept)
     note = f"{lost} images left out by the split: their patients are in a part that is judged"
@@ -136,7 +141,7 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
 
 
 def splits_of(corpora: Iterable[Corpus]) -> tuple[tuple[str, ...], list[Sequence[str]]]:
-    """(columns, rows): corpus, file, patient, label and split of every sample. It names patients as the corpora do."""
+    """(columns, rows): corpus, file, patient as the corpus writes it, label, split."""
     rows: list[Sequence[str]] = [
         (c.name, s.name, s.patient, s.label or "", s.split or "")
         for c in corpora
@@ -184,7 +189,8 @@ def _told(data: Path, layout: str | None) -> list[Corpus]:
     known = catalogue()[layout or ""]
     if not known.fits(data):
         raise UsageError(
-            f'folder "{data}" is not of layout "{layout}", expected "{", ".join(known.recognised)}" in it'
+            f'folder "{data}" is not of layout "{layout}", '
+            f'expected "{", ".join(known.recognised)}" in it'
         )
     return [_of_layout(data, known)]
 
@@ -195,7 +201,8 @@ def _below(folder: Path, depth: int) -> list[Corpus]:
         if len(found) > 1:
             names = ", ".join(layout.name for layout in found)
             raise UsageError(
-                f'folder "{folder}" fits the layouts "{names}", expected one; tell which by its name'
+                f'folder "{folder}" fits the layouts "{names}", expected one; '
+                "tell which by its name"
             )
         return [_of_layout(folder, found[0])]
     if tables := _tables(folder):
@@ -223,7 +230,7 @@ def _of_layout(folder: Path, layout: Layout) -> Corpus:
 
 
 def _of_table(table: Path) -> Corpus:
-    """What it is a part of is told by how its files are named, and adults from children by ages or its own name."""
+    """Its place is told by how its files are named, adults and children by ages or its own name."""
     reading = read_table(table)
     source = named_like([s.file.stem for s in reading.samples])
     words = re.split(r"[-_. ]", table.stem.lower())

@@ -21,7 +21,8 @@ class Frame(NamedTuple):
 
 
 class Frames:
-    """The grey frames of many files, read when they are wanted and kept while they fit in `memory` bytes.
+    """The grey frames of many files, read when they are wanted and kept while they fit in `memory`
+    bytes.
 
     least: pixels of the shorter side; what is smaller, coloured or no image is passed over.
     """
@@ -32,7 +33,8 @@ class Frames:
         self._kept: dict[int, list[Frame]] = {}
         if not any(self._of(number) for number in range(len(self.files))):
             raise UsageError(
-                f'no grey image of at least {least} x {least} pixels among {len(files)}, first "{self.files[0]}"'
+                f"no grey image of at least {least} x {least} pixels among {len(files)}, "
+                f'first "{self.files[0]}"'
             )
 
     def draw(self, rng: np.random.Generator) -> Frame:

@@ -1,8 +1,10 @@
-"""Readers of published layouts. Each takes a corpus' folder and its Layout and gives samples and notes.
+"""Readers of published layouts. Each takes a corpus' folder and its Layout and gives samples and
+notes.
 
-An image's label is one word. Where a corpus names several findings it is "normal" for none, "pneumonia" for an image
-with that finding whatever else it shows, the finding's own name in lower case where it is the only one, and None otherwise.
-Only frontal views are taken, where a table tells.
+An image's label is one word. Where a corpus names several findings it is "normal" for none,
+"pneumonia" for an image with that finding whatever else it shows, the finding's own name in lower
+case where it is the only one, and None otherwise. Only frontal views are taken, where a table
+tells.
 """
 
 from __future__ import annotations
@@ -55,9 +57,8 @@ def _by_findings(root: Path, layout: Layout) -> Reading:
                 name = path.relative_to(root).as_posix()
                 samples[name] = _of_rows(path, name, rows, split, layout)
         if aside := len(images) - len(frontal):
-            notes.append(
-                f"{aside} of {len(images)} images in the table are no frontal views and were left out"
-            )
+            of = f"{aside} of {len(images)} images in the table"
+            notes.append(f"{of} are no frontal views and were left out")
         notes += [missing_note(missing, len(frontal))] if missing else []
     return Reading(_with_true_spacing(tuple(samples.values()), layout), tuple(notes))
 
@@ -101,7 +102,7 @@ def _rows_by_image(table: Path, layout: Layout) -> dict[str, list[Row]]:
 
 
 def _lines_of(table: Path) -> list[Row]:
-    """Lines of COVIDx: patient, file (which may have blanks), class, and in later versions the source."""
+    """Lines of COVIDx: patient, file (perhaps with blanks), class, in later versions the source."""
     lines = [line.split() for line in table.read_text("utf-8-sig", errors="replace").splitlines()]
     rows: list[Row] = []
     for words in (words for words in lines if len(words) > 2):
@@ -191,7 +192,7 @@ def _vote(cell: str) -> int:
 
 
 def _spacing(row: Row, layout: Layout) -> tuple[float, float] | None:
-    """Between rows and between columns of an image that was scaled from the size and spacing in its row."""
+    """Between rows and between columns, of an image that was scaled from the size in its row."""
     how = layout.spacing
     try:
         one, other = (
@@ -236,11 +237,16 @@ def _of_name(root: Path, path: Path, layout: Layout) -> Sample:
     gender = re.search(r"sex:\s*([fm])|\b([fm])(?:em)?al", text.split("\n")[0], re.IGNORECASE)
     masks = ([root / place.format(stem=path.stem) for place in places] for places in layout.masks)
     return Sample(
-        path, name.as_posix(), told.get("patient", path.stem), layout.word(told.get("label") or path.parent.name),
-        layout.splits.get(name.parts[0]), next((tuple(m) for m in masks if all(p.is_file() for p in m)), ()),
-        years(text), sex(gender[1] or gender[2]) if gender else None,
+        path,
+        name.as_posix(),
+        told.get("patient", path.stem),
+        layout.word(told.get("label") or path.parent.name),
+        layout.splits.get(name.parts[0]),
+        next((tuple(m) for m in masks if all(p.is_file() for p in m)), ()),
+        years(text),
+        sex(gender[1] or gender[2]) if gender else None,
         (layout.spacing_mm[0], layout.spacing_mm[1]) if layout.spacing_mm else None,
-    )  # fmt: skip
+    )
 
 
 def _text(path: Path) -> str:

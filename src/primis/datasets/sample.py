@@ -1,4 +1,4 @@
-"""One image of a corpus: where it lies, whose it is, what is known of it; and its samples and mask, read when wanted."""
+"""One image of a corpus: where it lies, whose it is, what is known of it, its samples and mask."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 class Sample:
     """An image of a corpus.
 
-    name: its path from the corpus' root, with slashes; no other sample has it. patient: whose it is, as the corpus
-    writes it. split: "train", "val" or "test" where the corpus says so. masks: files whose union is the lung.
-    age: years. sex: "F" or "M". spacing_mm: between rows and between columns. Unknown is None.
+    name: its path from the corpus' root, with slashes; no other sample has it. patient: whose it
+    is, as the corpus writes it. split: "train", "val" or "test" where the corpus says so. masks:
+    files whose union is the lung. age: years. sex: "F" or "M". spacing_mm: between rows and between
+    columns. Unknown is None.
     """
 
     file: Path
@@ -38,11 +39,12 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Grey:
-    """A grey picture as its file has it: MONOCHROME1 is not turned over (imaging.image.display does that for people).
+    """A grey picture as its file has it: MONOCHROME1 is not turned over (imaging.image.display does
+    that for people).
 
     pixels: (height, width), integers; padding is filled, as it is before an image is encoded.
-    bit_depth: meaningful bits. spacing_mm: between rows and between columns. inside: (height, width),
-    False where there was padding; None where there was none.
+    bit_depth: meaningful bits. spacing_mm: between rows and between columns. inside: (height,
+    width), False where there was padding; None where there was none.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -53,7 +55,8 @@ class Grey:
 
 
 def read_grey(sample: Sample) -> Grey:
-    """The first frame in stored samples; of a coloured one its luma (BT.601), rounded. Opacity is dropped.
+    """The first frame in stored samples; of a coloured one its luma (BT.601), rounded. Opacity is
+    dropped.
 
     Raises UnreadableImage.
     """
@@ -70,10 +73,11 @@ def read_grey(sample: Sample) -> Grey:
 
 
 def read_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray:
-    """(height, width) bool: the union of the sample's masks, each brought to `shape` by nearest neighbour.
+    """(height, width) bool: the union of the sample's masks, each brought to `shape` by nearest
+    neighbour.
 
-    Inside is what is above half of a mask's own maximum, so that 0 / 1, 0 / 255 and lossy masks all read right.
-    Raises UsageError where the sample has none, and UnreadableImage.
+    Inside is what is above half of a mask's own maximum, so that 0 / 1, 0 / 255 and lossy masks all
+    read right. Raises UsageError where the sample has none, and UnreadableImage.
     """
     if not sample.masks:
         raise UsageError(f'image "{sample.name}" has no mask')

@@ -1,13 +1,15 @@
 """Tables of images, and the words in them: ages, sexes, parts of a split.
 
-A table of one's own has the columns `file`, `label` and `patient`, and any of `split`, `mask`, `age` and `sex`. Its
-files lie beside it; several masks are set apart by semicolons; an age is in years unless a unit follows (27, 027Y, 8M).
+A table of one's own has the columns `file`, `label` and `patient`, and any of `split`, `mask`,
+`age` and `sex`. Its files lie beside it; several masks are set apart by semicolons; an age is in
+years unless a unit follows (27, 027Y, 8M).
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +26,15 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([ymwd]?)", re.IGNORECASE)
 _PER_YEAR = {"": 1.0, "y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 _OLDEST = 100
 _SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 class Reading(NamedTuple):
@@ -43,11 +51,12 @@ def header_of(table: Path) -> list[str]:
 
 
 def rows_of(table: Path, needed: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """The rows, by column; an empty cell is "". Raises UsageError, also where a needed column is not there."""
+    """The rows, by column; an empty cell is "". Raises UsageError if a needed column is missing."""
     header = header_of(table)
     if lacking := [name for name in needed if name not in header]:
         raise UsageError(
-            f'table "{table}" has no column "{lacking[0]}", expected "{", ".join(needed)}" with commas between them'
+            f'table "{table}" has no column "{lacking[0]}", '
+            f'expected "{", ".join(needed)}" with commas between them'
         )
     with _opened(table) as file:
         rows = csv.DictReader(file)
@@ -73,12 +82,19 @@ def read_table(table: Path) -> Reading:
         unmasked += absent
         alone += not row["patient"]
         samples[name] = Sample(
-            path, name, row["patient"] or name, row["label"] or None, _split_of(table, line, row.get("split", "")),
-            masks, years(row.get("age", "")), sex(row.get("sex", "")),
-        )  # fmt: skip
+            path,
+            name,
+            row["patient"] or name,
+            row["label"] or None,
+            _split_of(table, line, row.get("split", "")),
+            masks,
+            years(row.get("age", "")),
+            sex(row.get("sex", "")),
+        )
     if not samples:
         raise UsageError(
-            f'table "{table}" names {len(rows)} images, expected at least one of them on disk, from the table\'s folder'
+            f'table "{table}" names {len(rows)} images, '
+            "expected at least one of them on disk, from the table's folder"
         )
     notes = [missing_note(missing, len(rows))] if missing else []
     notes += [f"{unmasked} masks in the table are not on disk"] if unmasked else []
@@ -96,7 +112,7 @@ def missing_note(missing: int, total: int) -> str:
 
 
 def years(text: str) -> float | None:
-    """The first age in a text. None where there is none, and above 100, which tables have for typing errors."""
+    """The first age in a text; None where there is none, or it is above 100: a typing error."""
     if not (match := _AGE.search(text)):
         return None
     age = float(match[1]) / _PER_YEAR[match[2].lower()]
@@ -111,15 +127,11 @@ def sex(text: str) -> str | None:
 
 @contextmanager
 def _opened(table: Path, errors: str = "strict") -> Iterator[TextIO]:
-    how: dict[str, str] = {
-        "mode": "rt",
-        "newline": "",
-        "encoding": "utf-8-sig",
-        "errors": errors,
-    }  # with the mark that spreadsheets put first
+    zipped = table.suffix == ".gz"
     try:
-        with gzip.open(table, **how) if table.suffix == ".gz" else table.open(**how) as file:  # type: ignore[call-overload]
-            yield file
+        with gzip.open(table) if zipped else table.open("rb") as data:
+            # with the mark that spreadsheets put first
+            yield io.TextIOWrapper(data, "utf-8-sig", errors, newline="")
     except FileNotFoundError:
         raise UsageError(f'table "{table}" does not exist') from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error):

@@ -138,7 +138,8 @@ def _frame_bytes(layout: Layout) -> int:
 def unpack_12_bits(layout: Layout, pixels: memoryview) -> tuple[Layout, memoryview]:
     """Two samples of 12 bits lie in three bytes, the first in the lowest bits: each in two bytes.
 
-    An odd one at the end keeps its byte and a half. Pixels of other depths are returned as they are.
+    An odd one at the end keeps its byte and a half. Pixels of other depths are returned as they
+    are.
     """
     if layout.allocated != 12:
         return layout, pixels

@@ -77,8 +77,8 @@ class Image:
     pixels: (frames, height, width, channels), unsigned or signed integers of 8 or 16 bits, as
     stored: no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample,
     1..16. photometric: MONOCHROME1 (the least value is white), MONOCHROME2, RGB, LA or RGBA (with
-    opacity), or CHANNELS (five or more, of any meaning). kind: png, jpeg, webp, tiff or dicom. spacing_mm:
-    between rows and between columns, None where unknown. header: what a writer of this kind needs
+    opacity), or CHANNELS (five or more, of any meaning). kind: png, jpeg, webp, tiff or dicom.
+    spacing_mm: between rows and between columns, None where unknown. header: what a writer of this kind needs
     beyond the pixels, opaque to all others, and private. padding_range: (lowest, highest) sample
     that the file itself declares to be no tissue, or None. notes: what of the file cannot come
     back, one line each, without values.

@@ -1,7 +1,7 @@
 """TIFF through tifffile: grey, colour and up to 16 channels, of 2 to 16 bits.
 
-Samples are taken as stored; palettes, YCbCr, CMYK and CIELab become RGB. Pages that are alike are frames. An
-image's header holds, by tag, what a restored file declares as its source did.
+Samples are taken as stored; palettes, YCbCr, CMYK and CIELab become RGB. Pages that are alike are
+frames. An image's header holds, by tag, what a restored file declares as its source did.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def _kind(page: Any) -> _Kind:
     if photometric not in _CHANNELS:
         name = getattr(page.photometric, "name", photometric)
         raise UnreadableImage(
-            f'has photometric interpretation "{name}", expected grey, RGB, palette, YCbCr, CMYK or CIELab'
+            f'has photometric interpretation "{name}", '
+            "expected grey, RGB, palette, YCbCr, CMYK or CIELab"
         )
     if not isinstance(depth, int):
         raise UnreadableImage("has samples of different depths, expected one depth")

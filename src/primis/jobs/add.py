@@ -48,7 +48,8 @@ def add(
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
-    """Share more images with the settings of a release, for all who have a grant for the whole of it.
+    """Share more images with the settings of a release, for all who have a grant for the whole of
+    it.
 
     A name that the release has already is reported and skipped. Raises UsageError if no image could
     be shared, and what `share` raises.

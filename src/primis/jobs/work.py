@@ -1,5 +1,6 @@
-"""A folder in the making, with a journal of what is done in it beside it, so that the same call again
-goes on where it stopped. The journal names input files, so it never lies in what is published."""
+"""A folder in the making, with a journal of what is done in it beside it, so that the same call
+again goes on where it stopped. The journal names input files, so it never lies in what is
+published."""
 
 from __future__ import annotations
 
@@ -126,7 +127,7 @@ class Work:
             )
 
     def count_only_ours(self, secret: Secret) -> None:
-        """From here on a record carries a tag under the release secret, and one without it does not count."""
+        """From here on a record carries a tag under the release secret, or it does not count."""
         self._key = derive(secret, "journal").value
         self.records = [
             record

@@ -1,8 +1,8 @@
 """A grant: the secrets that open a release, named images of it, up to a tier, for one recipient.
 
-A grant is one age file. Where the recipient is not a passphrase the owner is a recipient too, so that
-`rekey` can renew it. Its payload is JSON inside the encryption, signed by the owner: anyone can seal an
-age file to a public key, and only a signed one counts (docs/format.md, section 5).
+A grant is one age file. Where the recipient is not a passphrase the owner is a recipient too, so
+that `rekey` can renew it. Its payload is JSON inside the encryption, signed by the owner: anyone
+can seal an age file to a public key, and only a signed one counts (docs/format.md, section 5).
 """
 
 from __future__ import annotations

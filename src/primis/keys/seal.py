@@ -1,13 +1,14 @@
 """From secrets to sealed bytes: derivation, sealing and the mask of level `keyed`.
 
-    release secret, per tier --HKDF, salt = bundle id--> image secret, per tier --HKDF--> tile secret
+    release secret, per tier --HKDF, salt = bundle id--> image secret, per tier
+    image secret, per tier --HKDF--> tile secret
     release secret of a tier --HKDF--> release secret of the tier below
     release secret, tier diagnostic --HKDF, salt = page id--> secret of a page of the catalogue
     image secret, tier preview --HKDF--> info secret
 
 Each key that reaches a cipher is derived for one use: a fresh bundle id (128 random bits) at each
-sharing, the name of the section or the number of the tile. No key meets two messages, so the nonce is
-constant. docs/format.md, section 4, is the specification; docs/threat-model.md the proof.
+sharing, the name of the section or the number of the tile. No key meets two messages, so the nonce
+is constant. docs/format.md, section 4, is the specification; docs/threat-model.md the proof.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def image_secrets(release: Mapping[Tier, Secret], bundle_id: str) -> TierSecrets
 
 
 def info_secret(secret: Secret) -> Secret:
-    """What opens `info` alone, from the image secret of tier preview: for grants that open tiles."""
+    """What opens `info` alone, for grants of tiles: from the image secret of tier preview."""
     return derive(secret, "info")
 
 
@@ -95,7 +96,8 @@ def tile_secret(secret: Secret, tile: int) -> Secret:
 def seal(plaintext: bytes, secret: Secret, purpose: str, binding: bytes) -> bytes:
     """ChaCha20-Poly1305 (RFC 8439) under a key derived for `purpose`; 16 bytes longer.
 
-    binding is authenticated with it: the bundle's header. A pair (secret, purpose) seals one message.
+    binding is authenticated with it: the bundle's header. A pair (secret, purpose) seals one
+    message.
     """
     if len(plaintext) > _MAX_SEALED:
         raise InputError(

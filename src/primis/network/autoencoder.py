@@ -1,13 +1,13 @@
 """Encoder and decoder of preset `default`.
 
-    x (b,1,H,W) --projection--> z (b,LM,h,w) --top-S, quantise--> q, what the levels stand for -----\\
-                                                                                                     |
+    x (b,1,H,W) --projection--> z (b,LM,h,w) --top-S, quantise--> q, what levels stand for -----\\
+                                                                                                |
     x^ <--projection.back-- q + correction at 1/16 --+-- correction at 1/8 (pixel shuffle) <-- trunk
 
-The decoder works in units of the threshold t and its output is multiplied by t at the end, so that one
-set of weights serves every S_x and every range of grey levels: what the trunk adds is the part of the
-image that fell below the threshold, whatever the threshold was. With a trunk that adds nothing the
-network is the plain transform.
+The decoder works in units of the threshold t and its output is multiplied by t at the end, so that
+one set of weights serves every S_x and every range of grey levels: what the trunk adds is the part
+of the image that fell below the threshold, whatever the threshold was. With a trunk that adds
+nothing the network is the plain transform.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 class Decoder(nn.Module):
-    """Coefficients q / t (b, LM, h, w) and how many maps are open, in [0, 1], (b, 1, 1, 1) -> image / t.
+    """Coefficients q / t (b, LM, h, w) and how many maps are open, in [0, 1], (b, 1, 1, 1) -> image
+    / t.
 
     The projection is the encoder's (tied weights), so it is handed in.
     """
@@ -70,7 +71,7 @@ class Decoder(nn.Module):
         return plain + _HEAD_GAIN * nn.functional.pixel_shuffle(self.pixels(eighth), 8)
 
     def _features(self, q: Tensor, opened: Tensor) -> Tensor:
-        """Clamped coefficients without the mean, the mean against its 8 neighbours, the opened maps."""
+        """Clamped coefficients without the mean; it against its 8 neighbours; opened maps."""
         mean = q[:, :1]
         around = nn.functional.unfold(nn.functional.pad(mean, (1, 1, 1, 1), mode="replicate"), 3)
         around = around.reshape(len(mean), 9, *mean.shape[2:])  # (b, 9, h, w)
@@ -103,5 +104,5 @@ class AutoEncoder(nn.Module):
         return self.projection(x)
 
     def decode(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:
-        """Quantised coefficients (b, LM, h, w), t (b, 1, 1, 1), opened maps (b, 1, 1, 1) -> image (b, 1, H, W)."""
+        """Coefficients (b, LM, h, w), t and opened maps (b, 1, 1, 1) -> image (b, 1, H, W)."""
         return self.decoder(q / threshold, opened, self.projection) * threshold

@@ -1,8 +1,8 @@
 """A model as a file: safetensors (no pickle), its manifest in the metadata, named by its digest.
 
 It holds numbers and nothing else. The network's tensors are named as in `tensors.py`, after
-"network.", the integer tables of the coder (`codes/probabilities.py`) after "tables."; which there are,
-and of what shape, follows from the preset, and a file with one more, one less or another is
+"network.", the integer tables of the coder (`codes/probabilities.py`) after "tables."; which there
+are, and of what shape, follows from the preset, and a file with one more, one less or another is
 refused. The graphs that run them ship with primis (`program.py`). Loading needs NumPy only.
 """
 

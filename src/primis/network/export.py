@@ -29,8 +29,12 @@ class _Encode(nn.Module):
         return as_network(self.network).encode(x)
 
 
-class _Decode(_Encode):
-    def forward(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:  # type: ignore[override]
+class _Decode(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:
         return as_network(self.network).decode(q, threshold, opened)
 
 

@@ -1,11 +1,12 @@
 """Encoder and decoder of preset `paper`: the architecture of the paper (Fig. 1 and Fig. 3).
 
     x (b,1,H,W) --down 1/2, 1/4, up again--> planes (b,L,H,W) --grouped projection--> z (b,LM,h,w)
-    z, top-S at each position of each map --back, tied--> planes (b,L,H,W) --down, up--> x^ (b,1,H,W)
+    z, top-S at each position of each map --back, tied--> planes (b,L,H,W)
+    planes --down, up--> x^ (b,1,H,W)
 
-A bank is a pair of down-sampling and a pair of up-sampling steps with residual blocks between them; a
-1 x 1 convolution mixes its channels into the next step's planes. The paper leaves widths and depth
-open: these give about the authors' number of parameters.
+A bank is a pair of down-sampling and a pair of up-sampling steps with residual blocks between them;
+a 1 x 1 convolution mixes its channels into the next step's planes. The paper leaves widths and
+depth open: these give about the authors' number of parameters.
 """
 
 from __future__ import annotations
@@ -54,5 +55,5 @@ class GroupedAutoEncoder(nn.Module):
         return self.projection(self.encoder(x))
 
     def decode(self, q: Tensor, threshold: Tensor, opened: Tensor) -> Tensor:
-        """Sparse coefficients (b, LM, h, w) -> image (b, 1, H, W). It needs neither t nor what is open."""
+        """Sparse coefficients (b, LM, h, w) -> image (b, 1, H, W), whatever the rest is."""
         return self.decoder(self.projection.back(q))

@@ -4,12 +4,13 @@
 
     x --overlap across block borders--> 16 x 16 DCT --slope: a1 -= s (left - right of a0)--> z
 
-Each step is undone exactly: the overlap is orthonormal (a time-domain lapped transform: Tran, Liang and
-Tu, 2003), the DCT too, and the slope is a lifting step, since what a border block's mean does not know is
-whether the image rises towards its neighbours. Overlap and slope are learned: 64 numbers and one.
+Each step is undone exactly: the overlap is orthonormal (a time-domain lapped transform: Tran, Liang
+and Tu, 2003), the DCT too, and the slope is a lifting step, since what a border block's mean does
+not know is whether the image rises towards its neighbours. Overlap and slope are learned: 64
+numbers and one.
 
-`GroupedProjection`, preset `paper`: one linear layer per feature plane, as a strided convolution whose
-transpose leads back (tied weights, paper Fig. 3).
+`GroupedProjection`, preset `paper`: one linear layer per feature plane, as a strided convolution
+whose transpose leads back (tied weights, paper Fig. 3).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from primis.codes.atoms import atom_frequencies, dct_matrix
 
 
 def dct_atoms(stride: int) -> np.ndarray:
-    """Orthonormal 2-D DCT-II atoms, (stride², stride, stride), in the order of `atom_frequencies`."""
+    """Orthonormal 2-D DCT-II atoms, (stride², stride, stride), ordered as `atom_frequencies`."""
     u, v = atom_frequencies(stride).T
     basis = dct_matrix(stride)
     return basis[u][:, :, None] * basis[v][:, None, :]
@@ -38,9 +39,11 @@ def _full_precision(x: Tensor) -> AbstractContextManager[object]:
 
 
 class LappedProjection(nn.Module):
-    """`forward`: image (b, 1, H, W) -> coefficients (b, stride², H/stride, W/stride); `back` returns.
+    """`forward`: image (b, 1, H, W) -> coefficients (b, stride², H/stride, W/stride); `back`
+    returns.
 
-    turn, slope: what is learned. kernel, lap: the DCT, and the overlap that `turn` stands for, as of the last `freeze`.
+    turn, slope: what is learned. kernel, lap: the DCT, and the overlap that `turn` stands for, as
+    of the last `freeze`.
     """
 
     kernel: Tensor
@@ -84,7 +87,7 @@ class LappedProjection(nn.Module):
         return self._learned_lap() if self.learning else self.lap
 
     def _learned_lap(self) -> Tensor:
-        """Orthonormal (stride, stride) on the pixels around a border: the even half stays, the odd half turns."""
+        """Orthonormal (stride, stride) across a border: the even half stays, the odd half turns."""
         half = self.stride // 2
         eye = torch.eye(half, device=self.turn.device)
         skew = self.turn - self.turn.T
@@ -118,7 +121,7 @@ class LappedProjection(nn.Module):
 
 
 class GroupedProjection(nn.Module):
-    """`forward`: planes (b, L, H, W) -> coefficients (b, L M, H/stride, W/stride); `back` returns with the same weights."""
+    """`forward`: planes (b, L, H, W) -> coefficients (b, L M, H/stride, W/stride); `back`: tied."""
 
     def __init__(self, code_maps: int, atoms_per_map: int, stride: int) -> None:
         super().__init__()

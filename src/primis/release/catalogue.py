@@ -1,5 +1,5 @@
-"""The sealed catalogue: name and kind of each image, so that a release can be listed without opening
-its bundles (docs/format.md, section 3).
+"""The sealed catalogue: name and kind of each image, so that a release can be listed without
+opening its bundles (docs/format.md, section 3).
 
 Its pages follow those of the bundles. Each is sealed under a key of its own, for whoever holds tier
 diagnostic of the whole release, and padded for each image to the same length.

@@ -1,8 +1,8 @@
 """Grants of a release: the files, which of them open, and how new ones are made.
 
 Anyone can seal a file to a public key, rename one, or put back one that was withdrawn. So a grant
-counts only if it is signed by the release's owner, for this release and its present secrets, for the
-key that opened it, under its own label (docs/format.md, section 5).
+counts only if it is signed by the release's owner, for this release and its present secrets, for
+the key that opened it, under its own label (docs/format.md, section 5).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     bundles/<id>.primis              one image each
     grants/<label>.<checksum>.age    one per recipient; index.json names them
 
-A folder in the making ends in ".partial" and becomes the release, in one rename, when it is complete.
+A folder in the making ends in ".partial" and becomes the release, in one rename, when it is
+complete.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def _withdrawn(release: Release, without: set[str]) -> set[str]:
 
 
 def _own_folder(path: Path) -> Path:
-    """A new folder beside the release: of a random name, so that nobody lays another there first."""
+    """A new folder beside the release, of a random name: nobody can lay another there first."""
     folder = path.with_name(f"{path.name}.rekey.{secrets.token_hex(8)}{PARTIAL}")
     try:
         folder.mkdir(mode=0o700)

@@ -64,7 +64,7 @@ def write_contents(
 
 
 def write_manifest(folder: Path, manifest: Manifest, signer: Signer) -> None:
-    """Sign and write manifest.json; it is read back, so that no release is one that none can open."""
+    """Sign and write manifest.json; it is read back, so that no unreadable release comes about."""
     body = replace(manifest, signer=signer.public).write()
     signature = signer.sign(manifest_message(signer.public, body))
     signed = SignedManifest(signer.public, signature, body)

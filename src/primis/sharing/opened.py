@@ -1,8 +1,8 @@
 """A bundle with the secrets at hand: what sharing, restoring and resealing read of it.
 
 The code of a frame is divided into records: one for each tile of what tier preview opens, then one
-for each tile of what tier diagnostic adds. A record's secret opens its index record, its support and
-its values.
+for each tile of what tier diagnostic adds. A record's secret opens its index record, its support
+and its values.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class OpenedBundle:
         return [name for name in SEALED_WHOLE if name in self.parts]
 
     def unseal(self, name: str) -> bytes:
-        """A section that is sealed whole, without its padding. Raises DamagedSection, TierTooLow."""
+        """A section sealed whole, without its padding. Raises DamagedSection, TierTooLow."""
         data = self.unseal_padded(name)
         return unpad(data) if name in _PADDED else data
 

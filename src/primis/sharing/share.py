@@ -78,9 +78,9 @@ def share_image(
     """Encode, ambiguate, mask and seal one image.
 
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
-    the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used before.
-    alone: for use without a release. done: is told how far it is. Raises InputError where code, header or file do not fit the
-    budgets of `settings_for` the image.
+    the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used
+    before. alone: for use without a release. done: is told how far it is. Raises InputError where
+    code, header or file do not fit the budgets of `settings_for` the image.
     """
     settings = settings_for(image, settings, with_original=original is not None)
     header = _header(image, settings, codec, bundle_id)

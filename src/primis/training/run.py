@@ -1,4 +1,5 @@
-"""A whole training: from a folder of images to a model's file, and what a stopped run needs to go on.
+"""A whole training: from a folder of images to a model's file, and what a stopped run needs to go
+on.
 
 1 the network's steps, 2 the coder's tables, 3 the file.
 """

@@ -2,11 +2,11 @@
 
 strangers' keys     every sealed part of an image, with the secrets of other images
 a lower tier's key  the parts of each higher tier, with the secrets of preview, and of diagnostic
-keystream moved     an image that the attacker knows gives its keystream (published xor plain), which
-                    is then tried on another image: finds keys and nonces that meet two messages
+keystream moved     an image that the attacker knows gives its keystream (published xor plain);
+                    tried on another image, it finds keys and nonces that meet two messages
 
-None of them may open anything. `opened` and `moved_records` are the attackers, who get bytes and the
-secrets that they hold; the functions that take cases are the harness's.
+None of them may open anything. `opened` and `moved_records` are the attackers, who get bytes and
+the secrets that they hold; the functions that take cases are the harness's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TIER_OF = {"info": "preview", "header": "diagnostic", "original": "original"}
 
 
 def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
-    """(section, tier, tile, sealed bytes) of what is sealed whole; index records stand for their tiles."""
+    """(section, tier, tile, sealed bytes) of sections sealed whole and of index records."""
     header, parts = read_bundle(bundle, "")
     for name, tier in _TIER_OF.items():
         if name in parts:
@@ -52,7 +52,7 @@ def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
 
 
 def opened(bundle: bytes, offered: TierSecrets, *, but: Sequence[str] = ()) -> tuple[int, int]:
-    """(parts opened, parts tried) with any of the secrets offered. but: tiers whose parts are left out."""
+    """(parts opened, parts tried) with any of the secrets offered. but: tiers to leave out."""
     header, _ = read_bundle(bundle, "")
     hits, tried = 0, 0
     for name, tier, tile, sealed in sealed_parts(bundle):
@@ -80,7 +80,7 @@ def strangers(cases: Sequence[JudgedCase]) -> tuple[int, int]:
 
 
 def lower_tier(cases: Sequence[JudgedCase]) -> tuple[int, int]:
-    """The parts of higher tiers with the secrets of tier preview, and with those of tier diagnostic."""
+    """The parts of higher tiers with the secrets of tier preview, and of tier diagnostic."""
     held = [TIERS[:count] for count in range(1, len(TIERS))]
     found = [
         opened(case.view.bundle, {t: case.secrets[t] for t in tiers}, but=tiers)

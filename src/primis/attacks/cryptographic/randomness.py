@@ -30,7 +30,7 @@ class Randomness:
 
 
 def randomness(views: Sequence[View]) -> Randomness:
-    """Of what should be random to whoever lacks the key: bytes, bits, pairs of neighbouring bytes, repeats between bundles."""
+    """Of what should be random without the key: bytes, bits, neighbouring bytes, repeats."""
     data = [view.data for view in views]
     joined = np.concatenate(data)
     tests = {

@@ -1,10 +1,11 @@
-"""A generative prior and the encoder: the likeliest image, of all that look like radiographs, that explains the code.
+"""A generative prior and the encoder: the likeliest image that explains the code.
 
-    z = m + U w + e,   w ~ N(0, 1),  e ~ N(0, s²) per atom            a Gaussian prior on codes, from the attacker's images
-    public entry = z, quantised, with probability r; else a decoy     EM: r given w, then w given r
+    z = m + U w + e,   w ~ N(0, 1),   e ~ N(0, s²) per atom
+    public entry = z, quantised, with probability r; else a decoy
     no public entry: |z| < t
 
-The image is what the decoder makes of the posterior mean of z.
+The first line is a Gaussian prior on codes, from the attacker's images. EM finds r given w, then w
+given r. The image is what the decoder makes of the posterior mean of z.
 """
 
 from __future__ import annotations

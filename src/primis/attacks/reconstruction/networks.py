@@ -1,10 +1,10 @@
 """Attackers that learn. All of them start at the prior and learn what the code adds to it.
 
-Marker       planes (C,h,w) -> log odds that each entry is true (LM,h,w)                      learned support recovery
+Marker       planes (C,h,w) -> log odds that each entry is true (LM,h,w)
 Iterated     Marker, then decode, encode, and keep what agrees, a few times
 Regressor    planes (C,h,w) -> image (H,W), directly; of sealed bytes each bit may tell of any place
 Finer        Regressor for a holder of tier preview: (preview, planes) -> what the preview lacks
-Dense        all bits or entries -> image (8 x 8 means), by ridge regression: the best linear reading there is
+Dense        all bits or entries -> image (8 x 8 means), by ridge regression: the best linear one
 """
 
 from __future__ import annotations
@@ -41,10 +41,16 @@ _RATE = 2e-3
 
 
 def train(
-    modules: list[nn.Module], losses: Callable[..., Iterator[Tensor]], batches: Callable[[], Batch], world: World, name: str,
-    *, rate: float = _RATE, decay: float = 0.0,
-) -> None:  # fmt: skip
-    """Adam with half a cosine. losses: yields one loss for each module in turn; each steps its own optimiser."""
+    modules: list[nn.Module],
+    losses: Callable[..., Iterator[Tensor]],
+    batches: Callable[[], Batch],
+    world: World,
+    name: str,
+    *,
+    rate: float = _RATE,
+    decay: float = 0.0,
+) -> None:
+    """Adam with half a cosine. losses: one for each module in turn, with its own optimiser."""
     steps = world.budget.steps
     optimisers = [
         torch.optim.Adam(module.parameters(), rate, weight_decay=decay) for module in modules
@@ -77,7 +83,8 @@ def seeded(world: World, name: str) -> np.random.Generator:
 
 
 class Grid(nn.Module):
-    """(b, C, h, w) -> (b, out, h, w): each channel at unit scale, 1 x 1, residual blocks, 1 x 1 that starts at zero.
+    """(b, C, h, w) -> (b, out, h, w): each channel at unit scale, 1 x 1, residual blocks, 1 x 1
+    that starts at zero.
 
     scaled: False where channels are nearly always zero, so that few images do not tell their scale.
     """
@@ -97,7 +104,7 @@ class Grid(nn.Module):
 
 
 class Marker(SupportAttack):
-    """A network that marks which public entries are true, trained on pairs that anyone with the encoder can make."""
+    """A network that marks true entries, trained on pairs that anyone with the encoder can make."""
 
     name = "support network"
     holds = Holds.ENCODER
@@ -131,7 +138,7 @@ class Marker(SupportAttack):
         return found
 
     def guess(self, world: World, view: View) -> np.ndarray:
-        """Each entry weighted by how likely it is true: nearer, in squared error, than the likeliest alone."""
+        """Each entry weighted by its probability: less squared error than the likeliest alone."""
         return world.decode(view.public, _sigmoid(self.score(world, view)))
 
     @staticmethod
@@ -144,7 +151,7 @@ class Marker(SupportAttack):
 
 
 class Iterated(Marker):
-    """The support network, then decode, encode again, and weigh each entry by how it agrees with what comes back."""
+    """The support network, then decode, encode again, and weigh each entry by how it agrees."""
 
     name = "support network, then decode and encode again"
 
@@ -179,7 +186,7 @@ class Iterated(Marker):
         return score
 
     def _agreement(self, world: World, view: View, score: np.ndarray) -> np.ndarray:
-        """(public entries, features): the log odds, and how value and re-encoded coefficient compare, in steps."""
+        """(public entries, features): log odds, and value against re-encoded coefficient."""
         image = world.decode(view.public, _sigmoid(score))
         z = world.analyse(image) / world.step
         there = view.public != 0
@@ -203,7 +210,7 @@ class Iterated(Marker):
 
 
 class Everywhere(nn.Module):
-    """(b, C, h, w) -> (b, out, h, w): all inputs to a few numbers, and from those a coarse picture; starts at zero."""
+    """(b, C, h, w) -> (b, out, h, w): all inputs to a few numbers, those to a coarse picture."""
 
     def __init__(self, shape: tuple[int, int, int], width: int, out: int) -> None:
         super().__init__()
@@ -287,10 +294,11 @@ class Regressor(ImageAttack):
 
 
 class Finer(Regressor, BesideAttack):
-    """What tier preview does not show, from the code: for an attacker who holds the secret of tier preview.
+    """What tier preview does not show, from the code: for an attacker who holds the secret of tier
+    preview.
 
-    Learns what the preview itself tells of the rest, too; the judge gives it the code of another image beside the
-    preview of the right one, so that only what the code adds counts.
+    Learns what the preview itself tells of the rest, too; the judge gives it the code of another
+    image beside the preview of the right one, so that only what the code adds counts.
     """
 
     name = "network from code and tier preview to image"
@@ -362,7 +370,7 @@ class Finer(Regressor, BesideAttack):
 
 
 class Dense(ImageAttack):
-    """Ridge regression from all that is published to the image in means of 8 x 8 pixels, its strength chosen by folds."""
+    """Ridge regression from the published bits to means of 8 x 8 pixels, its strength by folds."""
 
     name = "linear regression from everything"
     holds = Holds.ENCODER

@@ -1,4 +1,4 @@
-"""Attacks that need no network: the public code and the stolen decoder, and what anyone can count with the encoder."""
+"""Attacks without a network: public code, stolen decoder, and what the encoder lets one count."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CoarseAtoms(SupportAttack):
 
 
 class Frequency(SupportAttack):
-    """How often each atom of each position is a true entry where it is public, in images of the attacker's own."""
+    """How often an atom at a position is true where it is public, in the attacker's own images."""
 
     name = "frequency of atoms"
     holds = Holds.ENCODER
@@ -66,7 +66,7 @@ class Frequency(SupportAttack):
 
 
 class Likelihood(SupportAttack):
-    """Naive Bayes for each entry: atom and position, the size of its value, how many public entries lie around."""
+    """Naive Bayes for each entry: atom, position, size of its value, public entries around it."""
 
     name = "likelihood of each entry"
     holds = Holds.ENCODER
@@ -99,7 +99,7 @@ class Likelihood(SupportAttack):
 
 @lru_cache(maxsize=2)
 def prior_odds(world: World) -> np.ndarray:
-    """(LM, h, w) float32: log odds that a public entry is true, by atom, and by position as far as that is seen often."""
+    """(LM, h, w) float32: log odds that a public entry is true, by atom and position."""
     true, public = np.zeros((2, world.atoms, *world.grid))
     for case in world.owned:
         view = world.again(case)

@@ -1,13 +1,16 @@
-"""The paper's four attackers (section 2.9.5): U-Net, V-Net and GAN trained on pairs, CycleGAN without pairs.
+"""The paper's four attackers (section 2.9.5): U-Net, V-Net and GAN trained on pairs, CycleGAN
+without pairs.
 
-Each comes in two forms, which differ in what the networks read and in how their output becomes an image:
+Each comes in two forms, which differ in what the networks read and in how their output becomes an
+image:
 
-    image   the public code as the decoder shows it, in blocks of 8 x 8 pixels   (b, 64, H/8, W/8) -> (b, 64, H/8, W/8)
-    code    the public code itself                                              (b, C, h, w) -> (b, 256, h, w)
+    image   (b, 64, H/8, W/8) -> (b, 64, H/8, W/8)    the code as the decoder shows it, in blocks
+    code    (b, C, h, w) -> (b, 256, h, w)            the code itself
 
-To every output the mean training image is added and, in the first form, the input: as much of both as fits best before
-anything is learned. Networks and adversarial losses are MONAI's; Adam, learning rate
-1e-3, squared error and weight decay 1e-4 as in the paper, batches and steps as the budget says.
+To every output the mean training image is added and, in the first form, the input: as much of both
+as fits best before anything is learned. Networks and adversarial losses are MONAI's; Adam, learning
+rate 1e-3, squared error and weight decay 1e-4 as in the paper, batches and steps as the budget
+says.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ _SOURCE = "Shiri et al. 2024, Table 4"
 
 
 class Padded(nn.Module):
-    """A network whose sides must be multiples of 16: 1 x 1 to what it takes, padded, run, cropped, 1 x 1 to what is wanted."""
+    """A network for sides that are multiples of 16, padded and cropped, between 1 x 1 layers."""
 
     def __init__(self, inner: nn.Module, inputs: int, taken: int, given: int, out: int) -> None:
         super().__init__()
@@ -131,7 +134,7 @@ class Translator(ImageAttack):
         return out + given * x if self.form == "image" else out
 
     def _begin(self, net: nn.Module, world: World) -> None:
-        """The network that learns, and what it adds to: shares of the prior and of its input, which it learns as well."""
+        """The network, and what it adds to: learned shares of the prior and of its input."""
         self._net, self._shares = net, nn.Parameter(self._best_shares(world))
         net.register_parameter("shares", self._shares)
 
@@ -162,7 +165,7 @@ class Translator(ImageAttack):
         return world.decode(view.public)
 
     def _of(self, world: World, number: int) -> tuple[Tensor, Tensor]:
-        """A training pair. The decoded public image is the owner's; of the code an attacker makes as many as it likes."""
+        """A training pair: of an image the owner's, of a code any that an attacker makes."""
         image = world.images[number]
         if self.form == "code" and self.holds.encoder:
             case = world.owned[number]
@@ -219,7 +222,7 @@ class VNetAttack(UNetAttack):
 
 
 class GanAttack(Translator):
-    """U-Net and a discriminator that sees input and image: squared error and an adversarial loss."""
+    """U-Net and a discriminator of input and image: squared error and an adversarial loss."""
 
     network = "GAN"
 

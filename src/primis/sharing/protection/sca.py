@@ -1,4 +1,5 @@
-"""Level sca, the paper's mechanism: the public code Z_p = Z + N in clear, true entries among decoys.
+"""Level sca, the paper's mechanism: the public code Z_p = Z + N in clear, true entries among
+decoys.
 
 It leaks the image to anyone who learns what true entries look like (docs/evaluation.md). It is here
 to be measured.

@@ -310,9 +310,9 @@ def _said(finding: Result) -> str:
 
 
 def _cell(e: Estimate | None, digits: int = 2) -> str:
-    return (
-        "–" if e is None else f"{with_sd(e.value, e.sd, digits)}\n{interval(e.low, e.high, digits)}"
-    )
+    if e is None:
+        return "–"
+    return f"{with_sd(e.value, e.sd, digits)}\n{interval(e.low, e.high, digits)}"
 
 
 def _with_interval(e: Estimate | None, digits: int = 2) -> str:

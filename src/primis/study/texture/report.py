@@ -124,8 +124,8 @@ def _texts(result: TextureResult) -> list[Block]:
         ),
         Text(
             "ICC is ICC(A,1): two-way, absolute agreement, single measurement, of a version and "
-            "the original; 1 is perfect. Relative error RE = (version − original) / |original| in "
-            "%, averaged over images, and ARE of absolute values; best is 0. Images where the "
+            "the original; 1 is perfect. Relative error RE = (version − original) / |original| "
+            "in %, averaged over images, and ARE of absolute values; best is 0. Images where the "
             "original's value is 0 are left out of both. Where it is near 0 (skewness, cluster "
             "shade) both are large whatever the image, so medians over features stand beside "
             "means."
