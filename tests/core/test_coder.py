@@ -20,9 +20,16 @@ from primis.codes.coder import (
     entry_density,
 )
 from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
+from primis.codes.kernel import FILE, Tile, kernel_of
 from primis.codes.layout import FrequencyLayout, LearnedLayout
-from primis.codes.kernel import FEATURES, FILE, HIDDEN, Tile, kernel_of
-from primis.codes.probabilities import SCORE_LIMIT, TABLE_LIMIT, ContextModel, heads
+from primis.codes.probabilities import (
+    FEATURES,
+    HIDDEN,
+    SCORE_LIMIT,
+    TABLE_LIMIT,
+    ContextModel,
+    heads,
+)
 from primis.codes.selection import select
 from primis.codes.sparse import LEVEL_LIMIT, top_s
 from primis.codes.support import decode_plain, encode_plain

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from primis.codes.kernel import EXPONENTS, FEATURES, HIDDEN, LOGARITHMS
 from primis.codes.layout import Layout
+
+FEATURES, HIDDEN, EXPONENTS, LOGARITHMS = 14, 16, 12, 8192
+"""What the kernel is compiled for; features are logarithms of sums up to 8191."""
 
 LOGIT_UNIT = 1 << 10
 """Scores are logits in units of 1/1024."""

@@ -1,4 +1,4 @@
-"""The process that decodes files for `apart`: within limits of memory and time, with no way to print.
+"""The process that decodes for `apart`: within limits of memory and time, unable to print.
 
 It takes nothing of its own account: what to do comes through standard input, and it ends with it.
 """

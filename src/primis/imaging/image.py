@@ -58,8 +58,8 @@ def reading_up_to(max_pixels: int | None) -> Iterator[None]:
 
 
 def require_size(shape: tuple[int, int, int, int], max_pixels: int = MAX_PIXELS) -> None:
-    """(frames, height, width, channels): raise UnreadableImage where it is empty, TooManyPixels where
-    it is over the limit."""
+    """(frames, height, width, channels): raise UnreadableImage where it is empty, TooManyPixels
+    where it is over the limit."""
     frames, height, width, channels = shape
     if min(shape) < 1:
         count = f"{frames} frame" + "s" * (frames != 1)
@@ -78,10 +78,10 @@ class Image:
     stored: no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample,
     1..16. photometric: MONOCHROME1 (the least value is white), MONOCHROME2, RGB, LA or RGBA (with
     opacity), or CHANNELS (five or more, of any meaning). kind: png, jpeg, webp, tiff or dicom.
-    spacing_mm: between rows and between columns, None where unknown. header: what a writer of this kind needs
-    beyond the pixels, opaque to all others, and private. padding_range: (lowest, highest) sample
-    that the file itself declares to be no tissue, or None. notes: what of the file cannot come
-    back, one line each, without values.
+    spacing_mm: between rows and between columns, None where unknown. header: what a writer of this
+    kind needs beyond the pixels, opaque to all others, and private. padding_range: (lowest,
+    highest) sample that the file itself declares to be no tissue, or None. notes: what of the file
+    cannot come back, one line each, without values.
     """
 
     pixels: np.ndarray = field(repr=False)

@@ -92,9 +92,9 @@ def share(
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
-    them fit. on_look: is told of its progress; on_part: within an image; on_note: of a file that makes all bundles larger.
-    Raises OutputError if `out` exists, is being made by another process or cannot be written; what
-    was done stays in "<out>.partial".
+    them fit. on_look: is told of its progress; on_part: within an image; on_note: of a file that
+    makes all bundles larger. Raises OutputError if `out` exists, is being made by another process
+    or cannot be written; what was done stays in "<out>.partial".
     """
     require_labels(to)
     require_nothing_cut_off(out)

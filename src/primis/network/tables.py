@@ -14,18 +14,14 @@ import torch
 from torch import Tensor
 
 from primis.codes.coder import entry_density
-from primis.codes.kernel import (
+from primis.codes.kernel import Observed, Tile, kernel_of
+from primis.codes.layout import Layout
+from primis.codes.probabilities import (
     EXPONENTS,
     FEATURES,
     HIDDEN,
-    LOGARITHMS,
-    Observed,
-    Tile,
-    kernel_of,
-)
-from primis.codes.layout import Layout
-from primis.codes.probabilities import (
     HIDDEN_UNIT,
+    LOGARITHMS,
     LOGIT_UNIT,
     MAX_LOGIT,
     SCORE_LIMIT,

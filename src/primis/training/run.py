@@ -71,8 +71,8 @@ def train_checkpoint(
 
     What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and
     pictures. validation: a folder of images to judge by. start: a model to begin with; with
-    tables_only its networks stay as they are. Raises UsageError if `<out>.training` belongs to another recipe, ModelError if `start` does not fit
-    the preset.
+    tables_only its networks stay as they are. Raises UsageError if `<out>.training` belongs to
+    another recipe, ModelError if `start` does not fit the preset.
     """
     if fault := fault_of(preset):
         raise UsageError(f'preset "{preset.name}" cannot be trained for primis: {fault}')

@@ -1,8 +1,8 @@
 """The coder's kernel in Python: a WebAssembly module of a few kilobytes, run by wasmtime.
 
-`kernel.c` is its source, `make kernel` builds `kernel.wasm`, and browsers run the very same file. It
-scans a tile, and codes, decodes, prices or observes what it meets. Instances are not shared between
-threads; each has one for every model that it uses.
+`kernel.c` is its source, `make kernel` builds `kernel.wasm`, and browsers run the very same file.
+It scans a tile, and codes, decodes, prices or observes what it meets. Threads share no instance;
+each has one for every model that it uses.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import wasmtime
 
 from primis.codes.layout import Layout
+from primis.codes.probabilities import FEATURES, HIDDEN, ContextModel
 
-if TYPE_CHECKING:
-    from primis.codes.probabilities import ContextModel
+_INPUTS = 16
+"""The features, the density and one."""
 
-FEATURES, HIDDEN, INPUTS, EXPONENTS = 14, 16, 16, 12
-LOGARITHMS = 8192
 PRICE_UNIT = 1 << 16
 """Prices are in units of 1/65536 bit."""
 
@@ -318,10 +317,10 @@ class Kernel(_Instance):
         p = model.probability / 65536
         cost = np.round(-np.log2(np.stack([1 - p, p], axis=1)) * PRICE_UNIT)
         heads = len(model.linear)
-        inner = np.zeros((heads, HIDDEN, INPUTS), np.int16)
+        inner = np.zeros((heads, HIDDEN, _INPUTS), np.int16)
         inner[..., : model.inner.shape[2]] = model.inner
-        pairs = inner.reshape(heads, HIDDEN, INPUTS // 2, 2).transpose(0, 2, 1, 3)
-        linear = np.zeros((heads, 2, INPUTS), np.int16)
+        pairs = inner.reshape(heads, HIDDEN, _INPUTS // 2, 2).transpose(0, 2, 1, 3)
+        linear = np.zeros((heads, 2, _INPUTS), np.int16)
         linear[..., :FEATURES] = model.linear.transpose(0, 2, 1)
         tables = (
             model.bias.astype(np.int32),
