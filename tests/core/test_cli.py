@@ -773,7 +773,32 @@ MISTYPED = {
     "share": ["--sparsity", "99"],
     "restore": ["--tier", "gold"],
     "grant": ["--not-after", "tomorrow"],
+    "audit": ["--minutes", "0"],
+    "evaluate": ["--sparsity", "99"],
+    "train": ["--steps", "x"],
 }
+TRAINING = {"torch", "lightning", "sklearn", "scipy", "monai", "matplotlib"}
+MISSING = [
+    ["audit", "no", "-o", "q"],
+    ["audit", "r", "-o", "q", "--originals", "no"],
+    ["audit", "r", "-o", "q", "--table", "no"],
+    ["audit", "r", "-o", "q", "--model", "no"],
+    ["audit", "r", "-o", "q", "--owner", "no"],
+    ["audit", "r", "-o", "q", "--steps", "0"],
+    ["evaluate", "nothing", "r", "-o", "q"],
+    ["evaluate", "all", "no", "-o", "q"],
+    ["evaluate", "all", "empty", "-o", "q"],
+    ["evaluate", "all", "in", "-o", "q", "--layout", "no"],
+    ["evaluate", "all", "in", "-o", "q", "--mechanism", "no"],
+    ["evaluate", "all", "in", "-o", "q", "--most", "1"],
+    ["train", "no", "-o", "q"],
+    ["train", "empty", "-o", "q"],
+    ["train", "in", "-o", "q", "--validation", "no"],
+    ["train", "in", "-o", "q", "--start", "no"],
+    ["train", "in", "-o", "q", "--preset", "no"],
+    ["train", "in", "-o", "q", "--steps", "3"],
+    ["train", "in", "-o", "q", "--accelerator", "no"],
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -792,6 +817,27 @@ def test_a_mistyped_option_is_told_before_anything_heavy_is_loaded(name: str) ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & HEAVY
+
+
+def test_what_is_missing_is_told_before_torch_is_loaded(here, tmp_path) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    for name in ("in", "empty"):
+        (tmp_path / name).mkdir()
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(phantom_dicom(64, seed=number))
+    code = (
+        "import sys\nfrom primis.cli.main import main\n"
+        f"for words in {MISSING!r}:\n"
+        "    sys.argv = ['primis', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit as ended: assert ended.code in (1, 2), words\n"
+        f"    print(words, *({TRAINING!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(words) for words in MISSING]
+    said = [line for line in done.stderr.splitlines() if line.startswith("primis: ")]
+    assert len(said) == len(MISSING)
+    assert not [line for line in said if "not installed" in line or "defect" in line]
 
 
 def test_help_ends_with_examples_that_parse_and_the_exit_codes(run) -> None:

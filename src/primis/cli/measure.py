@@ -95,7 +95,8 @@ def audit(
     require_new(out)
     require_release(release)
     signer = open_signer(owner)
-
+    _require_given(originals, table, model)
+    # from here on it takes seconds: torch is imported
     from primis.atomic import PARTIAL, finish_folder, remove_folder
     from primis.attacks.harness import MINUTES
     from primis.audit.run import audit as attack
@@ -123,6 +124,21 @@ def audit(
     say(f'report: "{out / "index.html"}"')
     if not report.verdict.passed:
         raise typer.Exit(1)
+
+
+def _require_given(originals: Path | None, table: Path | None, models: list[Path]) -> None:
+    """Raises UsageError or ModelError for what is not there."""
+    if originals is not None and not originals.is_dir():
+        why = "is a file" if originals.exists() else "does not exist"
+        expected = "expected the folder that the release was shared from"
+        raise UsageError(f'--originals: "{originals}" {why}, {expected}')
+    if table is not None and not table.is_file():
+        raise UsageError(f'table "{table}" does not exist')
+    if models:
+        from primis.network.checkpoint import read_checkpoint
+
+        for path in models:
+            read_checkpoint(path)
 
 
 @contextmanager
@@ -213,8 +229,9 @@ def evaluate(
         require_between("most", most, 20, 10**9)
     require_between("seed", seed, 0, 1 << 32)
     require_new(out)
-    if not data.exists():
-        raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
+    from primis.datasets.corpus import open_corpora
+
+    open_corpora(data, layout=layout)  # says what is wrong with it
     # from here on it takes seconds: torch is imported
     from primis.imaging.image import reading_up_to
     from primis.network.presets import DEFAULT, PRESETS
