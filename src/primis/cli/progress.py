@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from primis.cli.hints import hint_for, in_options
-from primis.cli.say import is_quiet, note, plain, tell
+from primis.cli.say import counted, is_quiet, note, plain, tell
 from primis.errors import NoPixels, PrimisError
 from primis.jobs.result import Result
 
@@ -50,10 +50,23 @@ def bar() -> Progress:
 def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
     """Shows what is being done and how far it is."""
     with bar() as progress:
-        task = progress.add_task(verb, total=None)
-        yield lambda what, done, total: progress.update(
-            task, description=what, completed=done, total=total
-        )
+        phases = Phases(progress, verb)
+        yield phases.show
+
+
+class Phases:
+    """A bar for one phase after the other, each with a clock of its own."""
+
+    def __init__(self, progress: Progress, first: str) -> None:
+        self._progress, self._phase = progress, first
+        self._task = progress.add_task(first, total=None)
+
+    def show(self, phase: str, done: float, total: int) -> None:
+        """Some of a phase is done."""
+        if phase != self._phase:  # a bar that was full keeps its time unless it is reset
+            self._progress.reset(self._task)
+            self._phase = phase
+        self._progress.update(self._task, description=phase, completed=done, total=total)
 
 
 class Report:
@@ -86,7 +99,7 @@ class Report:
 
     def __enter__(self) -> Report:
         self._progress.start()
-        self._task = self._progress.add_task(self._verb, total=None)
+        self._phases = Phases(self._progress, self._verb)
         return self
 
     def __exit__(
@@ -100,17 +113,15 @@ class Report:
 
     def look(self, done: int, total: int) -> None:
         """One file was looked at, to know what its header takes."""
-        self._progress.update(
-            self._task, description="looking at the files", completed=done, total=total
-        )
+        self._phases.show("looking at the files", done, total)
 
     def part(self, done: float, total: int) -> None:
         """A part of an image is done."""
-        self._progress.update(self._task, description=self._verb, completed=done, total=total)
+        self._phases.show(self._verb, done, total)
 
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
-        self._progress.update(self._task, description=self._verb, completed=done, total=total)
+        self._phases.show(self._verb, done, total)
         self._resumed += result.resumed
         if result.error is not None:
             self._add_error(result, result.error)
@@ -151,21 +162,23 @@ class Report:
         kinds = [kind for kind, _ in self._without_pixels.most_common()]
         more = [] if len(kinds) <= _MOST_KINDS else ["..."]
         of = ", ".join(kinds[:_MOST_KINDS] + more)
-        note(f"passed over {self.passed_over} DICOM object(s) without pixels ({of})")
+        what = counted(self.passed_over, "DICOM object")
+        note(f"passed over {what} without pixels ({of})")
 
     def finish(self) -> None:
         """Say what a person should know, and exit with 1 if an image failed."""
         if self._resumed:
-            note(f"{self._resumed} image(s) were done before")
+            was = "was" if self._resumed == 1 else "were"
+            note(f"{counted(self._resumed, 'image')} {was} done before")
         if self._short:
             least = min(self._short, key=lambda r: r.kept or 0)
             note(
-                f"{len(self._short)} image(s) kept fewer entries than asked, "
+                f"{counted(len(self._short), 'image')} kept fewer entries than asked, "
                 f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
                 "or the code needs a larger budget (--support-bits, --value-bits)"
             )
         if self._failed:
-            tell(f"primis: {self._failed} image(s) failed, listed above")
+            tell(f"primis: {counted(self._failed, 'image')} failed, listed above")
             raise typer.Exit(1)
 
 
