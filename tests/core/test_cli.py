@@ -22,7 +22,7 @@ import pydicom
 import pytest
 
 from primis.cli import arguments, main
-from primis.cli.progress import Report
+from primis.cli.progress import Report, running_bar
 from primis.cli.say import plain
 from primis.errors import OutputError
 from primis.imaging.phantom import phantom_dicom
@@ -605,6 +605,16 @@ def test_each_phase_has_a_clock_of_its_own() -> None:
         assert (task.description, task.finished, task.completed) == ("sharing", False, 0.5)
         report.part(3, 3)
         assert task.finished
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(capsys, monkeypatch) -> None:
+    seconds = iter([0.0, 29.0, 31.0, 31.0, 60.0, 62.0, 62.0])
+    monkeypatch.setattr("primis.cli.progress.time.monotonic", lambda: next(seconds))
+    with running_bar("evaluate") as show:
+        for done in (1, 2, 3, 4):
+            show("fidelity", done, 9)
+    said = ["note: fidelity: 2 of 9", "note: fidelity: 4 of 9"]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_people_read_names_beside_ids(run, released) -> None:

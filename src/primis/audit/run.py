@@ -482,8 +482,8 @@ def _facts(
     }
     if left_out := len(release.ids) - own - judged:
         facts["left out"] = (
-            f"{left_out} images: blank, in colour, too small, of another shape or other settings, "
-            "or more than an audit takes"
+            f"{left_out} {'image is' if left_out == 1 else 'images are'} left out: blank, in "
+            "colour, too small, of another shape or other settings, or more than an audit takes"
         )
     if schedule and schedule.note:
         facts["budget not kept"] = schedule.note

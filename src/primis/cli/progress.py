@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ _KEPT, _FEW = 0.95, 0.5
 """Parts of the entries asked that are worth a word: to who asks for every detail, and to all."""
 
 _MOST_KINDS = 4
+_SECONDS = 30
+"""Between two lines of progress where there is no terminal."""
 _RENAMED = re.compile(r'"(.*)" is restored as "(.*)"', re.DOTALL)
 
 
@@ -55,9 +58,11 @@ def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 class Phases:
-    """A bar for one phase after the other, each with a clock of its own."""
+    """A bar for one phase after the other, each with a clock of its own; a line now and then where
+    there is no terminal."""
 
     def __init__(self, progress: Progress, first: str) -> None:
+        self._told = time.monotonic()
         self._progress, self._phase = progress, first
         self._task = progress.add_task(first, total=None)
 
@@ -67,6 +72,9 @@ class Phases:
             self._progress.reset(self._task)
             self._phase = phase
         self._progress.update(self._task, description=phase, completed=done, total=total)
+        if self._progress.disable and time.monotonic() - self._told >= _SECONDS:
+            self._told = time.monotonic()
+            note(f"{phase}: {int(done)} of {total}" if total else phase)
 
 
 class Report:
