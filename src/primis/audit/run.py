@@ -50,6 +50,7 @@ from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import Tier
@@ -288,7 +289,7 @@ def _cases(
         named += told is not None
         who = _merged(told, _who(image))
         case = _case(bundle, codec, image, bundle_id, who, name)
-        if originals and not _is_shared(case, image, codec):
+        if originals and not _is_shared(case, _as_encoded(image, bundle.header), codec):
             raise UsageError(
                 f'original "{originals / name}" is not the image that was shared under this name'
             )
@@ -320,10 +321,16 @@ def _merged(told: Who | None, seen: Who) -> Who:
     return Who(told.patient or seen.patient, {**seen.traits, **told.traits})
 
 
-def _is_shared(case: JudgedCase, image: Image, codec: Codec) -> bool:
-    """Whether an image is the one that a case was made of: it has the range and, encoded again, the
+def _as_encoded(image: Image, header: Header) -> np.ndarray:
+    """The first frame as it was encoded: without padding, unless it was sealed exactly."""
+    padding = None if header.settings.exact_bits else find_padding(image)
+    return next(iter(filled_frames(image, padding)))
+
+
+def _is_shared(case: JudgedCase, frame: np.ndarray, codec: Codec) -> bool:
+    """Whether a frame is the one that a case was made of: it has the range and, encoded again, the
     signs of its code."""
-    z, scale = codec.encode(image.pixels[0])
+    z, scale = codec.encode(frame)
     z = z[0][:, *(middle(side) for side in z.shape[2:])]
     true = case.levels != 0
     same = z.shape == case.levels.shape and (scale.low, scale.high) == (case.low, case.high)
@@ -476,8 +483,8 @@ def _facts(
     }
     if left_out := len(release.ids) - own - judged:
         facts["left out"] = (
-            f"{left_out} images: blank, in colour, too small, of another shape or other settings, "
-            "or more than an audit takes"
+            f"{left_out} {'image is' if left_out == 1 else 'images are'} left out: blank, in "
+            "colour, too small, of another shape or other settings, or more than an audit takes"
         )
     if schedule and schedule.note:
         facts["budget not kept"] = schedule.note
