@@ -71,7 +71,7 @@ def test_header_and_original_have_the_sizes_that_the_settings_give(
     header = Header(
         "0" * 32,
         geometry,
-        Settings(sparsity=4.0, header_bytes=300, original_bits=bits, exact_bits=0),
+        Settings(sparsity=4.0, code_bits=6.0, header_bytes=300, original_bits=bits, exact_bits=0),
         "f" * 64,
     )
     assert (header.fixed_sizes["header"], header.fixed_sizes.get("original")) == (316, original)

@@ -27,7 +27,7 @@ TAG = 16
 
 RECORD = 36
 STREAM_SLACK = 8
-"""Bytes of a budget for each record beyond what its entries take, at level sca."""
+"""Bytes of a budget for each record beyond what its entries take: small images need them."""
 
 INFO_BASE, INFO_PER_FRAME = 20, 16
 ORIGINAL_SLACK = 4
@@ -103,13 +103,13 @@ class Header:
     @property
     def code_budget(self) -> int:
         """B: bytes of one frame for the sealed supports, and at level keyed the values."""
-        slack = 0 if self.settings.protection is Protection.KEYED else STREAM_SLACK
-        return self.code_bytes + self.records * (TAG + slack)
+        return self.code_bytes + self.records * TAG
 
     @property
     def code_bytes(self) -> int:
         """The same without what sealing adds."""
-        return -(-milli(self.settings.code_bits) * self.entries // 8000)
+        streams = -(-milli(self.settings.code_bits) * self.entries // 8000)
+        return streams + self.records * STREAM_SLACK
 
     @property
     def code_section(self) -> str:
