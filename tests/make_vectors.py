@@ -65,6 +65,7 @@ OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EG
 READER = "AGE-SECRET-KEY-1XNZA5E60N8C3HV3UTLKQZMQJDSUJ3T6RZ6VWQVNS4ESQ83EWLNTQAX8448"
 SETTINGS = Settings(
     sparsity=4.0,
+    code_bits=12.0,
     header_bytes=256,
     original_bits=1.5,
     exact_bits=0,
@@ -94,17 +95,19 @@ def tiny_model() -> None:
     import torch
 
     from primis.network.build import as_network
-    from primis.network.tables import fit_context_model
+    from primis.network.tables import find_rates, fit_context_model
 
     torch.manual_seed(0)
     architecture = architecture_of(preset := Preset("tiny", widths=(8, 8)))
     network = architecture.build()
-    codes = []
+    codes, coefficients = [], []
     for seed in range(6):
         x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
         z = architecture.layout.transform_dc(as_network(network).encode(x).detach().numpy())
+        coefficients.append(z)
         codes.append(architecture.plain_selection(z, 256 * 2 ** (seed % 5)).levels[0])
     tables = fit_context_model(codes, architecture.layout, steps=60)
+    tables = find_rates(architecture, tables, coefficients)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
     write_checkpoint(found, TINY)
@@ -159,6 +162,14 @@ def resealed(data: bytes, name: str, change) -> bytes:
     plain = change(bundle.unseal_padded(name))
     sealed = seal(plain, whole_secret(name, bundle.secrets), name, bundle.header.binding)
     return write_bundle(bundle.header, bundle.parts | {name: sealed}, alone=True)
+
+
+def support_at(data: bytes) -> float:
+    """Where in `public` the first record's sealed support lies, as `altered` takes it."""
+    bundle = OpenedBundle.read(data, image_secrets())
+    secret = tile_secret(bundle.secrets[Tier.PREVIEW], 0)
+    record = bundle.record(0, 0, secret)
+    return (record.stream_at + record.stream_length / 2) / len(bundle.parts["public"])
 
 
 FRAMES, HEIGHT, WIDTH, CHANNELS = range(56, 72, 4)
@@ -285,6 +296,7 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
             )
         ),
         "values_altered_with_their_digest": lambda: altered(good, "public", 0),
+        "supports_altered": lambda: altered(good, "public", support_at(good)),
         "header_padding_not_zero": lambda: resealed(
             good, "header", lambda padded: padded[:-1] + b"\1"
         ),
@@ -296,8 +308,7 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         ),
     }
     return {name: make() for name, make in cases.items()} | {
-        f"{name}_altered": altered(good, name)
-        for name in ("info", "index", "supports", "header", "original")
+        f"{name}_altered": altered(good, name) for name in ("info", "index", "header", "original")
     }
 
 

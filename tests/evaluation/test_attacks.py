@@ -70,8 +70,8 @@ from primis.release.reader import Release
 from primis.sharing.protection import keyed as keyed_protection
 from tests.conftest import SETTINGS
 
-KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)
-SCA = replace(KEYED, protection="sca")
+KEYED = replace(SETTINGS, code_bits=12.0)
+SCA = replace(SETTINGS, protection="sca", decoys=None, code_bits=4.0)
 SEEING = replace(QUICK, steps=60)
 """Enough for the controls to be broken."""
 

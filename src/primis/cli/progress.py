@@ -181,9 +181,9 @@ class Report:
         if self._short:
             least = min(self._short, key=lambda r: r.kept or 0)
             note(
-                f"{counted(len(self._short), 'image')} kept fewer entries than asked, "
+                f"{counted(len(self._short), 'image')} kept fewer entries than S_x asks for, "
                 f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
-                "or the code needs a larger budget (--support-bits, --value-bits)"
+                "or they are more complex than most (--code-bits gives them more)"
             )
         if self._failed:
             tell(f"primis: {counted(self._failed, 'image')} failed, listed above")

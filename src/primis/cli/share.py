@@ -70,16 +70,16 @@ def share(
     ] = Protection.KEYED,
     decoys: Annotated[
         float | None,
-        typer.Option(min=0, max=256, help="S_n: decoys per block. (default: as many as S_x)"),
+        typer.Option(
+            min=0, max=256, help="S_n: decoys per block, at level sca. (default: as many as S_x)"
+        ),
     ] = None,
-    support_bits: Annotated[
-        float,
-        typer.Option(min=0.5, max=16, help="Budget for the sealed supports, bits per entry."),
-    ] = 2.75,
-    value_bits: Annotated[
-        float,
-        typer.Option(min=1, max=32, help="Budget for the values, bits per published entry."),
-    ] = 4.0,
+    code_bits: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=32, help="Budget for the code, bits per entry. (default: by the weights)"
+        ),
+    ] = None,
     header_bytes: Annotated[
         int | None,
         typer.Option(
@@ -109,11 +109,10 @@ def share(
     Recipients of tier diagnostic get the whole DICOM header, the patient's name included.
     """
     settings = _settings(
-        decoys=sparsity if decoys is None else decoys,
+        decoys=decoys,
         protection=protection,
         sparsity=sparsity,
-        support_bits=support_bits,
-        value_bits=value_bits,
+        code_bits=code_bits,
         header_bytes=header_bytes,
         original_bits=original_bits,
     )
@@ -161,11 +160,10 @@ def share(
 
 def _settings(
     *,
-    decoys: float,
+    decoys: float | None,
     protection: Protection,
     sparsity: float,
-    support_bits: float,
-    value_bits: float,
+    code_bits: float | None,
     header_bytes: int | None,
     original_bits: float | None,
 ) -> Settings:
@@ -177,18 +175,21 @@ def _settings(
         Settings,
     )
 
-    require_between("decoys", decoys, 0, 256 - sparsity)
+    if decoys and protection is Protection.KEYED:
+        raise UsageError("--decoys are of --protection sca: at level keyed they add nothing")
+    if decoys is not None:
+        require_between("decoys", decoys, 0, 256 - sparsity)
+        decoys = round(decoys, 3)
     if header_bytes is not None:
         require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
     if original_bits is not None:
         require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
         original_bits = round(original_bits, 3)
     return Settings(
-        decoys=round(decoys, 3),
+        decoys=decoys,
         protection=protection,
         sparsity=round(sparsity, 3),
-        support_bits=round(support_bits, 3),
-        value_bits=round(value_bits, 3),
+        code_bits=None if code_bits is None else round(code_bits, 3),
         header_bytes=header_bytes,
         original_bits=original_bits,
     )

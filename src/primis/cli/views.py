@@ -106,7 +106,7 @@ def _show(level: str, protection: str, out: Path, keys: dict[str, Path], origina
         _attack(level, original),
         refused,
         published_bits=8 * size["public"] / pixels,
-        sealed_bits=8 * (size["supports"] + size["index"]) / pixels,
+        sealed_bits=8 * (size.get("supports", 0) + size["index"]) / pixels,
     )
 
 

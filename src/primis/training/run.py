@@ -26,13 +26,14 @@ from primis.network.architecture import Architecture, architecture_of, fault_of
 from primis.network.build import as_network
 from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from primis.network.presets import DEFAULT, Preset
-from primis.network.tables import fit_tables
+from primis.network.tables import find_rates, fit_tables
 from primis.training.clock import Clock
 from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
 from primis.training.recipe import TABLE_STEPS, Recipe, log_uniform
 
 _TABLE_IMAGES = 300
+_RATED_IMAGES = 60
 _LEAST_TABLE_IMAGES, _LEAST_TABLE_STEPS = 10, 10
 _STEPS_A_TABLE_STEP = 8
 """Of the network's, for one of the tables': a short training fits them briefly, on few images."""
@@ -144,7 +145,7 @@ def _tables(
             z = as_network(network).encode(x[None]).numpy().copy()
         z = architecture.layout.transform_dc(z)
         coefficients.append((z, log_uniform(rng, recipe.sparsity)))
-    return fit_tables(
+    tables = fit_tables(
         architecture,
         coefficients,
         steps=effort.steps,
@@ -152,6 +153,8 @@ def _tables(
         seconds=clock.left,
         progress=progress,
     )
+    some = [z for z, _ in coefficients[:_RATED_IMAGES]]
+    return find_rates(architecture, tables, some, progress)
 
 
 class Effort(NamedTuple):
