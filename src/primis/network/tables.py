@@ -33,7 +33,7 @@ from primis.codes.scan import (
     scan,
 )
 from primis.errors import ModelError
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 
 _FEATURE_UNIT = 8

@@ -1,0 +1,49 @@
+"""A pytest plugin: nothing that only an extra brings can be imported, as in a plain installation.
+
+python -m pytest -p tests.without_extras tests/core
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+EXTRAS = frozenset(
+    {
+        "jinja2",
+        "lightning",
+        "matplotlib",
+        "monai",
+        "msgspec",
+        "onnx",
+        "onnxscript",
+        "pandas",
+        "pingouin",
+        "radiomics",
+        "scipy",
+        "skimage",
+        "sklearn",
+        "tensorboard",
+        "torch",
+        "torchmetrics",
+        "torchvision",
+        "weasyprint",
+    }
+)
+
+
+class Refusal:
+    """A finder that is asked first and refuses them."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+sys.meta_path.insert(0, Refusal())
