@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+import pytest
+
 EXTRAS = frozenset(
     {
         "jinja2",
@@ -37,13 +39,16 @@ EXTRAS = frozenset(
 class Refusal:
     """A finder that is asked first and refuses them."""
 
-    @staticmethod
+    @classmethod
     def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name.partition(".")[0] in EXTRAS:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 
 
-sys.meta_path.insert(0, Refusal())
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """pytest calls it before it loads anything of ours."""
+    sys.meta_path.insert(0, Refusal)
