@@ -31,8 +31,8 @@ from primis.codes.coder import encode_support
 from primis.codes.selection import entry_odds
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import data_range, psnr
-from primis.metrics.statistics import Estimate
 from primis.network.presets import DEFAULT, PAPER
 
 Named = tuple[str, Image]

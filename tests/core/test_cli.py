@@ -309,8 +309,8 @@ def test_help_and_version(run) -> None:
 def test_ctrl_c_says_how_to_go_on(run, tmp_path) -> None:
     run("keygen", "-o", "k")
     (tmp_path / "in").mkdir()
-    data = phantom_dicom(256)
-    for number in range(40):
+    data = phantom_dicom(128)
+    for number in range(20):
         (tmp_path / "in" / f"{number}.dcm").write_bytes(data)
     words = ["share", "in", "--to", "k.pub", "-o", "r", "--owner", "k", "--model", str(TINY)]
     process = subprocess.Popen(

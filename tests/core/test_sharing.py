@@ -647,7 +647,7 @@ def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:
     assert 1 < shared.kept < 3
 
 
-def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) -> None:
+def test_random_flips_never_give_a_wrong_image(made, keys, tmp_path) -> None:
     """Any byte of any file of a release: an error each time, and never another image."""
     rng = np.random.default_rng(7)
     release = tmp_path / "release"
@@ -662,7 +662,7 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
         r.id: (tmp_path / "right" / r.name).read_bytes()
         for r in restore(release, keys["alice"], tmp_path / "right")
     }
-    for number in range(1000):
+    for number in range(400):
         path = (
             files[rng.integers(len(files))]
             if number % 4 == 0

@@ -16,9 +16,9 @@ from tests.spec_coder import Bits, Damaged, Spec, plain_support
 
 DEFAULT = read_checkpoint(shipped())
 CASES = {
-    "tiny": (CHECKPOINT.tables, CHECKPOINT.layout, (6, 5)),
-    "default": (DEFAULT.tables, DEFAULT.layout, (3, 9)),
-    "learned": (None, LEARNED, (5, 7)),
+    "tiny": (CHECKPOINT.tables, CHECKPOINT.layout, (5, 4)),
+    "default": (DEFAULT.tables, DEFAULT.layout, (2, 5)),
+    "learned": (None, LEARNED, (5, 5)),
 }
 
 

@@ -53,10 +53,10 @@ from primis.errors import PrimisError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import share as sharing
+from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import best_fit, psnr
 from primis.metrics.part import Parts
 from primis.metrics.statistics import (
-    Estimate,
     auc_of,
     fixed_points_p,
     grouping_p,

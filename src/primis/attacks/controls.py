@@ -58,7 +58,7 @@ from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, TierSecrets
 from primis.keys.tier import TIERS
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.share import share_image
 

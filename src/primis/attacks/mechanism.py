@@ -23,7 +23,8 @@ from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
-from primis.metrics.part import Parts, Progress, silent
+from primis.metrics.part import Parts
+from primis.metrics.progress import Progress, silent
 from primis.network.presets import DEFAULT, PAPER
 
 

@@ -54,7 +54,8 @@ from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import Tier
-from primis.metrics.part import Part, Parts, Progress, silent
+from primis.metrics.part import Part, Parts
+from primis.metrics.progress import Progress, silent
 from primis.network.checkpoint import find_checkpoint
 from primis.release.owner import owner_scope
 from primis.release.reader import Release

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -220,7 +220,7 @@ class _Shown:
 
         show = self._show_step
 
-        class Shown(Callback):  # type: ignore[misc]
+        class Shown(Callback):
             def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
                 show(trainer)
 
@@ -241,7 +241,8 @@ class _Shown:
         self._progress.reset(self._task)
 
     def _show_step(self, trainer: Trainer) -> None:
-        planned: int = trainer.lightning_module.planned
+        module: Any = trainer.lightning_module
+        planned: int = module.planned
         if self._phase != "training":
             self._begin("training", 0 if self._recipe.minutes else planned)
         if trainer.global_step % 10 and trainer.global_step < planned:

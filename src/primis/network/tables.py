@@ -35,7 +35,7 @@ from primis.codes.probabilities import (
     offsets,
 )
 from primis.errors import InputError, ModelError
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 
 _FEATURE_UNIT = 8

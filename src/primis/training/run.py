@@ -21,7 +21,7 @@ from primis.codes.probabilities import ContextModel
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
 from primis.errors import UsageError
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture, architecture_of, fault_of
 from primis.network.build import as_network
 from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint

@@ -245,7 +245,7 @@ class GanAttack(Translator):
                     for image, real in parts
                 )
                 / 2
-            )  # type: ignore[misc]
+            )
 
         batches = lambda: self._pairs(world, range(len(world.images)))  # noqa: E731
         train([self._net, judge], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
@@ -299,7 +299,7 @@ class CycleGanAttack(Translator):
                     for judge, part, real in parts
                 )
                 / 4
-            )  # type: ignore[misc]
+            )
 
         def batches() -> Batch:
             return self._pairs(world, range(half))[0], self._pairs(

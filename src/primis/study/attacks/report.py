@@ -16,7 +16,7 @@ from primis.attacks.mechanism import Attacked
 from primis.attacks.result import FIDELITY, MARGINS, FidelityMetrics, Kind, Result, Unit
 from primis.audit.pictures import Row, rows_of
 from primis.audit.wording import shown
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.attacks.measure import Measured, measure_study
 from primis.study.chapter import Chapter
 from primis.study.names import MechanismName
