@@ -26,7 +26,7 @@ TAG = 16
 
 RECORD = 36
 STREAM_SLACK = 8
-INFO_BASE, INFO_PER_FRAME = 20, 16
+INFO_BASE, INFO_PER_FRAME = 26, 16
 ORIGINAL_SLACK = 4
 HEAD = struct.Struct(">8s16s32s4I")
 """Magic, id, digest of the profile, frames, height, width, channels: what seals are bound to."""

@@ -7,7 +7,8 @@
    (level sca: in clear, among S_n decoys per position)              protection/sca
 4  seal the supports, laid out in a random order, and an index       opened, protection/layout
    record for each
-5  seal info, header and, if wanted, the exact samples or the file   sections/
+5  measure, if wanted, what is decoded of that; seal info, header    quality, sections/
+   and, if wanted, the exact samples or the file
 6  put it together                                                   bundle/container
 """
 
@@ -31,6 +32,7 @@ from primis.errors import InputError, OverBudget
 from primis.imaging.image import Image
 from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.seal import TierSecrets
+from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.fit import settings_for
 from primis.sharing.opened import (
     places,
@@ -42,6 +44,7 @@ from primis.sharing.opened import (
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.layout import lay_out
 from primis.sharing.protection.level import EncodedFrame
+from primis.sharing.quality import Meter
 from primis.sharing.sections.exact import pack_exact
 from primis.sharing.sections.info import FrameScale, Info
 from primis.sharing.sections.original import fit_original
@@ -51,15 +54,19 @@ _FIT_STEPS = 24
 _OF_TRANSFORM = 0.1
 """Share of the time that the network takes; the rest goes to selection and coder."""
 
+_OF_SHARING = 0.6
+"""Share of the time that is not spent on measuring."""
+
 
 @dataclass(frozen=True)
 class Shared:
     """A new bundle. kept: S_x that the image really got, after its code was made to fit; None where
-    it is sealed exactly."""
+    it is sealed exactly. quality: None where it was not measured."""
 
     header: Header
     data: bytes = field(repr=False)
     kept: float | None
+    quality: Quality | None = field(default=None, repr=False)
 
 
 def share_image(
@@ -72,6 +79,7 @@ def share_image(
     name: str,
     original: bytes | None = None,
     alone: bool = False,
+    measure: bool = False,
     draw: Draw = system.token_bytes,
     done: Done = silent,
 ) -> Shared:
@@ -79,18 +87,22 @@ def share_image(
 
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
     the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used
-    before. alone: for use without a release. done: is told how far it is. Raises InputError where
-    code, header or file do not fit the budgets of `settings_for` the image.
+    before. alone: for use without a release. measure: seal how near it is to what a recipient
+    decodes. done: is told how far it is. Raises InputError where code, header or file do not fit
+    the budgets of `settings_for` the image.
     """
     settings = settings_for(image, settings, with_original=original is not None)
     header = _header(image, settings, codec, bundle_id)
     padding = None if settings.exact_bits else find_padding(image)
+    meter = Meter(image, padding) if measure and not settings.exact_bits else None
     frames = []
     for number, pixels in enumerate(filled_frames(image, padding)):
         step = within(done, number / image.shape[0], (number + 1) / image.shape[0])
-        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step))
+        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step, meter))
+    measured = None if meter is None else meter.quality
+    quality = EXACT if settings.exact_bits else measured
     plain = {
-        "info": Info.of(image, [frame.scale for frame in frames]).pack(),
+        "info": Info.of(image, [frame.scale for frame in frames], quality).pack(),
         "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
     }
     if settings.exact_bits:
@@ -103,7 +115,7 @@ def share_image(
     parts["supports"] = b"".join(frame.supports for frame in frames)
     kept = sum(frame.entries for frame in frames) / (len(frames) * header.geometry.positions)
     data = write_bundle(header, parts, alone=alone)
-    return Shared(header, data, None if settings.exact_bits else kept)
+    return Shared(header, data, None if settings.exact_bits else kept, quality)
 
 
 def _header(image: Image, settings: Settings, codec: Codec, bundle_id: str) -> Header:
@@ -146,10 +158,16 @@ def _share_frame(
     codec: Codec,
     draw: Draw,
     done: Done,
+    meter: Meter | None,
 ) -> _Frame:
     of_records = record_secrets(header, secrets, number)
-    z, scale = codec.encode(pixels, within(done, 0, _OF_TRANSFORM))
-    code, encoded = _fit(z, header, codec, draw, within(done, _OF_TRANSFORM, 1))
+    sharing = done if meter is None else within(done, 0, _OF_SHARING)
+    z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
+    code, encoded = _fit(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
+    if meter is not None:
+        measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
+        decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
+        meter.add(number, pixels, decoded)
     sealed = [
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)
