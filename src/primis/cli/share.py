@@ -21,6 +21,15 @@ from primis.cli.arguments import (
     require_place,
     show_size,
 )
+from primis.cli.fidelity import (
+    LeastPsnr,
+    NoMeasure,
+    fidelity_facts,
+    quality_facts,
+    require_measured,
+    warn_of_losses,
+    with_receipt,
+)
 from primis.cli.known import open_release
 from primis.cli.options import (
     Json,
@@ -36,12 +45,14 @@ from primis.keys.tier import Tier as TierName
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
+    from primis.jobs.share_quality import Chosen
 
 EXAMPLES = (
     "primis share xrays --to partner=partner.key.pub -o release",
     "primis share a.dcm b.png --to age1... --to alice=id_ed25519.pub -o release",
     "primis share mr --to partner=partner.key.pub -o release --sparsity 16 --with-original",
     "primis share xrays --to passphrase --tier preview -o release",
+    "primis share xrays --to partner=partner.key.pub -o release --psnr 42",
 )
 
 
@@ -54,13 +65,26 @@ def share(
         Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
     ],
     sparsity: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.5,
             max=32,
-            help="Quality. S_x: coefficients kept per block of 16 x 16 pixels, on average.",
+            help="Quality. S_x: coefficients kept per block of 16 x 16 pixels, on average. "
+            "(default: 8)",
         ),
-    ] = 8.0,
+    ] = None,
+    psnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            min=10,
+            max=100,
+            help="In place of --sparsity: the smallest S_x at which 95 % of the images reach this "
+            "PSNR, on their own range. Measured on at most 64 images, drawn at random.",
+        ),
+    ] = None,
+    least_psnr: LeastPsnr = None,
+    no_measure: NoMeasure = False,
     tier: Tier = None,
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
@@ -108,8 +132,11 @@ def share(
 
     Recipients of tier diagnostic get the whole DICOM header, the patient's name included.
     """
+    require_measured(least_psnr, no_measure=no_measure)
+    if psnr is not None and sparsity is not None:
+        raise UsageError("--psnr chooses S_x itself, expected it or --sparsity")
     settings = _settings(
-        decoys=sparsity if decoys is None else decoys,
+        decoys=decoys,
         protection=protection,
         sparsity=sparsity,
         support_bits=support_bits,
@@ -133,7 +160,14 @@ def share(
     from primis.cli.progress import Report
     from primis.jobs.share import share as share_files
 
-    bar = Report("sharing", verbose=verbose, sparsity=sparsity, named=images)
+    bar = Report("sharing", verbose=verbose, sparsity=settings.sparsity, named=images)
+    chosen: list[Chosen] = []
+
+    def tell_chosen(choice: Chosen) -> None:
+        chosen.append(choice)
+        bar.ask(choice.sparsity)
+        note(_chosen(choice, psnr or 0))
+
     with refusing(), bar as report:
         results = share_files(
             images,
@@ -145,25 +179,31 @@ def share(
             with_original=with_original,
             model=model,
             max_pixels=max_pixels,
+            measure=not no_measure,
+            psnr=psnr,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
             on_note=note,
+            on_chosen=tell_chosen,
         )
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
-    facts = _facts(out, results, granted, labels) | {"notes": notes}
-    result(_line(out, results, taken, granted, labels), facts, as_json=as_json)
+    notes += warn_of_losses(results, least_psnr, "share with a larger --sparsity, or with --psnr")
+    used = chosen[0].sparsity if chosen else settings.sparsity
+    facts = _facts(out, results, granted, labels) | {"sparsity": used, "notes": notes}
+    line = with_receipt(_line(out, results, taken, granted, labels), results)
+    result(line, facts, as_json=as_json)
     _remember(out)
     report.finish()
 
 
 def _settings(
     *,
-    decoys: float,
+    decoys: float | None,
     protection: Protection,
-    sparsity: float,
+    sparsity: float | None,
     support_bits: float,
     value_bits: float,
     header_bytes: int | None,
@@ -177,16 +217,19 @@ def _settings(
         Settings,
     )
 
-    require_between("decoys", decoys, 0, 256 - sparsity)
+    asked = Settings().sparsity if sparsity is None else round(sparsity, 3)
+    if decoys is not None:
+        require_between("decoys", decoys, 0, 256 - asked)
+        decoys = round(decoys, 3)
     if header_bytes is not None:
         require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
     if original_bits is not None:
         require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
         original_bits = round(original_bits, 3)
     return Settings(
-        decoys=round(decoys, 3),
+        decoys=decoys,  # type: ignore[arg-type]  # None: the default
         protection=protection,
-        sparsity=round(sparsity, 3),
+        sparsity=asked,
         support_bits=round(support_bits, 3),
         value_bits=round(value_bits, 3),
         header_bytes=header_bytes,
@@ -233,6 +276,15 @@ def _begins_as_dicom(path: Path) -> bool:
         return False
 
 
+def _chosen(chosen: Chosen, psnr: float) -> str:
+    """What `--psnr` came to."""
+    of = "" if chosen.tried >= chosen.images else ", drawn at random"
+    return (
+        f"S_x = {chosen.sparsity:g} is the smallest at which 95 % of the images reach "
+        f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images}{of}"
+    )
+
+
 def _line(out: Path, results: list[Result], taken: int, tier: TierName, labels: list[str]) -> str:
     good = [r for r in results if r.error is None]
     size = show_size(sum(r.bytes for r in good))
@@ -247,6 +299,7 @@ def _facts(out: Path, results: list[Result], tier: TierName, labels: list[str]) 
         "recipients": labels,
         "shared": sum(r.error is None for r in results),
         "bytes": sum(r.bytes for r in results if r.error is None),
+        "fidelity": fidelity_facts(results),
         "images": [image_facts(r) for r in results],
     }
 
@@ -260,6 +313,7 @@ def image_facts(result: Result) -> dict[str, Any]:
         "id": result.id,
         "bytes": result.bytes,
         "sparsity": result.kept,
+        "quality": quality_facts(result.quality),
         "notes": list(result.notes),
     }
 
