@@ -48,7 +48,7 @@ return, is here; all else may change.
 CLEANED = {
     r"<([\w.]+): '\w+'>": r"\1",
     r"<function [\w.<>]+ at \w+>": "...",
-    r"ForwardRef\('(\w+)'[^)]*\)": r"\1",
+    r"ForwardRef\('([\w |]+)'[^)]*\)": r"\1",
     r"(: |-> )'(.*?)'(?=[,) ]|$)": r"\1\2",
     r" -> None$": "",
     r"\(self(, )?": "(",
