@@ -12,12 +12,20 @@ from typing import Any
 
 import primis
 from primis import api, errors
+from primis.metrics.fidelity import Quality
 from primis.release.rekey import Rekeyed
 
 PAGE = Path(__file__).with_name("api.md")
 PARTS: dict[str, list[Any]] = {
     "Releases": [api.share, api.open, api.restore, api.grant, api.rekey],
-    "What they give": [api.OpenRelease, api.ReleaseImage, primis.Image, primis.Result, Rekeyed],
+    "What they give": [
+        api.OpenRelease,
+        api.ReleaseImage,
+        primis.Image,
+        primis.Result,
+        Quality,
+        Rekeyed,
+    ],
     "One array": [api.encode, api.Encoded, api.decode],
     "Choices and keys": [primis.Settings, primis.Protection, primis.Tier, primis.Secret],
     "The mechanism": [primis.Codec, primis.ambiguate, primis.purify],
@@ -40,7 +48,7 @@ return, is here; all else may change.
 CLEANED = {
     r"<([\w.]+): '\w+'>": r"\1",
     r"<function [\w.<>]+ at \w+>": "...",
-    r"ForwardRef\('(\w+)'[^)]*\)": r"\1",
+    r"ForwardRef\('([\w |]+)'[^)]*\)": r"\1",
     r"(: |-> )'(.*?)'(?=[,) ]|$)": r"\1\2",
     r" -> None$": "",
     r"\(self(, )?": "(",

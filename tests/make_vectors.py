@@ -202,6 +202,10 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
     def sealed_info(change):
         return lambda: resealed(good, "info", change)
 
+    def sealed_quality(psnr, ssim):
+        told = struct.pack(">Ih", psnr, ssim)
+        return sealed_info(lambda info: info[:20] + told + info[26:])
+
     profile = profile_of(good)
     digests = PROFILE_AT + len(profile)
     cases = {
@@ -269,10 +273,13 @@ def bad_bundles(good: bytes) -> dict[str, bytes]:
         "info_of_no_depth": sealed_info(lambda info: info[:3] + b"\0" + info[4:]),
         "info_with_half_a_spacing": sealed_info(lambda info: info[:4] + bytes(8) + info[12:]),
         "info_range_upside_down": sealed_info(
-            lambda info: info[:20] + struct.pack(">2i", 5, 4) + info[28:]
+            lambda info: info[:26] + struct.pack(">2i", 5, 4) + info[34:]
         ),
-        "info_threshold_not_a_number": sealed_info(lambda info: info[:28] + b"\x7f" + b"\xff" * 7),
-        "info_threshold_zero": sealed_info(lambda info: info[:28] + bytes(8)),
+        "info_threshold_not_a_number": sealed_info(lambda info: info[:34] + b"\x7f" + b"\xff" * 7),
+        "info_threshold_zero": sealed_info(lambda info: info[:34] + bytes(8)),
+        "info_ssim_above_one": sealed_quality(42000, 1001),
+        "info_ssim_without_psnr": sealed_quality(0, 900),
+        "info_without_loss_and_unlike": sealed_quality((1 << 32) - 1, 999),
         "sealed_header_not_compressed": sealed_header(
             lambda packed: b'{"name":"phantom.tif","padding":null}\n{}'
         ),

@@ -49,6 +49,7 @@ from primis.keys.key_file import wait_until_written, write_key_file
 from primis.keys.recipient import Recipient
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
+from primis.metrics.fidelity import Quality
 from primis.network.checkpoint import named, read_checkpoint, shipped
 from primis.release import owner as owning
 from primis.release import rekey as rekeying
@@ -57,7 +58,7 @@ from primis.release.known import KnownReleases
 from primis.release.naming import NamedImage, ids_of, read_names
 from primis.release.reader import Release
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import CodecFor, read_image, restore_image
+from primis.sharing.restore import CodecFor, quality_at, read_image, restore_image
 from primis.sharing.share import share_image
 
 Place = str | PathLike[str]
@@ -81,6 +82,8 @@ def share(
     with_original: bool = False,
     model: Place | None = None,
     max_pixels: int | None = None,
+    measure: bool = True,
+    psnr: float | None = None,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Make a release of images and grant it to recipients.
@@ -91,14 +94,17 @@ def share(
     that recipients may open; by default all that the release holds, which is diagnostic, or
     original with `with_original`. with_original: seal the files themselves too. model: a file of
     other weights, or "paper". max_pixels: refuse images of more samples, all frames and channels
-    counted; by default 300 million, fewer for small files. on_result: is called after each image
+    counted; by default 300 million, fewer for small files. measure: compare each image with what a
+    recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
+    psnr: share with the smallest S_x at which 95 % of the images reach it, in place of that of the
+    settings; measured on at most 64 images, drawn at random. on_result: is called after each image
     with its `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
 
     Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
-    UsageError if no image could be shared.
+    UsageError if no image could be shared, or if too few reach `psnr` at any S_x.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
@@ -113,6 +119,8 @@ def share(
         with_original=with_original,
         model=None if model is None else Path(model),
         max_pixels=max_pixels,
+        measure=measure,
+        psnr=psnr,
         on_result=on_result,
     )
 
@@ -253,6 +261,15 @@ class ReleaseImage:
         """The highest tier that the key opens of this image. Raises GrantExpired."""
         return self._release.access(self.id, None)[0]
 
+    @property
+    def quality(self) -> Quality | None:
+        """How near the image at tier diagnostic is to what was shared, as its owner measured it.
+
+        None where the owner did not, and where the key opens tier preview alone. Raises
+        GrantExpired, BadBundle, DamagedSection.
+        """
+        return self._release.quality(self.id)
+
     def read(self, tier: Tier | str | None = None) -> Image:
         """Decode the image: its pixels as they are stored in files of its kind, bit depth and
         spacing, and at tier diagnostic the header of its file.
@@ -340,6 +357,11 @@ class OpenRelease:
         tier, bundle = self._opened(bundle_id, tier)
         image, _ = read_image(bundle, min(tier, Tier.DIAGNOSTIC), self._codec_for)
         return image
+
+    def quality(self, bundle_id: str) -> Quality | None:
+        """See `ReleaseImage.quality`."""
+        tier, bundle = self._opened(bundle_id, None)
+        return quality_at(bundle, min(tier, Tier.DIAGNOSTIC))
 
     def file(self, bundle_id: str, tier: Tier | None) -> bytes:
         """See `ReleaseImage.file`."""

@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from primis.cli.arguments import Owner, open_signer, parse_path, show_size
+from primis.cli.fidelity import (
+    LeastPsnr,
+    NoMeasure,
+    fidelity_facts,
+    require_measured,
+    warn_of_losses,
+    with_receipt,
+)
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import Json, MaxPixels, ReleaseFolder, TrustAnew, Verbose
 from primis.cli.say import note, result
@@ -35,12 +43,15 @@ def add(
             parser=parse_path,
         ),
     ] = [],  # noqa: B006
+    least_psnr: LeastPsnr = None,
+    no_measure: NoMeasure = False,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Add images to a release. Whoever has a grant for all of it can open them too."""
+    require_measured(least_psnr, no_measure=no_measure)
     require_release(release)
     signer = open_signer(owner)
     from primis.cli.progress import Report
@@ -58,6 +69,7 @@ def add(
             signer,
             models=tuple(model),
             max_pixels=max_pixels,
+            measure=not no_measure,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
@@ -66,12 +78,18 @@ def add(
     good = [r for r in results if r.error is None]
     size = show_size(sum(r.bytes for r in good))
     taken = len(results) - report.passed_over
+    notes = unfamiliar(results, "its")
+    notes += warn_of_losses(
+        results, least_psnr, "images that are added have the S_x of the release, a new one may not"
+    )
     facts = {
         "release": str(release),
         "added": len(good),
         "bytes": sum(r.bytes for r in good),
+        "fidelity": fidelity_facts(results),
         "images": [image_facts(r) for r in results],
-        "notes": unfamiliar(results, "its"),
+        "notes": notes,
     }
-    result(f'added {len(good)} of {taken} images to "{release}" ({size})', facts, as_json=as_json)
+    line = f'added {len(good)} of {taken} images to "{release}" ({size})'
+    result(with_receipt(line, results), facts, as_json=as_json)
     report.finish()

@@ -141,7 +141,12 @@ class Report:
             self._short.append(result)
         if self._verbose and not is_quiet() and result.error is None:
             of_code = "" if result.kept is None else f", S_x {result.kept:.3g}"
-            self._line(f"{result.id[:12]} {result.name}: {result.bytes} bytes{of_code}")
+            told = f"{result.bytes} bytes{of_code}{_fidelity(result)}"
+            self._line(f"{result.id[:12]} {result.name}: {told}")
+
+    def ask(self, sparsity: float) -> None:
+        """From here on so many entries are asked for: S_x."""
+        self._sparsity = sparsity
 
     def _add_error(self, result: Result, error: PrimisError) -> None:
         if isinstance(error, NoPixels) and not self._is_named(error.path):
@@ -188,6 +193,13 @@ class Report:
         if self._failed:
             tell(f"primis: {counted(self._failed, 'image')} failed, listed above")
             raise typer.Exit(1)
+
+
+def _fidelity(result: Result) -> str:
+    if result.quality is None:
+        return ""
+    psnr, ssim = result.quality
+    return ", exact" if psnr is None else f", PSNR {psnr:.1f} dB, SSIM {ssim:.3f}"
 
 
 def _shown(told: str) -> str:

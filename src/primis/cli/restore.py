@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from primis.cli.arguments import open_identities, parse_path, require_place
+from primis.cli.fidelity import fidelity_facts, quality_facts, with_receipt
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import (
     From,
@@ -79,7 +80,8 @@ def restore(
             on_result=report.add,
             on_part=report.part,
         )
-    result(_line(opened, out, results), _facts(opened, out, results), as_json=as_json)
+    line = with_receipt(_line(opened, out, results), results)
+    result(line, _facts(opened, out, results), as_json=as_json)
     report.finish()
 
 
@@ -98,6 +100,7 @@ def _facts(release: Release, out: Path, results: list[Result]) -> dict[str, Any]
         "signer": release.manifest.signer,
         "folder": str(out),
         "restored": sum(r.error is None for r in results),
+        "fidelity": fidelity_facts(results),
         "images": [_image(r) for r in results],
     }
 
@@ -110,5 +113,6 @@ def _image(result: Result) -> dict[str, Any]:
         "name": result.name,
         "tier": result.tier,
         "bytes": result.bytes,
+        "quality": quality_facts(result.quality),
         "notes": list(result.notes),
     }

@@ -21,6 +21,15 @@ from primis.cli.arguments import (
     require_place,
     show_size,
 )
+from primis.cli.fidelity import (
+    LeastPsnr,
+    NoMeasure,
+    fidelity_facts,
+    quality_facts,
+    require_measured,
+    warn_of_losses,
+    with_receipt,
+)
 from primis.cli.known import open_release
 from primis.cli.options import (
     Json,
@@ -36,12 +45,14 @@ from primis.keys.tier import Tier as TierName
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
+    from primis.jobs.share_quality import Chosen
 
 EXAMPLES = (
     "primis share xrays --to partner=partner.key.pub -o release",
     "primis share a.dcm b.png --to age1... --to alice=id_ed25519.pub -o release",
     "primis share mr --to partner=partner.key.pub -o release --sparsity 16 --with-original",
     "primis share xrays --to passphrase --tier preview -o release",
+    "primis share xrays --to partner=partner.key.pub -o release --psnr 42",
 )
 
 
@@ -54,13 +65,26 @@ def share(
         Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
     ],
     sparsity: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.5,
             max=32,
-            help="Quality. S_x: coefficients kept per block of 16 x 16 pixels, on average.",
+            help="Quality. S_x: coefficients kept per block of 16 x 16 pixels, on average. "
+            "(default: 8)",
         ),
-    ] = 8.0,
+    ] = None,
+    psnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            min=10,
+            max=100,
+            help="In place of --sparsity: the smallest S_x at which 95 % of the images reach this "
+            "PSNR, on their own range. Measured on at most 64 images, drawn at random.",
+        ),
+    ] = None,
+    least_psnr: LeastPsnr = None,
+    no_measure: NoMeasure = False,
     tier: Tier = None,
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
@@ -108,6 +132,9 @@ def share(
 
     Recipients of tier diagnostic get the whole DICOM header, the patient's name included.
     """
+    require_measured(least_psnr, no_measure=no_measure)
+    if psnr is not None and sparsity is not None:
+        raise UsageError("--psnr chooses S_x itself, expected it or --sparsity")
     settings = _settings(
         decoys=decoys,
         protection=protection,
@@ -132,7 +159,14 @@ def share(
     from primis.cli.progress import Report
     from primis.jobs.share import share as share_files
 
-    bar = Report("sharing", verbose=verbose, sparsity=sparsity, named=images)
+    bar = Report("sharing", verbose=verbose, sparsity=settings.sparsity, named=images)
+    chosen: list[Chosen] = []
+
+    def tell_chosen(choice: Chosen) -> None:
+        chosen.append(choice)
+        bar.ask(choice.sparsity)
+        note(_chosen(choice, psnr or 0))
+
     with refusing(), bar as report:
         results = share_files(
             images,
@@ -144,16 +178,22 @@ def share(
             with_original=with_original,
             model=model,
             max_pixels=max_pixels,
+            measure=not no_measure,
+            psnr=psnr,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
             on_note=note,
+            on_chosen=tell_chosen,
         )
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
-    facts = _facts(out, results, granted, labels) | {"notes": notes}
-    result(_line(out, results, taken, granted, labels), facts, as_json=as_json)
+    notes += warn_of_losses(results, least_psnr, "share with a larger --sparsity, or with --psnr")
+    used = chosen[0].sparsity if chosen else settings.sparsity
+    facts = _facts(out, results, granted, labels) | {"sparsity": used, "notes": notes}
+    line = with_receipt(_line(out, results, taken, granted, labels), results)
+    result(line, facts, as_json=as_json)
     _remember(out)
     report.finish()
 
@@ -162,7 +202,7 @@ def _settings(
     *,
     decoys: float | None,
     protection: Protection,
-    sparsity: float,
+    sparsity: float | None,
     code_bits: float | None,
     header_bytes: int | None,
     original_bits: float | None,
@@ -175,10 +215,11 @@ def _settings(
         Settings,
     )
 
+    asked = Settings().sparsity if sparsity is None else round(sparsity, 3)
     if decoys and protection is Protection.KEYED:
         raise UsageError("--decoys are of --protection sca: at level keyed they add nothing")
     if decoys is not None:
-        require_between("decoys", decoys, 0, 256 - sparsity)
+        require_between("decoys", decoys, 0, 256 - asked)
         decoys = round(decoys, 3)
     if header_bytes is not None:
         require_between("header-bytes", header_bytes, MIN_HEADER_BYTES, MAX_HEADER_BYTES)
@@ -188,7 +229,7 @@ def _settings(
     return Settings(
         decoys=decoys,
         protection=protection,
-        sparsity=round(sparsity, 3),
+        sparsity=asked,
         code_bits=None if code_bits is None else round(code_bits, 3),
         header_bytes=header_bytes,
         original_bits=original_bits,
@@ -234,6 +275,15 @@ def _begins_as_dicom(path: Path) -> bool:
         return False
 
 
+def _chosen(chosen: Chosen, psnr: float) -> str:
+    """What `--psnr` came to."""
+    of = "" if chosen.tried >= chosen.images else ", drawn at random"
+    return (
+        f"S_x = {chosen.sparsity:g} is the smallest at which 95 % of the images reach "
+        f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images}{of}"
+    )
+
+
 def _line(out: Path, results: list[Result], taken: int, tier: TierName, labels: list[str]) -> str:
     good = [r for r in results if r.error is None]
     size = show_size(sum(r.bytes for r in good))
@@ -248,6 +298,7 @@ def _facts(out: Path, results: list[Result], tier: TierName, labels: list[str]) 
         "recipients": labels,
         "shared": sum(r.error is None for r in results),
         "bytes": sum(r.bytes for r in results if r.error is None),
+        "fidelity": fidelity_facts(results),
         "images": [image_facts(r) for r in results],
     }
 
@@ -261,6 +312,7 @@ def image_facts(result: Result) -> dict[str, Any]:
         "id": result.id,
         "bytes": result.bytes,
         "sparsity": result.kept,
+        "quality": quality_facts(result.quality),
         "notes": list(result.notes),
     }
 

@@ -42,6 +42,7 @@ def add(
     *,
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
+    measure: bool = True,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
@@ -51,8 +52,9 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. Raises UsageError if no image could
-    be shared, and what `share` raises.
+    A name that the release has already is reported and skipped. measure: as of `share`.
+
+    Raises UsageError if no image could be shared, and what `share` raises.
     """
     scope, files = owner_scope(release, signer), collect(inputs)
     profile = release.manifest.profiles[0]
@@ -60,9 +62,10 @@ def add(
     settings = replace(profile.settings, header_bytes=None, exact_bits=None)
     if release.has_originals:
         settings = replace(settings, original_bits=None)
-    options = Options(settings, release.has_originals, max_pixels)
+    options = Options(settings, release.has_originals, max_pixels, measure)
     with Work(release.path.with_name(f"{release.path.name}.add"), "primis add") as work:
-        work.begin({"work": "add", "release": release.manifest.release, "keys": scope.keys})
+        plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
+        work.begin(plan | {"measure": measure})
         work.count_only_ours(scope.secret)
         needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
         batch = Batch(work, scope, _budgets(release, options, needs), options)

@@ -27,6 +27,7 @@ from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
+from primis.metrics.fidelity import Quality
 from primis.network.checkpoint import find_checkpoint
 from primis.release.grants import secrets_for
 from primis.release.naming import ids_of
@@ -135,7 +136,8 @@ class _Batch:
                 continue
             name, size, tier = record["name"], record["bytes"], Tier(record["tier"])
             if _is_whole(self.work.partial / name, record["sha256"]):
-                return Result(name, bundle_id, size, tier=tier, resumed=True)
+                quality = record["quality"] and Quality(*record["quality"])
+                return Result(name, bundle_id, size, tier=tier, resumed=True, quality=quality)
         return None
 
     def restore(self, bundle_id: str, access: Access | AccessError, done: Done) -> Result:
@@ -146,8 +148,11 @@ class _Batch:
         name, notes = self._name(restored, bundle_id)
         write_new(self.work.partial / name, restored.data, 0o600)
         size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
-        self.work.note(id=bundle_id, name=name, bytes=size, tier=restored.tier, sha256=digest)
-        return Result(name, bundle_id, size, tier=restored.tier, notes=notes)
+        tier, quality = restored.tier, restored.quality
+        self.work.note(
+            id=bundle_id, name=name, bytes=size, tier=tier, sha256=digest, quality=quality
+        )
+        return Result(name, bundle_id, size, tier=tier, notes=notes, quality=quality)
 
     def _open(
         self, bundle_id: str, access: Access | AccessError, done: Done

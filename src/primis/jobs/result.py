@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from primis.errors import PrimisError
 from primis.keys.tier import Tier
+from primis.metrics.fidelity import Quality
 
 
 class Unfamiliar(NamedTuple):
@@ -30,7 +31,9 @@ class Result:
     digits. bytes: of the bundle or file, 0 where there is none. kept: S_x that it got when shared;
     less than was asked for where its code would not fit, None where it is sealed exactly. tier: at
     which it was restored. error: why there is none. resumed: done by an earlier run. notes: what a
-    person should know of it, one line each.
+    person should know of it, one line each. unfamiliar: that it is of a kind that the model was not
+    trained on. quality: how near what a recipient sees is to what was shared; None where that was
+    not measured, and at tier preview.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Result:
     resumed: bool = False
     notes: tuple[str, ...] = ()
     unfamiliar: Unfamiliar | None = None
+    quality: Quality | None = None
 
 
 OnResult = Callable[[Result, int, int], None]

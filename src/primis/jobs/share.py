@@ -1,6 +1,7 @@
 """Many images to one release: one result line each, resumable (`work`).
 
-1  look at each file once: what its header needs decides the budgets of the release
+1  look at each file once: what its header needs decides the budgets of the release; where a PSNR
+   is wanted, choose S_x (`share_quality`)
 2  share each, in a random order; what is done is noted in the journal
 3  write grants, pages, catalogue and, last, the manifest
 
@@ -16,7 +17,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,12 +38,14 @@ from primis.jobs.result import (
     of_all,
     unexpected,
 )
+from primis.jobs.share_quality import Chosen, OnChosen, Trials, with_sparsity
 from primis.jobs.share_task import SharedFile, ShareTask, share_file
 from primis.jobs.work import Work
 from primis.keys.grant import read_grant, split_grant
 from primis.keys.identity import Recipient, Signer, verify
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
+from primis.metrics.fidelity import Quality
 from primis.network.checkpoint import named, read_checkpoint, shipped
 from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Listed
@@ -65,11 +68,17 @@ File = tuple[Path, str]
 
 @dataclass(frozen=True)
 class Options:
-    """with_original: seal the files too. max_pixels: None for the reader's default."""
+    """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
+    what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
+
+    The last two are no settings: those are public.
+    """
 
     settings: Settings
     with_original: bool
     max_pixels: int | None
+    measure: bool = True
+    psnr: float | None = None
 
 
 def share(
@@ -83,24 +92,30 @@ def share(
     with_original: bool = False,
     model: Path | None = None,
     max_pixels: int | None = None,
+    measure: bool = True,
+    psnr: float | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
+    on_chosen: OnChosen = lambda chosen: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
-    them fit. on_look: is told of its progress; on_part: within an image; on_note: of a file that
-    makes all bundles larger. Raises OutputError if `out` exists, is being made by another process
-    or cannot be written; what was done stays in "<out>.partial".
+    them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
+    smallest S_x at which 95 % of the images reach it, in place of that of `settings`. on_look: is
+    told of the pass's progress; on_part: within an image; on_note: of a file that makes all bundles
+    larger; on_chosen: of the S_x that was chosen. Raises OutputError if `out` exists, is being made
+    by another process or cannot be written; what was done stays in "<out>.partial". Raises
+    UsageError if no image could be shared, or if too few reach `psnr` at any S_x.
     """
     require_labels(to)
     require_nothing_cut_off(out)
     files = collect(inputs)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    options = Options(settings, with_original, max_pixels)
+    options = Options(settings, with_original, max_pixels, measure, psnr)
     with Work(out, "primis share") as work:
         begun = work.begin(_plan(options, codec, signer))
         scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
@@ -110,6 +125,10 @@ def share(
         budgets = Budgets.choose(settings, list(sound.values()))
         if settings.header_bytes is None and (said := budgets.outlier(sound)):
             on_note(said)
+        if psnr is not None:
+            chosen = _chosen(needs, work, options, budgets, codec, psnr, on_look)
+            on_chosen(chosen)
+            budgets = replace(budgets, settings=with_sparsity(budgets.settings, chosen.sparsity))
         batch = Batch(work, scope, budgets, options)
         results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
@@ -142,6 +161,8 @@ def _plan(options: Options, codec: Codec, signer: Signer) -> dict[str, Any]:
         "settings": asdict(options.settings),
         "model": codec.checkpoint.digest,
         "original": options.with_original,
+        "measure": options.measure,
+        "psnr": options.psnr,
         "signer": signer.public,
     }
 
@@ -172,6 +193,29 @@ def look(
             needs[file, name] = found
             on_look(len(needs), len(files))
     return needs
+
+
+def _chosen(
+    needs: dict[File, Need | InputError],
+    work: Work,
+    options: Options,
+    budgets: Budgets,
+    codec: Codec,
+    psnr: float,
+    on_look: Callable[[int, int], None],
+) -> Chosen:
+    """What an earlier run chose, or anew."""
+    for record in work.records:
+        if "chosen" in record:
+            return Chosen(*record["chosen"])
+    trials = Trials(budgets, codec, options.max_pixels)
+    try:
+        chosen = trials.choose([f for f, need in needs.items() if budgets.fit(need)], psnr, on_look)
+    except UsageError:
+        work.give_up()
+        raise
+    work.note(chosen=list(chosen))
+    return chosen
 
 
 def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
@@ -250,6 +294,7 @@ class Batch:
             need=need,
             with_original=self.options.with_original,
             max_pixels=self.options.max_pixels,
+            measure=self.options.measure,
         )
 
     def _before(self, task: ShareTask, codec: Codec) -> Result | None:
@@ -266,6 +311,7 @@ class Batch:
                     resumed=True,
                     notes=tuple(record["notes"]),
                     unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
+                    quality=record["quality"] and Quality(*record["quality"]),
                 )
         return None
 
@@ -284,6 +330,7 @@ class Batch:
             header=shared.entry.header,
             kept=shared.kept,
             notes=list(shared.notes),
+            quality=shared.quality,
             profile=shared.profile.body,
             listed=asdict(shared.listed),
             sha256=hashlib.sha256(shared.data).hexdigest(),
@@ -295,6 +342,7 @@ class Batch:
             shared.kept,
             notes=shared.notes,
             unfamiliar=_unfamiliar(shared.listed, shared.kept, codec),
+            quality=shared.quality,
         )
 
     def _path(self, bundle_id: str) -> Path:

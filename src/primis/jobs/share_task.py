@@ -17,6 +17,7 @@ from primis.imaging.image import Image
 from primis.jobs.result import unexpected
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
+from primis.metrics.fidelity import Quality
 from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Listed, spacing_of
 from primis.sharing.share import share_image
@@ -25,7 +26,7 @@ from primis.sharing.share import share_image
 @dataclass(frozen=True)
 class ShareTask:
     """file: where it is; name: what it is shared as. secrets: of this image alone. release: its id.
-    max_pixels: None for the reader's default."""
+    max_pixels: None for the reader's default. measure: seal what the image loses."""
 
     file: Path
     name: str
@@ -36,6 +37,7 @@ class ShareTask:
     need: Need | InputError
     with_original: bool
     max_pixels: int | None
+    measure: bool
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class SharedFile:
     listed: Listed = field(repr=False)
     kept: float | None
     notes: tuple[str, ...]
+    quality: Quality | None = field(repr=False)
 
 
 def share_file(task: ShareTask, codec: Codec, done: Done = silent) -> SharedFile | InputError:
@@ -73,6 +76,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
         bundle_id=task.bundle_id,
         name=task.name,
         original=source if task.with_original else None,
+        measure=task.measure,
         done=done,
     )
     return SharedFile(
@@ -82,6 +86,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
         listed_of(image, task),
         shared.kept,
         image.notes,
+        shared.quality,
     )
 
 

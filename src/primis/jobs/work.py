@@ -96,7 +96,11 @@ class Work:
         sweep_all(self.partial)
         found = [record for line in lines if (record := _record(line))]
         self.begun = [record for record in found if "begun" in record]
-        kinds = {"id", "name", "bytes"}, {"need", "name", "file", "size", "mtime"}
+        kinds = (
+            {"id", "name", "bytes"},
+            {"need", "name", "file", "size", "mtime"},
+            {"chosen"},
+        )
         self.records = [r for r in found if any(kind <= r.keys() for kind in kinds)]
         return True
 

@@ -30,6 +30,7 @@ from primis.imaging.image import (
 )
 from primis.imaging.padding import impose_padding
 from primis.keys.tier import TIERS, Tier
+from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -44,13 +45,15 @@ CodecFor = Callable[[str], Codec]
 @dataclass(frozen=True)
 class Restored:
     """An image as a file. name: the path it was shared under, None at tier preview. image: None at
-    tier original, whose file is not looked at."""
+    tier original, whose file is not looked at. quality: how near it is to what was shared, None at
+    tier preview and where that was not measured."""
 
     data: bytes = field(repr=False)
     name: str | None = field(repr=False)
     tier: Tier
     kind: str
     image: Image | None = field(default=None, repr=False)
+    quality: Quality | None = field(default=None, repr=False)
 
 
 def restore_image(
@@ -66,7 +69,7 @@ def restore_image(
         file = render(image, derivation_of(bundle, image, tier, group))
     except Exception:  # whatever a writer meets in a header that is none
         raise DamagedSection('section "header" does not fit its image') from None
-    return Restored(file, name, tier, image.kind, image)
+    return Restored(file, name, tier, image.kind, image, quality_at(bundle, tier))
 
 
 def read_image(
@@ -127,6 +130,13 @@ def open_codes(bundle: OpenedBundle, codec: Codec) -> list[tuple[SparseCode, Sca
 def read_info(bundle: OpenedBundle) -> Info:
     """Section `info`. Raises DamagedSection."""
     return Info.unpack(bundle.unseal("info"), bundle.header)
+
+
+def quality_at(bundle: OpenedBundle, tier: Tier) -> Quality | None:
+    """How near to what was shared an image is at a tier. Raises DamagedSection."""
+    if tier == Tier.ORIGINAL:
+        return EXACT
+    return read_info(bundle).quality if tier == Tier.DIAGNOSTIC else None
 
 
 def read_name(bundle: OpenedBundle) -> str:
@@ -196,4 +206,5 @@ def _restore_original(bundle: OpenedBundle) -> Restored:
         raise TierTooLow(f'bundle "{bundle.header.id}" has no original: it was shared without')
     require_tier(bundle.secrets, TIERS[-1])
     kind = read_info(bundle).kind
-    return Restored(bundle.unseal("original"), read_name(bundle), Tier.ORIGINAL, kind)
+    file, name = bundle.unseal("original"), read_name(bundle)
+    return Restored(file, name, Tier.ORIGINAL, kind, quality=EXACT)

@@ -6,7 +6,8 @@
 3  seal the supports; publish them and the masked values in a        protection/keyed
    random order (level sca: values in clear, among S_n decoys)       protection/sca
 4  seal an index record for each                                     opened
-5  seal info, header and, if wanted, the exact samples or the file   sections/
+5  measure, if wanted, what is decoded of that; seal info, header    quality, sections/
+   and, if wanted, the exact samples or the file
 6  put it together                                                   bundle/container
 """
 
@@ -27,6 +28,7 @@ from primis.codes.sparse import SparseCode
 from primis.imaging.image import Image
 from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.seal import TierSecrets
+from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for
 from primis.sharing.opened import (
@@ -36,6 +38,7 @@ from primis.sharing.opened import (
     seal_support,
     seal_whole,
 )
+from primis.sharing.quality import Meter
 from primis.sharing.sections.exact import pack_exact
 from primis.sharing.sections.info import FrameScale, Info
 from primis.sharing.sections.original import fit_original
@@ -44,15 +47,19 @@ from primis.sharing.sections.source_header import fit_header, pack_header
 _OF_TRANSFORM = 0.1
 """Share of the time that the network takes; the rest goes to selection and coder."""
 
+_OF_SHARING = 0.6
+"""Share of the time that is not spent on measuring."""
+
 
 @dataclass(frozen=True)
 class Shared:
     """A new bundle. kept: S_x that the image really got, after its code was made to fit; None where
-    it is sealed exactly."""
+    it is sealed exactly. quality: None where it was not measured."""
 
     header: Header
     data: bytes = field(repr=False)
     kept: float | None
+    quality: Quality | None = field(default=None, repr=False)
 
 
 def share_image(
@@ -65,6 +72,7 @@ def share_image(
     name: str,
     original: bytes | None = None,
     alone: bool = False,
+    measure: bool = False,
     draw: Draw = system.token_bytes,
     done: Done = silent,
 ) -> Shared:
@@ -72,19 +80,23 @@ def share_image(
 
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
     the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used
-    before. alone: for use without a release. done: is told how far it is. Raises InputError where
-    code, header or file do not fit the budgets of `settings_for` the image.
+    before. alone: for use without a release. measure: seal how near it is to what a recipient
+    decodes. done: is told how far it is. Raises InputError where code, header or file do not fit
+    the budgets of `settings_for` the image.
     """
     weights = codec.checkpoint.tables
     settings = settings_for(image, settings, weights, with_original=original is not None)
     header = header_for(image.shape, settings, codec, bundle_id)
     padding = None if settings.exact_bits else find_padding(image)
+    meter = Meter(image, padding) if measure and not settings.exact_bits else None
     frames = []
     for number, pixels in enumerate(filled_frames(image, padding)):
         step = within(done, number / image.shape[0], (number + 1) / image.shape[0])
-        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step))
+        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step, meter))
+    measured = None if meter is None else meter.quality
+    quality = EXACT if settings.exact_bits else measured
     plain = {
-        "info": Info.of(image, [frame.scale for frame in frames]).pack(),
+        "info": Info.of(image, [frame.scale for frame in frames], quality).pack(),
         "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
     }
     if settings.exact_bits:
@@ -98,7 +110,7 @@ def share_image(
         parts["supports"] = b"".join(frame.supports for frame in frames)
     kept = sum(frame.entries for frame in frames) / (len(frames) * header.geometry.positions)
     data = write_bundle(header, parts, alone=alone)
-    return Shared(header, data, None if settings.exact_bits else kept)
+    return Shared(header, data, None if settings.exact_bits else kept, quality)
 
 
 @dataclass(frozen=True)
@@ -120,10 +132,16 @@ def _share_frame(
     codec: Codec,
     draw: Draw,
     done: Done,
+    meter: Meter | None,
 ) -> _Frame:
     of_records = record_secrets(header, secrets, number)
-    z, scale = codec.encode(pixels, within(done, 0, _OF_TRANSFORM))
-    code, encoded = fit_code(z, header, codec, draw, within(done, _OF_TRANSFORM, 1))
+    sharing = done if meter is None else within(done, 0, _OF_SHARING)
+    z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
+    code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
+    if meter is not None:
+        measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
+        decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
+        meter.add(number, pixels, decoded)
     sealed = [
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)

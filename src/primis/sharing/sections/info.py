@@ -11,13 +11,16 @@ import numpy as np
 from primis.bundle.header import Header
 from primis.errors import DamagedSection
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
+from primis.metrics.fidelity import EXACT, Quality
 
-_BASE = struct.Struct(">4B2Q")
+_BASE = struct.Struct(">4B2QIh")
 _FRAME = struct.Struct(">2id")
 _DTYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int8", "int16"))
 _KINDS = tuple(KINDS)
 _PER_MM = 10**9
 _MAX_SPACING = 10**6 * _PER_MM
+_NOT_MEASURED = (0, 0)
+_EXACT = (2**32 - 1, 1000)
 _LEAST_STEP, _LARGEST_STEP = 2.0**-126, 2.0**32
 """What a threshold lies between: the smallest normal number in single precision (where an image is
 flat), and more than any range needs."""
@@ -34,7 +37,7 @@ class FrameScale:
 
 @dataclass(frozen=True)
 class Info:
-    """As in Image; frames: one scale for each."""
+    """As in Image; frames: one scale for each; quality: None where it was not measured."""
 
     kind: str
     dtype: np.dtype
@@ -42,9 +45,10 @@ class Info:
     bit_depth: int
     spacing_mm: tuple[float, float] | None
     frames: list[FrameScale] = field(repr=False)
+    quality: Quality | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, image: Image, frames: list[FrameScale]) -> Info:
+    def of(cls, image: Image, frames: list[FrameScale], quality: Quality | None) -> Info:
         """Of an image."""
         return cls(
             image.kind,
@@ -53,6 +57,7 @@ class Info:
             image.bit_depth,
             image.spacing_mm,
             frames,
+            quality,
         )
 
     def image(self, pixels: np.ndarray) -> Image:
@@ -68,6 +73,7 @@ class Info:
             PHOTOMETRIC.index(self.photometric),
             self.bit_depth,
             *(min(round(mm * _PER_MM), _MAX_SPACING) for mm in spacing),
+            *_pack_quality(self.quality),
         )
         return base + b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
 
@@ -80,8 +86,29 @@ class Info:
             raise DamagedSection('section "info" does not describe an image') from None
 
 
+def _pack_quality(quality: Quality | None) -> tuple[int, int]:
+    """In thousandths."""
+    if quality is None:
+        return _NOT_MEASURED
+    if quality.psnr is None:
+        return _EXACT
+    return max(1, round(1000 * quality.psnr)), round(1000 * quality.ssim)
+
+
+def _unpack_quality(psnr: int, ssim: int, *, exact: bool) -> Quality | None:
+    """Raises ValueError. exact: the image is one of few grey levels."""
+    if (psnr, ssim) == _EXACT:
+        return EXACT
+    if exact or abs(ssim) > 1000 or psnr == _EXACT[0]:
+        raise ValueError("no quality")
+    if psnr == 0 and ssim != 0:
+        raise ValueError("half a quality")
+    return Quality(psnr / 1000, ssim / 1000) if psnr else None
+
+
 def _unpack(data: bytes, header: Header) -> Info:
-    kind, dtype, photometric, depth, *spacing = _BASE.unpack_from(data)
+    kind, dtype, photometric, depth, *spacing, psnr, ssim = _BASE.unpack_from(data)
+    quality = _unpack_quality(psnr, ssim, exact=bool(header.settings.exact_bits))
     sample = _DTYPES[dtype]
     if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
         raise ValueError("no image")
@@ -97,4 +124,4 @@ def _unpack(data: bytes, header: Header) -> Info:
             raise ValueError("no scale")
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
-    return Info(_KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames)
+    return Info(_KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality)

@@ -1,0 +1,55 @@
+"""What an image loses by being shared, measured on what its recipient will decode.
+
+Padding does not count: it comes back as it was. The range is the image's own, outside padding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from primis.imaging.image import Image
+from primis.imaging.padding import Padding
+from primis.metrics.fidelity import EXACT, Quality, gaussian_ssim, psnr_of_mse
+
+_BAND = 128
+"""Rows whose errors are summed at a time."""
+
+
+class Meter:
+    """Compares an image with what is decoded, frame by frame."""
+
+    def __init__(self, image: Image, padding: Padding | None) -> None:
+        self._outside = None if padding is None else padding.mask
+        parts = [self._counted(number, frame) for number, frame in enumerate(image.pixels)]
+        ends = [(int(part.min()), int(part.max())) for part in parts if part.size]
+        self._black = min(low for low, _ in ends)
+        self._range = max(max(high for _, high in ends) - self._black, 1)
+        self._squared = self._similar = 0.0
+        self._count = 0
+
+    def add(self, number: int, frame: np.ndarray, decoded: np.ndarray) -> None:
+        """A frame (H, W, c), its padding filled, and what is decoded in its place."""
+        inside = None if self._outside is None else ~self._outside[number]
+        pixels = frame[..., 0].size if inside is None else int(np.count_nonzero(inside))
+        if not pixels:
+            return
+        for top in range(0, len(frame), _BAND):
+            band = slice(top, top + _BAND)
+            error = frame[band].astype(np.float64) - decoded[band]
+            self._squared += float(np.sum((error if inside is None else error[inside[band]]) ** 2))
+        for channel in range(frame.shape[2]):
+            pair = frame[..., channel], decoded[..., channel]
+            similar = gaussian_ssim(*pair, self._range, inside, black=self._black)
+            self._similar += similar * pixels
+        self._count += pixels * frame.shape[2]
+
+    @property
+    def quality(self) -> Quality:
+        """Of all frames so far, as it is sealed: in thousandths."""
+        if not self._squared:
+            return EXACT
+        psnr = psnr_of_mse(self._squared / self._count, self._range)
+        return Quality(max(round(psnr, 3), 0.001), round(self._similar / self._count, 3))
+
+    def _counted(self, number: int, frame: np.ndarray) -> np.ndarray:
+        return frame if self._outside is None else frame[~self._outside[number]]
