@@ -80,35 +80,21 @@ def train_checkpoint(
     clock = clock or Clock(recipe.minutes)
     train_files, held_out = split_files(data, validation)
     begin = read_checkpoint(named(start)) if start else None
-    record = asdict(recipe) | {
-        "preset": preset.name,
-        "data": _printable(data.name),
-        "files": len(train_files),
-        "validation": len(held_out),
-        "start": begin.digest if begin else None,
-    }
+    record = _record(recipe, preset, data.name, len(train_files), len(held_out), begin)
     progress("reading images", 0, 0)
     frames = Frames(train_files, least=recipe.patch)
     judged = Frames(held_out, least=preset.stride)
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
     # 1
+    options = {"callbacks": callbacks, "clock": clock, **trainer_options}
+    weights = begin.network if begin else None
     if tables_only:
         if begin is None or begin.preset != preset:
             raise UsageError(f'tables alone need a model of preset "{preset.name}" to start with')
         network, writes, record = _network_of(begin), True, dict(begin.training)
     else:
-        network, writes = train(
-            frames,
-            judged,
-            recipe,
-            preset,
-            folder,
-            start=begin.network if begin else None,
-            callbacks=callbacks,
-            clock=clock,
-            **trainer_options,
-        )
+        network, writes = train(frames, judged, recipe, preset, folder, start=weights, **options)
     if not writes:
         return Trained("", clock.seconds, over=False)
     # 2
@@ -118,6 +104,24 @@ def train_checkpoint(
     digest = write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
     minutes, seconds = recipe.minutes, clock.seconds
     return Trained(digest, seconds, minutes is not None and seconds > 60 * minutes * _TOLERANCE)
+
+
+def _record(
+    recipe: Recipe,
+    preset: Preset,
+    data: str,
+    files: int,
+    held_out: int,
+    start: Checkpoint | None,
+) -> dict[str, Any]:
+    """What a run is, for its folder and for the model."""
+    return asdict(recipe) | {
+        "preset": preset.name,
+        "data": _printable(data),
+        "files": files,
+        "validation": held_out,
+        "start": start.digest if start else None,
+    }
 
 
 def _network_of(checkpoint: Checkpoint) -> nn.Module:
