@@ -22,6 +22,7 @@ from primis.cli.arguments import (
     show_size,
 )
 from primis.cli.fidelity import (
+    LEAST_PSNR,
     LeastPsnr,
     NoMeasure,
     fidelity_facts,
@@ -190,9 +191,11 @@ def share(
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
-    notes += warn_of_losses(results, least_psnr, "share with a larger --sparsity, or with --psnr")
+    least = min(LEAST_PSNR, psnr or LEAST_PSNR) if least_psnr is None else least_psnr
+    warned = warn_of_losses(results, least, "share with a larger --sparsity, or with --psnr")
     used = chosen[0].sparsity if chosen else settings.sparsity
-    facts = _facts(out, results, granted, labels) | {"sparsity": used, "notes": notes}
+    facts = _facts(out, results, granted, labels)
+    facts |= {"sparsity": used, "notes": notes, "warnings": warned}
     line = with_receipt(_line(out, results, taken, granted, labels), results)
     result(line, facts, as_json=as_json)
     _remember(out)
