@@ -167,7 +167,8 @@ def share(
     def tell_chosen(choice: Chosen) -> None:
         chosen.append(choice)
         bar.ask(choice.sparsity)
-        note(_chosen(choice, psnr or 0))
+        if choice.tried:
+            note(_chosen(choice, psnr or 0))
 
     with refusing(), bar as report:
         results = share_files(
@@ -281,7 +282,7 @@ def _begins_as_dicom(path: Path) -> bool:
 
 def _chosen(chosen: Chosen, psnr: float) -> str:
     """What `--psnr` came to."""
-    of = "" if chosen.tried >= chosen.images else ", drawn at random"
+    of = "" if chosen.tried == chosen.images else ", drawn at random"
     return (
         f"S_x = {chosen.sparsity:g} is the smallest at which 95 % of the images reach "
         f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images}{of}"
