@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -568,9 +569,13 @@ def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
     for number in range(40):
         (folder / f"{number}.dcm").write_bytes(phantom_dicom(48, seed=number))
     reads: list[Path] = []
-    monkeypatch.setattr(
-        sharing, "read", lambda path, **how: reads.append(path) or read(path, **how)
-    )
+
+    def slow_read(path: Path, **how):
+        reads.append(path)
+        time.sleep(0.02)  # or all are read before a busy machine comes to interrupt them
+        return read(path, **how)
+
+    monkeypatch.setattr(sharing, "read", slow_read)
 
     def on_look(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -118,6 +118,97 @@ def test_share_grant_restore_rekey_inspect(run, released, tmp_path) -> None:
         assert (tmp_path / "owner.key").stat().st_mode & 0o777 == 0o600
 
 
+def fidelity_in(text: str) -> tuple[float, ...]:
+    """PSNR, mean and worst, and SSIM likewise, of the line on fidelity."""
+    [line] = [line for line in text.splitlines() if line.startswith("fidelity: ")]
+    pattern = (
+        r'fidelity: mean PSNR ([\d.]+) dB, worst ([\d.]+) dB \(".*"\); '
+        r"mean SSIM ([\d.]+), worst ([\d.]+)(?:; \d exact)?"
+    )
+    found = re.fullmatch(pattern, line)
+    assert found, line
+    return tuple(float(number) for number in found.groups())
+
+
+def test_what_images_lose_is_told_by_share_add_and_restore(run, tmp_path) -> None:
+    """On a line of its own, image by image where asked for, and as JSON; a warning where it is
+    much."""
+    for seed in (1, 2, 3):
+        (tmp_path / f"{seed}.dcm").write_bytes(phantom_dicom(64, seed=seed))
+    mask = (np.mgrid[:40, :40][0] // 20 * 255).astype(np.uint8)
+    PIL.Image.fromarray(mask).save(tmp_path / "mask.png")
+    run("keygen", "-o", "alice.key")
+    to = ("--to", "alice=alice.key.pub", "--model", TINY)
+    said = run("share", "1.dcm", "2.dcm", "mask.png", *to, "-o", "r", "-v", "--least-psnr", "99")
+    assert said.stdout.splitlines()[-1].endswith("; 1 exact")
+    psnr, worst, ssim, worst_ssim = fidelity_in(said.stdout)
+    assert 20 < worst < psnr < 60
+    assert 0.5 < worst_ssim < ssim < 1
+    each = re.findall(
+        r" (\S+): \d+ bytes, S_x [\d.]+, PSNR ([\d.]+) dB, SSIM [\d.]+$", said.stderr, re.M
+    )
+    assert {name for name, _ in each} == {"1.dcm", "2.dcm"}
+    assert min(float(value) for _, value in each) == worst
+    assert re.search(r" mask.png: \d+ bytes, exact$", said.stderr, re.M)
+    [warned] = [line for line in said.stderr.splitlines() if line.startswith("warning: ")]
+    lowest = min(each, key=lambda pair: float(pair[1]))[0]
+    assert "2 of 3 images have a PSNR below 99 dB" in warned
+    assert f'the worst is "{lowest}" with {worst:.1f} dB' in warned
+
+    restored = run("restore", "r", "-i", "alice.key", "-o", "out", "--model", TINY, "-v")
+    assert fidelity_in(restored.stdout) == (psnr, worst, ssim, worst_ssim)
+    assert f"{lowest}: " in restored.stderr
+    assert f"PSNR {worst:.1f} dB" in restored.stderr
+    facts = json.loads(
+        run("restore", "r", "-i", "alice.key", "-o", "o2", "--model", TINY, "--json").stdout
+    )
+    assert facts["fidelity"]["lossy"] == 2
+    assert facts["fidelity"]["exact"] == 1
+    assert round(facts["fidelity"]["psnr"]["worst"], 1) == worst
+    assert round(facts["fidelity"]["ssim"]["mean"], 3) == ssim
+    by_name = {image["name"]: image["quality"] for image in facts["images"]}
+    assert by_name["mask.png"] == {"psnr": None, "ssim": 1.0}
+    assert by_name[lowest]["psnr"] == facts["fidelity"]["psnr"]["worst"]
+
+    added = run("add", "r", "3.dcm", "--model", TINY, "--least-psnr", "0", "--json")
+    assert "warning" not in added.stderr
+    added = json.loads(added.stdout)
+    assert added["fidelity"]["psnr"]["worst"] == added["images"][0]["quality"]["psnr"] > 20
+    assert added["notes"] == added["warnings"] == []
+
+
+def test_what_is_not_measured_is_not_told(run, tmp_path) -> None:
+    (tmp_path / "1.dcm").write_bytes(phantom_dicom(64))
+    run("keygen", "-o", "alice.key")
+    words = ("share", "1.dcm", "--to", "alice.key.pub", "--model", TINY, "--no-measure", "--json")
+    shared = json.loads(run(*words, "-o", "r").stdout)
+    assert (shared["fidelity"], shared["images"][0]["quality"]) == (None, None)
+    assert (
+        "fidelity" not in run("restore", "r", "-i", "alice.key", "-o", "o", "--model", TINY).stdout
+    )
+
+
+def test_a_psnr_chooses_the_s_x_and_says_it(run, tmp_path) -> None:
+    for seed in (1, 2):
+        (tmp_path / f"{seed}.dcm").write_bytes(phantom_dicom(64, seed=seed))
+    run("keygen", "-o", "alice.key")
+    words = ("share", "1.dcm", "2.dcm", "--to", "alice.key.pub", "--model", TINY)
+    said = run(*words, "-o", "r", "--psnr", "25", "--json")
+    facts = json.loads(said.stdout)
+    assert facts["fidelity"]["psnr"]["worst"] >= 25
+    assert f"note: S_x = {facts['sparsity']:g} is the smallest" in said.stderr
+    assert "reach 25 dB, measured on 2 of 2" in said.stderr
+    assert facts["warnings"] == []  # whoever asks for 25 dB is not warned below 35
+    plain = run(*words, "-o", "p")
+    assert "2 of 2 images have a PSNR below 35 dB" in plain.stderr
+    assert ": share with a larger --sparsity" in plain.stderr
+    [settings] = json.loads(run("inspect", "r", "--json").stdout)["settings"]
+    assert settings["sparsity"] == facts["sparsity"] != 8
+    refused = run(*words, "-o", "q", "--psnr", "99", status=1)
+    assert "too few images reach a PSNR of 99 dB" in refused.stderr
+    assert not list(tmp_path.glob("q*"))
+
+
 def test_inspect_shows_a_bundle_and_a_grant_to_anyone(run, released) -> None:
     bundle, granted = (
         next((released / "bundles").iterdir()),
@@ -169,6 +260,18 @@ USAGE = {
     "sparsity too high": (
         ["share", "x", "--to", "k.pub", "-o", "r", "--sparsity", "99"],
         "expected 0.5 to 32",
+    ),
+    "two ways to choose S_x": (
+        ["share", "x", "--to", "k.pub", "-o", "r", "--sparsity", "8", "--psnr", "42"],
+        "--psnr chooses S_x itself, expected it or --sparsity",
+    ),
+    "PSNR that no image has": (
+        ["share", "x", "--to", "k.pub", "-o", "r", "--psnr", "400"],
+        "expected 10 to 100",
+    ),
+    "a threshold for what is not measured": (
+        ["add", "r", "x", "--no-measure", "--least-psnr", "30"],
+        "--least-psnr compares what --no-measure leaves out",
     ),
     "no such tier": (
         ["restore", "r", "-i", "alice.key", "-o", "o", "--tier", "gold"],
@@ -936,8 +1039,14 @@ def test_quiet_prints_errors_and_warnings_only(run, tmp_path) -> None:
     (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
     run("keygen", "-o", "owner.key")
     assert run("keygen", "-o", "k", "-q") == ("", "")
+<<<<<<< HEAD
     share = ("share", "chest.dcm", "--to", "k.pub", "--model", TINY, "--quiet", "--no-measure")
     assert run(*share, "-o", "r") == ("", "")
+=======
+    share = ("share", "chest.dcm", "--to", "k.pub", "--model", TINY, "--quiet")
+    assert run(*share, "-o", "r", "--least-psnr", "0") == ("", "")
+    assert "below 90 dB" in run(*share, "-o", "u", "--least-psnr", "90").stderr
+>>>>>>> w/quality
     assert "leaks the image" in run(*share, "-o", "s", "--protection", "sca").stderr
     assert "cannot be read" in run(*share, "no.png", "-o", "t", status=1).stderr
     assert '"kind"' in run("inspect", "r", "--json", "--quiet").stdout

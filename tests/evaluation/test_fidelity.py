@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from primis.codec import Codec, OnnxEngine
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom
-from primis.metrics.fidelity import ssim
+from primis.metrics.fidelity import gaussian_ssim, ssim
 from primis.metrics.part import Parts
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.study.fidelity.measure import (
@@ -228,3 +228,28 @@ def test_padding_is_not_measured(one_version) -> None:
     assert part.versions[0].histogram.sum() == inside.sum()
     cut = ssim(image.pixels[27:93, 17:103], out[27:93, 17:103], 255)
     assert of(part, "S_x = 4").ssim[0] == pytest.approx(cut, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 200), (300, 65)])
+def test_the_gaussian_ssim_is_that_of_scikit_image(shape: tuple[int, int]) -> None:
+    """Wang et al. 2004, of which scikit-image leaves the border out."""
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(3)
+    x = (draw_phantom(300)[: shape[0], : shape[1]] // 16).astype(np.uint8)
+    y = np.clip(x + rng.normal(0, 6, shape), 0, 255).astype(np.uint8)
+    span = float(x.max()) - float(x.min())
+    pair = [z.astype(np.float64) - float(x.min()) for z in (x, y)]
+    theirs, everywhere = structural_similarity(
+        *pair,
+        data_range=span,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    assert 0.2 < theirs < 0.99
+    border = np.ones(shape, bool)
+    border[5:-5, 5:-5] = False
+    ours = [gaussian_ssim(x, y, span, inside, black=x.min()) for inside in (~border, None)]
+    assert ours == pytest.approx([theirs, everywhere.mean()], abs=1e-5)

@@ -9,6 +9,7 @@ import typer
 
 from primis.cli.arguments import Owner, open_signer, parse_path, show_size
 from primis.cli.fidelity import (
+    LEAST_PSNR,
     LeastPsnr,
     NoMeasure,
     fidelity_facts,
@@ -79,8 +80,9 @@ def add(
     size = show_size(sum(r.bytes for r in good))
     taken = len(results) - report.passed_over
     notes = unfamiliar(results, "its")
-    notes += warn_of_losses(
-        results, least_psnr, "images that are added have the S_x of the release, a new one may not"
+    least = LEAST_PSNR if least_psnr is None else least_psnr
+    warned = warn_of_losses(
+        results, least, "images that are added have the S_x of the release, a new one may not"
     )
     facts = {
         "release": str(release),
@@ -89,6 +91,7 @@ def add(
         "fidelity": fidelity_facts(results),
         "images": [image_facts(r) for r in results],
         "notes": notes,
+        "warnings": warned,
     }
     line = f'added {len(good)} of {taken} images to "{release}" ({size})'
     result(with_receipt(line, results), facts, as_json=as_json)

@@ -49,9 +49,9 @@ def with_receipt(line: str, results: Sequence[Result]) -> str:
         worst, worst_psnr = min(lossy, key=lambda pair: pair[1])
         similar = [r.quality.ssim for r, _ in lossy if r.quality]
         said += [
-            f"PSNR {_mean([psnr for _, psnr in lossy]):.1f} dB on average, "
-            f'{worst_psnr:.1f} dB at worst ("{worst.name}")',
-            f"SSIM {_mean(similar):.3f} on average, {min(similar):.3f} at worst",
+            f"mean PSNR {_mean([psnr for _, psnr in lossy]):.1f} dB, "
+            f'worst {worst_psnr:.1f} dB ("{worst.name}")',
+            f"mean SSIM {_mean(similar):.3f}, worst {min(similar):.3f}",
         ]
     if exact:
         said += [f"{exact} exact"]
@@ -79,17 +79,16 @@ def quality_facts(quality: Quality | None) -> dict[str, float | None] | None:
     return None if quality is None else {"psnr": quality.psnr, "ssim": quality.ssim}
 
 
-def warn_of_losses(results: Sequence[Result], least: float | None, remedy: str) -> list[str]:
+def warn_of_losses(results: Sequence[Result], least: float, remedy: str) -> list[str]:
     """Say how many images are below the threshold; what was said. remedy: what to do about it."""
-    threshold = LEAST_PSNR if least is None else least
     lossy = _lossy(results)
-    below = [(result, psnr) for result, psnr in lossy if psnr < threshold]
+    below = [(result, psnr) for result, psnr in lossy if psnr < least]
     if not below:
         return []
     worst, psnr = min(below, key=lambda pair: pair[1])
     said = (
         f"{len(below)} of {len(lossy) + _exact(results)} images "
-        f"{'has' if len(below) == 1 else 'have'} a PSNR below {threshold:g} dB, "
+        f"{'has' if len(below) == 1 else 'have'} a PSNR below {least:g} dB, "
         f'the worst is "{worst.name}" with {psnr:.1f} dB: {remedy}'
     )
     warn(said)

@@ -22,6 +22,7 @@ from primis.cli.arguments import (
     show_size,
 )
 from primis.cli.fidelity import (
+    LEAST_PSNR,
     LeastPsnr,
     NoMeasure,
     fidelity_facts,
@@ -165,7 +166,8 @@ def share(
     def tell_chosen(choice: Chosen) -> None:
         chosen.append(choice)
         bar.ask(choice.sparsity)
-        note(_chosen(choice, psnr or 0))
+        if choice.tried:
+            note(_chosen(choice, psnr or 0))
 
     with refusing(), bar as report:
         results = share_files(
@@ -189,9 +191,11 @@ def share(
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
-    notes += warn_of_losses(results, least_psnr, "share with a larger --sparsity, or with --psnr")
+    least = min(LEAST_PSNR, psnr or LEAST_PSNR) if least_psnr is None else least_psnr
+    warned = warn_of_losses(results, least, "share with a larger --sparsity, or with --psnr")
     used = chosen[0].sparsity if chosen else settings.sparsity
-    facts = _facts(out, results, granted, labels) | {"sparsity": used, "notes": notes}
+    facts = _facts(out, results, granted, labels)
+    facts |= {"sparsity": used, "notes": notes, "warnings": warned}
     line = with_receipt(_line(out, results, taken, granted, labels), results)
     result(line, facts, as_json=as_json)
     _remember(out)
@@ -277,7 +281,7 @@ def _begins_as_dicom(path: Path) -> bool:
 
 def _chosen(chosen: Chosen, psnr: float) -> str:
     """What `--psnr` came to."""
-    of = "" if chosen.tried >= chosen.images else ", drawn at random"
+    of = "" if chosen.tried == chosen.images else ", drawn at random"
     return (
         f"S_x = {chosen.sparsity:g} is the smallest at which 95 % of the images reach "
         f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images}{of}"

@@ -136,7 +136,8 @@ class _Batch:
                 continue
             name, size, tier = record["name"], record["bytes"], Tier(record["tier"])
             if _is_whole(self.work.partial / name, record["sha256"]):
-                quality = record["quality"] and Quality(*record["quality"])
+                known = record.get("quality")
+                quality = None if known is None else Quality(*known)
                 return Result(name, bundle_id, size, tier=tier, resumed=True, quality=quality)
         return None
 

@@ -15,7 +15,7 @@ import datetime
 import hashlib
 import secrets
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -60,6 +60,9 @@ from primis.release.grants import (
 from primis.release.old_states import MANIFEST, require_nothing_cut_off
 from primis.release.reader import BUNDLES, PAGES
 from primis.release.writer import Contents, timestamp, write_contents
+
+_SOON = 0.05
+"""Seconds."""
 
 T = TypeVar("T")
 File = tuple[Path, str]
@@ -221,10 +224,16 @@ def _chosen(
 def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
     """Of each file, in order, as many at once as there are processes that decode."""
     threads = ThreadPoolExecutor(WORKERS)
+    asked = [threads.submit(call, *file) for file in files]
     try:
-        yield from threads.map(lambda file: call(*file), files)
+        for one in asked:
+            yield one.result()
     except BaseException:  # an interruption ends the decoders, so no thread waits for one
         threads.shutdown(wait=False, cancel_futures=True)
+        running = [one for one in asked if not one.cancelled()]
+        end()
+        while wait(running, _SOON).not_done:  # one that was about to read starts another decoder
+            end()
         end()
         raise
     threads.shutdown()

@@ -39,7 +39,7 @@ _BEYOND = len(STEPS)
 
 
 class Chosen(NamedTuple):
-    """tried: how many of so many images were measured."""
+    """tried: how many of so many images were measured; where none could be, S_x stays as it was."""
 
     sparsity: float
     tried: int
@@ -93,7 +93,7 @@ class Trials:
             if len(hardest) > spared and hardest[0].step == _BEYOND:
                 break
         if not hardest:
-            return Chosen(STEPS[0], 0, len(files))
+            return Chosen(self.budgets.settings.sparsity, 0, len(files))
         decisive = hardest[-_spared(tried) - 1]
         if decisive.step == _BEYOND:
             raise UsageError(

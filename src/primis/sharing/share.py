@@ -47,7 +47,7 @@ from primis.sharing.sections.source_header import fit_header, pack_header
 _OF_TRANSFORM = 0.1
 """Share of the time that the network takes; the rest goes to selection and coder."""
 
-_OF_SHARING = 0.6
+_OF_SHARING = 0.45
 """Share of the time that is not spent on measuring."""
 
 
@@ -137,7 +137,12 @@ def _share_frame(
     of_records = record_secrets(header, secrets, number)
     sharing = done if meter is None else within(done, 0, _OF_SHARING)
     z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
+<<<<<<< HEAD
     code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
+=======
+    code, encoded = _fit(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
+    del z  # as large as the frame in single precision
+>>>>>>> w/quality
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
         decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
