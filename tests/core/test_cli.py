@@ -1039,14 +1039,9 @@ def test_quiet_prints_errors_and_warnings_only(run, tmp_path) -> None:
     (tmp_path / "chest.dcm").write_bytes(phantom_dicom(64))
     run("keygen", "-o", "owner.key")
     assert run("keygen", "-o", "k", "-q") == ("", "")
-<<<<<<< HEAD
-    share = ("share", "chest.dcm", "--to", "k.pub", "--model", TINY, "--quiet", "--no-measure")
-    assert run(*share, "-o", "r") == ("", "")
-=======
     share = ("share", "chest.dcm", "--to", "k.pub", "--model", TINY, "--quiet")
     assert run(*share, "-o", "r", "--least-psnr", "0") == ("", "")
     assert "below 90 dB" in run(*share, "-o", "u", "--least-psnr", "90").stderr
->>>>>>> w/quality
     assert "leaks the image" in run(*share, "-o", "s", "--protection", "sca").stderr
     assert "cannot be read" in run(*share, "no.png", "-o", "t", status=1).stderr
     assert '"kind"' in run("inspect", "r", "--json", "--quiet").stdout

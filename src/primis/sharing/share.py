@@ -137,12 +137,8 @@ def _share_frame(
     of_records = record_secrets(header, secrets, number)
     sharing = done if meter is None else within(done, 0, _OF_SHARING)
     z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
-<<<<<<< HEAD
     code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
-=======
-    code, encoded = _fit(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
     del z  # as large as the frame in single precision
->>>>>>> w/quality
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
         decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
