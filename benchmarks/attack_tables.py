@@ -9,7 +9,7 @@ from functools import cache
 from markdown_tables import number, result, rows, with_interval, with_sd
 
 from primis.attacks.result import FidelityMetrics, Gain, Kind, Reconstruction, Result, Unit
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 MECHANISMS = {"paper": "level sca, preset paper", "sca": "level sca", "keyed": "level keyed"}
 _DIGITS = {"mae": 1, "me": 1, "rmse": 1, "psnr": 2, "ssim": 3}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 HERE = Path(__file__).parent
 

@@ -39,9 +39,6 @@ from primis.sharing.restore import decode_image
 from primis.study.versions import code_bits, entries, nominal_sparsity
 
 SPARSITIES = {True: (0.5, 1, 2, 3, 4, 8, 16, 32), False: (4, 8, 16)}
-BUDGET = {True: (2.75, 4.0), False: (8.0, 12.0)}
-"""Support bits and value bits, by whether top-S works over the image."""
-
 _MS_SSIM_SIDE = 176
 """Pixels of a side that MS-SSIM needs more than."""
 
@@ -80,10 +77,7 @@ def ms_ssim(a: np.ndarray, b: np.ndarray, scale: float) -> float:
 def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> Point:
     """Share and restore one image; what it costs and how near it comes. Bits per pixel."""
     keys, nominal = Keys.new(), nominal_sparsity(codec, sparsity)
-    support_bits, value_bits = BUDGET[codec.architecture.over_image]
-    settings = Settings(
-        sparsity=nominal, decoys=nominal, support_bits=support_bits, value_bits=value_bits
-    )
+    settings = Settings(sparsity=nominal)
     shared = keys.share(image, settings, codec)
     opened = OpenedBundle(*read_bundle(shared.data, "x"), keys.secrets)
     restored, preview = (
@@ -97,7 +91,7 @@ def ours(image: Image, sparsity: float, codec: Codec, scale: float) -> Point:
     if shared.kept is not None:
         row["kept"] = shared.kept
     row["public_bytes"] = len(opened.parts["public"]) / pixels
-    row["sealed"] = 8 * (len(opened.parts["supports"]) + len(opened.parts["index"])) / pixels
+    row["sealed"] = 8 * len(opened.parts["index"]) / pixels
     row["bundle"] = 8 * len(shared.data) / pixels
     return row
 

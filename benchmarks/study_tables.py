@@ -7,7 +7,7 @@ from typing import Any
 
 from markdown_tables import number, result, rows, with_interval, with_sd
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 Body = dict[str, Any]
 

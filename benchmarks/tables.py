@@ -17,7 +17,7 @@ import numpy as np
 import study_tables
 from markdown_tables import HERE, number, result, rows, with_interval, with_sd
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 PAGES = (HERE / "README.md", HERE.parent / "docs" / "evaluation.md")
 LEVELS = (38.5, 42.0, 46.0)

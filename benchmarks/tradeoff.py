@@ -31,8 +31,8 @@ from primis.codes.coder import encode_support
 from primis.codes.selection import entry_odds
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import data_range, psnr
-from primis.metrics.statistics import Estimate
 from primis.network.presets import DEFAULT, PAPER
 
 Named = tuple[str, Image]
@@ -56,7 +56,7 @@ class Grid:
                     sparsity=float(sparsity),
                     decoys=float(decoys),
                     protection=Protection.SCA,
-                    support_bits=8.0,
+                    code_bits=8.0,
                 )
 
 
@@ -166,7 +166,7 @@ class Experiment:
     ) -> list[JudgedCase]:
         """The images with a public code."""
         plain = [encoded(image, name, settings.sparsity, self.codec) for name, image in images]
-        decoys = round(settings.decoys)
+        decoys = round(settings.decoys or 0)
         return [ambiguated(case, decoys, self.codec, likely=likely) for case in plain]
 
     def point(self, settings: Settings, *, likely: bool) -> Point:
@@ -191,7 +191,7 @@ class Experiment:
             psnr=drawn.fidelity.psnr,
             floor=floor,
             sparsity=settings.sparsity,
-            decoys=settings.decoys,
+            decoys=settings.decoys or 0,
             likely=likely,
             authorised=float(np.mean(reached)),
             key=key / judged[0].pixels.size,

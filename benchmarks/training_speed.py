@@ -35,7 +35,7 @@ class Rate:
     megapixels_per_second: float
 
 
-class StepEnds(Callback):  # type: ignore[misc,unused-ignore]
+class StepEnds(Callback):
     """Notes when each step ends."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,14 @@ VECTORS = Path(__file__).parent / "vectors"
 TINY = VECTORS / "tiny.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETTINGS = Settings(sparsity=4.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test outlives a power cut; waiting for each file to reach the disk takes minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,10 @@ import shutil
 import struct
 import tempfile
 import zlib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rfc8785
@@ -65,6 +67,7 @@ OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EG
 READER = "AGE-SECRET-KEY-1XNZA5E60N8C3HV3UTLKQZMQJDSUJ3T6RZ6VWQVNS4ESQ83EWLNTQAX8448"
 SETTINGS = Settings(
     sparsity=4.0,
+    code_bits=12.0,
     header_bytes=256,
     original_bits=1.5,
     exact_bits=0,
@@ -94,17 +97,19 @@ def tiny_model() -> None:
     import torch
 
     from primis.network.build import as_network
-    from primis.network.tables import fit_context_model
+    from primis.network.tables import find_rates, fit_context_model
 
     torch.manual_seed(0)
     architecture = architecture_of(preset := Preset("tiny", widths=(8, 8)))
     network = architecture.build()
-    codes = []
+    codes, coefficients = [], []
     for seed in range(6):
         x = torch.from_numpy(draw_phantom(256, seed=seed).astype(np.float32))[None, None]
         z = architecture.layout.transform_dc(as_network(network).encode(x).detach().numpy())
+        coefficients.append(z)
         codes.append(architecture.plain_selection(z, 256 * 2 ** (seed % 5)).levels[0])
     tables = fit_context_model(codes, architecture.layout, steps=60)
+    tables = find_rates(architecture, tables, coefficients)
     tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     found = Checkpoint(preset, tensors, tables, {"data": "phantoms"})
     write_checkpoint(found, TINY)
@@ -161,150 +166,201 @@ def resealed(data: bytes, name: str, change) -> bytes:
     return write_bundle(bundle.header, bundle.parts | {name: sealed}, alone=True)
 
 
+def support_at(data: bytes) -> float:
+    """Where in `public` the first record's sealed support lies, as `altered` takes it."""
+    bundle = OpenedBundle.read(data, image_secrets())
+    secret = tile_secret(bundle.secrets[Tier.PREVIEW], 0)
+    record = bundle.record(0, 0, secret)
+    return (record.stream_at + record.stream_length / 2) / len(bundle.parts["public"])
+
+
 FRAMES, HEIGHT, WIDTH, CHANNELS = range(56, 72, 4)
 PUBLIC = 72
 """Where numbers of the head lie."""
 
 
-def bad_bundles(good: bytes) -> dict[str, bytes]:
-    """Name of the failure -> bytes that a reader must reject."""
+@dataclass(frozen=True)
+class Good:
+    """The good bundle, and ways to change it."""
 
-    def put(*keys, value):
-        def change(body):
+    data: bytes
+
+    def put(self, *keys: str, value: object) -> bytes:
+        """With a field of its profile set."""
+
+        def change(body: Any) -> None:
             for key in keys[:-1]:
                 body = body[key]
             body[keys[-1]] = value
 
-        return lambda: rebuild(good, change)
+        return rebuild(self.data, change)
 
-    def setting(name, value):
-        return put("settings", name, value=value)
+    def setting(self, name: str, value: object) -> bytes:
+        """With another setting."""
+        return self.put("settings", name, value=value)
 
-    def raw(change):
-        return lambda: raw_profile(good, change)
+    def replaced(self, old: bytes, new: bytes) -> bytes:
+        """With its profile changed as bytes, once."""
+        return raw_profile(self.data, lambda profile: profile.replace(old, new, 1))
 
-    def sealed_header(change):
-        return lambda: resealed(
-            good, "header", lambda padded: pad(change(unpad(padded)), len(padded))
+    def number(self, at: int, value: int) -> bytes:
+        """With a number of its head set."""
+        return with_number(self.data, at, value)
+
+    def info(self, start: int, new: bytes) -> bytes:
+        """With bytes of section `info` replaced before it was sealed."""
+        return resealed(
+            self.data, "info", lambda info: info[:start] + new + info[start + len(new) :]
         )
 
-    def sealed_info(change):
-        return lambda: resealed(good, "info", change)
+    def quality(self, psnr: int, ssim: int) -> bytes:
+        """With other figures of its quality."""
+        return self.info(20, struct.pack(">Ih", psnr, ssim))
 
-    def sealed_quality(psnr, ssim):
-        told = struct.pack(">Ih", psnr, ssim)
-        return sealed_info(lambda info: info[:20] + told + info[26:])
+    def header(self, change: Callable[[bytes], bytes]) -> bytes:
+        """With section `header` changed before it was padded and sealed."""
+        return resealed(self.data, "header", lambda padded: pad(change(unpad(padded)), len(padded)))
 
-    profile = profile_of(good)
-    digests = PROFILE_AT + len(profile)
-    cases = {
-        "bad_magic": lambda: b"PRIMIS2\n" + good[8:],
-        "truncated": lambda: good[:-1],
-        "truncated_head": lambda: good[:40],
-        "truncated_digests": lambda: good[: digests + 40],
-        "trailing_data": lambda: good + b"\0",
-        "profile_missing": lambda: (
-            good[: PROFILE_AT - 4] + bytes(4) + good[PROFILE_AT + len(profile) :]
-        ),
-        "profile_too_long": lambda: with_number(good, PROFILE_AT - 4, 1 << 13),
-        "profile_of_another_digest": lambda: good[:24] + bytes(32) + good[56:],
-        "profile_not_json": raw(lambda p: b"[" + p[1:]),
-        "profile_with_spaces": raw(lambda p: p.replace(b":", b": ", 1)),
-        "profile_key_twice": raw(lambda p: p.replace(b'"format":1', b'"format":1,"format":1')),
-        "profile_number_with_point": raw(lambda p: p.replace(b'"stride":16', b'"stride":16.0')),
-        "profile_number_with_exponent": raw(lambda p: p.replace(b'"stride":16', b'"stride":16e0')),
-        "profile_deeply_nested": raw(lambda p: b"[" * 4000),
-        "profile_unknown_field": put("comment", value="x"),
-        "format_2": put("format", value=2),
-        "format_is_true": put("format", value=True),
-        "model_not_hex": put("model", value="x" * 64),
-        "model_upper_case": put("model", value="A" * 64),
-        "protection_unknown": setting("protection", "none"),
-        "sparsity_zero": setting("sparsity", 0),
-        "sparsity_is_text": setting("sparsity", "4000"),
-        "sparsity_has_a_fraction": setting("sparsity", 4000.5),
-        "decoys_negative": setting("decoys", -1),
-        "header_bytes_too_small": setting("header_bytes", 127),
-        "header_bytes_too_large": setting("header_bytes", (1 << 24) + 1),
-        "header_bytes_is_null": setting("header_bytes", None),
-        "header_bytes_disagrees_with_sizes": setting("header_bytes", 512),
-        "original_bits_missing": lambda: rebuild(
-            good, lambda body: body["settings"].pop("original_bits")
-        ),
-        "original_bits_negative": setting("original_bits", -1),
-        "original_bits_too_large": setting("original_bits", 64_001),
-        "original_bits_disagrees_with_sizes": setting("original_bits", 1250),
-        "original_without_budget": setting("original_bits", 0),
-        "exact_bits_is_three": setting("exact_bits", 3),
-        "exact_bits_is_true": setting("exact_bits", True),
-        "exact_bits_without_section": setting("exact_bits", 1),
-        "tile_cuts_a_block": put("code", "tile", value=30),
-        "too_many_atoms": put("code", "code_maps", value=4096),
-        "stride_zero": put("code", "stride", value=0),
-        "height_zero": lambda: with_number(good, HEIGHT, 0),
-        "height_too_large": lambda: with_number(good, HEIGHT, (1 << 17) + 1),
-        "channels_seventeen": lambda: with_number(good, CHANNELS, 17),
-        "too_many_samples": lambda: with_number(good, FRAMES, 1 << 20),
-        "billions_of_tiles": lambda: with_number(
-            with_number(
-                rebuild(good, lambda body: body["code"].update(stride=1, tile=4, code_maps=1)),
-                HEIGHT,
-                1 << 17,
-            ),
-            WIDTH,
-            1 << 17,
-        ),
-        "geometry_disagrees_with_sizes": lambda: with_number(good, HEIGHT, 400),
-        "public_of_another_size": lambda: with_number(good, PUBLIC + 4, 1),
-        "public_of_terabytes": lambda: with_number(good, PUBLIC, 1 << 20),
-        "digest_wrong": lambda: good[:digests] + bytes(32) + good[digests + 32 :],
-        "info_of_another_kind": sealed_info(lambda info: b"\x63" + info[1:]),
-        "info_of_no_depth": sealed_info(lambda info: info[:3] + b"\0" + info[4:]),
-        "info_with_half_a_spacing": sealed_info(lambda info: info[:4] + bytes(8) + info[12:]),
-        "info_range_upside_down": sealed_info(
-            lambda info: info[:26] + struct.pack(">2i", 5, 4) + info[34:]
-        ),
-        "info_threshold_not_a_number": sealed_info(lambda info: info[:34] + b"\x7f" + b"\xff" * 7),
-        "info_threshold_zero": sealed_info(lambda info: info[:34] + bytes(8)),
-        "info_ssim_above_one": sealed_quality(42000, 1001),
-        "info_ssim_without_psnr": sealed_quality(0, 900),
-        "info_without_loss_and_unlike": sealed_quality((1 << 32) - 1, 999),
-        "sealed_header_not_compressed": sealed_header(
-            lambda packed: b'{"name":"phantom.tif","padding":null}\n{}'
-        ),
-        "sealed_header_cut_off": sealed_header(lambda packed: packed[:-1]),
-        "sealed_header_trailing_data": sealed_header(lambda packed: packed + b"\0"),
-        "sealed_header_without_name": sealed_header(lambda packed: zlib.compress(b"{}\n{}")),
-        "sealed_header_with_spaces": sealed_header(
-            lambda packed: zlib.compress(b'{"name": "x.tif", "padding": null}\n{}')
-        ),
-        "sealed_header_line_too_long": sealed_header(
-            lambda packed: zlib.compress(
-                b'{"name":"x.tif","padding":"' + b" " * (1 << 16) + b'"}\n{}'
-            )
-        ),
-        "sealed_header_without_padding": sealed_header(
-            lambda packed: zlib.compress(b'{"name":"phantom.tif"}\n{}')
-        ),
-        "sealed_padding_cut_off": sealed_header(
-            lambda packed: zlib.compress(
-                b'{"name":"x.tif","padding":{"declared":null,"values":1}}\n{}'
-            )
-        ),
-        "values_altered_with_their_digest": lambda: altered(good, "public", 0),
-        "header_padding_not_zero": lambda: resealed(
-            good, "header", lambda padded: padded[:-1] + b"\1"
-        ),
-        "original_padding_not_zero": lambda: resealed(
-            good, "original", lambda padded: padded[:-1] + b"\1"
-        ),
-        "original_longer_than_its_budget": lambda: resealed(
-            good, "original", lambda padded: b"\xff" * 8 + padded[8:]
-        ),
+    def header_of(self, text: bytes) -> bytes:
+        """With another section `header`."""
+        return self.header(lambda packed: zlib.compress(text))
+
+
+def bad_bundles(good: bytes) -> dict[str, bytes]:
+    """Name of the failure -> bytes that a reader must reject."""
+    parts = (bad_layouts, bad_profiles, bad_settings, bad_sizes, bad_infos, bad_headers, bad_plains)
+    bad = {f"{name}_altered": altered(good, name) for name in ALTERED}
+    for part in parts:
+        bad |= part(Good(good))
+    return bad
+
+
+ALTERED = ("info", "index", "header", "original")
+
+
+def bad_layouts(good: Good) -> dict[str, bytes]:
+    """What does not follow the layout of a bundle."""
+    data, length = good.data, len(profile_of(good.data))
+    digests = PROFILE_AT + length
+    return {
+        "bad_magic": b"PRIMIS2\n" + data[8:],
+        "truncated": data[:-1],
+        "truncated_head": data[:40],
+        "truncated_digests": data[: digests + 40],
+        "trailing_data": data + b"\0",
+        "profile_missing": data[: PROFILE_AT - 4] + bytes(4) + data[digests:],
+        "profile_too_long": good.number(PROFILE_AT - 4, 1 << 13),
+        "profile_of_another_digest": data[:24] + bytes(32) + data[56:],
+        "digest_wrong": data[:digests] + bytes(32) + data[digests + 32 :],
+        "values_altered_with_their_digest": altered(data, "public", 0),
+        "supports_altered": altered(data, "public", support_at(data)),
     }
-    return {name: make() for name, make in cases.items()} | {
-        f"{name}_altered": altered(good, name)
-        for name in ("info", "index", "supports", "header", "original")
+
+
+def bad_profiles(good: Good) -> dict[str, bytes]:
+    """A profile that is no canonical JSON, or has other fields."""
+    return {
+        "profile_not_json": raw_profile(good.data, lambda p: b"[" + p[1:]),
+        "profile_with_spaces": good.replaced(b":", b": "),
+        "profile_key_twice": good.replaced(b'"format":1', b'"format":1,"format":1'),
+        "profile_number_with_point": good.replaced(b'"stride":16', b'"stride":16.0'),
+        "profile_number_with_exponent": good.replaced(b'"stride":16', b'"stride":16e0'),
+        "profile_deeply_nested": raw_profile(good.data, lambda p: b"[" * 4000),
+        "profile_unknown_field": good.put("comment", value="x"),
+        "format_2": good.put("format", value=2),
+        "format_is_true": good.put("format", value=True),
+        "model_not_hex": good.put("model", value="x" * 64),
+        "model_upper_case": good.put("model", value="A" * 64),
+        "tile_cuts_a_block": good.put("code", "tile", value=30),
+        "too_many_atoms": good.put("code", "code_maps", value=4096),
+        "stride_zero": good.put("code", "stride", value=0),
+    }
+
+
+def bad_settings(good: Good) -> dict[str, bytes]:
+    """Settings out of bounds, or of another type."""
+    pop = rebuild(good.data, lambda body: body["settings"].pop("original_bits"))
+    return {
+        "protection_unknown": good.setting("protection", "none"),
+        "sparsity_zero": good.setting("sparsity", 0),
+        "sparsity_is_text": good.setting("sparsity", "4000"),
+        "sparsity_has_a_fraction": good.setting("sparsity", 4000.5),
+        "decoys_negative": good.setting("decoys", -1),
+        "header_bytes_too_small": good.setting("header_bytes", 127),
+        "header_bytes_too_large": good.setting("header_bytes", (1 << 24) + 1),
+        "header_bytes_is_null": good.setting("header_bytes", None),
+        "header_bytes_disagrees_with_sizes": good.setting("header_bytes", 512),
+        "original_bits_missing": pop,
+        "original_bits_negative": good.setting("original_bits", -1),
+        "original_bits_too_large": good.setting("original_bits", 64_001),
+        "original_bits_disagrees_with_sizes": good.setting("original_bits", 1250),
+        "original_without_budget": good.setting("original_bits", 0),
+        "exact_bits_is_three": good.setting("exact_bits", 3),
+        "exact_bits_is_true": good.setting("exact_bits", True),
+        "exact_bits_without_section": good.setting("exact_bits", 1),
+    }
+
+
+def bad_sizes(good: Good) -> dict[str, bytes]:
+    """Sizes out of bounds, or other than those of the sections."""
+    tiny_tiles = rebuild(good.data, lambda body: body["code"].update(stride=1, tile=4, code_maps=1))
+    side = 1 << 17
+    return {
+        "height_zero": good.number(HEIGHT, 0),
+        "height_too_large": good.number(HEIGHT, side + 1),
+        "channels_seventeen": good.number(CHANNELS, 17),
+        "too_many_samples": good.number(FRAMES, 1 << 20),
+        "billions_of_tiles": with_number(with_number(tiny_tiles, HEIGHT, side), WIDTH, side),
+        "geometry_disagrees_with_sizes": good.number(HEIGHT, 400),
+        "public_of_another_size": good.number(PUBLIC + 4, 1),
+        "public_of_terabytes": good.number(PUBLIC, 1 << 20),
+    }
+
+
+def bad_infos(good: Good) -> dict[str, bytes]:
+    """What no encoder seals in section `info`."""
+    return {
+        "info_of_another_kind": good.info(0, b"\x63"),
+        "info_of_no_depth": good.info(3, b"\0"),
+        "info_with_half_a_spacing": good.info(4, bytes(8)),
+        "info_range_upside_down": good.info(26, struct.pack(">2i", 5, 4)),
+        "info_threshold_not_a_number": good.info(34, b"\x7f" + b"\xff" * 7),
+        "info_threshold_zero": good.info(34, bytes(8)),
+        "info_ssim_above_one": good.quality(42000, 1001),
+        "info_ssim_without_psnr": good.quality(0, 900),
+        "info_without_loss_and_unlike": good.quality((1 << 32) - 1, 999),
+    }
+
+
+def bad_headers(good: Good) -> dict[str, bytes]:
+    """What no encoder seals in section `header`."""
+    long_line = b'{"name":"x.tif","padding":"' + b" " * (1 << 16) + b'"}\n{}'
+    cut_off = b'{"name":"x.tif","padding":{"declared":null,"values":1}}\n{}'
+    plain = b'{"name":"phantom.tif","padding":null}\n{}'
+    return {
+        "sealed_header_not_compressed": good.header(lambda packed: plain),
+        "sealed_header_cut_off": good.header(lambda packed: packed[:-1]),
+        "sealed_header_trailing_data": good.header(lambda packed: packed + b"\0"),
+        "sealed_header_without_name": good.header_of(b"{}\n{}"),
+        "sealed_header_with_spaces": good.header_of(b'{"name": "x.tif", "padding": null}\n{}'),
+        "sealed_header_line_too_long": good.header_of(long_line),
+        "sealed_header_without_padding": good.header_of(b'{"name":"phantom.tif"}\n{}'),
+        "sealed_padding_cut_off": good.header_of(cut_off),
+    }
+
+
+def bad_plains(good: Good) -> dict[str, bytes]:
+    """Sections that are wrong in their padding."""
+
+    def sealed(name: str, change: Callable[[bytes], bytes]) -> bytes:
+        return resealed(good.data, name, change)
+
+    return {
+        "header_padding_not_zero": sealed("header", lambda padded: padded[:-1] + b"\1"),
+        "original_padding_not_zero": sealed("original", lambda padded: padded[:-1] + b"\1"),
+        "original_longer_than_its_budget": sealed(
+            "original", lambda padded: b"\xff" * 8 + padded[8:]
+        ),
     }
 
 
@@ -441,13 +497,27 @@ def records(bundle: OpenedBundle, codec: Codec) -> list[dict[str, object]]:
 
 def main() -> None:
     """Write all files."""
-    for kind in ("bundles", "manifests"):
-        (VECTORS / kind).mkdir(parents=True, exist_ok=True)
-        for old in (VECTORS / kind).iterdir():
-            old.unlink()
     if not TINY.exists():
         tiny_model()
     codec = Codec(read_checkpoint(TINY))
+    bundle, good = good_bundle(codec), manifest()
+    write_folder(VECTORS / "bundles", ".primis", {"good": bundle} | bad_bundles(bundle))
+    write_folder(VECTORS / "manifests", ".json", {"good": good} | bad_manifests(good))
+    (VECTORS / "good.json").write_text(json.dumps(facts_of(bundle, codec), indent=1) + "\n")
+    release()
+
+
+def write_folder(folder: Path, suffix: str, files: dict[str, bytes]) -> None:
+    """These files, and no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for name, data in files.items():
+        (folder / f"{name}{suffix}").write_bytes(data)
+
+
+def good_bundle(codec: Codec) -> bytes:
+    """One image at every tier."""
     shared = share_image(
         phantom(),
         SETTINGS,
@@ -459,19 +529,17 @@ def main() -> None:
         original=b"the original file",
         draw=fixed_draw,
     )
-    (VECTORS / "bundles" / "good.primis").write_bytes(shared.data)
-    for name, data in bad_bundles(shared.data).items():
-        (VECTORS / "bundles" / f"{name}.primis").write_bytes(data)
-    good = manifest()
-    (VECTORS / "manifests" / "good.json").write_bytes(good)
-    for name, data in bad_manifests(good).items():
-        (VECTORS / "manifests" / f"{name}.json").write_bytes(data)
-    bundle = OpenedBundle.read(shared.data, image_secrets())
+    return shared.data
+
+
+def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
+    """What a reader must find in the good bundle."""
+    bundle = OpenedBundle.read(data, image_secrets())
     pixels = {
         tier: decode_image(bundle, tier, lambda digest: codec).pixels
         for tier in (Tier.PREVIEW, Tier.DIAGNOSTIC)
     }
-    facts = {
+    return {
         "bundle_id": BUNDLE_ID,
         "release_secret": RELEASE_SECRET.value.hex(),
         "image_secrets": {tier: secret.value.hex() for tier, secret in image_secrets().items()},
@@ -488,8 +556,6 @@ def main() -> None:
             tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
         },
     }
-    (VECTORS / "good.json").write_text(json.dumps(facts, indent=1) + "\n")
-    release()
 
 
 if __name__ == "__main__":

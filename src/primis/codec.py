@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from primis.codes.selection import Selector
 from primis.codes.sparse import SparseCode
 from primis.errors import ModelError
 from primis.imaging.tiles import Window, windows
@@ -132,6 +133,10 @@ class Codec:
         Raises InputError where the preset cannot keep so few.
         """
         return self.architecture.selection(z, entries, self.checkpoint.tables)
+
+    def selector(self, z: np.ndarray, entries: int) -> Selector:
+        """Chooses entries of z (c, LM, h, w), about so many, as the preset selects them."""
+        return self.architecture.selector(z, entries, self.checkpoint.tables)
 
     def decode(
         self,

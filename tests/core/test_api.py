@@ -134,8 +134,11 @@ def test_other_arrays_are_refused_with_what_they_are(pixels: np.ndarray, why: st
 
 def test_settings_have_defaults_and_bounds() -> None:
     settings = primis.Settings()
-    assert (settings.sparsity, settings.decoys) == (8, 8)
+    assert (settings.sparsity, settings.decoys) == (8, 0)
     assert settings.protection is primis.Protection.KEYED
+    assert primis.Settings(protection="sca").decoys == 8
+    with pytest.raises(ValueError, match="expected 0 at level keyed"):
+        primis.Settings(decoys=8)
     with pytest.raises(ValueError, match="none"):
         primis.Settings(protection="none")
 

@@ -15,6 +15,7 @@ from primis.bundle.container import write_bundle
 from primis.bundle.header import Header
 from primis.bundle.settings import Profile, Settings
 from primis.codes.selection import TILE
+from primis.network.checkpoint import read_checkpoint, shipped
 from primis.network.presets import PRESETS
 from tests.documented import ROOT, blocks, commands, lay_out_images, masked, reader
 
@@ -105,8 +106,13 @@ def test_a_bundle_is_as_large_as_the_benchmarks_say() -> None:
         r"([\d,]+) bytes at S_x = 8, with\s([\d,]+) bytes", page
     ).groups()
     preset = PRESETS["default"]
+    rate = read_checkpoint(shipped()).tables.bits_per_entry(8.0)
     settings = Settings(
-        sparsity=8.0, header_bytes=int(header_bytes.replace(",", "")), original_bits=0, exact_bits=0
+        sparsity=8.0,
+        code_bits=rate,
+        header_bytes=int(header_bytes.replace(",", "")),
+        original_bits=0,
+        exact_bits=0,
     )
     profile = Profile(
         "0" * 64, preset.stride, TILE, preset.code_maps, preset.atoms_per_map, settings

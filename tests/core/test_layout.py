@@ -33,12 +33,13 @@ geometries = st.builds(
 milli = st.integers(1, 32_000).map(lambda n: n / 1000)
 levels = st.sampled_from(["keyed", "sca"])
 choices = st.builds(
-    Settings,
+    lambda protection, decoys, **chosen: Settings(
+        protection=protection, decoys=decoys if protection == "sca" else 0, **chosen
+    ),
     decoys=milli,
     protection=levels,
     sparsity=milli,
-    support_bits=milli,
-    value_bits=milli,
+    code_bits=milli,
     header_bytes=st.integers(128, 1 << 14),
     original_bits=st.just(0.0) | milli,
     exact_bits=st.sampled_from([0, 1, 2, 4, 8, 16]),
@@ -70,7 +71,7 @@ def test_header_and_original_have_the_sizes_that_the_settings_give(
     header = Header(
         "0" * 32,
         geometry,
-        Settings(sparsity=4.0, header_bytes=300, original_bits=bits, exact_bits=0),
+        Settings(sparsity=4.0, code_bits=6.0, header_bytes=300, original_bits=bits, exact_bits=0),
         "f" * 64,
     )
     assert (header.fixed_sizes["header"], header.fixed_sizes.get("original")) == (316, original)
@@ -80,7 +81,7 @@ def test_settings_that_are_left_to_the_kind_of_file_have_no_size() -> None:
     header = Header(
         "0" * 32,
         Geometry(4, 1, 64, 1, 30, 16, 8, 20),
-        Settings(sparsity=4.0, decoys=4.0, protection="keyed", support_bits=2.75, value_bits=4.0),
+        Settings(sparsity=4.0, protection="keyed", code_bits=6.0),
         "f" * 64,
     )
     with pytest.raises(ValueError, match="an image that is not known"):
@@ -129,9 +130,7 @@ def test_a_bundle_that_claims_more_than_its_bytes_can_hold_is_refused() -> None:
     geometry = Geometry(4, 1, 64, frames=1, height=1 << 16, stride=16, tile=1024, width=1 << 16)
     chosen = Settings(
         sparsity=0.001,
-        decoys=0.0,
-        support_bits=0.0,
-        value_bits=0.0,
+        code_bits=0.0,
         header_bytes=256,
         original_bits=0.0,
         exact_bits=0,

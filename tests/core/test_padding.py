@@ -47,7 +47,7 @@ def restored(image: Image, codec: Codec) -> np.ndarray:
     bundle_id = "a" * 32
     tiers = release_secrets(Secret(bytes(32)), "original")
     opened = {tier: image_secret(secret, bundle_id) for tier, secret in tiers.items()}
-    settings = replace(SETTINGS, sparsity=8.0, decoys=8.0, header_bytes=4096)
+    settings = replace(SETTINGS, sparsity=8.0, header_bytes=4096)
     data = share_image(
         image, settings, opened, codec, alone=True, bundle_id=bundle_id, name="x"
     ).data

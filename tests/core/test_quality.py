@@ -332,8 +332,8 @@ def test_s_n_follows_s_x_where_it_is_the_default() -> None:
         default = Settings(sparsity=6.0, protection=protection)
         anew = Settings(sparsity=12.0, protection=protection)
         assert with_sparsity(default, 12.0) == anew
-        given = replace(default, decoys=5.0)
-        assert with_sparsity(given, 12.0) == replace(anew, decoys=5.0)
+    given = Settings(sparsity=6.0, protection="sca", decoys=5.0)
+    assert with_sparsity(given, 12.0) == replace(given, sparsity=12.0)
 
 
 def test_a_release_for_a_psnr_reaches_it_and_goes_on_with_the_s_x_chosen(

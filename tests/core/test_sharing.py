@@ -10,6 +10,7 @@ import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from primis.errors import (
     WrongSigner,
 )
 from primis.imaging.files import parse, read
+from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import restore as restoring
 from primis.jobs import share as sharing
@@ -45,14 +47,16 @@ from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets
 from primis.keys.tier import Tier
+from primis.metrics.fidelity import psnr
 from primis.release.grants import make_grant, write_grant
 from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release
 from primis.release.rekey import rekey
 from primis.release.writer import write_manifest
-from primis.sharing.fit import settings_for
+from primis.sharing.filling import fit_code
+from primis.sharing.fit import header_for, settings_for
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import read_name, read_source_header, restore_image
+from primis.sharing.restore import decode_image, read_name, read_source_header, restore_image
 from primis.sharing.sections import source_header as sealed
 from primis.sharing.sections.source_header import SourceHeader
 from primis.sharing.share import share_image
@@ -389,8 +393,8 @@ def secrets_of(bundle_id: str) -> dict[str, Secret]:
 
 
 @pytest.mark.parametrize("protection", ["keyed", "sca"])
-def test_both_levels_restore_the_same_image(codec, protection) -> None:
-    bundle_id, settings = "a" * 32, replace(SETTINGS, protection=protection)
+def test_both_levels_restore_much_the_same_image(codec, protection) -> None:
+    bundle_id, settings = "a" * 32, SETTINGS.at_level(protection)
     opened = secrets_of(bundle_id)
     data = share_image(
         phantom(), settings, opened, codec, alone=True, bundle_id=bundle_id, name="x.tif"
@@ -404,7 +408,7 @@ def test_both_levels_restore_the_same_image(codec, protection) -> None:
         ).image
         for d in (data, keyed)
     ]
-    assert (images[0].pixels == images[1].pixels).all()
+    assert psnr(images[0].pixels, images[1].pixels, 4095) > 30
     header, parts = read_bundle(data, "x")
     public = read_public_code(OpenedBundle(header, parts, {}))[0]
     assert np.count_nonzero(public) <= header.slots
@@ -499,18 +503,28 @@ def test_the_same_image_shared_twice_shares_no_more_bytes_than_chance(codec) -> 
         assert same < chance + 6 * chance**0.5 + 6, name
 
 
-def test_what_an_image_leaves_open_follows_from_its_kind_and_depth() -> None:
+def test_what_an_image_leaves_open_follows_from_its_kind_and_depth(codec) -> None:
     chest, png = parse(phantom_dicom(64)), parse(a_file("png", draw_phantom(64), ""))
     eight = replace(png, pixels=png.pixels.astype(np.uint8))
-    rooms = [settings_for(image, SETTINGS, with_original=True) for image in (chest, png, eight)]
-    assert [(s.header_bytes, s.original_bits) for s in rooms] == [(8192, 16), (1024, 16), (1024, 8)]
-    assert settings_for(chest, SETTINGS, with_original=False).original_bits == 0
-    chosen = replace(SETTINGS, header_bytes=300, original_bits=2.5)
-    assert settings_for(chest, chosen, with_original=True) == replace(chosen, exact_bits=0)
+    tables = codec.checkpoint.tables
+
+    def decided(image: Image, settings: Settings, *, with_original: bool = True) -> Settings:
+        return settings_for(image, settings, tables, with_original=with_original)
+
+    budgets = [decided(image, SETTINGS) for image in (chest, png, eight)]
+    assert [(s.header_bytes, s.original_bits) for s in budgets] == [
+        (8192, 16),
+        (1024, 16),
+        (1024, 8),
+    ]
+    assert {s.code_bits for s in budgets} == {tables.bits_per_entry(4)}
+    assert decided(chest, SETTINGS, with_original=False).original_bits == 0
+    chosen = replace(SETTINGS, code_bits=7.5, header_bytes=300, original_bits=2.5)
+    assert decided(chest, chosen) == replace(chosen, exact_bits=0)
     with pytest.raises(UsageError, match=r"2\.5, expected 0"):
-        settings_for(chest, chosen, with_original=False)
+        decided(chest, chosen, with_original=False)
     with pytest.raises(UsageError, match="0, expected more"):
-        settings_for(chest, replace(chosen, original_bits=0.0), with_original=True)
+        decided(chest, replace(chosen, original_bits=0.0))
 
 
 @pytest.mark.parametrize(
@@ -633,7 +647,7 @@ def test_supports_that_do_not_fit_lose_entries_and_say_so(codec) -> None:
     assert 1 < shared.kept < 3
 
 
-def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) -> None:
+def test_random_flips_never_give_a_wrong_image(made, keys, tmp_path) -> None:
     """Any byte of any file of a release: an error each time, and never another image."""
     rng = np.random.default_rng(7)
     release = tmp_path / "release"
@@ -648,7 +662,7 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
         r.id: (tmp_path / "right" / r.name).read_bytes()
         for r in restore(release, keys["alice"], tmp_path / "right")
     }
-    for number in range(1000):
+    for number in range(400):
         path = (
             files[rng.integers(len(files))]
             if number % 4 == 0
@@ -672,3 +686,32 @@ def test_a_thousand_random_flips_never_give_a_wrong_image(made, keys, tmp_path) 
                 assert r.error or (out / r.name).read_bytes() == right[r.id]
             shutil.rmtree(out, ignore_errors=True)
         path.write_bytes(good)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sparsity", [2.0, 8.0])
+def test_a_code_fills_its_budget(codec, seed: int, sparsity: float) -> None:
+    pixels = draw_phantom(512, seed=seed)[None, ..., None]
+    image = Image(pixels, 12, "MONOCHROME2", "png")
+    settings = settings_for(
+        image, Settings(sparsity=sparsity), codec.checkpoint.tables, with_original=False
+    )
+    header = header_for(image.shape, settings, codec, "0" * 32)
+    z, _ = codec.encode(pixels[0])
+    _, encoded = fit_code(z, header, codec, token_bytes, lambda _: None)
+    assert 0.98 * header.code_bytes <= encoded.size <= header.code_bytes
+
+
+@pytest.mark.parametrize("kind", ["flat", "noise", "one pixel"])
+def test_strange_images_fit_their_budget_too(codec, kind: str) -> None:
+    pixels = np.full((1, 200, 300, 1), 7, np.uint16)
+    if kind == "noise":
+        pixels = np.random.default_rng(0).integers(0, 4096, pixels.shape).astype(np.uint16)
+    if kind == "one pixel":
+        pixels[0, 50, 60] = 4000
+    image = Image(pixels, 12, "MONOCHROME2", "png")
+    opened = secrets_of("a" * 32)
+    chosen = Settings(sparsity=8.0, exact_bits=0)
+    shared = share_image(image, chosen, opened, codec, alone=True, bundle_id="a" * 32, name="x")
+    back = decode_image(OpenedBundle.read(shared.data, opened), Tier("diagnostic"), lambda _: codec)
+    assert back.pixels.shape == pixels.shape

@@ -53,10 +53,10 @@ from primis.errors import PrimisError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import share as sharing
+from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import best_fit, psnr
 from primis.metrics.part import Parts
 from primis.metrics.statistics import (
-    Estimate,
     auc_of,
     fixed_points_p,
     grouping_p,
@@ -70,8 +70,8 @@ from primis.release.reader import Release
 from primis.sharing.protection import keyed as keyed_protection
 from tests.conftest import SETTINGS
 
-KEYED = replace(SETTINGS, support_bits=4.0, value_bits=6.0)
-SCA = replace(KEYED, protection="sca")
+KEYED = replace(SETTINGS, code_bits=12.0)
+SCA = replace(SETTINGS, protection="sca", decoys=None, code_bits=4.0)
 SEEING = replace(QUICK, steps=60)
 """Enough for the controls to be broken."""
 

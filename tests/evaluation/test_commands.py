@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import numpy as np
+import pydicom
 import pytest
 
 from primis.errors import UsageError
+from primis.imaging.files import parse
 from primis.imaging.image import pixel_limit
-from primis.imaging.phantom import phantom_dicom
+from primis.imaging.padding import find_padding
+from primis.imaging.phantom import draw_phantom, phantom_dicom
 from tests.conftest import TINY
 from tests.core.test_cli import here, released, run, share
 
@@ -146,3 +151,25 @@ def test_all_that_a_command_reads_is_under_its_limit_of_pixels(
     for option, limit in ((("--max-pixels", "12345"), 12345), ((), 300_000_000)):
         status, _, err = here(*words, "-o", "q", *option)
         assert (status, err.splitlines()[0]) == (2, f"primis: reads up to {limit}")
+
+
+def test_an_audit_knows_an_original_with_padding(here, tmp_path) -> None:
+    """What is padding is not encoded: encoded again, the original must be without it too."""
+    source = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    pixels = source.pixel_array.copy()
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    pixels[x**2 + y**2 > 1] = 65535
+    source.PixelData = pixels.tobytes()
+    source.BitsStored, source.HighBit = 16, 15
+    source.add_new("PixelPaddingValue", "US", 65535)
+    (tmp_path / "in").mkdir()
+    source.save_as(tmp_path / "in" / "ct.dcm")
+    assert find_padding(parse((tmp_path / "in" / "ct.dcm").read_bytes())) is not None
+    assert share(here, "in")[0] == 0
+    status, _, err = here("audit", "r", "-o", "report", "--originals", "in", "--model", TINY)
+    assert status == 0, err
+    draw = (draw_phantom(64, seed=5) << 2).astype(np.uint16)
+    source.PixelData = draw.tobytes()
+    source.save_as(tmp_path / "in" / "ct.dcm")
+    status, _, err = here("audit", "r", "-o", "report2", "--originals", "in", "--model", TINY)
+    assert (status, "is not the image that was shared under this name" in err) == (2, True)

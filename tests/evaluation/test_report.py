@@ -32,7 +32,7 @@ from primis.attacks.result import (
 from primis.audit.pictures import Row
 from primis.errors import OutputError
 from primis.imaging.phantom import draw_phantom
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.attacks import report as attacks
 from primis.study.names import Pair, PartName
 from primis.study.paper.printed import Cell, Errors, Outlines, Printed, Scores, Source, paper

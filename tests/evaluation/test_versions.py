@@ -25,7 +25,7 @@ from primis.study.versions import (
     Version,
     Versions,
     code_bits,
-    entries,
+    code_of,
     nominal_sparsity,
     version_list,
 )
@@ -79,7 +79,7 @@ def test_restoring_without_sharing_gives_what_tier_diagnostic_gives(codecs, pres
         "x", pixels, 12, version
     )
     nominal = nominal_sparsity(codec, sparsity)
-    settings = Settings(sparsity=nominal, support_bits=30.0, value_bits=30.0)
+    settings = Settings(sparsity=nominal)
     bundle_id = "0" * 32
     secrets = {
         tier: image_secret(s, bundle_id)
@@ -104,7 +104,7 @@ def test_the_bits_are_enough_to_decode_the_code(codecs) -> None:
     codec = codecs["default"]
     pixels = draw_phantom(128, seed=4)
     z, _ = codec.encode(pixels[..., None])
-    code = codec.sparsify(z, entries(codec, z, 4))
+    code = code_of(z, pixels.shape, codec, 4)
     known, spent = np.zeros_like(code.levels[0]), 0
     for atoms in codec.layout.split():
         support, values = encode_code(code.levels[0], atoms, codec.layout, codec.checkpoint.tables)

@@ -58,7 +58,7 @@ from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.keys.seal import Secret, TierSecrets
 from primis.keys.tier import TIERS
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.share import share_image
 
@@ -68,8 +68,8 @@ _LOUDER = 1.1
 _IMAGES, _LEARNED_FROM = 8, 64
 _SMALL, _THUMBNAIL = 128, 16
 _BYTES, _LABEL_AT = 4096, 300
-_BITS = (16.0, 16.0)
-"""Budgets for supports and values that any phantom fits."""
+_BITS = 32.0
+"""A budget for the code that any phantom fits."""
 
 
 def controls(
@@ -77,7 +77,7 @@ def controls(
 ) -> list[Job]:
     """All must be broken; on phantoms. budget: that of the attacks they vouch for; None where none
     of those learns."""
-    settings = replace(settings, support_bits=_BITS[0], value_bits=_BITS[1])
+    settings = replace(settings, code_bits=_BITS)
     stage = _Stage(codec, settings, budget, report)
     learned = stage.learned() if budget else []
     return [*stage.always(), *learned]
@@ -115,7 +115,7 @@ class _Stage:
         return self._under_one_key(), self._under_one_key()
 
     def _under_one_key(self) -> list[JudgedCase]:
-        keyed = replace(self.settings, protection=Protection.KEYED)
+        keyed = replace(self.settings.at_level(Protection.KEYED), code_bits=_BITS)
         cases = []
         for number, image in enumerate(self.images):
             self.report("controls: sharing phantoms", number, len(self.images))
@@ -196,7 +196,7 @@ class _Stage:
         return lengths_result([_bare(case) for case in self.twice[0]])
 
     def _loud_decoys(self) -> Result:
-        sca = replace(self.settings, protection=Protection.SCA)
+        sca = replace(self.settings.at_level(Protection.SCA), code_bits=_BITS)
         sharer = Sharer(sca, self.codec)
         plain = [sharer.judged(image, f"control {k}") for k, image in enumerate(self.images)]
         own, loud = [case.owned() for case in plain], [_loud(case) for case in plain]

@@ -35,7 +35,7 @@ from primis.codes.selection import entry_odds
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, TierSecrets, image_secrets, release_secrets
 from primis.metrics.fidelity import data_range
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 from primis.network.presets import Preset
 from primis.sharing.opened import OpenedBundle

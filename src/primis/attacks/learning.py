@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from primis.metrics.part import Progress
+from primis.metrics.progress import Progress
 
 SPLITS = ("train", "val", "test")
 

@@ -1,7 +1,7 @@
 """A way of sharing, and what the whole suite makes of it on images of one shape: for benchmarks and
 reports.
 
-    keyed   preset default, S_x = 8, S_n = 8: what `share` does unless told otherwise
+    keyed   preset default, S_x = 8: what `share` does unless told otherwise
     sca     the same, its code in the open among decoys that lie where entries are likely
     paper   preset paper, S_x = 16 of each code map, S_n = 48: level sca with decoys laid evenly, as
             the paper has it
@@ -23,7 +23,8 @@ from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.keys.seal import Secret, release_secrets
-from primis.metrics.part import Parts, Progress, silent
+from primis.metrics.part import Parts
+from primis.metrics.progress import Progress, silent
 from primis.network.presets import DEFAULT, PAPER
 
 
@@ -39,13 +40,11 @@ class Mechanism:
 
 MECHANISMS = {
     "keyed": Mechanism("level keyed", DEFAULT.name, Settings(protection=Protection.KEYED)),
-    "sca": Mechanism(
-        "level sca", DEFAULT.name, Settings(protection=Protection.SCA, support_bits=4.0)
-    ),
+    "sca": Mechanism("level sca", DEFAULT.name, Settings(protection=Protection.SCA, code_bits=4.0)),
     "paper": Mechanism(
         "the paper's mechanism, preset paper",
         PAPER.name,
-        Settings(sparsity=64.0, decoys=192.0, protection=Protection.SCA, support_bits=8.0),
+        Settings(sparsity=64.0, decoys=192.0, protection=Protection.SCA, code_bits=8.0),
         likely=False,
     ),
 }

@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 
 from primis.attacks.result import MARGINS, P_THRESHOLD, Unit
-from primis.metrics.statistics import Estimate, fixed_points_p
+from primis.metrics.estimate import Estimate
+from primis.metrics.statistics import fixed_points_p
 
 POWER = 0.8
 _Z = float(stats.norm.isf(P_THRESHOLD / 2) + stats.norm.ppf(POWER))

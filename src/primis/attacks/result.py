@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 FAMILY_ERROR_RATE = 0.01
 """How often a release in which there is nothing to detect may be blamed."""

@@ -50,10 +50,12 @@ from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import Tier
-from primis.metrics.part import Part, Parts, Progress, silent
+from primis.metrics.part import Part, Parts
+from primis.metrics.progress import Progress, silent
 from primis.network.checkpoint import find_checkpoint
 from primis.release.owner import owner_scope
 from primis.release.reader import Release
@@ -113,13 +115,37 @@ def audit(
     chosen = _alike(headers)
     opened = _cases(release, chosen, signer, codec, originals, told, progress)
     own, judged = _split(opened.cases, release.manifest.release)
+    enough = _is_enough(own, judged)
     # attackers have no file to seal
     settings = replace(headers[chosen[0]].settings, original_bits=0.0)
-    # all of one patient would be one observation, without any interval
+    sharer = Sharer(settings, codec)
+    again = _shared_again(judged, opened.images, sharer, progress) if enough else []
+    owned = _owned(own, opened.images, sharer, progress, again=enough)
+    harness = Harness(codec, settings, owned, judged, budget, report=progress)
+    course = _Course(harness, again, [*headers.values()], enough, start, minutes)
+    plan = _plan(release, budget, minutes, own, judged)
+    done = course.run(Parts(folder, plan), progress)
+    facts = _facts(release, harness, originals, opened.unknown, done, enough=enough)
+    return _report(facts, done, harness, opened, _public(release, headers), enough=enough)
+
+
+def _is_enough(own: Sequence[JudgedCase], judged: Sequence[JudgedCase]) -> bool:
+    """Whether there are images to learn from and to judge, and several patients: all of one would
+    be one observation, without any interval."""
     several = len({case.patient for case in judged}) > 1
-    enough = len(judged) >= LEAST_JUDGED and len(own) >= LEAST_JUDGED and several
+    return len(judged) >= LEAST_JUDGED and len(own) >= LEAST_JUDGED and several
+
+
+def _plan(
+    release: Release,
+    budget: Budget,
+    minutes: float | None,
+    own: Sequence[JudgedCase],
+    judged: Sequence[JudgedCase],
+) -> dict[str, object]:
+    """What results that are kept belong to."""
     people = [[case.name, case.patient, dict(case.traits)] for case in (*own, *judged)]
-    plan: dict[str, object] = {
+    return {
         "release": release.digest,
         "budget": repr(budget),
         "minutes": minutes,
@@ -127,25 +153,6 @@ def audit(
         "split": [len(own), people],
         "originals": [hashlib.sha256(case.pixels.tobytes()).hexdigest() for case in judged],
     }
-    sharer, pixels = Sharer(settings, codec), opened.images
-    again = _shared_again(judged, pixels, sharer, progress) if enough else []
-    owned = _owned(own, pixels, sharer, progress, again=enough)
-    harness = Harness(codec, settings, owned, judged, budget, report=progress)
-    course = _Course(harness, again, [*headers.values()], enough, start, minutes)
-    done = course.run(Parts(folder, plan), progress)
-    facts = _facts(release, harness, originals, opened.unknown, done, enough=enough)
-    dark = {case.name for case in judged if pixels[case.name].photometric == "MONOCHROME1"}
-    drawn = done.attacks if enough else []
-    return Report(
-        facts,
-        [control.result for control in done.controls],
-        [attack.result for attack in done.attacks],
-        rows_of(harness, drawn, dark, shown=_SHOWN, best=_BEST) if enough else [],
-        attacked=enough,
-        leaky=settings.protection == Protection.SCA,
-        every=rows_of(harness, drawn, dark, shown=1) if enough else [],
-        public=_public(release, headers),
-    )
 
 
 def _shared_again(
@@ -288,10 +295,8 @@ def _cases(
         named += told is not None
         who = _merged(told, _who(image))
         case = _case(bundle, codec, image, bundle_id, who, name)
-        if originals and not _is_shared(case, image, codec):
-            raise UsageError(
-                f'original "{originals / name}" is not the image that was shared under this name'
-            )
+        if originals:
+            _require_shared(case, image, bundle.header, codec, originals / name)
         if np.ptp(case.pixels):
             opened.cases.append(case)
             opened.images[bundle_id] = image
@@ -320,10 +325,24 @@ def _merged(told: Who | None, seen: Who) -> Who:
     return Who(told.patient or seen.patient, {**seen.traits, **told.traits})
 
 
-def _is_shared(case: JudgedCase, image: Image, codec: Codec) -> bool:
-    """Whether an image is the one that a case was made of: it has the range and, encoded again, the
+def _require_shared(
+    case: JudgedCase, image: Image, header: Header, codec: Codec, path: Path
+) -> None:
+    """Raise UsageError where an original is not the image that a case was made of."""
+    if not _is_shared(case, _as_encoded(image, header), codec):
+        raise UsageError(f'original "{path}" is not the image that was shared under this name')
+
+
+def _as_encoded(image: Image, header: Header) -> np.ndarray:
+    """The first frame as it was encoded: without padding, unless it was sealed exactly."""
+    padding = None if header.settings.exact_bits else find_padding(image)
+    return next(iter(filled_frames(image, padding)))
+
+
+def _is_shared(case: JudgedCase, frame: np.ndarray, codec: Codec) -> bool:
+    """Whether a frame is the one that a case was made of: it has the range and, encoded again, the
     signs of its code."""
-    z, scale = codec.encode(image.pixels[0])
+    z, scale = codec.encode(frame)
     z = z[0][:, *(middle(side) for side in z.shape[2:])]
     true = case.levels != 0
     same = z.shape == case.levels.shape and (scale.low, scale.high) == (case.low, case.high)
@@ -447,6 +466,32 @@ def _settings(s: Settings) -> str:
     return f"level {s.protection}, S_x = {s.sparsity:g}, S_n = {s.decoys:g}"
 
 
+def _report(
+    facts: dict[str, str],
+    done: _Done,
+    harness: Harness,
+    opened: Opened,
+    public: dict[str, str],
+    *,
+    enough: bool,
+) -> Report:
+    """The results, with pictures if images were attacked."""
+    images = opened.images
+    dark = {c.name for c in harness.judged if images[c.name].photometric == "MONOCHROME1"}
+    best = rows_of(harness, done.attacks, dark, shown=_SHOWN, best=_BEST) if enough else []
+    every = rows_of(harness, done.attacks, dark, shown=1) if enough else []
+    return Report(
+        facts,
+        [control.result for control in done.controls],
+        [attack.result for attack in done.attacks],
+        best,
+        attacked=enough,
+        leaky=harness.open_code,
+        every=every,
+        public=public,
+    )
+
+
 def _facts(
     release: Release,
     harness: Harness,
@@ -476,8 +521,8 @@ def _facts(
     }
     if left_out := len(release.ids) - own - judged:
         facts["left out"] = (
-            f"{left_out} images: blank, in colour, too small, of another shape or other settings, "
-            "or more than an audit takes"
+            f"{left_out} {'image is' if left_out == 1 else 'images are'} left out: blank, in "
+            "colour, too small, of another shape or other settings, or more than an audit takes"
         )
     if schedule and schedule.note:
         facts["budget not kept"] = schedule.note

@@ -16,7 +16,8 @@ from primis.bundle.settings import Profile, Protection, Settings, milli
 
 MAGIC = b"PRIMIS1\n"
 SECTIONS = ("info", "index", "public", "supports", "header", "exact", "original")
-"""All sections, in their order; `exact` and `original` are there if the settings say so."""
+"""All sections, in their order; the last two are there if the settings say so, `supports` at level
+sca: at level keyed all of the code is in `public`."""
 
 CODE_TIERS = 2
 """Tiers that have a part of the code: preview and diagnostic."""
@@ -26,6 +27,8 @@ TAG = 16
 
 RECORD = 36
 STREAM_SLACK = 8
+"""Bytes of a budget for each record beyond what its entries take: small images need them."""
+
 INFO_BASE, INFO_PER_FRAME = 26, 16
 ORIGINAL_SLACK = 4
 HEAD = struct.Struct(">8s16s32s4I")
@@ -71,19 +74,18 @@ class Header:
     @property
     def names(self) -> tuple[str, ...]:
         """Sections that the settings ask for, in their order."""
-        absent = {
-            name
-            for name, bits in (
-                ("exact", self.settings.exact_bits),
-                ("original", self.settings.original_bits),
-            )
-            if not bits
-        }
+        there = (
+            ("supports", self.settings.protection is Protection.SCA),
+            ("exact", self.settings.exact_bits),
+            ("original", self.settings.original_bits),
+        )
+        absent = {name for name, wanted in there if not wanted}
         return tuple(name for name in SECTIONS if name not in absent)
 
     @property
     def entries(self) -> int:
-        """K: true entries of one frame, at most: S_x per position."""
+        """K: S_x entries per position of one frame. At level sca there are no more, at level keyed
+        as many as fit what these take on average."""
         wanted = _round_half_even(milli(self.settings.sparsity) * self.geometry.positions)
         return max(1, min(wanted, self._all))
 
@@ -99,16 +101,20 @@ class Header:
         return CODE_TIERS * self.geometry.tile_count
 
     @property
-    def support_budget(self) -> int:
-        """B: bytes for the sealed supports of one frame."""
-        streams = -(-milli(self.settings.support_bits) * self.entries // 8000)
-        return streams + self.records * (TAG + STREAM_SLACK)
+    def code_budget(self) -> int:
+        """B: bytes of one frame for the sealed supports, and at level keyed the values."""
+        return self.code_bytes + self.records * TAG
 
     @property
-    def value_budget(self) -> int:
-        """V: bytes for the published values of one frame, at level keyed."""
-        streams = -(-milli(self.settings.value_bits) * self.slots // 8000)
+    def code_bytes(self) -> int:
+        """The same without what sealing adds."""
+        streams = -(-milli(self.settings.code_bits) * self.entries // 8000)
         return streams + self.records * STREAM_SLACK
+
+    @property
+    def code_section(self) -> str:
+        """The section that holds the sealed supports."""
+        return "public" if self.settings.protection is Protection.KEYED else "supports"
 
     @property
     def plain_sizes(self) -> dict[str, int]:
@@ -135,9 +141,7 @@ class Header:
         frames = self.geometry.frames
         sizes = {name: size + TAG for name, size in self.plain_sizes.items()}
         sizes["index"] = frames * self.records * (RECORD + TAG)
-        sizes["supports"] = frames * self.support_budget
-        if self.settings.protection == Protection.KEYED:
-            sizes["public"] = frames * self.value_budget
+        sizes[self.code_section] = frames * self.code_budget
         return sizes
 
     @property

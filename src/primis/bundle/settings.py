@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -35,22 +35,21 @@ class Settings:
     """What an owner chooses when sharing, with its defaults. All of it is public.
 
     sparsity: S_x, true entries per position of the grid, on average; in steps of 1/1000. decoys:
-    S_n, decoys per position; in steps of 1/1000, by default as many as S_x. protection: the level.
-    support_bits: budget for the sealed supports, in bits per true entry. value_bits: at level
-    keyed, budget for the values, in bits per published entry. header_bytes: budget for the name and
-    the file's header, compressed. original_bits: budget for the file itself, in bits per sample; 0
+    S_n, decoys per position, at level sca; in steps of 1/1000, by default as many as S_x.
+    protection: the level. code_bits: budget for what is coded, in bits per true entry: at level
+    keyed supports and values, at level sca the supports. header_bytes: budget for the name and the
+    file's header, compressed. original_bits: budget for the file itself, in bits per sample; 0
     where it is not there. exact_bits: bits per sample of an image of few grey levels that is sealed
     exactly, 0 for all others.
 
-    The last three are None where they are left to the images (`sharing.fit.settings_for`); in a
-    bundle none is None.
+    The last four are None where they are left to the weights and the images
+    (`sharing.fit.settings_for`); in a bundle none is None.
     """
 
     sparsity: float = 8.0
-    decoys: float = None  # type: ignore[assignment]  # as many as S_x
+    decoys: float | None = None  # by the level, as soon as it is made
     protection: Protection = Protection.KEYED
-    support_bits: float = 2.75
-    value_bits: float = 4.0
+    code_bits: float | None = None
     header_bytes: int | None = None
     original_bits: float | None = None
     exact_bits: int | None = None
@@ -58,11 +57,18 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "protection", Protection(self.protection))
         if self.decoys is None:
-            object.__setattr__(self, "decoys", self.sparsity)
+            decoys = self.sparsity if self.protection is Protection.SCA else 0.0
+            object.__setattr__(self, "decoys", decoys)
+        if self.decoys and self.protection is Protection.KEYED:
+            raise ValueError(f"decoys is {self.decoys:g}, expected 0 at level keyed")
+
+    def at_level(self, protection: Protection) -> Settings:
+        """The same at another level, with the decoys and the budget that are usual there."""
+        return replace(self, protection=protection, decoys=None, code_bits=None)
 
     def require_decided(self) -> None:
         """Raise ValueError while something is left to an image."""
-        if None in (self.header_bytes, self.original_bits, self.exact_bits):
+        if None in (self.code_bits, self.header_bytes, self.original_bits, self.exact_bits):
             raise ValueError("settings leave something to an image that is not known here")
 
     @property
@@ -70,14 +76,13 @@ class Settings:
         """As JSON has it: fractions in thousandths. Raises ValueError while something is open."""
         self.require_decided()
         return {
+            "code_bits": milli(self.code_bits),
             "decoys": milli(self.decoys),
             "exact_bits": self.exact_bits,
             "header_bytes": self.header_bytes,
             "original_bits": milli(self.original_bits),
             "protection": self.protection.value,
             "sparsity": milli(self.sparsity),
-            "support_bits": milli(self.support_bits),
-            "value_bits": milli(self.value_bits),
         }
 
 
@@ -151,13 +156,12 @@ def milli(value: float | None) -> int:
 
 def _settings(body: Any) -> Settings:
     names = {"decoys", "exact_bits", "header_bytes", "original_bits", "protection"}
-    fields.record(body, names | {"sparsity", "support_bits", "value_bits"})
+    fields.record(body, names | {"sparsity", "code_bits"})
     return Settings(
         sparsity=fields.thousandths(body["sparsity"], 0.001, MAX_PER_POSITION),
         decoys=fields.thousandths(body["decoys"], 0, MAX_PER_POSITION),
         protection=Protection(fields.one_of(body["protection"], [p.value for p in Protection])),
-        support_bits=fields.thousandths(body["support_bits"], 0, MAX_BITS_PER_ENTRY),
-        value_bits=fields.thousandths(body["value_bits"], 0, MAX_BITS_PER_ENTRY),
+        code_bits=fields.thousandths(body["code_bits"], 0, MAX_BITS_PER_ENTRY),
         header_bytes=fields.whole(body["header_bytes"], MIN_HEADER_BYTES, MAX_HEADER_BYTES),
         original_bits=fields.thousandths(body["original_bits"], 0, MAX_ORIGINAL_BITS),
         exact_bits=fields.one_of(body["exact_bits"], EXACT_BITS),

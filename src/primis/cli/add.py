@@ -18,7 +18,7 @@ from primis.cli.fidelity import (
     with_receipt,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Json, MaxPixels, TrustAnew, Verbose
+from primis.cli.options import Json, MaxPixels, ReleaseFolder, TrustAnew, Verbose
 from primis.cli.say import note, result
 from primis.cli.share import image_facts, unfamiliar
 
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 
 def add(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    release: ReleaseFolder,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
     ],
@@ -39,7 +39,8 @@ def add(
         typer.Option(
             "--model",
             metavar="FILE",
-            help="Weights of the release, where they do not come with primis.",
+            help="The weights that the release was shared with, unless they come with primis. "
+            "May be repeated.",
             parser=parse_path,
         ),
     ] = [],  # noqa: B006

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,13 +12,12 @@ from primis.cli.arguments import (
     Refused,
     open_signer,
     parse_date,
-    parse_path,
     parse_recipients,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Images, Json, Tier, To, TrustAnew
+from primis.cli.options import Images, Json, ReleaseFolder, Tier, To, TrustAnew
+from primis.cli.say import counted, result, warn
 from primis.cli.say import note as say_note
-from primis.cli.say import result, warn
 from primis.errors import UsageError
 from primis.keys.tier import Tier as TierName
 
@@ -32,7 +30,7 @@ REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release 
 
 
 def grant(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    release: ReleaseFolder,
     to: To,
     tier: Tier = None,
     image: Images = [],  # noqa: B006
@@ -55,7 +53,10 @@ def grant(
     owner: Owner = None,
     as_json: Json = False,
 ) -> None:
-    """Let more people open a release, or some images of it; up to tier diagnostic unless told."""
+    """Let more people open a release, or some of its images.
+
+    Up to tier diagnostic, unless --tier says otherwise.
+    """
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{not_after}", expected a day to come')
     require_release(release)
@@ -74,7 +75,7 @@ def grant(
     with telling(opened):
         own = opened.open_grants([signer.identity], trust=signer.public)
         chosen = ids_of(opened, own, image)
-        what = f"{len(chosen)} image(s)" if chosen else "the whole release"
+        what = counted(len(chosen), "image") if chosen else "the whole release"
         for recipient in recipients:
             path = make_grant(
                 opened,
@@ -99,7 +100,7 @@ def grant(
 
 
 def rekey(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    release: ReleaseFolder,
     without: Annotated[
         list[str],
         typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),

@@ -19,7 +19,14 @@ EXAMPLES = (
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RELEASE|BUNDLE|GRANT", parser=parse_path)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RELEASE|BUNDLE|GRANT",
+            help="The folder of a release, or one of its files.",
+            parser=parse_path,
+        ),
+    ],
     as_json: Json = False,
     identity: Identities = [],  # noqa: B006
     passphrase: Passphrase = False,

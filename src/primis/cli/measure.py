@@ -15,7 +15,7 @@ import typer
 
 from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
 from primis.cli.known import require_release
-from primis.cli.options import MaxPixels
+from primis.cli.options import MaxPixels, ReleaseFolder
 from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
 from primis.study.names import PARTS, MechanismName, PartName
@@ -32,7 +32,7 @@ def require_new(out: Path) -> None:
 
 
 def audit(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    release: ReleaseFolder,
     out: Annotated[
         Path,
         typer.Option(
@@ -47,7 +47,8 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where the release was shared from. (default: judged by the restored images)",
+            help="The folder that the release was shared from. (default: restored images take its "
+            "place)",
             parser=parse_path,
         ),
     ] = None,
@@ -63,19 +64,19 @@ def audit(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="How long it may take: decides the steps of training. (default: 10)",
+            help="Time budget, from which the training steps follow. (default: 10)",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Of training, for each attacker's network, in place of --minutes."),
+        typer.Option(help="Training steps of each attacker's network, instead of --minutes."),
     ] = None,
     model: Annotated[
         list[Path],
         typer.Option(
             "--model",
             metavar="FILE",
-            help="Weights the release needs. May be repeated.",
+            help="Weights that do not come with primis. May be repeated.",
             parser=parse_path,
         ),
     ] = [],  # noqa: B006
@@ -84,7 +85,7 @@ def audit(
 ) -> None:
     """Attack your own release; write a report with a verdict for each attacker.
 
-    Exits with 1 if one learned anything.
+    Exits with 1 if an attacker learned anything.
     """
     if steps is not None and minutes is not None:
         raise UsageError("--steps and --minutes exclude each other")
@@ -191,27 +192,32 @@ def evaluate(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="What DATA is, where that is not plain: chestx-ray14, kermany, table, classes ..."
+            help="The layout of DATA, where primis cannot tell: chestx-ray14, kermany, table, "
+            "classes ..."
         ),
     ] = None,
     sparsity: Annotated[
-        list[float], typer.Option(help="S_x; may be repeated. (default: 4, 8 and 16)")
+        list[float], typer.Option(help="S_x. May be repeated. (default: 4, 8 and 16)")
     ] = [],  # noqa: B006
     mechanism: Annotated[
         list[str],
         typer.Option(
-            help="What is attacked: keyed, sca or paper; may be repeated. (default: keyed and sca)"
+            help="The mechanism to attack: keyed, sca or paper. May be repeated. (default: keyed "
+            "and sca)"
         ),
     ] = [],  # noqa: B006
     paper: Annotated[
         bool,
         typer.Option(
             "--paper",
-            help="Test networks and texture on images of preset paper too; seconds for each.",
+            help="Measure networks and texture on images of preset paper too; takes seconds an "
+            "image.",
         ),
     ] = False,
-    most: Annotated[int | None, typer.Option(help="Images of each corpus, at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the split and of everything that is drawn.")] = 0,
+    most: Annotated[
+        int | None, typer.Option(help="Use at most so many images of each corpus.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of all random draws.")] = 0,
     quick: Annotated[
         bool,
         typer.Option(

@@ -21,6 +21,10 @@ EXIT_CODES = (
 MAX_PIXELS = 1 << 34
 
 
+ReleaseFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RELEASE", help="The folder of a release.", parser=parse_path),
+]
 To = Annotated[
     list[str],
     typer.Option(
@@ -51,7 +55,7 @@ Passphrase = Annotated[
 ]
 Tier = Annotated[
     TierName | None,
-    typer.Option("--tier", help="Each tier opens the ones before it."),
+    typer.Option("--tier", help="Highest tier to open; each includes the ones before it."),
 ]
 Images = Annotated[
     list[str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from rich.progress import (
 )
 
 from primis.cli.hints import hint_for, in_options
-from primis.cli.say import is_quiet, note, plain, tell
+from primis.cli.say import counted, is_quiet, note, plain, tell
 from primis.errors import NoPixels, PrimisError
 from primis.jobs.result import Result
 
@@ -30,6 +31,8 @@ _KEPT, _FEW = 0.95, 0.5
 """Parts of the entries asked that are worth a word: to who asks for every detail, and to all."""
 
 _MOST_KINDS = 4
+_SECONDS = 30
+"""Between two lines of progress where there is no terminal."""
 _RENAMED = re.compile(r'"(.*)" is restored as "(.*)"', re.DOTALL)
 
 
@@ -50,10 +53,28 @@ def bar() -> Progress:
 def running_bar(verb: str) -> Iterator[Callable[[str, int, int], None]]:
     """Shows what is being done and how far it is."""
     with bar() as progress:
-        task = progress.add_task(verb, total=None)
-        yield lambda what, done, total: progress.update(
-            task, description=what, completed=done, total=total
-        )
+        phases = Phases(progress, verb)
+        yield phases.show
+
+
+class Phases:
+    """A bar for one phase after the other, each with a clock of its own; a line now and then where
+    there is no terminal."""
+
+    def __init__(self, progress: Progress, first: str) -> None:
+        self._told = time.monotonic()
+        self._progress, self._phase = progress, first
+        self._task = progress.add_task(first, total=None)
+
+    def show(self, phase: str, done: float, total: int) -> None:
+        """Some of a phase is done."""
+        if phase != self._phase:  # a bar that was full keeps its time unless it is reset
+            self._progress.reset(self._task)
+            self._phase = phase
+        self._progress.update(self._task, description=phase, completed=done, total=total)
+        if self._progress.disable and time.monotonic() - self._told >= _SECONDS:
+            self._told = time.monotonic()
+            note(f"{phase}: {int(done)} of {total}" if total else phase)
 
 
 class Report:
@@ -86,7 +107,7 @@ class Report:
 
     def __enter__(self) -> Report:
         self._progress.start()
-        self._task = self._progress.add_task(self._verb, total=None)
+        self._phases = Phases(self._progress, self._verb)
         return self
 
     def __exit__(
@@ -100,17 +121,15 @@ class Report:
 
     def look(self, done: int, total: int) -> None:
         """One file was looked at, to know what its header takes."""
-        self._progress.update(
-            self._task, description="looking at the files", completed=done, total=total
-        )
+        self._phases.show("looking at the files", done, total)
 
     def part(self, done: float, total: int) -> None:
         """A part of an image is done."""
-        self._progress.update(self._task, description=self._verb, completed=done, total=total)
+        self._phases.show(self._verb, done, total)
 
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
-        self._progress.update(self._task, description=self._verb, completed=done, total=total)
+        self._phases.show(self._verb, done, total)
         self._resumed += result.resumed
         if result.error is not None:
             self._add_error(result, result.error)
@@ -156,21 +175,23 @@ class Report:
         kinds = [kind for kind, _ in self._without_pixels.most_common()]
         more = [] if len(kinds) <= _MOST_KINDS else ["..."]
         of = ", ".join(kinds[:_MOST_KINDS] + more)
-        note(f"passed over {self.passed_over} DICOM object(s) without pixels ({of})")
+        what = counted(self.passed_over, "DICOM object")
+        note(f"passed over {what} without pixels ({of})")
 
     def finish(self) -> None:
         """Say what a person should know, and exit with 1 if an image failed."""
         if self._resumed:
-            note(f"{self._resumed} image(s) were done before")
+            was = "was" if self._resumed == 1 else "were"
+            note(f"{counted(self._resumed, 'image')} {was} done before")
         if self._short:
             least = min(self._short, key=lambda r: r.kept or 0)
             note(
-                f"{len(self._short)} image(s) kept fewer entries than asked, "
+                f"{counted(len(self._short), 'image')} kept fewer entries than S_x asks for, "
                 f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
-                "or the code needs a larger budget (--support-bits, --value-bits)"
+                "or they are more complex than most (--code-bits gives them more)"
             )
         if self._failed:
-            tell(f"primis: {self._failed} image(s) failed, listed above")
+            tell(f"primis: {counted(self._failed, 'image')} failed, listed above")
             raise typer.Exit(1)
 
 

@@ -17,6 +17,7 @@ from primis.cli.options import (
     Json,
     MaxPixels,
     Passphrase,
+    ReleaseFolder,
     Tier,
     TrustAnew,
     Verbose,
@@ -36,7 +37,7 @@ EXAMPLES = (
 
 
 def restore(
-    release: Annotated[Path, typer.Argument(metavar="RELEASE", parser=parse_path)],
+    release: ReleaseFolder,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.", parser=parse_path)
     ],

@@ -31,6 +31,11 @@ def plain(text: str) -> str:
     return _OTHER_KEY.sub("(hidden)", shown)
 
 
+def counted(n: int, what: str) -> str:
+    """So many of something: "1 image", "2 images"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 _quiet = [False]
 
 

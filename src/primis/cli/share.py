@@ -95,16 +95,16 @@ def share(
     ] = Protection.KEYED,
     decoys: Annotated[
         float | None,
-        typer.Option(min=0, max=256, help="S_n: decoys per block. (default: as many as S_x)"),
+        typer.Option(
+            min=0, max=256, help="S_n: decoys per block, at level sca. (default: as many as S_x)"
+        ),
     ] = None,
-    support_bits: Annotated[
-        float,
-        typer.Option(min=0.5, max=16, help="Budget for the sealed supports, bits per entry."),
-    ] = 2.75,
-    value_bits: Annotated[
-        float,
-        typer.Option(min=1, max=32, help="Budget for the values, bits per published entry."),
-    ] = 4.0,
+    code_bits: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=32, help="Budget for the code, bits per entry. (default: by the weights)"
+        ),
+    ] = None,
     header_bytes: Annotated[
         int | None,
         typer.Option(
@@ -140,8 +140,7 @@ def share(
         decoys=decoys,
         protection=protection,
         sparsity=sparsity,
-        support_bits=support_bits,
-        value_bits=value_bits,
+        code_bits=code_bits,
         header_bytes=header_bytes,
         original_bits=original_bits,
     )
@@ -208,8 +207,7 @@ def _settings(
     decoys: float | None,
     protection: Protection,
     sparsity: float | None,
-    support_bits: float,
-    value_bits: float,
+    code_bits: float | None,
     header_bytes: int | None,
     original_bits: float | None,
 ) -> Settings:
@@ -222,6 +220,8 @@ def _settings(
     )
 
     asked = Settings().sparsity if sparsity is None else round(sparsity, 3)
+    if decoys and protection is Protection.KEYED:
+        raise UsageError("--decoys are of --protection sca: at level keyed they add nothing")
     if decoys is not None:
         require_between("decoys", decoys, 0, 256 - asked)
         decoys = round(decoys, 3)
@@ -231,11 +231,10 @@ def _settings(
         require_between("original-bits", original_bits, 0.001, MAX_ORIGINAL_BITS)
         original_bits = round(original_bits, 3)
     return Settings(
-        decoys=decoys,  # type: ignore[arg-type]  # None: the default
+        decoys=decoys,
         protection=protection,
         sparsity=asked,
-        support_bits=round(support_bits, 3),
-        value_bits=round(value_bits, 3),
+        code_bits=None if code_bits is None else round(code_bits, 3),
         header_bytes=header_bytes,
         original_bits=original_bits,
     )

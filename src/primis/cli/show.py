@@ -111,6 +111,10 @@ def _explained(facts: dict[str, Any]) -> dict[str, Any]:
     if "recipients" in facts:
         whose = _whose(facts["recipients"], owner=facts.get("label") == "owner")
         facts = {key: facts[key] for key in facts if key != "recipients"} | {"opens with": whose}
+    names = {named["id"]: {"name": named["name"]} for named in facts.get("names", [])}
+    if names:
+        bundles = [bundle | names.get(bundle["id"], {}) for bundle in facts["bundles"]]
+        facts = {key: facts[key] for key in facts if key != "names"} | {"bundles": bundles}
     if "grants" in facts:
         facts = facts | {"grants": [_explained(grant) for grant in facts["grants"]]}
     return facts
@@ -143,7 +147,7 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 def _items(values: list[dict[str, Any]], indent: str) -> list[str]:
     """A line for each of the first, and one for the rest."""
     lines = [
-        indent + ", ".join(f"{key} {_short(value)}" for key, value in item.items())
+        indent + ", ".join(f"{key} {_short(x)}" for key, x in item.items() if x is not None)
         for item in values[:_MOST_LINES]
     ]
     if len(values) > _MOST_LINES:

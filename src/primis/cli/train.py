@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Judge by these. (default: a tenth of DATA, or the table's val)",
+            help="Images to validate on. (default: a tenth of DATA, or the table's val)",
             parser=parse_path,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Begin with these weights: a file, or default or paper.",
+            help="Weights to start from: a file, or default or paper.",
             parser=parse_path,
         ),
     ] = None,
@@ -79,19 +79,22 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="As many steps as fit in this time, the coder's tables included."),
+        typer.Option(help="Time budget, the coder's tables included; decides the steps."),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Patches per step and device.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of a patch, in pixels.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu.")] = "auto",
     devices: Annotated[int, typer.Option(help="GPUs or processes on each node.")] = 1,
     nodes: Annotated[
-        int, typer.Option(help="Machines; start the command on each, as Lightning's guide says.")
+        int,
+        typer.Option(
+            help="Number of machines; start the command on each, as Lightning's guide says."
+        ),
     ] = 1,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Train weights for your own kind of images. Stopped, the same command goes on."""
+    """Train weights for your own kind of images. If it is stopped, the same command goes on."""
     if os.path.lexists(out):
         raise OutputError(f'"{out}" exists, expected a new file')
     require_place(out)
@@ -217,7 +220,7 @@ class _Shown:
 
         show = self._show_step
 
-        class Shown(Callback):  # type: ignore[misc]
+        class Shown(Callback):
             def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
                 show(trainer)
 
@@ -238,7 +241,8 @@ class _Shown:
         self._progress.reset(self._task)
 
     def _show_step(self, trainer: Trainer) -> None:
-        planned: int = trainer.lightning_module.planned
+        module: Any = trainer.lightning_module
+        planned: int = module.planned
         if self._phase != "training":
             self._begin("training", 0 if self._recipe.minutes else planned)
         if trainer.global_step % 10 and trainer.global_step < planned:

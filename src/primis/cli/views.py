@@ -106,7 +106,7 @@ def _show(level: str, protection: str, out: Path, keys: dict[str, Path], origina
         _attack(level, original),
         refused,
         published_bits=8 * size["public"] / pixels,
-        sealed_bits=8 * (size["supports"] + size["index"]) / pixels,
+        sealed_bits=8 * (size.get("supports", 0) + size["index"]) / pixels,
     )
 
 
@@ -198,7 +198,8 @@ def _print_table(shown: dict[Protection, Shown], original: Image, source: bytes,
     rows.append(("a stranger's key", *(s.refused for s in shown.values())))
     bits = (f"{s.published_bits:.3f} + {s.sealed_bits:.3f}" for s in shown.values())
     rows.append(("bits per pixel, code + sealed", *bits))
-    say(f"phantom, {frame.shape[0]} x {frame.shape[1]} pixels, {depth} bits, S_x = 4, S_n = 4")
+    size = f"{frame.shape[0]} x {frame.shape[1]} pixels"
+    say(f"phantom, {size}, {depth} bits, S_x = 4; level sca: S_n = 4")
     say("\n".join(f"  {name:<34}{keyed:<18}{sca}" for name, keyed, sca in rows))
 
 

@@ -28,6 +28,10 @@ SCORE_LIMIT = 1 << 20
 """The largest weights that meet features, and of all others: no sum overflows."""
 
 MAX_LOGIT = 11 * LOGIT_UNIT
+RATED = (0.5, 1, 2, 4, 8, 16, 32)
+"""Values of S_x at which the tables say what an entry takes."""
+
+MOST_RATE = 64000
 _LARGEST_LOGARITHM = 128
 _PASSES = 4
 
@@ -90,6 +94,7 @@ class ContextModel:
     linear: (N, F, 2) logit per unit of a feature's logarithm, and if it is above zero.
     inner: (N, H, F + 2) hidden units from the features, the density and one.
     outer: (N, H) logit of each.
+    rates: (7,) bits that an entry takes on average where S_x is 1/2, 1, 2, .. 32, in thousandths.
     mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent.
     logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191.
     probability: 16-bit probability of a one for logits -11 .. 11 in steps of 1/16.
@@ -99,9 +104,15 @@ class ContextModel:
     linear: np.ndarray
     inner: np.ndarray
     outer: np.ndarray
+    rates: np.ndarray
     mantissa: np.ndarray
     logarithm: np.ndarray
     probability: np.ndarray
+
+    def bits_per_entry(self, sparsity: float) -> float:
+        """What an entry takes on average at S_x per position, with its level."""
+        at = np.log2(np.maximum(sparsity, RATED[0]))
+        return round(float(np.interp(at, np.log2(RATED), self.rates)) / 1000, 3)
 
     def fits(self, layout: Layout) -> bool:
         """Whether these are sound tables for a layout."""
@@ -116,6 +127,7 @@ class ContextModel:
             "linear": (len(wanted), FEATURES, 2),
             "inner": (len(wanted), HIDDEN, FEATURES + 2),
             "outer": (len(wanted), HIDDEN),
+            "rates": (len(RATED),),
             "mantissa": (EXPONENTS + 4,),
             "logarithm": (LOGARITHMS,),
             "probability": (2 * MAX_LOGIT // 64 + 1,),
@@ -128,6 +140,7 @@ class ContextModel:
             "inner": (-TABLE_LIMIT, TABLE_LIMIT),
             "outer": (-SCORE_LIMIT, SCORE_LIMIT),
             "bias": (-SCORE_LIMIT, SCORE_LIMIT),
+            "rates": (1, MOST_RATE),
             "mantissa": (-SCORE_LIMIT, SCORE_LIMIT),
             "logarithm": (0, _LARGEST_LOGARITHM),
             "probability": (1, 65535),

@@ -8,6 +8,10 @@ support takes fewer bits: what is dropped lies alone, where nobody would look fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 
 from primis.codes.coder import entry_bits
@@ -24,26 +28,61 @@ _LEAST, _MOST = 0.5, 1.25
 """Of plain top-S's threshold: between them lies the one at which S entries are kept."""
 
 
+class Selector(Protocol):
+    """Selects entries of given coefficients."""
+
+    @property
+    def entries(self) -> int:
+        """About how many it was made for."""
+
+    @property
+    def keep(self) -> Callable[[int], SparseCode]:
+        """The best so many, at most, quantised."""
+
+
+@dataclass(frozen=True)
+class PlainSelector:
+    """Top-S."""
+
+    entries: int
+    keep: Callable[[int], SparseCode]
+
+
+class PricedSelector:
+    """Selects among z (c, LM, h, w) by what entries cost in the code of the largest `entries`."""
+
+    def __init__(self, z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> None:
+        self.entries, self._z = entries, z
+        self._first = top_s(z, entries)
+        size = np.abs(z)
+        size /= np.float32(self._first.threshold)
+        self._candidates = np.flatnonzero(size > _LEAST)
+        self._sizes = size.reshape(-1)[self._candidates]
+        del size  # a whole image may be large
+        self._bits = np.zeros(0, np.float32)
+        if 0 < np.count_nonzero(self._first.levels) < len(self._candidates):
+            prices = _prices(self._first.levels, layout, model)
+            self._bits = prices.reshape(-1)[self._candidates]
+
+    def keep(self, entries: int) -> SparseCode:
+        """The best `entries`, at most, quantised."""
+        if not len(self._bits):
+            return top_s(self._z, entries)
+        factor = _factor(self._sizes, self._bits, entries)
+        threshold = float(np.float32(self._first.threshold * factor))
+        values = self._z.reshape(-1)[self._candidates]
+        steps = _kept(np.abs(values) / np.float32(threshold), self._bits)
+        levels = np.zeros(self._z.size, np.int16)
+        levels[self._candidates] = np.sign(values) * np.minimum(steps, LEVEL_LIMIT)
+        kept = int(np.count_nonzero(levels))
+        if not 0 < kept <= entries or steps.max() > LEVEL_LIMIT:
+            return top_s(self._z, entries)
+        return SparseCode(levels.reshape(self._z.shape), threshold)
+
+
 def select(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> SparseCode:
     """The best `entries` of z (c, LM, h, w), at most, quantised."""
-    first = top_s(z, entries)
-    size = np.abs(z)
-    size /= np.float32(first.threshold)
-    candidates = np.flatnonzero(size > _LEAST)
-    near = size.reshape(-1)[candidates]
-    del size  # a whole image may be large
-    if not 0 < np.count_nonzero(first.levels) < len(candidates):
-        return first
-    bits = _prices(first.levels, layout, model).reshape(-1)[candidates]
-    threshold = float(np.float32(first.threshold * _factor(near, bits, entries)))
-    values = z.reshape(-1)[candidates]
-    steps = _kept(np.abs(values) / np.float32(threshold), bits)
-    levels = np.zeros(z.size, np.int16)
-    levels[candidates] = np.sign(values) * np.minimum(steps, LEVEL_LIMIT)
-    kept = int(np.count_nonzero(levels))
-    if not 0 < kept <= entries or steps.max() > LEVEL_LIMIT:
-        return first
-    return SparseCode(levels.reshape(z.shape), threshold)
+    return PricedSelector(z, entries, layout, model).keep(entries)
 
 
 def entry_odds(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -107,25 +107,14 @@ def split(corpus: Corpus, seed: int = 0) -> Corpus:
     Raises UsageError where a part stays empty.
     """
     published = {s.split for s in corpus.samples if s.split}
-    samples = (
-        corpus.samples
-        if len(published) > 1
-        else tuple(replace(s, split=None) for s in corpus.samples)
-    )
-    owned = {part: {s.patient for s in samples if s.split == part} for part in ("test", "val")}
-    fixed = dict.fromkeys(owned["val"], "val") | dict.fromkeys(
-        owned["test"], "test"
-    )  # the later wins
-    missing = [
-        part for part in SHARES if part == "train" or part not in published or len(published) < 2
-    ]
+    if len(published) < 2:
+        published, samples = set(), tuple(replace(s, split=None) for s in corpus.samples)
+    else:
+        samples = corpus.samples
+    missing = [part for part in SHARES if part == "train" or part not in published]
+    fixed = _published_parts(samples)
     fixed |= _deal([s for s in samples if s.patient not in fixed], missing, seed)
-    kept = [
-        s
-        for s in samples
-        if s.split == fixed[s.patient]
-        or (s.split in (None, "train") and fixed[s.patient] in missing)
-    ]
+    kept = [s for s in samples if _stays(s, fixed[s.patient], missing)]
     if empty := set(SHARES) - {fixed[s.patient] for s in kept}:
         raise UsageError(
             f'corpus "{corpus.name}" has {len(set(fixed))} patients, '
@@ -148,6 +137,19 @@ def splits_of(corpora: Iterable[Corpus]) -> tuple[tuple[str, ...], list[Sequence
         for s in c.samples
     ]
     return ("corpus", "file", "patient", "label", "split"), rows
+
+
+def _published_parts(samples: Iterable[Sample]) -> dict[str, str]:
+    """Patient -> part, of those who are judged in a published split."""
+    parts: dict[str, str] = {}
+    for part in ("val", "test"):  # the later wins
+        parts |= dict.fromkeys((s.patient for s in samples if s.split == part), part)
+    return parts
+
+
+def _stays(sample: Sample, part: str, missing: Collection[str]) -> bool:
+    """Whether a sample goes where its patient went. missing: parts that a published split lacks."""
+    return sample.split == part or (sample.split in (None, "train") and part in missing)
 
 
 def _deal(samples: Sequence[Sample], parts: Sequence[str], seed: int) -> dict[str, str]:
@@ -247,14 +249,7 @@ def _of_table(table: Path) -> Corpus:
 
 def _of_images(folder: Path, *, classes: bool = False) -> Corpus:
     """Of files alone. Masks lie beside their images: chest.png, chest.mask.png."""
-    try:
-        found = {path: name for path, name in collect([folder])}
-    except UsageError:
-        looked = ", ".join(
-            f'"{layout.recognised[0].split("|")[0]}"' for layout in catalogue().values()
-        )
-        wanted = f'images, a table with columns "{", ".join(REQUIRED)}", or one of {looked}'
-        raise UsageError(f'folder "{folder}" holds no corpus, expected {wanted}') from None
+    found = _collected(folder)
     masks = {
         path.with_name(path.name.replace(".mask.", ".")): path
         for path in found
@@ -268,29 +263,29 @@ def _of_images(folder: Path, *, classes: bool = False) -> Corpus:
         *folders, _ = Path(name).parts
         label = folders[-1].lower() if classes and folders else None
         part = part_of(folders[0]) if classes and len(folders) > 1 else None
-        samples.append(
-            Sample(
-                path,
-                name,
-                told.get("patient", name),
-                label,
-                part,
-                (masks[path],) if path in masks else (),
-            )
-        )
-    notes = list(
-        source.notes
-        if source
-        else ["patients are unknown: each image is taken for a patient of its own"]
-    )
-    notes += [
-        f'table "{p.name}" was not read: it lacks one of the columns {", ".join(REQUIRED)}'
-        for p in sorted(folder.glob("*.csv"))
-    ]
+        mask = (masks[path],) if path in masks else ()
+        samples.append(Sample(path, name, told.get("patient", name), label, part, mask))
+    unknown = ("patients are unknown: each image is taken for a patient of its own",)
+    notes = (*(source.notes if source else unknown), *_unread_tables(folder))
     name, adult = folder.resolve().name, source.adult if source else None
-    return _corpus(
-        name, f"{name}{_part(source)}", source, adult, Reading(tuple(samples), tuple(notes))
-    )
+    return _corpus(name, f"{name}{_part(source)}", source, adult, Reading(tuple(samples), notes))
+
+
+def _collected(folder: Path) -> dict[Path, str]:
+    """The files of a folder and their names. Raises UsageError where there is none."""
+    try:
+        return dict(collect([folder]))
+    except UsageError:
+        patterns = [layout.recognised[0].split("|")[0] for layout in catalogue().values()]
+        looked = ", ".join(f'"{pattern}"' for pattern in patterns)
+        wanted = f'images, a table with columns "{", ".join(REQUIRED)}", or one of {looked}'
+        raise UsageError(f'folder "{folder}" holds no corpus, expected {wanted}') from None
+
+
+def _unread_tables(folder: Path) -> list[str]:
+    """A note on each table beside the images."""
+    lacks = f"it lacks one of the columns {', '.join(REQUIRED)}"
+    return [f'table "{p.name}" was not read: {lacks}' for p in sorted(folder.glob("*.csv"))]
 
 
 def _part(source: Layout | None) -> str:

@@ -256,7 +256,8 @@ def _frame(layout: Layout, frame: bytes, syntax: UID) -> np.ndarray:
             f"expected {layout.rows} x {layout.columns}"
         )
     try:
-        array, told = get_decoder(syntax).as_array(
+        decoder: Any = get_decoder(syntax)  # its type hints refuse what it takes
+        array, told = decoder.as_array(
             encapsulate([frame]),
             raw=True,
             index=0,

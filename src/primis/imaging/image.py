@@ -96,7 +96,7 @@ class Image:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(frames, height, width, channels)."""
-        return self.pixels.shape  # type: ignore[return-value]
+        return self.pixels.shape
 
     @property
     def raw_bytes(self) -> int:

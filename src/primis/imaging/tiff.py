@@ -68,7 +68,7 @@ def read_tiff(data: bytes, max_pixels: int) -> Image:
     """Raises UnreadableImage, MemoryError, and whatever tifffile and its codecs raise."""
     _require_end(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        every = list(file.pages)
+        every: list[Any] = list(file.pages)
         pages = [page for page in every if not int(page.subfiletype) & _REDUCED] or every[:1]
         kinds = [_kind(page) for page in pages]
         if _is_pyramid(kinds):

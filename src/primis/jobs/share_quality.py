@@ -63,7 +63,7 @@ def with_sparsity(settings: Settings, sparsity: float) -> Settings:
     plain = Settings(sparsity=settings.sparsity, protection=settings.protection)
     if settings.decoys != plain.decoys:
         return replace(settings, sparsity=sparsity)
-    return replace(settings, sparsity=sparsity, decoys=None)  # type: ignore[arg-type]
+    return replace(settings, sparsity=sparsity, decoys=None)
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,6 @@ _DAMAGE = (
 )
 """What NumPy raises where a file is not what it wrote."""
 
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress is shown."""
-
 
 @dataclass(frozen=True, eq=False)
 class Part:

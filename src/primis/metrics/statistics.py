@@ -9,32 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
 from scipy import stats
 
+from primis.metrics.estimate import Estimate
+
 _LEVEL = 0.95
 _RESAMPLES = 2000
 _PERMUTATIONS = 40_000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value, its interval and how many values it is of.
-
-    sd: of these, None where there are none.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    sd: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
 def mean_of(

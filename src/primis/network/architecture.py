@@ -17,7 +17,7 @@ import numpy as np
 
 from primis.codes.layout import FrequencyLayout, Layout, LearnedLayout
 from primis.codes.probabilities import ContextModel
-from primis.codes.selection import select
+from primis.codes.selection import PlainSelector, PricedSelector, Selector
 from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s, top_s_of_maps
 from primis.errors import InputError
 from primis.network.presets import BLOCKS, GROUPS, STRIDE, Preset
@@ -83,12 +83,12 @@ class Architecture(ABC):
         """At most `entries` of z (c, LM, h, w), the largest, quantised: top-S."""
 
     @abstractmethod
+    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
+        """Selects about `entries` of z (c, LM, h, w), those that the codec keeps."""
+
     def selection(self, z: np.ndarray, entries: int, tables: ContextModel) -> SparseCode:
         """At most `entries` of z (c, LM, h, w), those that the codec keeps, quantised."""
-
-    @abstractmethod
-    def fewer_entries(self, entries: int, share: float) -> int:
-        """How many entries to try next where only a share of a code fits; 0 for none."""
+        return self.selector(z, entries, tables).keep(entries)
 
     @abstractmethod
     def public_step(self, thresholds: list[float]) -> float:
@@ -128,11 +128,8 @@ class Lapped(Architecture):
     def plain_selection(self, z: np.ndarray, entries: int) -> SparseCode:
         return top_s(z, entries)
 
-    def selection(self, z: np.ndarray, entries: int, tables: ContextModel) -> SparseCode:
-        return select(z, entries, self.layout, tables)
-
-    def fewer_entries(self, entries: int, share: float) -> int:
-        return int(entries * min(0.97, 0.995 * share))
+    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
+        return PricedSelector(z, entries, self.layout, tables)
 
     def public_step(self, thresholds: list[float]) -> float:
         return 1.0
@@ -175,11 +172,8 @@ class Grouped(Architecture):
             )
         return top_s_of_maps(z, maps, each)
 
-    def selection(self, z: np.ndarray, entries: int, tables: ContextModel) -> SparseCode:
-        return self.plain_selection(z, entries)
-
-    def fewer_entries(self, entries: int, share: float) -> int:
-        return 0
+    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
+        return PlainSelector(entries, lambda count: self.plain_selection(z, count))
 
     def public_step(self, thresholds: list[float]) -> float:
         return float(np.median(thresholds))

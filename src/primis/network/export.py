@@ -53,7 +53,7 @@ class _Fed(nn.Module):
 def export_graphs(preset: Preset) -> dict[str, bytes]:
     """`encode` (x -> z), `decode` (q, threshold, opened -> pixels), for any sides and weights."""
     network = build(preset).eval().requires_grad_(False)
-    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}  # type: ignore[attr-defined]
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     x = torch.zeros(1, 1, 3 * preset.stride, 4 * preset.stride)
     q, one = torch.zeros(1, preset.atoms, 3, 4), torch.ones(1, 1, 1, 1)
     inputs = {"q": q, "threshold": one, "opened": one.clone()}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from primis.codes.coder import entry_density
+from primis.codes.coder import encode_code, entry_density
 from primis.codes.kernel import Observed, Tile, kernel_of
 from primis.codes.layout import Layout
 from primis.codes.probabilities import (
@@ -24,6 +25,8 @@ from primis.codes.probabilities import (
     LOGARITHMS,
     LOGIT_UNIT,
     MAX_LOGIT,
+    MOST_RATE,
+    RATED,
     SCORE_LIMIT,
     TABLE_LIMIT,
     ContextModel,
@@ -31,8 +34,8 @@ from primis.codes.probabilities import (
     heads,
     offsets,
 )
-from primis.errors import ModelError
-from primis.metrics.part import Progress, silent
+from primis.errors import InputError, ModelError
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 
 _FEATURE_UNIT = 8
@@ -41,6 +44,7 @@ _RATE = 0.03
 _SKETCH = 4
 """The first of two rounds takes a part of the steps of the second."""
 
+_MARGIN = 1.15
 _LEAST = 40
 """Decisions that a head must have seen to be fitted."""
 
@@ -166,6 +170,40 @@ def fit_tables(
     return _fit_model(codes, layout, pace, seed, progress, "tables, second round")
 
 
+def find_rates(
+    architecture: Architecture,
+    tables: ContextModel,
+    coefficients: Sequence[np.ndarray],
+    progress: Progress = silent,
+) -> ContextModel:
+    """The tables with what an entry takes in codes of these coefficients, each (1, LM, h, w).
+
+    On average where a code can be made to fit, for it will; else as much as the most needs.
+    """
+    rates = tables.rates.copy()
+    for number, sparsity in enumerate(RATED):
+        progress("rates", number, len(RATED))
+        found = [_rate(architecture, tables, z, sparsity) for z in coefficients]
+        bits = np.mean(found) if architecture.over_image else _MARGIN * max(found, default=0)
+        rates[number] = np.clip(round(1000 * bits), 1, MOST_RATE)
+    return replace(tables, rates=rates)
+
+
+def _rate(
+    architecture: Architecture, tables: ContextModel, z: np.ndarray, sparsity: float
+) -> float:
+    """Bits for an entry of one image, where that many are kept at each position."""
+    entries = max(1, round(sparsity * z.shape[0] * z.shape[2] * z.shape[3]))
+    try:
+        levels = architecture.selection(z, entries, tables).levels[0]
+    except InputError:  # fewer than the preset can keep
+        return 0
+    layout = architecture.layout
+    streams = [encode_code(levels, atoms, layout, tables) for atoms in layout.split()]
+    size = sum(len(stream) for pair in streams for stream in pair)
+    return 8 * size / max(1, int(np.count_nonzero(levels)))
+
+
 def fit_context_model(
     codes: Sequence[np.ndarray], layout: Layout, *, steps: int = 250, seed: int = 0
 ) -> ContextModel:
@@ -224,6 +262,7 @@ def _blank(layout: Layout) -> ContextModel:
         np.zeros((len(found), FEATURES, 2), np.int32),
         np.zeros((len(found), HIDDEN, FEATURES + 2), np.int32),
         np.zeros((len(found), HIDDEN), np.int32),
+        np.full(len(RATED), 8000, np.int32),
         np.zeros(EXPONENTS + 4, np.int32),
         logarithm.astype(np.int32),
         probability.astype(np.int32),

@@ -128,20 +128,25 @@ class GrantsFolder:
         if not opened and refused:
             raise refused[0]
         if not opened:
-            keys = ", ".join(i.label for i in offered) or "none"
-            labels = ", ".join(file.label for file in files) or "none"
-            if wrong_passphrase:
-                raise OtherPassphrase(
-                    f'release "{self.path}" has a grant for a passphrase, but not for this one; '
-                    f"it has grants for: {labels}"
-                )
-            raise NoMatchingGrant(
-                f'release "{self.path}" has no grant for the key offered ({keys}); '
-                f"it has grants for: {labels}"
-            )
+            raise self._no_match(files, offered, wrong_passphrase=wrong_passphrase)
         for doubt in refused:
             self.note(f"passed over: {doubt}")
         return sorted(opened, key=lambda g: (-g.tier.rank, g.secret is None))
+
+    def _no_match(
+        self, files: list[GrantFile], offered: list[Identity], *, wrong_passphrase: bool
+    ) -> NoMatchingGrant:
+        """The error that says which keys were offered and which grants are there."""
+        keys = ", ".join(i.label for i in offered) or "none"
+        labels = ", ".join(file.label for file in files) or "none"
+        there = f"it has grants for: {labels}"
+        if wrong_passphrase:
+            return OtherPassphrase(
+                f'release "{self.path}" has a grant for a passphrase, but not for this one; {there}'
+            )
+        return NoMatchingGrant(
+            f'release "{self.path}" has no grant for the key offered ({keys}); {there}'
+        )
 
     def _worth_trying(self, files: list[GrantFile], offered: list[Identity]) -> list[GrantFile]:
         """All but passphrase grants that would take minutes together, cheapest first."""

@@ -31,6 +31,7 @@ from primis.bundle.manifest import (
     MAX_MANIFEST,
     BundlePages,
     Entry,
+    SignedManifest,
     read_manifest,
     split_manifest,
 )
@@ -43,6 +44,24 @@ from primis.release.old_states import MANIFEST, left_behind, not_a_release
 
 BUNDLES = "bundles"
 PAGES = "pages"
+
+
+def _signed_manifest(path: Path) -> SignedManifest:
+    """As its signer wrote it. Raises BadManifest."""
+    file = path / MANIFEST
+    try:
+        data = read_regular(file, MAX_MANIFEST)
+    except OSError as error:
+        raise BadManifest(
+            not_a_release(path)
+            or f'"{path}" is not a release: {MANIFEST} cannot be read ({reason(error)})'
+        ) from None
+    signed = split_manifest(data, str(file))
+    if not verify(signed.signer, signed.message, signed.signature):
+        raise BadManifest(
+            f'manifest "{file}" does not verify under its signer "{signed.signer[:16]}"'
+        )
+    return signed
 
 
 class Release:
@@ -65,24 +84,12 @@ class Release:
         self.path = path = path.resolve()
         self.notes: list[str] = []
         self._demanded, self._known, self._anew = signer, known, anew
-        file = path / MANIFEST
-        try:
-            data = read_regular(file, MAX_MANIFEST)
-        except OSError as error:
-            raise BadManifest(
-                not_a_release(path)
-                or f'"{path}" is not a release: {MANIFEST} cannot be read ({reason(error)})'
-            ) from None
-        signed = split_manifest(data, str(file))
-        if not verify(signed.signer, signed.message, signed.signature):
-            raise BadManifest(
-                f'manifest "{file}" does not verify under its signer "{signed.signer[:16]}"'
-            )
+        signed = _signed_manifest(path)
         if signer is not None and signer != signed.signer:
             raise WrongSigner(
                 f'release "{path}" is signed by "{signed.signer}", expected "{signer}"'
             )
-        self.manifest = read_manifest(signed, str(file))
+        self.manifest = read_manifest(signed, str(path / MANIFEST))
         self.digest = hashlib.sha256(signed.body).hexdigest()
         self.profiles: Profiles = profiles_of(self.manifest.profiles)
         self._pages = BundlePages(self.manifest.bundles, self.page)

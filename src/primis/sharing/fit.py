@@ -1,22 +1,37 @@
-"""Settings with what they leave to an image, filled in."""
+"""Settings with what they leave to weights and image, and the header that follows from them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from primis.bundle.settings import MIN_HEADER_BYTES, Settings
-from primis.errors import UsageError
+from primis.bundle.geometry import MAX_SAMPLES, MAX_SIDE, Geometry
+from primis.bundle.header import Header
+from primis.bundle.settings import MIN_HEADER_BYTES, Protection, Settings
+from primis.codec import Codec
+from primis.codes.probabilities import ContextModel
+from primis.codes.selection import TILE
+from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.levels import bits_of, find_levels
 
 _DICOM_HEADER, _OTHER_HEADER = 8192, 1024
+_SCA_BITS = 2.75
 
 
-def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Settings:
-    """The settings with what they leave to the image: 8192 bytes for the header of DICOM and 1024
-    for that of others; for the file itself as many bits as its samples take uncompressed; and for
-    an image of few grey levels the bits that number them. Of the content only the last tells."""
+def settings_for(
+    image: Image, settings: Settings, model: ContextModel, *, with_original: bool
+) -> Settings:
+    """The settings with what they leave to the weights and the image: for the code what S_x entries
+    take on average, by the model; 8192 bytes for the header of DICOM and 1024 for that of others;
+    for the file itself as many bits as its samples take uncompressed; and for an image of few grey
+    levels the bits that number them. Of the content only the last tells.
+    """
+    code_bits = settings.code_bits
+    if code_bits is None:
+        sca = settings.protection is Protection.SCA
+        code_bits = _SCA_BITS if sca else model.bits_per_entry(settings.sparsity)
     header_bytes, bits, exact = settings.header_bytes, settings.original_bits, settings.exact_bits
     if header_bytes is None:
         header_bytes = _DICOM_HEADER if image.kind == "dicom" else _OTHER_HEADER
@@ -28,7 +43,38 @@ def settings_for(image: Image, settings: Settings, *, with_original: bool) -> Se
     if exact is None:
         levels = find_levels(image.pixels)
         exact = 0 if levels is None else bits_of(levels)
-    return replace(settings, header_bytes=header_bytes, original_bits=bits, exact_bits=exact)
+    return replace(
+        settings,
+        code_bits=code_bits,
+        header_bytes=header_bytes,
+        original_bits=bits,
+        exact_bits=exact,
+    )
+
+
+def header_for(
+    shape: tuple[int, int, int, int], settings: Settings, codec: Codec, bundle_id: str
+) -> Header:
+    """Of the bundle of an image (frames, height, width, channels). Raises InputError where it is
+    too large."""
+    frames, height, width, channels = shape
+    if max(height, width) > MAX_SIDE or math.prod(shape) > MAX_SAMPLES:
+        raise InputError(
+            f"the image has {frames} x {height} x {width} x {channels} samples, "
+            f"expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all"
+        )
+    preset = codec.preset
+    geometry = Geometry(
+        atoms_per_map=preset.atoms_per_map,
+        channels=channels,
+        code_maps=preset.code_maps,
+        frames=frames,
+        height=height,
+        stride=preset.stride,
+        tile=TILE,
+        width=width,
+    )
+    return Header(bundle_id, geometry, settings, codec.checkpoint.digest)
 
 
 def header_budget(needs: Iterable[int]) -> int:

@@ -126,10 +126,9 @@ class OpenedBundle:
         at = (frame * header.records + number) * size
         sealed = self.parts["index"][at : at + size]
         record = IndexRecord.unpack(unseal(sealed, secret, "index", header.binding))
-        keyed = header.settings.protection == Protection.KEYED
-        values = header.value_budget if keyed else 0
+        values = header.code_budget if header.settings.protection is Protection.KEYED else 0
         streams = record.stream_at + record.stream_length
-        if record.at + record.length > values or streams > header.support_budget:
+        if record.at + record.length > values or streams > header.code_budget:
             raise DamagedSection('section "index": a record points outside its section')
         return record
 
@@ -137,8 +136,8 @@ class OpenedBundle:
         """The stream of a record's support. Raises DamagedSection."""
         if not record.stream_length:
             return b""
-        at = frame * self.header.support_budget + record.stream_at
-        sealed = self.parts["supports"][at : at + record.stream_length]
+        at = frame * self.header.code_budget + record.stream_at
+        sealed = self.parts[self.header.code_section][at : at + record.stream_length]
         return unseal(sealed, secret, "supports", self.header.binding)
 
 

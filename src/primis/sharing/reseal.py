@@ -31,7 +31,8 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     keyed = before.settings.protection == Protection.KEYED
     old_public = bundle.parts["public"]
     public = bytearray(system.token_bytes(len(old_public)) if keyed else old_public)
-    supports, index = bytearray(system.token_bytes(len(bundle.parts["supports"]))), []
+    supports, index = bytearray(system.token_bytes(len(bundle.parts.get("supports", b"")))), []
+    streams = public if keyed else supports
     for frame in range(before.geometry.frames):
         pairs = zip(
             record_secrets(before, bundle.secrets, frame),
@@ -42,14 +43,16 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
             record = bundle.record(frame, number, was)
             if keyed:
                 run = level.reseal(bundle, frame, record, was, now)
-                at = frame * before.value_budget + record.at
+                at = frame * before.code_budget + record.at
                 public[at : at + record.length] = run
                 record = record._replace(digest=run_digest(run))
             stream = seal_support(bundle.support(frame, record, was), now, after)
-            at = frame * before.support_budget + record.stream_at
-            supports[at : at + len(stream)] = stream
+            at = frame * before.code_budget + record.stream_at
+            streams[at : at + len(stream)] = stream
             index.append(seal_record(record, now, after))
-    parts = {"index": b"".join(index), "public": bytes(public), "supports": bytes(supports)}
+    parts = {"index": b"".join(index), "public": bytes(public)}
+    if not keyed:
+        parts["supports"] = bytes(supports)
     for name in bundle.sealed_whole:
         secret = whole_secret(name, new)
         parts[name] = seal(bundle.unseal_padded(name), secret, name, after.binding)

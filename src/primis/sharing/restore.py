@@ -157,8 +157,9 @@ def derivation_of(bundle: OpenedBundle, image: Image, tier: Tier, group: str) ->
         f"primis: S_x = {header.settings.sparsity:g} non-zeros per {stride} x {stride} block, "
         f"tier {tier}, model {header.model[:12]}"
     )
-    sections = ("exact",) if exact else ("info", "index", "public", "supports")
-    ratio = image.raw_bytes / sum(len(bundle.parts[name]) for name in sections)
+    sections = {"exact"} if exact else {"info", "index", "public", "supports"}
+    sizes = (len(part) for name, part in bundle.parts.items() if name in sections)
+    ratio = image.raw_bytes / sum(sizes)
     text = "primis: exact samples" if exact else text
     return Derivation(text, ratio, f"{header.id} {tier}", f"{group} {tier}", lossless=exact)
 

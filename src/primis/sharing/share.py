@@ -1,12 +1,11 @@
 """One image to one bundle: the sharing phase (docs/format.md, section 6).
 
 1  fill what is padding, encode a frame, keep its top S_x entries    imaging/padding, codec
-2  code supports and values, per record; keep fewer entries          protection/
-   until both fit the budgets that the settings give
-3  publish the values: masked and filled up with random bytes        protection/keyed
-   (level sca: in clear, among S_n decoys per position)              protection/sca
-4  seal the supports, laid out in a random order, and an index       opened, protection/layout
-   record for each
+2  code supports and values, per record; keep as many entries as     filling, protection/
+   fill the budget that the settings give
+3  seal the supports; publish them and the masked values in a        protection/keyed
+   random order (level sca: values in clear, among S_n decoys)       protection/sca
+4  seal an index record for each                                     opened
 5  measure, if wanted, what is decoded of that; seal info, header    quality, sections/
    and, if wanted, the exact samples or the file
 6  put it together                                                   bundle/container
@@ -20,20 +19,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from primis.bundle.container import write_bundle
-from primis.bundle.geometry import MAX_SAMPLES, MAX_SIDE, Geometry
-from primis.bundle.header import TAG, Header
+from primis.bundle.header import Header
 from primis.bundle.index import IndexRecord
-from primis.bundle.settings import Protection, Settings
+from primis.bundle.settings import Settings
 from primis.codec import Codec, Done, silent, within
 from primis.codes.ambiguation import Draw
-from primis.codes.selection import TILE
 from primis.codes.sparse import SparseCode
-from primis.errors import InputError, OverBudget
 from primis.imaging.image import Image
 from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.seal import TierSecrets
 from primis.metrics.fidelity import EXACT, Quality
-from primis.sharing.fit import settings_for
+from primis.sharing.filling import fit_code
+from primis.sharing.fit import header_for, settings_for
 from primis.sharing.opened import (
     places,
     record_secrets,
@@ -41,16 +38,12 @@ from primis.sharing.opened import (
     seal_support,
     seal_whole,
 )
-from primis.sharing.protection import LEVELS
-from primis.sharing.protection.layout import lay_out
-from primis.sharing.protection.level import EncodedFrame
 from primis.sharing.quality import Meter
 from primis.sharing.sections.exact import pack_exact
 from primis.sharing.sections.info import FrameScale, Info
 from primis.sharing.sections.original import fit_original
 from primis.sharing.sections.source_header import fit_header, pack_header
 
-_FIT_STEPS = 24
 _OF_TRANSFORM = 0.1
 """Share of the time that the network takes; the rest goes to selection and coder."""
 
@@ -91,8 +84,9 @@ def share_image(
     decodes. done: is told how far it is. Raises InputError where code, header or file do not fit
     the budgets of `settings_for` the image.
     """
-    settings = settings_for(image, settings, with_original=original is not None)
-    header = _header(image, settings, codec, bundle_id)
+    weights = codec.checkpoint.tables
+    settings = settings_for(image, settings, weights, with_original=original is not None)
+    header = header_for(image.shape, settings, codec, bundle_id)
     padding = None if settings.exact_bits else find_padding(image)
     meter = Meter(image, padding) if measure and not settings.exact_bits else None
     frames = []
@@ -112,31 +106,11 @@ def share_image(
     parts = {section: seal_whole(section, data, header, secrets) for section, data in plain.items()}
     parts["index"] = b"".join(frame.index for frame in frames)
     parts["public"] = b"".join(frame.public for frame in frames)
-    parts["supports"] = b"".join(frame.supports for frame in frames)
+    if "supports" in header.names:
+        parts["supports"] = b"".join(frame.supports for frame in frames)
     kept = sum(frame.entries for frame in frames) / (len(frames) * header.geometry.positions)
     data = write_bundle(header, parts, alone=alone)
     return Shared(header, data, None if settings.exact_bits else kept, quality)
-
-
-def _header(image: Image, settings: Settings, codec: Codec, bundle_id: str) -> Header:
-    frames, height, width, channels = image.shape
-    if max(height, width) > MAX_SIDE or image.pixels.size > MAX_SAMPLES:
-        raise InputError(
-            f"the image has {frames} x {height} x {width} x {channels} samples, "
-            f"expected sides of at most {MAX_SIDE} and {MAX_SAMPLES} in all"
-        )
-    preset = codec.preset
-    geometry = Geometry(
-        atoms_per_map=preset.atoms_per_map,
-        channels=channels,
-        code_maps=preset.code_maps,
-        frames=frames,
-        height=height,
-        stride=preset.stride,
-        tile=TILE,
-        width=width,
-    )
-    return Header(bundle_id, geometry, settings, codec.checkpoint.digest)
 
 
 @dataclass(frozen=True)
@@ -163,7 +137,7 @@ def _share_frame(
     of_records = record_secrets(header, secrets, number)
     sharing = done if meter is None else within(done, 0, _OF_SHARING)
     z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
-    code, encoded = _fit(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
+    code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
     del z  # as large as the frame in single precision
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
@@ -173,9 +147,8 @@ def _share_frame(
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)
     ]
-    supports = lay_out(sealed, header.support_budget, draw)
-    published = encoded.publish(header, of_records, draw)
-    laid = zip(published.runs, supports.places, published.digests, strict=True)
+    published = encoded.publish(header, of_records, sealed, draw)
+    laid = zip(published.runs, published.streams, published.digests, strict=True)
     index = [
         seal_record(IndexRecord(*run, entries, *stream, digest), secret, header)
         for entries, (run, stream, digest), secret in zip(
@@ -184,8 +157,8 @@ def _share_frame(
     ]
     return _Frame(
         b"".join(index),
-        published.data,
-        supports.data,
+        published.public,
+        published.supports,
         FrameScale(scale.low, scale.high, code.threshold),
         int(np.count_nonzero(code.levels)),
     )
@@ -197,38 +170,3 @@ def _entries(code: SparseCode, header: Header) -> list[int]:
         int(np.count_nonzero(code.levels[p.plane, p.atoms.start : p.atoms.stop, p.rows, p.columns]))
         for p in places(header)
     ]
-
-
-def _fit(
-    z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
-) -> tuple[SparseCode, EncodedFrame]:
-    """Top-S, and the coded streams; fewer entries where those would not fit their budgets.
-
-    How many tries it takes is not known: each counts for half of what is left.
-    """
-    entries, level = header.entries, LEVELS[header.settings.protection]
-    for number in range(_FIT_STEPS):
-        step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
-        code = codec.sparsify(z, entries)
-        step(0.5)
-        encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))
-        shares = _shares(encoded, header)
-        least = min(shares.values())
-        if least >= 1:
-            done(1)
-            return code, encoded
-        entries = codec.architecture.fewer_entries(entries, least)
-        if not entries:
-            break
-    setting, share = min(shares.items(), key=lambda item: item[1])
-    wanted = 1.1 * getattr(header.settings, setting) / share
-    raise OverBudget("the code needs more than the settings leave", setting, round(wanted, 1))
-
-
-def _shares(encoded: EncodedFrame, header: Header) -> dict[str, float]:
-    """What the settings leave over what is needed, by the setting."""
-    left = header.support_budget - header.records * TAG
-    shares = {"support_bits": left / max(sum(len(s) for s in encoded.supports), 1)}
-    if header.settings.protection == Protection.KEYED:
-        shares["value_bits"] = header.value_budget / max(encoded.value_bytes, 1)
-    return shares

@@ -23,7 +23,8 @@ from primis.codec import Codec
 from primis.datasets.corpus import Corpus, open_corpora, split
 from primis.datasets.sample import Grey, Sample, read_grey, read_mask
 from primis.errors import UnreadableImage, UsageError
-from primis.metrics.part import Parts, Progress, silent
+from primis.metrics.part import Parts
+from primis.metrics.progress import Progress, silent
 from primis.network.checkpoint import read_checkpoint, shipped
 from primis.network.presets import PRESETS
 from primis.study.names import PARTS, PartName

@@ -9,8 +9,9 @@ of its file, without a container's boxes.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import imagecodecs
 import numpy as np
 
 from primis.atomic import own_folder, write_new
-from primis.codec import Codec, Scale
+from primis.bundle.settings import Settings
+from primis.codec import Codec, Scale, silent
 from primis.codes.coder import encode_code
 from primis.codes.sparse import SparseCode
 from primis.errors import InputError, UsageError
 from primis.metrics.part import as_file, from_file
 from primis.network.presets import DEFAULT
+from primis.sharing.filling import fit_code
+from primis.sharing.fit import header_for
 
 ORIGINAL = "original"
 """The version that all others are compared with."""
@@ -220,7 +224,7 @@ class Versions:
         assert version.preset is not None and version.sparsity is not None
         codec = self._codecs[version.preset]
         z, scale = self._encoded(pixels, version.preset, digest)
-        code = codec.sparsify(z, entries(codec, z, version.sparsity))
+        code = code_of(z, pixels.shape, codec, version.sparsity)
         out = codec.decode(code, scale, (pixels.shape[0], pixels.shape[1]), pixels.dtype)[..., 0]
         return out, sum(code_bits(code, codec)) / pixels.size
 
@@ -243,6 +247,17 @@ class Versions:
         )
         known = self._bits.get((digest, ours))
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known
+
+
+def code_of(z: np.ndarray, shape: tuple[int, ...], codec: Codec, sparsity: float) -> SparseCode:
+    """What `share` makes of coefficients z (1, LM, h, w) of an image (H, W) at S_x: as many entries
+    as fill the budget.
+    """
+    settings = Settings(sparsity=nominal_sparsity(codec, sparsity))
+    bits = codec.checkpoint.tables.bits_per_entry(settings.sparsity)
+    whole = (1, shape[0], shape[1], 1)
+    header = header_for(whole, replace(settings, code_bits=bits), codec, "0" * 32)
+    return fit_code(z, header, codec, secrets.token_bytes, silent).code
 
 
 def entries(codec: Codec, z: np.ndarray, sparsity: float) -> int:

@@ -48,7 +48,7 @@ _USED = "seconds"
 """Where a checkpoint keeps what its run took."""
 
 
-class Training(L.LightningModule):  # type: ignore[misc]
+class Training(L.LightningModule):
     """The network with its objective and its schedule.
 
     planned: steps in all, as far as is known now.

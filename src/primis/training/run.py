@@ -21,18 +21,19 @@ from primis.codes.probabilities import ContextModel
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
 from primis.errors import UsageError
-from primis.metrics.part import Progress, silent
+from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture, architecture_of, fault_of
 from primis.network.build import as_network
 from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from primis.network.presets import DEFAULT, Preset
-from primis.network.tables import fit_tables
+from primis.network.tables import find_rates, fit_tables
 from primis.training.clock import Clock
 from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
 from primis.training.recipe import TABLE_STEPS, Recipe, log_uniform
 
 _TABLE_IMAGES = 300
+_RATED_IMAGES = 60
 _LEAST_TABLE_IMAGES, _LEAST_TABLE_STEPS = 10, 10
 _STEPS_A_TABLE_STEP = 8
 """Of the network's, for one of the tables': a short training fits them briefly, on few images."""
@@ -79,35 +80,21 @@ def train_checkpoint(
     clock = clock or Clock(recipe.minutes)
     train_files, held_out = split_files(data, validation)
     begin = read_checkpoint(named(start)) if start else None
-    record = asdict(recipe) | {
-        "preset": preset.name,
-        "data": _printable(data.name),
-        "files": len(train_files),
-        "validation": len(held_out),
-        "start": begin.digest if begin else None,
-    }
+    record = _record(recipe, preset, data.name, len(train_files), len(held_out), begin)
     progress("reading images", 0, 0)
     frames = Frames(train_files, least=recipe.patch)
     judged = Frames(held_out, least=preset.stride)
     folder = out.with_name(out.name + ".training")
     _same_run(folder, record)
     # 1
+    options = {"callbacks": callbacks, "clock": clock, **trainer_options}
+    weights = begin.network if begin else None
     if tables_only:
         if begin is None or begin.preset != preset:
             raise UsageError(f'tables alone need a model of preset "{preset.name}" to start with')
         network, writes, record = _network_of(begin), True, dict(begin.training)
     else:
-        network, writes = train(
-            frames,
-            judged,
-            recipe,
-            preset,
-            folder,
-            start=begin.network if begin else None,
-            callbacks=callbacks,
-            clock=clock,
-            **trainer_options,
-        )
+        network, writes = train(frames, judged, recipe, preset, folder, start=weights, **options)
     if not writes:
         return Trained("", clock.seconds, over=False)
     # 2
@@ -117,6 +104,24 @@ def train_checkpoint(
     digest = write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
     minutes, seconds = recipe.minutes, clock.seconds
     return Trained(digest, seconds, minutes is not None and seconds > 60 * minutes * _TOLERANCE)
+
+
+def _record(
+    recipe: Recipe,
+    preset: Preset,
+    data: str,
+    files: int,
+    held_out: int,
+    start: Checkpoint | None,
+) -> dict[str, Any]:
+    """What a run is, for its folder and for the model."""
+    return asdict(recipe) | {
+        "preset": preset.name,
+        "data": _printable(data),
+        "files": files,
+        "validation": held_out,
+        "start": start.digest if start else None,
+    }
 
 
 def _network_of(checkpoint: Checkpoint) -> nn.Module:
@@ -144,7 +149,7 @@ def _tables(
             z = as_network(network).encode(x[None]).numpy().copy()
         z = architecture.layout.transform_dc(z)
         coefficients.append((z, log_uniform(rng, recipe.sparsity)))
-    return fit_tables(
+    tables = fit_tables(
         architecture,
         coefficients,
         steps=effort.steps,
@@ -152,6 +157,8 @@ def _tables(
         seconds=clock.left,
         progress=progress,
     )
+    some = [z for z, _ in coefficients[:_RATED_IMAGES]]
+    return find_rates(architecture, tables, some, progress)
 
 
 class Effort(NamedTuple):

@@ -11,7 +11,7 @@ from scipy import stats
 from primis.attacks.harness import Holds
 from primis.attacks.result import Gain, Kind, Result, Unit
 from primis.bundle.header import Header
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from primis.attacks.harness import Holds, View
 from primis.attacks.result import P_THRESHOLD, Gain, Kind, Result, Unit
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 NAME = "bytes that are not random"
 _FAILED = P_THRESHOLD

@@ -51,7 +51,8 @@ class GenerativePrior(ImageAttack):
         decoy = np.repeat(
             self._spread(view, world), value.size // len(self._atoms)
         )  # sd of public values, per atom
-        share = world.settings.sparsity / max(world.settings.sparsity + world.settings.decoys, 1e-9)
+        entries, decoys = world.settings.sparsity, world.settings.decoys or 0
+        share = entries / max(entries + decoys, 1e-9)
         noise = self._noise + self._step**2 / 12
         mean = self._mean.copy()
         for _ in range(_ROUNDS):

@@ -245,7 +245,7 @@ class GanAttack(Translator):
                     for image, real in parts
                 )
                 / 2
-            )  # type: ignore[misc]
+            )
 
         batches = lambda: self._pairs(world, range(len(world.images)))  # noqa: E731
         train([self._net, judge], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
@@ -280,12 +280,10 @@ class CycleGanAttack(Translator):
 
         def losses(x: Tensor, y: Tensor) -> Iterator[Tensor]:
             made, coded = self._image(x), back(y - self._prior)
-            cycle = nn.functional.l1_loss(back(made - self._prior), x) + nn.functional.l1_loss(
-                self._image(coded), y
-            )
-            fooled = loss(of_image(made)[-1], True, for_discriminator=False) + loss(
-                of_code(coded)[-1], True, for_discriminator=False
-            )
+            cycle = nn.functional.l1_loss(back(made - self._prior), x)
+            cycle = cycle + nn.functional.l1_loss(self._image(coded), y)
+            fooled = loss(of_image(made)[-1], True, for_discriminator=False)
+            fooled = fooled + loss(of_code(coded)[-1], True, for_discriminator=False)
             yield _CYCLE * cycle + fooled
             parts = (
                 (of_image, made.detach(), False),
@@ -293,18 +291,15 @@ class CycleGanAttack(Translator):
                 (of_code, coded.detach(), False),
                 (of_code, x, True),
             )
-            yield (
-                sum(
-                    loss(judge(part)[-1], real, for_discriminator=True)
-                    for judge, part, real in parts
-                )
-                / 4
-            )  # type: ignore[misc]
+            told = [
+                loss(judge(seen)[-1], real, for_discriminator=True) for judge, seen, real in parts
+            ]
+            yield sum(told) / len(told)
 
         def batches() -> Batch:
-            return self._pairs(world, range(half))[0], self._pairs(
-                world, range(half, len(world.images))
-            )[1]
+            x, _ = self._pairs(world, range(half))
+            _, y = self._pairs(world, range(half, len(world.images)))
+            return x, y
 
         train([both, judges], losses, batches, world, self.name, rate=_RATE, decay=_DECAY)
 

@@ -136,6 +136,7 @@ static u32 close_stream(Coder *c) {
 
 typedef i16 shorts __attribute__((vector_size(16)));
 typedef i32 words __attribute__((vector_size(16)));
+typedef i64 longs __attribute__((vector_size(16)));
 
 static inline i32 clip(i64 logit) {
     return logit > MOST_LOGIT ? MOST_LOGIT : logit < -MOST_LOGIT ? -MOST_LOGIT : (i32)logit;
@@ -143,11 +144,16 @@ static inline i32 clip(i64 logit) {
 
 static inline words dot(shorts a, shorts b) { return __builtin_wasm_dot_s_i32x4_i16x8(a, b); }
 
+/* The first or the second half of four numbers, in 64 bits. */
+#define longs_of(x, half) \
+    __builtin_convertvector(__builtin_shufflevector(x, x, 2 * (half), 2 * (half) + 1), longs)
+
 static i32 logit(const Job *job, u32 head, u32 row, i16 *inputs) {
     const Model *m = job->model;
     const shorts *inner = (const shorts *)(m->inner + head * INPUTS * HIDDEN);
     const shorts *linear = (const shorts *)(m->linear + head * 2 * INPUTS);
-    const i32 *outer = m->outer + head * HIDDEN, *bias = m->bias + 3 * row;
+    const words *outer = (const words *)(m->outer + head * HIDDEN);
+    const i32 *bias = m->bias + 3 * row;
     const shorts *in = (const shorts *)inputs;
     words hidden[HIDDEN / 4] = {0};
     for (u32 pair = 0; pair < INPUTS / 2; pair++) {
@@ -157,11 +163,12 @@ static i32 logit(const Job *job, u32 head, u32 row, i16 *inputs) {
     }
     words sums = dot(in[0], linear[0]) + dot(in[1], linear[1]);
     sums += dot((shorts)(in[0] > 0) & 1, linear[2]) + dot((shorts)(in[1] > 0) & 1, linear[3]);
-    i64 of_hidden = 0, r = job->density;
-    for (u32 j = 0; j < HIDDEN; j++) {
-        i32 unit = hidden[j / 4][j % 4];
-        of_hidden += (i64)outer[j] * (unit > 0 ? unit : 0);
+    longs of_units = {0};
+    for (u32 k = 0; k < HIDDEN / 4; k++) {
+        words unit = hidden[k] & (hidden[k] > 0), w = outer[k];
+        of_units += longs_of(unit, 0) * longs_of(w, 0) + longs_of(unit, 1) * longs_of(w, 1);
     }
+    i64 of_hidden = of_units[0] + of_units[1], r = job->density;
     i64 sum = sums[0] + sums[1] + sums[2] + sums[3] + (of_hidden >> 12);
     return clip(sum + bias[0] + bias[1] * r + (bias[2] * r * r >> 6));
 }

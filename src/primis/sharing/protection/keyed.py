@@ -1,8 +1,8 @@
-"""Level keyed: the values of each record under a keystream, in a budget filled with random bytes.
+"""Level keyed: masked values and sealed supports of all records in one budget of bytes.
 
 Whoever lacks the secret of a record sees bytes that are independent of the image: the values are
-masked with a keystream of their own key, the rest is random, and all sizes follow from geometry and
-settings. The decoys of the paper are that rest. docs/threat-model.md holds the proof.
+masked with a keystream of their own key, supports are sealed, what is left is random, and all sizes
+follow from geometry and settings. docs/threat-model.md holds the proof.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ class KeyedFrame:
     values: list[bytes] = field(repr=False)
 
     @property
-    def value_bytes(self) -> int:
-        """Bytes of all values."""
-        return sum(len(stream) for stream in self.values)
+    def size(self) -> int:
+        """Bytes of all streams."""
+        return sum(map(len, self.supports)) + sum(map(len, self.values))
 
-    def publish(self, header: Header, secrets: list[Secret], draw: Draw) -> Published:
-        """The values, masked, laid out in their budget."""
+    def publish(
+        self, header: Header, secrets: list[Secret], sealed: list[bytes], draw: Draw
+    ) -> Published:
+        """Masked values and sealed supports, laid out in their budget."""
         masked = [mask(stream, secret) for stream, secret in zip(self.values, secrets, strict=True)]
-        data, runs = lay_out(masked, header.value_budget, draw)
-        return Published(data, runs, [run_digest(run) for run in masked])
+        parts = [part for pair in zip(masked, sealed, strict=True) for part in pair]
+        data, runs = lay_out(parts, header.code_budget, draw)
+        return Published(data, b"", runs[::2], [run_digest(run) for run in masked], runs[1::2])
 
 
 @dataclass(frozen=True)
@@ -87,5 +90,5 @@ class Keyed:
 
 def _run(bundle: OpenedBundle, frame: int, record: IndexRecord) -> bytes:
     """A record's masked values, verified."""
-    at = frame * bundle.header.value_budget + record.at
+    at = frame * bundle.header.code_budget + record.at
     return verified(bundle.parts["public"][at : at + record.length], record.digest)

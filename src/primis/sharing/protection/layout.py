@@ -8,18 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from primis.codes.ambiguation import Draw, order
+from primis.sharing.protection.level import Run
 
 
 class LaidOut(NamedTuple):
-    """The bytes, and (first byte, bytes) of each part in them."""
+    """The bytes, and where each part lies in them."""
 
     data: bytes
-    places: list[tuple[int, int]]
+    places: list[Run]
 
 
 def lay_out(parts: Sequence[bytes], size: int, draw: Draw) -> LaidOut:
-    """The parts of tier preview end to end in a random order, then those of tier diagnostic in
-    another, then random bytes up to `size`.
+    """The parts of tier preview, which are the first half, end to end in a random order, then those
+    of tier diagnostic in another, then random bytes up to `size`.
 
     Were the tiers mixed, what lies between its own parts would tell a holder of tier preview of the
     finer ones.
@@ -29,5 +30,5 @@ def lay_out(parts: Sequence[bytes], size: int, draw: Draw) -> LaidOut:
     starts = np.zeros(len(parts), np.int64)
     starts[chosen] = np.cumsum([0, *(len(parts[i]) for i in chosen[:-1])])
     data = b"".join(parts[i] for i in chosen)
-    places = [(int(start), len(part)) for start, part in zip(starts, parts, strict=True)]
+    places = [Run(int(start), len(part)) for start, part in zip(starts, parts, strict=True)]
     return LaidOut(data + draw(size - len(data)), places)

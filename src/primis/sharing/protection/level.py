@@ -1,6 +1,6 @@
 """A level of protection, as sharing and restoring see it.
 
-code --encode--> EncodedFrame --publish--> section `public` of a frame
+code --encode--> EncodedFrame --publish--> a frame's part of the code's sections
 bundle --open--> PublicCode --levels--> true levels of a record, for who has its secret
 """
 
@@ -19,12 +19,24 @@ from primis.keys.seal import Secret
 from primis.sharing.opened import OpenedBundle, Place
 
 
-class Published(NamedTuple):
-    """Section `public` of a frame; (first byte, bytes) and digest of each record's values in it."""
+class Run(NamedTuple):
+    """Where bytes lie in their frame's part of a section."""
 
-    data: bytes
-    runs: list[tuple[int, int]]
+    at: int
+    length: int
+
+
+class Published(NamedTuple):
+    """A frame's part of sections `public` and `supports`.
+
+    runs, digests: of each record's values; streams: of each record's sealed support.
+    """
+
+    public: bytes
+    supports: bytes
+    runs: list[Run]
     digests: list[bytes]
+    streams: list[Run]
 
 
 class EncodedFrame(Protocol):
@@ -35,11 +47,13 @@ class EncodedFrame(Protocol):
         """Of each record."""
 
     @property
-    def value_bytes(self) -> int:
-        """Bytes of the values that count against their budget."""
+    def size(self) -> int:
+        """Bytes of all that counts against the budget."""
 
-    def publish(self, header: Header, secrets: list[Secret], draw: Draw) -> Published:
-        """What anyone may see."""
+    def publish(
+        self, header: Header, secrets: list[Secret], sealed: list[bytes], draw: Draw
+    ) -> Published:
+        """What anyone may see. sealed: supports, one for each record."""
 
 
 class PublicCode(Protocol):

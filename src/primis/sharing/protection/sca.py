@@ -25,7 +25,8 @@ from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection
 from primis.keys.seal import Secret
 from primis.sharing.opened import OpenedBundle, Place, places, verified
-from primis.sharing.protection.level import OpenedRecord, Published
+from primis.sharing.protection.layout import lay_out
+from primis.sharing.protection.level import OpenedRecord, Published, Run
 
 _PLAIN = struct.Struct(">2I")
 
@@ -38,15 +39,19 @@ class ScaFrame:
     public: np.ndarray = field(repr=False)
 
     @property
-    def value_bytes(self) -> int:
-        """None that count: values are as many as entries."""
-        return 0
+    def size(self) -> int:
+        """Bytes of the supports: values are as many as entries."""
+        return sum(map(len, self.supports))
 
-    def publish(self, header: Header, secrets: list[Secret], draw: Draw) -> Published:
+    def publish(
+        self, header: Header, secrets: list[Secret], sealed: list[bytes], draw: Draw
+    ) -> Published:
         """Z_p, tile by tile. Both tiers' records of a tile vouch for all of it."""
         tiles = [_write_tile(self.public[c][:, y, x]) for c, y, x in header.geometry.tiles]
         digests = [run_digest(tile) for tile in tiles]
-        return Published(b"".join(tiles), [(0, 0)] * header.records, 2 * digests)
+        supports, streams = lay_out(sealed, header.code_budget, draw)
+        nowhere = [Run(0, 0)] * header.records
+        return Published(b"".join(tiles), supports, nowhere, 2 * digests, streams)
 
 
 class PlainFrame(NamedTuple):

@@ -16,7 +16,7 @@ from primis.attacks.mechanism import Attacked
 from primis.attacks.result import FIDELITY, MARGINS, FidelityMetrics, Kind, Result, Unit
 from primis.audit.pictures import Row, rows_of
 from primis.audit.wording import shown
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.attacks.measure import Measured, measure_study
 from primis.study.chapter import Chapter
 from primis.study.names import MechanismName
@@ -92,32 +92,25 @@ def section(
     if networks:
         blocks.append(_table_4(mechanism, networks, ceiling, facts))
     if rows:
-        alt = f"{len(rows)} images, each beside what its key's holder and the attackers see of it."
-        blocks.append(
-            Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts)
-        )
+        blocks.append(_figure_10(mechanism, rows, facts))
     if images := [finding for finding in others if finding.kind is Kind.RECONSTRUCTION]:
         blocks.append(_images(mechanism, images, facts))
     if rest := [finding for finding in others if finding.kind is not Kind.RECONSTRUCTION]:
-        blocks.append(
-            _gains(
-                f"Attacks on links, labels, keys, lengths and bytes, {mechanism}",
-                rest,
-                "learned something",
-                facts,
-            )
-        )
+        title = f"Attacks on links, labels, keys, lengths and bytes, {mechanism}"
+        blocks.append(_gains(title, rest, "learned something", facts))
     if controls:
         title = (
             f"Controls, {mechanism}: mechanisms known to be broken, "
             "which the same attackers must detect"
         )
         blocks.append(_gains(title, controls, "found", facts))
-    return Section(
-        re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-"),
-        f"Attacks: {mechanism}",
-        tuple(blocks),
-    )
+    anchor = re.sub(r"\W+", "-", f"attacks {mechanism}".lower()).strip("-")
+    return Section(anchor, f"Attacks: {mechanism}", tuple(blocks))
+
+
+def _figure_10(mechanism: str, rows: Sequence[Row], facts: dict[str, str]) -> Figure:
+    alt = f"{len(rows)} images, each beside what its key's holder and the attackers see of it."
+    return Figure(f"Fig. 10: what each party sees, {mechanism}", sheet(rows), alt, facts)
 
 
 def by_network(
@@ -224,23 +217,11 @@ def _table_4(
     ]
     floors = [f.reconstruction.mean_image for f in networks if f.reconstruction]
     if (floor := next((e for e in floors if e is not None), None)) is not None:
-        rows.append(
-            (
-                "floor: mean of other images, no bundle",
-                *(_cell(floor) if name == "psnr" else "–" for name in _DIGITS),
-                "–",
-                "–",
-            )
-        )
+        cells = [_cell(floor) if name == "psnr" else "–" for name in _DIGITS]
+        rows.append(("floor: mean of other images, no bundle", *cells, "–", "–"))
     if ceiling:
-        rows.append(
-            (
-                "ceiling: the key's holder",
-                *(_cell(getattr(ceiling, name), d) for name, d in _DIGITS.items()),
-                "–",
-                "–",
-            )
-        )
+        cells = [_cell(getattr(ceiling, name), d) for name, d in _DIGITS.items()]
+        rows.append(("ceiling: the key's holder", *cells, "–", "–"))
     title = (
         f"Table 4: the paper's four networks against {mechanism}, grey levels of 8 bits, "
         "mean ± SD and interval"

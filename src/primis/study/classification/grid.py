@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from primis.attacks.learning import middle, redrawn, resampled
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.classification.measure import TaskResult
 from primis.study.names import Pair
 from primis.study.versions import ORIGINAL

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.chapter import Chapter
 from primis.study.classification.grid import Cell, Grid, confounds, metrics
 from primis.study.classification.measure import Measured, TaskResult, measure_study

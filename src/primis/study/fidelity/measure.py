@@ -17,9 +17,10 @@ import numpy as np
 from primis.datasets.corpus import Corpus
 from primis.datasets.sample import Sample, read_grey
 from primis.errors import UsageError
+from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import data_range, fidelity
-from primis.metrics.part import Progress, silent
-from primis.metrics.statistics import Estimate, mean_of
+from primis.metrics.progress import Progress, silent
+from primis.metrics.statistics import mean_of
 from primis.network.presets import DEFAULT, PAPER
 from primis.study.study import BASELINES, Study, judged, spread
 from primis.study.versions import ORIGINAL, Version, Versions

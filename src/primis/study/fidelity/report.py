@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from primis.metrics.statistics import Estimate, mean_of
+from primis.metrics.estimate import Estimate
+from primis.metrics.statistics import mean_of
 from primis.network.presets import PAPER
 from primis.study.chapter import Chapter
 from primis.study.fidelity import pictures

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Generic, TypeVar
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.names import PARTS, Pair, PartName
 from primis.study.paper.printed import Cell, Errors, Outlines, Printed, Scores, Source, paper
 from primis.study.report.document import Block, Section, Table, Text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 
 LEAST_FOR_INTERVAL = 3
 """Values that an interval needs: of two, Student's t reaches twelve standard errors either way."""

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from primis.attacks.learning import middle, redrawn, resampled
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.names import Pair
 from primis.study.segmentation.measure import SegmentationResult
 from primis.study.segmentation.overlap import Overlap

@@ -33,7 +33,8 @@ from primis.attacks.learning import (
 from primis.datasets.corpus import Corpus
 from primis.datasets.sample import Grey
 from primis.errors import UsageError
-from primis.metrics.part import Keep, Progress, make_anew, silent
+from primis.metrics.part import Keep, make_anew
+from primis.metrics.progress import Progress, silent
 from primis.study.segmentation.overlap import Overlap, overlap
 from primis.study.sized import Sized, trained_and_tested
 from primis.study.splits import PerSplit

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from primis.metrics.statistics import Estimate
+from primis.metrics.estimate import Estimate
 from primis.study.chapter import Chapter
 from primis.study.names import Pair
 from primis.study.paper import tables as beside_paper

@@ -24,7 +24,8 @@ import numpy as np
 
 from primis.datasets.corpus import Corpus
 from primis.errors import InputError, TextureUnavailable, UsageError
-from primis.metrics.part import Keep, Progress, make_anew, silent
+from primis.metrics.part import Keep, make_anew
+from primis.metrics.progress import Progress, silent
 from primis.study.study import BASELINES, Study, masked
 from primis.study.versions import ORIGINAL, Version, Versions
 

@@ -1,0 +1,100 @@
+"""A frame's code, as large as its budget allows.
+
+At level keyed the bytes of a frame follow from geometry and settings, and an encoder that leaves
+some of them unused wastes them: it keeps as many entries as fit. A complex image keeps fewer than
+S_x per position, a plain one more. At level sca there are S_x at most, so that decoys have theirs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from primis.bundle.header import Header
+from primis.bundle.settings import Protection
+from primis.codec import Codec, Done, within
+from primis.codes.ambiguation import Draw
+from primis.codes.sparse import SparseCode
+from primis.errors import OverBudget
+from primis.sharing.protection import LEVELS
+from primis.sharing.protection.level import EncodedFrame
+
+FILLED = 0.985
+"""A code that takes this part of its budget is large enough."""
+
+_AIM = 0.996
+_TRIES = 12
+_STRANGE = 1.4
+"""Beyond this factor of the entries that they were made for, prices are made anew."""
+
+
+class Fitted(NamedTuple):
+    """A code, and its streams."""
+
+    code: SparseCode
+    encoded: EncodedFrame
+
+
+def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done) -> Fitted:
+    """The best code of coefficients z (c, LM, h, w) that its budget holds.
+
+    How many tries it takes is not known: each counts for half of what is left. Raises OverBudget
+    where none fits.
+    """
+    level, budget = LEVELS[header.settings.protection], header.code_bytes
+    most = header.entries if header.settings.protection is Protection.SCA else z.size
+    selector = codec.selector(z, header.entries)
+    search, best = _Search(header.entries, budget, most), None
+    for number in range(_TRIES):
+        step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
+        if not 1 / _STRANGE < search.entries / selector.entries < _STRANGE:
+            selector = codec.selector(z, search.entries)
+        code = selector.keep(search.entries)
+        step(0.5)
+        encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))
+        kept = int(np.count_nonzero(code.levels))
+        if encoded.size <= budget and (best is None or encoded.size > best.encoded.size):
+            best = Fitted(code, encoded)
+        if not search.go_on(kept, encoded.size, adapts=codec.architecture.over_image):
+            break
+    done(1)
+    if best is None:
+        wanted = 1.1 * (header.settings.code_bits or 1) * encoded.size / max(budget, 1)
+        said = "the code needs more than the settings leave"
+        raise OverBudget(said, "code_bits", round(wanted, 1))
+    return best
+
+
+class _Search:
+    """How many entries to try, from what others took: bytes grow almost in proportion."""
+
+    def __init__(self, entries: int, budget: int, most: int) -> None:
+        self.entries = entries
+        self._budget, self._most = budget, most
+        self._fits, self._over = (0, 0), (0, 0)  # entries kept, and the bytes they took
+
+    def go_on(self, kept: int, size: int, *, adapts: bool) -> bool:
+        """Choose what to try next; False where that is enough, or nothing else can be."""
+        fits = size <= self._budget
+        if fits and (size >= FILLED * self._budget or kept >= self._most or not adapts):
+            return False
+        if fits and self.entries > kept:  # there is no more to keep
+            return False
+        if not fits and not adapts:
+            return False
+        if fits:
+            self._fits = max(self._fits, (kept, size))
+        else:
+            self._over = min(self._over, (kept, size)) if self._over[0] else (kept, size)
+        self.entries = min(self._next(kept, size), self._most)
+        return self._fits[0] < self.entries and self.entries > 0
+
+    def _next(self, kept: int, size: int) -> int:
+        """On the line between what fits and what does not; in proportion where one is missing."""
+        (low, less), (high, more) = self._fits, self._over
+        aim = _AIM * self._budget
+        if not low or not high:
+            return max(int(kept * aim / max(size, 1)), 1 if size > self._budget else kept + 1)
+        between = low + (high - low) * (aim - less) / max(more - less, 1)
+        return int(min(max(between, low + 1), high - 1))
