@@ -8,6 +8,7 @@ diagnostic of the whole release, and padded for each image to the same length.
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,10 @@ from primis.errors import BadManifest, DamagedSection
 from primis.keys.seal import LENGTH_BYTES, Secret, pad, page_secret, seal, unpad, unseal
 
 _PAGE_ID = 16
-_LEAST_PER_IMAGE = 256
+_LEAST_PER_IMAGE = 64
+_MOST_PLAIN = 1 << 24
+"""Bytes of a page, at most, before it is compressed."""
+
 _PER_MM = 10**9
 _PURPOSE = "catalogue"
 
@@ -70,7 +74,7 @@ def seal_catalogue(
     """diagnostic: the release secret of that tier. release: the release's id."""
     ordered = sorted(images, key=lambda image: image.id)
     parts = [ordered[k : k + FANOUT] for k in range(0, len(ordered), FANOUT)]
-    plain = [canonical({"images": [asdict(image) for image in part]}) for part in parts]
+    plain = [_pack(part) for part in parts]
     need = max(
         -(-(len(data) + LENGTH_BYTES) // len(part)) for data, part in zip(plain, parts, strict=True)
     )
@@ -81,6 +85,22 @@ def seal_catalogue(
     ]
     tree = build(leaves)
     return CatalogueListing(each, tree.count, tree.root), tree
+
+
+def _pack(images: Sequence[Listed]) -> bytes:
+    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9)
+
+
+def _unpack(packed: bytes) -> list[Listed]:
+    """Raises ValueError."""
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(packed, _MOST_PLAIN)
+    except zlib.error:
+        raise ValueError("a page is not compressed as it should be") from None
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("a page is too large, or goes on after its end")
+    return [Listed.parse(item) for item in parse_canonical(data)["images"]]
 
 
 def _seal(plain: bytes, size: int, diagnostic: Secret, release: str) -> bytes:
@@ -119,7 +139,6 @@ class Catalogue:
         secret = page_secret(self._diagnostic, data[:_PAGE_ID])
         try:
             sealed, release = data[_PAGE_ID:], bytes.fromhex(self._release)
-            body = parse_canonical(unpad(unseal(sealed, secret, _PURPOSE, release)))
-            return [Listed.parse(item) for item in body["images"]]
+            return _unpack(unpad(unseal(sealed, secret, _PURPOSE, release)))
         except (ValueError, KeyError, TypeError, DamagedSection):
             raise BadManifest("a page of the catalogue cannot be opened") from None
