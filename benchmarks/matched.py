@@ -72,7 +72,8 @@ def compared(image: Image, codec: Codec, sparsities: list[float]) -> dict[float,
         code = code_of(z, frame.shape, codec, sparsity)
         restored = codec.decode(code, grey, (frame.shape[0], frame.shape[1]), frame.dtype)
         reached = psnr(image.pixels[0], restored, scale)
-        row = {"psnr": reached, "bits": sum(code_bits(code, codec)) / frame.size}
+        key, values = (bits / frame.size for bits in code_bits(code, codec))
+        row = {"psnr": reached, "key": key, "values": values, "bits": key + values}
         for name, curve in curves.items():
             row[name] = curve.at(reached, curve.plain) / frame.size
             row[f"{name} in age"] = curve.at(reached, curve.in_age) / frame.size
