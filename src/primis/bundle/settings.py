@@ -63,7 +63,7 @@ class Settings:
             raise ValueError(f"decoys is {self.decoys:g}, expected 0 at level keyed")
 
     def at_level(self, protection: Protection) -> Settings:
-        """The same at another level, with the decoys and the code budget that are the default there."""
+        """The same at another level, with the default decoys and code budget of that level."""
         return replace(self, protection=protection, decoys=None, code_bits=None)
 
     def require_decided(self) -> None:
