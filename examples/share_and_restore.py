@@ -1,4 +1,4 @@
-"""Share a drawn chest with one partner and read its pixels, from Python."""
+"""Share a phantom of a chest with one partner and read its pixels, from Python."""
 
 import tempfile
 from pathlib import Path

@@ -96,9 +96,9 @@ def share(
     other weights, or "paper". max_pixels: refuse images of more samples, all frames and channels
     counted; by default 300 million, fewer for small files. measure: compare each image with what a
     recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
-    psnr: share with the smallest S_x at which 95 % of the images reach it, in place of that of the
-    settings; measured on at most 64 images, drawn at random. on_result: is called after each image
-    with its `Result`, the number done and the number of all.
+    psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
+    the images reach it, measured on at most 64 images, drawn at random. on_result: is called after
+    each image with its `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.

@@ -676,7 +676,7 @@ def test_a_report_prints_what_matters_and_no_escapes(capsys, tmp_path) -> None:
         report.finish()
         err = capsys.readouterr().err
         said = {1: "1 image", 2: "2 images"}[count]
-        assert f"note: {said} kept fewer entries than S_x asks for, least ]0;x.png3.9" in err
+        assert f'note: {said} kept fewer entries than S_x asks for, "]0;x.png3.9" the fewest' in err
         assert "\x1b" not in err
     report = Report("restoring", verbose=False)
     with report:

@@ -16,6 +16,7 @@ import pytest
 import primis
 from primis.bundle.container import read_bundle
 from primis.bundle.settings import Settings
+from primis.cli.fidelity import with_receipt
 from primis.codec import Codec
 from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
@@ -257,6 +258,23 @@ def test_who_goes_on_is_told_the_same(share, folder, keys, tmp_path) -> None:
         restored(tmp_path / "r", keys["alice"], tmp_path / "out", on_result=stop)
     again = restored(tmp_path / "r", keys["alice"], tmp_path / "out")
     assert again == {name: r.quality for name, r in results.items()}
+
+
+def test_a_receipt_says_of_how_many_images_it_speaks() -> None:
+    good = [Result(f"{k}.png", "0" * 32, quality=Quality(k, k / 100)) for k in (40.0, 44.0)]
+    failed = Result("bad.png", "0" * 32, error=InputError("too large"))
+    unmeasured = Result("preview.png", "0" * 32)
+    two = (
+        'PSNR 42.0 dB on average, 40.0 dB at worst ("40.0.png"); '
+        "SSIM 0.420 on average, 0.400 at worst"
+    )
+    assert with_receipt("done", [*good, failed]) == f"done\nfidelity: {two}"
+    assert with_receipt("done", [*good, unmeasured]) == f"done\nfidelity of 2 of 3 images: {two}"
+    assert with_receipt("done", good[:1]) == "done\nfidelity: PSNR 40.0 dB, SSIM 0.400"
+    exact = Result("mask.png", "0" * 32, quality=EXACT)
+    told = "done\nfidelity: PSNR 40.0 dB, SSIM 0.400; 1 exact"
+    assert with_receipt("done", [good[0], exact]) == told
+    assert with_receipt("done", [unmeasured]) == "done"
 
 
 # --- the S_x that a PSNR takes ---

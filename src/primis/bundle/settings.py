@@ -1,4 +1,4 @@
-"""What the owner chose, and the profile of bundles that have it in common (docs/format.md, 3)."""
+"""What the owner chose, and the profile of bundles that have it in common (docs/format.md, 2)."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Settings:
     """What an owner chooses when sharing, with its defaults. All of it is public.
 
     sparsity: S_x, true entries per position of the grid, on average; in steps of 1/1000. decoys:
-    S_n, decoys per position, at level sca; in steps of 1/1000, by default as many as S_x.
-    protection: the level. code_bits: budget for what is coded, in bits per true entry: at level
-    keyed supports and values, at level sca the supports. header_bytes: budget for the name and the
-    file's header, compressed. original_bits: budget for the file itself, in bits per sample; 0
-    where it is not there. exact_bits: bits per sample of an image of few grey levels that is sealed
-    exactly, 0 for all others.
+    S_n, decoys per position, at level sca; in steps of 1/1000, by default as many as S_x; 0 at
+    level keyed. protection: the level. code_bits: budget for what is coded, in bits per true entry:
+    at level keyed supports and values, at level sca the supports. header_bytes: budget for the name
+    and the file's header, compressed. original_bits: budget for the file itself, in bits per
+    sample; 0 where it is not there. exact_bits: bits per sample of an image of few grey levels that
+    is sealed exactly, 0 for all others.
 
     The last four are None where they are left to the weights and the images
     (`sharing.fit.settings_for`); in a bundle none is None.
@@ -63,7 +63,7 @@ class Settings:
             raise ValueError(f"decoys is {self.decoys:g}, expected 0 at level keyed")
 
     def at_level(self, protection: Protection) -> Settings:
-        """The same at another level, with the decoys and the budget that are usual there."""
+        """The same at another level, with the default decoys and code budget of that level."""
         return replace(self, protection=protection, decoys=None, code_bits=None)
 
     def require_decided(self) -> None:

@@ -62,7 +62,8 @@ Owner = Annotated[
     typer.Option(
         "--owner",
         metavar="FILE",
-        help="Your own key file. (default: made at first use in the configuration folder)",
+        help="Your own key file. (default: the one in the configuration folder, which the first "
+        "share makes)",
         parser=parse_path,
     ),
 ]

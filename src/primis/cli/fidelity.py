@@ -20,7 +20,7 @@ NoMeasure = Annotated[
     bool,
     typer.Option(
         "--no-measure",
-        help="Do not measure what each image loses (PSNR, SSIM), and seal nothing of it.",
+        help="Do not measure what each image loses (PSNR, SSIM); recipients are not told either.",
     ),
 ]
 LeastPsnr = Annotated[
@@ -30,7 +30,7 @@ LeastPsnr = Annotated[
         metavar="DB",
         min=0,
         max=200,
-        help=f"Warn of images whose PSNR is below. (default: {LEAST_PSNR:g})",
+        help=f"Warn of images whose PSNR is below this. (default: {LEAST_PSNR:g})",
     ),
 ]
 
@@ -38,24 +38,36 @@ LeastPsnr = Annotated[
 def require_measured(least: float | None, *, no_measure: bool) -> None:
     """Raises UsageError where nothing can be below a threshold."""
     if no_measure and least is not None:
-        raise UsageError("--least-psnr compares what --no-measure leaves out, expected one of them")
+        raise UsageError(
+            "--least-psnr needs what --no-measure leaves out, expected only one of them"
+        )
 
 
 def with_receipt(line: str, results: Sequence[Result]) -> str:
     """A line on a job, and one on the fidelity of its images, if any was measured."""
     lossy, exact = _lossy(results), _exact(results)
-    said = []
-    if lossy:
-        worst, worst_psnr = min(lossy, key=lambda pair: pair[1])
-        similar = [r.quality.ssim for r, _ in lossy if r.quality]
-        said += [
-            f"mean PSNR {_mean([psnr for _, psnr in lossy]):.1f} dB, "
-            f'worst {worst_psnr:.1f} dB ("{worst.name}")',
-            f"mean SSIM {_mean(similar):.3f}, worst {min(similar):.3f}",
-        ]
+    said = _losses(lossy) if lossy else []
     if exact:
-        said += [f"{exact} exact"]
-    return f"{line}\nfidelity: {'; '.join(said)}" if said else line
+        said.append(f"{exact} exact")
+    if not said:
+        return line
+    good = sum(r.error is None for r in results)
+    measured = len(lossy) + exact
+    of = "" if measured == good else f" of {measured} of {good} images"
+    return f"{line}\nfidelity{of}: {'; '.join(said)}"
+
+
+def _losses(lossy: Sequence[tuple[Result, float]]) -> list[str]:
+    """PSNR and SSIM of one image, or their averages and worst."""
+    psnrs = [psnr for _, psnr in lossy]
+    similar = [r.quality.ssim for r, _ in lossy if r.quality]
+    if len(lossy) == 1:
+        return [f"PSNR {psnrs[0]:.1f} dB, SSIM {similar[0]:.3f}"]
+    worst, worst_psnr = min(lossy, key=lambda pair: pair[1])
+    return [
+        f'PSNR {_mean(psnrs):.1f} dB on average, {worst_psnr:.1f} dB at worst ("{worst.name}")',
+        f"SSIM {_mean(similar):.3f} on average, {min(similar):.3f} at worst",
+    ]
 
 
 def fidelity_facts(results: Sequence[Result]) -> dict[str, Any] | None:

@@ -215,7 +215,7 @@ def evaluate(
         ),
     ] = False,
     most: Annotated[
-        int | None, typer.Option(help="Use at most so many images of each corpus.")
+        int | None, typer.Option(help="Use at most this many images of each corpus.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split and of all random draws.")] = 0,
     quick: Annotated[

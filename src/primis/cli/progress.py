@@ -187,8 +187,8 @@ class Report:
             least = min(self._short, key=lambda r: r.kept or 0)
             note(
                 f"{counted(len(self._short), 'image')} kept fewer entries than S_x asks for, "
-                f"least {least.name} (S_x = {least.kept:.3g}): there is no more to keep, "
-                "or they are more complex than most (--code-bits gives them more)"
+                f'"{least.name}" the fewest (S_x = {least.kept:.3g}): an image like this has no '
+                "more to keep, or more detail than most (--code-bits gives every image more bytes)"
             )
         if self._failed:
             tell(f"primis: {counted(self._failed, 'image')} failed, listed above")

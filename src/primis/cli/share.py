@@ -102,18 +102,20 @@ def share(
     code_bits: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=32, help="Budget for the code, bits per entry. (default: by the weights)"
+            min=0.5,
+            max=32,
+            help="Budget for the code, bits per entry. (default: set by the weights)",
         ),
     ] = None,
     header_bytes: Annotated[
         int | None,
         typer.Option(
-            help="Budget for each sealed header, in bytes. (default: as the largest needs)"
+            help="Budget for each sealed header, in bytes. (default: what the largest needs)"
         ),
     ] = None,
     original_bits: Annotated[
         float | None,
-        typer.Option(help="Budget for each file, bits per sample. (default: so that all fit)"),
+        typer.Option(help="Budget for each file, bits per sample. (default: enough for all)"),
     ] = None,
     owner: Owner = None,
     model: Annotated[
@@ -135,7 +137,7 @@ def share(
     """
     require_measured(least_psnr, no_measure=no_measure)
     if psnr is not None and sparsity is not None:
-        raise UsageError("--psnr chooses S_x itself, expected it or --sparsity")
+        raise UsageError("--psnr chooses S_x, expected --psnr or --sparsity and not both")
     settings = _settings(
         decoys=decoys,
         protection=protection,
@@ -150,7 +152,7 @@ def share(
     if protection is Protection.SCA:
         warn(
             "level sca leaks the image to anyone (docs/threat-model.md): "
-            "never publish patients with it"
+            "never publish images of patients at this level"
         )
     if granted is not TierName.PREVIEW and _has_dicom(images):
         note(
@@ -221,7 +223,7 @@ def _settings(
 
     asked = Settings().sparsity if sparsity is None else round(sparsity, 3)
     if decoys and protection is Protection.KEYED:
-        raise UsageError("--decoys are of --protection sca: at level keyed they add nothing")
+        raise UsageError("--decoys need --protection sca: level keyed has none")
     if decoys is not None:
         require_between("decoys", decoys, 0, 256 - asked)
         decoys = round(decoys, 3)
@@ -284,7 +286,7 @@ def _chosen(chosen: Chosen, psnr: float) -> str:
     of = "" if chosen.tried == chosen.images else ", drawn at random"
     return (
         f"S_x = {chosen.sparsity:g} is the smallest at which 95 % of the images reach "
-        f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images}{of}"
+        f"{psnr:g} dB, measured on {chosen.tried} of {chosen.images} images{of}"
     )
 
 

@@ -241,12 +241,12 @@ def _draw(shown: list[Shown], original: Image) -> Pillow.Image:
 
 
 def _cells(shown: Shown, original: Image, flat: float) -> list[_Cell]:
-    titles = ("anyone: public code, decoded", "anyone: by counting entries")
     image = display(original.pixels[0], original.photometric)
     cells = [_Cell("the owner: the image", "12 bits, nobody's chest", image)]
-    for title, guess in zip(titles, shown.guesses.values(), strict=True):
+    for name, guess in shown.guesses.items():
         note = f"{guess.psnr:.1f} dB (a flat grey: {flat:.1f} dB)"
-        cells.append(_Cell(title, note, _grey(_stretched(guess.picture, original), original)))
+        picture = _grey(_stretched(guess.picture, original), original)
+        cells.append(_Cell(f"anyone: {name}", note, picture))
     for tier in TIERS[:2]:
         restored = shown.restored[tier]
         picture = _grey(restored.pixels[0, ..., 0], original)

@@ -28,12 +28,12 @@ class Result:
     """What became of one image that was to be shared or restored.
 
     name: the path that it is shared under, or the file that was restored. id: of its bundle, 32 hex
-    digits. bytes: of the bundle or file, 0 where there is none. kept: S_x that it got when shared;
-    less than was asked for where its code would not fit, None where it is sealed exactly. tier: at
-    which it was restored. error: why there is none. resumed: done by an earlier run. notes: what a
-    person should know of it, one line each. unfamiliar: that it is of a kind that the model was not
-    trained on. quality: how near what a recipient sees is to what was shared; None where that was
-    not measured, and at tier preview.
+    digits. bytes: of the bundle or file, 0 where there is none. kept: S_x that it got when shared,
+    less than was asked for where it has more detail than most, and more where it has less; None
+    where it is sealed exactly. tier: at which it was restored. error: why there is none. resumed:
+    done by an earlier run. notes: what a person should know of it, one line each. unfamiliar: that
+    it is of a kind that the model was not trained on. quality: how near what a recipient sees is to
+    what was shared; None where that was not measured, and at tier preview.
     """
 
     name: str
