@@ -29,6 +29,7 @@ PRICE_UNIT = 1 << 16
 """Prices are in units of 1/65536 bit."""
 
 FILE = Path(__file__).with_name("kernel.wasm")
+_LANES = 8
 _PAGE, _ALIGNMENT = 1 << 16, 16
 _GROWTH = 1 << 24
 """Bytes of addresses that a memory has beyond itself: as it grows within them it need not move."""
@@ -54,8 +55,20 @@ class _Group(Structure):
 
 class _Stack(Structure):
     _fields_ = _words(
-        "atoms", "group_count", "groups", "near_start", "near_atom", "near_weight", "direction"
+        "atoms",
+        "group_count",
+        "groups",
+        "near_start",
+        "near_atom",
+        "near_weight",
+        "direction",
+        "finer",
+        "finer_weight",
     )
+
+
+class _Finer(Structure):
+    _fields_ = _words("first", "count", "weight")
 
 
 class _Model(Structure):
@@ -331,8 +344,30 @@ class Kernel(_Instance):
             self._put(of.astype(np.uint16)),
             self._put(near.T[atom, of]),
             self._put(layout.direction.astype(np.uint8)),
+            *self._put_finer(layout),
         )
         return self._put_struct(stack), head, bias
+
+    def _put_finer(self, layout: Layout) -> tuple[int, int]:
+        """Where the atoms near each one in groups to come are, and their weights."""
+        atoms = -(-layout.atoms // _LANES) * _LANES
+        near = np.zeros((layout.atoms, atoms), np.uint16)
+        near[:, : layout.atoms] = layout.nearness.T
+        finer, weights, count = [], [], 0
+        for group in layout.groups:
+            for atom in group:
+                near[atom, : group.stop] = 0
+                there = np.flatnonzero(near[atom])
+                first = there[0] // _LANES * _LANES if len(there) else 0
+                stop = -(-(there[-1] + 1) // _LANES) * _LANES if len(there) else 0
+                finer.append((atom, _Finer(first, (stop - first) // _LANES, count)))
+                weights.append(near[atom, first:stop])
+                count += stop - first
+        rows = dict(finer)
+        table = b"".join(bytes(rows.get(atom, _Finer())) for atom in range(layout.atoms))
+        return self._put(np.frombuffer(table, np.uint8)), self._put(
+            np.concatenate([np.zeros(0, np.uint16), *weights])
+        )
 
     def _put_model(self, model: ContextModel) -> int:
         p = model.probability / 65536
@@ -368,6 +403,7 @@ def _work(atoms: int, height: int, width: int) -> int:
 
 
 def _work_of(atoms: int, height: int, width: int) -> int:
+    atoms = -(-atoms // _LANES) * _LANES
     places, plane = (height + 2) * (width + 2), height * width
     return places * (12 * atoms + 36) + plane * (4 * atoms + 20) + 4 * atoms + 16 * 8
 
