@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from primis.codes.coder import (
     entry_density,
 )
 from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
-from primis.codes.kernel import FILE, Tile, kernel_of
+from primis.codes.kernel import FILE, Kernel, Tile, kernel_of
 from primis.codes.layout import FrequencyLayout, LearnedLayout
 from primis.codes.probabilities import (
     FEATURES,
@@ -240,3 +242,35 @@ def test_the_kernel_that_ships_is_the_one_that_its_source_gives(tmp_path) -> Non
     pytest.importorskip("ziglang")
     build(tmp_path / "kernel.wasm")
     assert (tmp_path / "kernel.wasm").read_bytes() == FILE.read_bytes()
+
+
+def test_a_kernel_takes_few_addresses_and_a_large_one_is_not_kept() -> None:
+    """A process may be allowed only so many addresses: wasmtime would reserve gigabytes."""
+    before, kernels = _addresses(), [Kernel(MODEL, LAYOUT) for _ in range(8)]
+    assert _addresses() - before < 8 * (1 << 26)
+    del kernels
+    levels = np.zeros((256, 160, 160), np.int16)
+    levels[0, 0, 0] = 1
+    large = kernel_of(MODEL, LAYOUT)
+    streams = encode_code(levels, range(4), LAYOUT, MODEL)
+    assert large.is_large
+    assert kernel_of(MODEL, LAYOUT) is not large
+    assert encode_code(levels, range(4), LAYOUT, MODEL) == streams
+    small = kernel_of(MODEL, LAYOUT)
+    encode_code(levels[:, :32, :32], range(4), LAYOUT, MODEL)
+    assert kernel_of(MODEL, LAYOUT) is small
+
+
+def test_a_tile_beyond_all_memory_is_an_error_for_people() -> None:
+    """No bundle has one; wasmtime's own error would pass for a defect. The kernel works on."""
+    kernel, levels = Kernel(MODEL, LAYOUT), np.zeros((256, 4, 4), np.int16)
+    with pytest.raises(MemoryError):
+        kernel._take(1 << 32)
+    assert kernel.price(Tile(levels, range(4), 0)) > 0
+
+
+def _addresses() -> int:
+    """Bytes of addresses that this process has, as far as that is known."""
+    if not (status := Path("/proc/self/statm")).exists():
+        pytest.skip("needs /proc")
+    return int(status.read_text().split()[0]) * mmap.PAGESIZE

@@ -140,3 +140,14 @@ def test_a_bundle_that_claims_more_than_its_bytes_can_hold_is_refused() -> None:
     assert sum(len(part) for part in parts.values()) < 10_000
     with pytest.raises(BadBundle, match="claims 4294967296 samples"):
         write_bundle(header, parts)
+
+
+@pytest.mark.parametrize(("tile", "maps"), [(1024, 64), (512, 64), (1024, 5), (128, 257)])
+def test_a_tile_that_would_fill_the_memory_is_refused(tile: int, maps: int) -> None:
+    """A reader holds a tile at once: at 2^24 places it takes some 300 MB."""
+    geometry = Geometry(4, 1, maps, frames=1, height=1, stride=16, tile=tile, width=1)
+    chosen = Settings(code_bits=8.0, header_bytes=128, original_bits=0.0, exact_bits=0)
+    header = Header("0" * 32, geometry, chosen, "f" * 64)
+    parts = {name: bytes(size) for name, size in header.fixed_sizes.items()}
+    with pytest.raises(BadBundle, match="places in a tile"):
+        read_bundle(write_bundle(header, parts, alone=True), "x")

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_bytes
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from PIL import Image as Pillow
 
 from primis.attacks.inside import read_public_code
 from primis.bundle.container import read_bundle
+from primis.bundle.header import Header
 from primis.bundle.settings import Settings
+from primis.codes.sparse import SparseCode
 from primis.errors import (
     AccessError,
     BadGrant,
@@ -700,6 +703,62 @@ def test_a_code_fills_its_budget(codec, seed: int, sparsity: float) -> None:
     z, _ = codec.encode(pixels[0])
     _, encoded = fit_code(z, header, codec, token_bytes, lambda _: None)
     assert 0.98 * header.code_bytes <= encoded.size <= header.code_bytes
+
+
+def budget_of(codec, shape: tuple[int, int, int, int], **chosen: float) -> Header:
+    settings = Settings(header_bytes=1024, original_bits=0.0, exact_bits=0, **chosen)
+    return header_for(shape, settings, codec, "0" * 32)
+
+
+def coefficients(header: Header, share: float) -> np.ndarray:
+    g, rng = header.geometry, np.random.default_rng(0)
+    z = rng.normal(0, 1, (g.channels, g.atoms, *g.grid))
+    return (z * (rng.random(z.shape) < share)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("share", "sparsity", "code_bits"), [(0.01, 8, 5), (1, 32, 4), (1, 64, 2)])
+def test_strange_codes_fill_their_budget_too(
+    codec, share: float, sparsity: float, code_bits: float
+) -> None:
+    """First tries are far off here: too many zeros for the prices, or as costly as can be."""
+    header = budget_of(codec, (1, 600, 520, 1), sparsity=sparsity, code_bits=code_bits)
+    z = coefficients(header, share)
+    _, encoded = fit_code(z, header, codec, token_bytes, lambda _: None)
+    assert 0.97 * header.code_bytes <= encoded.size <= header.code_bytes
+
+
+def test_a_try_that_keeps_a_few_less_than_asked_for_is_not_the_last(codec) -> None:
+    """A threshold at which exactly so many are kept is not always found."""
+    header = budget_of(codec, (1, 400, 400, 1), sparsity=8, code_bits=32)
+    z, selector = coefficients(header, 1), codec.selector
+
+    class OneLess:
+        def __init__(self, z: np.ndarray, entries: int) -> None:
+            self.entries, self._of = entries, selector(z, entries)
+
+        def keep(self, entries: int) -> SparseCode:
+            return self._of.keep(entries - 1)
+
+    codec = SimpleNamespace(
+        selector=OneLess,
+        layout=codec.layout,
+        checkpoint=codec.checkpoint,
+        architecture=codec.architecture,
+    )
+    _, encoded = fit_code(z, header, codec, token_bytes, lambda _: None)
+    assert 0.97 * header.code_bytes <= encoded.size <= header.code_bytes
+
+
+@pytest.mark.parametrize("code_bits", [0, 0.01, 0.5])
+def test_a_code_that_does_not_fit_says_what_would_do_and_that_does(codec, code_bits: float) -> None:
+    header = budget_of(codec, (1, 40, 700, 3), sparsity=0.5, code_bits=code_bits)
+    z = coefficients(header, 1)
+    z[:, 1:] = 0
+    with pytest.raises(OverBudget) as caught:
+        fit_code(z, header, codec, token_bytes, lambda _: None)
+    assert caught.value.setting == "code_bits"
+    enough = replace(header.settings, code_bits=caught.value.value)
+    assert fit_code(z, replace(header, settings=enough), codec, token_bytes, lambda _: None)
 
 
 @pytest.mark.parametrize("kind", ["flat", "noise", "one pixel"])

@@ -26,7 +26,7 @@ MAX_ORIGINAL_BITS = 64
 EXACT_BITS = (0, 1, 2, 4, 8, 16)
 MAX_PER_POSITION = 4096
 MAX_BITS_PER_ENTRY = 64
-_MAX_ATOMS = 1 << 13
+_MAX_ATOMS, _MAX_TILE_ENTRIES = 1 << 13, 1 << 24
 _LIMITS = {"atoms_per_map": 1 << 12, "code_maps": 1 << 12, "stride": 64, "tile": 1 << 10}
 
 
@@ -110,6 +110,10 @@ class Profile:
         atoms = sizes["code_maps"] * sizes["atoms_per_map"]
         if atoms > _MAX_ATOMS:
             raise ValueError(f"has {atoms} atoms at a position, expected at most {_MAX_ATOMS}")
+        if (entries := sizes["tile"] ** 2 * atoms) > _MAX_TILE_ENTRIES:
+            raise ValueError(
+                f"has {entries} places in a tile, expected at most {_MAX_TILE_ENTRIES}"
+            )
         model = fields.hexadecimal(body["model"], 64)
         return cls(model=model, settings=_settings(body["settings"]), **sizes)
 

@@ -7,12 +7,13 @@ S_x per position, a plain one more. At level sca there are S_x at most, so that 
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
-from primis.bundle.header import Header
-from primis.bundle.settings import Protection
+from primis.bundle.header import STREAM_SLACK, Header
+from primis.bundle.settings import MAX_BITS_PER_ENTRY, Protection
 from primis.codec import Codec, Done, within
 from primis.codes.ambiguation import Draw
 from primis.codes.sparse import SparseCode
@@ -27,6 +28,12 @@ _AIM = 0.996
 _TRIES = 12
 _STRANGE = 1.4
 """Beyond this factor of the entries that they were made for, prices are made anew."""
+
+_SHORT = 0.97
+"""Less than this part of the entries that were asked for: prices left out too many."""
+
+_STALLED = 2
+"""More tries in a row that fit, or that do not, are too many once there is one of each."""
 
 
 class Fitted(NamedTuple):
@@ -45,25 +52,32 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     level, budget = LEVELS[header.settings.protection], header.code_bytes
     most = header.entries if header.settings.protection is Protection.SCA else z.size
     selector = codec.selector(z, header.entries)
-    search, best = _Search(header.entries, budget, most), None
+    search, best, short = _Search(header.entries, budget, most), None, False
     for number in range(_TRIES):
         step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
-        if not 1 / _STRANGE < search.entries / selector.entries < _STRANGE:
+        if short or not 1 / _STRANGE < search.entries / selector.entries < _STRANGE:
             selector = codec.selector(z, search.entries)
         code = selector.keep(search.entries)
         step(0.5)
         encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))
         kept = int(np.count_nonzero(code.levels))
+        short = kept < _SHORT * search.entries
         if encoded.size <= budget and (best is None or encoded.size > best.encoded.size):
             best = Fitted(code, encoded)
         if not search.go_on(kept, encoded.size, adapts=codec.architecture.over_image):
             break
     done(1)
     if best is None:
-        wanted = 1.1 * (header.settings.code_bits or 1) * encoded.size / max(budget, 1)
         said = "the code needs more than the settings leave"
-        raise OverBudget(said, "code_bits", round(wanted, 1))
+        raise OverBudget(said, "code_bits", _bits_for(encoded.size, header))
     return best
+
+
+def _bits_for(size: int, header: Header) -> float | None:
+    """The `code_bits` with which a code of so many bytes fits, and a tenth more; None if none."""
+    streams = size - header.records * STREAM_SLACK
+    bits = ceil(10 * 1.1 * 8 * streams / header.entries) / 10
+    return bits if bits <= MAX_BITS_PER_ENTRY else None
 
 
 class _Search:
@@ -73,16 +87,19 @@ class _Search:
         self.entries = entries
         self._budget, self._most = budget, most
         self._fits, self._over = (0, 0), (0, 0)  # entries kept, and the bytes they took
+        self._last, self._alike = False, 0  # whether the last fitted; how many in a row were so
 
     def go_on(self, kept: int, size: int, *, adapts: bool) -> bool:
         """Choose what to try next; False where that is enough, or nothing else can be."""
         fits = size <= self._budget
         if fits and (size >= FILLED * self._budget or kept >= self._most or not adapts):
             return False
-        if fits and self.entries > kept:  # there is no more to keep
-            return False
         if not fits and not adapts:
             return False
+        if fits and self.entries > kept <= self._fits[0]:  # there is no more to keep
+            return False
+        self._alike = self._alike + 1 if fits == self._last else 1
+        self._last = fits
         if fits:
             self._fits = max(self._fits, (kept, size))
         else:
@@ -91,10 +108,13 @@ class _Search:
         return self._fits[0] < self.entries and self.entries > 0
 
     def _next(self, kept: int, size: int) -> int:
-        """On the line between what fits and what does not; in proportion where one is missing."""
+        """On the line between what fits and what does not, in the middle where the line leads on to
+        one side again and again; in proportion where one is missing."""
         (low, less), (high, more) = self._fits, self._over
         aim = _AIM * self._budget
         if not low or not high:
             return max(int(kept * aim / max(size, 1)), 1 if size > self._budget else kept + 1)
         between = low + (high - low) * (aim - less) / max(more - less, 1)
+        if self._alike > _STALLED:
+            between = (low * high) ** 0.5
         return int(min(max(between, low + 1), high - 1))

@@ -29,7 +29,14 @@ PRICE_UNIT = 1 << 16
 """Prices are in units of 1/65536 bit."""
 
 FILE = Path(__file__).with_name("kernel.wasm")
+_LANES = 8
 _PAGE, _ALIGNMENT = 1 << 16, 16
+_GROWTH = 1 << 24
+"""Bytes of addresses that a memory has beyond itself: as it grows within them it need not move."""
+
+_MOST_KEPT = 1 << 26
+"""Bytes of memory that an instance keeps; one that needed more is not used again."""
+
 _LEAST_CAPACITY = 1 << 16
 _BLOCK = 16  # planes of the DC plane's stack
 
@@ -48,8 +55,20 @@ class _Group(Structure):
 
 class _Stack(Structure):
     _fields_ = _words(
-        "atoms", "group_count", "groups", "near_start", "near_atom", "near_weight", "direction"
+        "atoms",
+        "group_count",
+        "groups",
+        "near_start",
+        "near_atom",
+        "near_weight",
+        "direction",
+        "finer",
+        "finer_weight",
     )
+
+
+class _Finer(Structure):
+    _fields_ = _words("first", "count", "weight")
 
 
 class _Model(Structure):
@@ -113,6 +132,7 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     """Memory is taken as it is needed: by default wasmtime reserves gigabytes of addresses."""
     config = wasmtime.Config()
     config.memory_reservation = 0
+    config.memory_reservation_for_growth = _GROWTH
     config.memory_guard_size = 0
     config.signals_based_traps = False
     engine = wasmtime.Engine(config)
@@ -120,15 +140,26 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
 
 
 class _Instance:
-    """The module and its memory, which is taken from below and never given back."""
+    """The module and its memory, which is taken from below and given back with the instance.
+
+    Raises MemoryError where there is none, or more than 4 GiB are needed.
+    """
 
     def __init__(self) -> None:
         engine, module = _compiled()
         self._store = wasmtime.Store(engine)
-        exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        try:
+            exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        except wasmtime.WasmtimeError:
+            raise MemoryError from None
         self._memory = _as(wasmtime.Memory, exports["memory"])
         self._run, self._flat = (_as(wasmtime.Func, exports[name]) for name in ("run", "flat"))
         self._free = int(_as(wasmtime.Global, exports["__heap_base"]).value(self._store))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its memory has grown beyond what is kept."""
+        return self._memory.data_len(self._store) > _MOST_KEPT
 
     def _put(self, values: np.ndarray) -> int:
         """Where a copy of an array is."""
@@ -146,7 +177,10 @@ class _Instance:
         self._free = at + size
         missing = self._free - self._memory.data_len(self._store)
         if missing > 0:
-            self._memory.grow(self._store, -(-missing // _PAGE))
+            try:
+                self._memory.grow(self._store, -(-missing // _PAGE))
+            except wasmtime.WasmtimeError:
+                raise MemoryError from None
         return at
 
     def _view(self) -> np.ndarray:
@@ -310,8 +344,30 @@ class Kernel(_Instance):
             self._put(of.astype(np.uint16)),
             self._put(near.T[atom, of]),
             self._put(layout.direction.astype(np.uint8)),
+            *self._put_finer(layout),
         )
         return self._put_struct(stack), head, bias
+
+    def _put_finer(self, layout: Layout) -> tuple[int, int]:
+        """Where the atoms near each one in groups to come are, and their weights."""
+        atoms = -(-layout.atoms // _LANES) * _LANES
+        near = np.zeros((layout.atoms, atoms), np.uint16)
+        near[:, : layout.atoms] = layout.nearness.T
+        finer, weights, count = [], [], 0
+        for group in layout.groups:
+            for atom in group:
+                near[atom, : group.stop] = 0
+                there = np.flatnonzero(near[atom])
+                first = there[0] // _LANES * _LANES if len(there) else 0
+                stop = -(-(there[-1] + 1) // _LANES) * _LANES if len(there) else 0
+                finer.append((atom, _Finer(first, (stop - first) // _LANES, count)))
+                weights.append(near[atom, first:stop])
+                count += stop - first
+        rows = dict(finer)
+        table = b"".join(bytes(rows.get(atom, _Finer())) for atom in range(layout.atoms))
+        return self._put(np.frombuffer(table, np.uint8)), self._put(
+            np.concatenate([np.zeros(0, np.uint16), *weights])
+        )
 
     def _put_model(self, model: ContextModel) -> int:
         p = model.probability / 65536
@@ -347,6 +403,7 @@ def _work(atoms: int, height: int, width: int) -> int:
 
 
 def _work_of(atoms: int, height: int, width: int) -> int:
+    atoms = -(-atoms // _LANES) * _LANES
     places, plane = (height + 2) * (width + 2), height * width
     return places * (12 * atoms + 36) + plane * (4 * atoms + 20) + 4 * atoms + 16 * 8
 
@@ -365,7 +422,8 @@ _INSTANCES = _Instances()
 def kernel_of(model: ContextModel, layout: Layout) -> Kernel:
     """This thread's kernel with these tables."""
     found = _INSTANCES.kernels.get(model)
-    if found is None:
+    if found is None or found.is_large:
+        _INSTANCES.kernels.pop(model, None)
         found = _INSTANCES.kernels[model] = Kernel(model, layout)
     return found
 
@@ -373,6 +431,6 @@ def kernel_of(model: ContextModel, layout: Layout) -> Kernel:
 def flat() -> Flat:
     """This thread's coder of bits alike."""
     found = _INSTANCES.flat
-    if found is None:
+    if found is None or found.is_large:
         found = _INSTANCES.flat = Flat()
     return found

@@ -42,11 +42,17 @@ typedef struct {
     u32 first, atoms, flagged, head, bias; /* its first atom, head, and row of the biases */
 } Group;
 
+typedef struct { /* of an atom: those near it in groups to come, in vectors of 8 weights */
+    u32 first, count, weight; /* its first atom, a multiple of 8; vectors; where the weights start */
+} Finer;
+
 typedef struct { /* planes that are scanned together: the code's, or those of the DC plane */
     u32 atoms, group_count;
     const Group *groups;
     const u16 *near_start, *near_atom; /* of each atom: those near it in frequency, in order */
     const u8 *near_weight, *direction; /* direction: 2 x atoms */
+    const Finer *finer;
+    const u16 *finer_weight;
 } Stack;
 
 typedef struct { /* tables of the weights; cost: bits of a zero and of a one, in 65536ths */
@@ -137,6 +143,7 @@ static u32 close_stream(Coder *c) {
 typedef i16 shorts __attribute__((vector_size(16)));
 typedef i32 words __attribute__((vector_size(16)));
 typedef i64 longs __attribute__((vector_size(16)));
+typedef u16 counts __attribute__((vector_size(16)));
 
 static inline i32 clip(i64 logit) {
     return logit > MOST_LOGIT ? MOST_LOGIT : logit < -MOST_LOGIT ? -MOST_LOGIT : (i32)logit;
@@ -185,6 +192,7 @@ typedef struct {
     Job *job;
     const Stack *stack;
     u32 height, width, row, plane, places; /* row, places: with a border of one place */
+    u32 atoms;                             /* a multiple of 8, for `near` and `own` */
     i16 *levels;
     const i16 *public;
     u32 *public_count; /* of each atom */
@@ -205,22 +213,31 @@ static inline void add(u16 *sum, u32 more) {
     *sum = to < MOST_FEATURE ? to : MOST_FEATURE;
 }
 
+static inline counts limited(counts sums) {
+    return __builtin_elementwise_min(sums, (counts){0} + (u16)MOST_FEATURE);
+}
+
 static void note(Scan *s, const Group *g, u32 atom, u32 place, i32 level) {
     const Stack *t = s->stack;
     const i32 w = s->row, steps[9] = {0, -w, -1, 1, w, -w - 1, -w + 1, w - 1, w + 1};
-    u32 size = size_of(level), atoms = t->atoms, end = t->near_start[atom + 1];
+    const u32 size = size_of(level), atoms = s->atoms, end = t->near_start[atom + 1];
     u32 first = t->near_start[atom];
     while (first < end && t->near_atom[first] < g->first) first++;
-    u32 finer = first;
-    while (finer < end && t->near_atom[finer] < g->first + g->atoms) finer++;
+    u32 last = first;
+    while (last < end && t->near_atom[last] < g->first + g->atoms) last++;
+    const Finer f = t->finer[atom];
+    const counts *weights = (const counts *)(t->finer_weight + f.weight);
+    counts more[f.count + 1];
+    for (u32 i = 0; i < f.count; i++) more[i] = weights[i] * (u16)size;
     for (u32 k = 0; k < 9; k++) {
         u32 kind = (k > 0) + (k > 4), at = place + steps[k];
-        u16 *near = s->near + (at * 3 + kind) * atoms, *own = s->own + at * 3 * atoms;
+        counts *near = (counts *)(s->near + (at * 3 + kind) * atoms + f.first);
+        u16 *own = s->own + at * 3 * atoms;
         s->sums[(6 + kind) * s->places + at] += size;
-        for (u32 i = finer; i < end; i++) add(near + t->near_atom[i], t->near_weight[i] * size);
+        for (u32 i = 0; i < f.count; i++) near[i] = limited(near[i] + more[i]);
         if (kind) add(own + (kind - 1) * atoms + atom, 16 * size);
         if (kind == 1)
-            for (u32 i = first; i < finer; i++)
+            for (u32 i = first; i < last; i++)
                 add(own + 2 * atoms + t->near_atom[i], t->near_weight[i] * size);
     }
 }
@@ -340,7 +357,7 @@ static void code_entries(Scan *s, const Visit *v, u32 flag) {
     Job *job = s->job;
     const Group *g = v->group;
     const Stack *t = s->stack;
-    const u32 atoms = t->atoms;
+    const u32 atoms = s->atoms;
     const i32 *sums = s->sums + v->place, *d = s->gradient + v->position;
     const u16 *near = s->near + v->place * 3 * atoms, *own = s->own + v->place * 3 * atoms;
     u16 here[g->atoms];
@@ -357,7 +374,7 @@ static void code_entries(Scan *s, const Visit *v, u32 flag) {
         u32 atom = g->first + i, at = atom * s->plane + v->position;
         i16 *level = s->levels + at;
         if (s->public && !s->public[at]) continue;
-        i64 down = t->direction[atom], across = t->direction[atoms + atom];
+        i64 down = t->direction[atom], across = t->direction[t->atoms + atom];
         u32 two = v->x >= 2 ? size_of(level[-2]) : 0;
         two += v->y >= 2 ? size_of(level[-2 * (i32)s->width]) : 0;
         for (u32 k = 0; k < 3; k++) in[k] = table[near[k * atoms + atom]];
@@ -474,10 +491,11 @@ static Scan prepare(Job *job, const Stack *t, u32 height, u32 width, i16 *levels
     Scan s = {.job = job, .stack = t, .height = height, .width = width, .row = width + 2};
     s.plane = height * width;
     s.places = (height + 2) * s.row;
+    s.atoms = (t->atoms + 7) / 8 * 8;
     s.levels = levels;
     s.public = pub;
-    s.near = take(job, s.places * 3 * t->atoms * sizeof(u16));
-    s.own = take(job, s.places * 3 * t->atoms * sizeof(u16));
+    s.near = take(job, s.places * 3 * s.atoms * sizeof(u16));
+    s.own = take(job, s.places * 3 * s.atoms * sizeof(u16));
     s.sums = take(job, s.places * 9 * sizeof(i32));
     s.gradient = take(job, s.plane * 4 * sizeof(i32));
     s.public_count = take(job, t->atoms * sizeof(u32));
