@@ -192,6 +192,7 @@ def test_no_sum_of_the_kernel_overflows() -> None:
     assert not ContextModel(*(getattr(MODEL, field.name) * 9999 for field in fields(MODEL))).fits(
         LAYOUT
     )
+    assert not replace(MODEL, logarithm=np.maximum(MODEL.logarithm, 1)).fits(LAYOUT)
 
 
 def test_a_first_map_that_cuts_a_group_is_refused() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from primis.codes.ambiguation import ambiguate
 from primis.codes.coder import encode_code, encode_support
 from primis.codes.layout import Layout, LearnedLayout
-from primis.codes.probabilities import ContextModel
+from primis.codes.probabilities import SCORE_LIMIT, TABLE_LIMIT, ContextModel
 from primis.codes.support import encode_plain
 from primis.network.checkpoint import read_checkpoint, shipped
 from tests.core.test_coder import CHECKPOINT, LEARNED, learned_model, random_code
@@ -68,6 +70,46 @@ def test_the_text_decodes_two_hundred_random_codes() -> None:
         levels = random_code(layout.atoms, shape, rng.random() ** 6, seed)
         public = ambiguate(levels[None], 3 * levels[0].size // 2)[0] if seed % 3 else None
         assert (read(levels, public, layout, tables) == levels).all()
+
+
+EXTREMES = {
+    "bias": (-SCORE_LIMIT, SCORE_LIMIT),
+    "linear": (-TABLE_LIMIT, TABLE_LIMIT),
+    "inner": (-TABLE_LIMIT, TABLE_LIMIT),
+    "outer": (-SCORE_LIMIT, SCORE_LIMIT),
+    "mantissa": (-SCORE_LIMIT, SCORE_LIMIT),
+    "logarithm": (0, 128),
+    "probability": (1, 65535),
+}
+
+
+def extreme_tables(model: ContextModel, seed: int) -> ContextModel:
+    """Some tables at either end of what is allowed, number by number or whole, or in between."""
+    rng, tables = np.random.default_rng(seed), {}
+    for name, (low, high) in EXTREMES.items():
+        shape = getattr(model, name).shape
+        kinds = (
+            rng.integers(low, high + 1, shape),
+            rng.choice([low, high], shape),
+            np.full(shape, rng.choice([low, high])),
+        )
+        if rng.random() < 0.7:
+            tables[name] = kinds[rng.integers(3)].astype(np.int32)
+    if "logarithm" in tables:
+        tables["logarithm"][0] = 0
+    return replace(model, **tables)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_text_decodes_what_is_coded_with_extreme_tables(seed: int) -> None:
+    layout, base = (
+        (CHECKPOINT.layout, CHECKPOINT.tables) if seed % 3 else (LEARNED, learned_model())
+    )
+    tables = extreme_tables(base, seed)
+    assert tables.fits(layout)
+    levels = random_code(layout.atoms, (2, 1 + seed % 5), 0.02, seed)
+    public = ambiguate(levels[None], 3 * levels[0].size)[0] if seed % 4 == 3 else None
+    assert (read(levels, public, layout, tables) == levels).all()
 
 
 def test_the_text_reads_a_support_without_context() -> None:

@@ -96,7 +96,7 @@ class ContextModel:
     outer: (N, H) logit of each.
     rates: (7,) bits that an entry takes on average where S_x is 1/2, 1, 2, .. 32, in thousandths.
     mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent.
-    logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191.
+    logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191; the first is 0.
     probability: 16-bit probability of a one for logits -11 .. 11 in steps of 1/16.
     """
 
@@ -118,7 +118,8 @@ class ContextModel:
         """Whether these are sound tables for a layout."""
         tables = [getattr(self, field.name) for field in fields(self)]
         sound = all(table.dtype == np.int32 for table in tables)
-        return sound and self._has_shapes(layout) and self._is_within_limits()
+        sound = sound and self._has_shapes(layout) and self._is_within_limits()
+        return sound and self.logarithm[0] == 0  # features that a decision lacks are zero
 
     def _has_shapes(self, layout: Layout) -> bool:
         wanted = heads(layout)
