@@ -22,7 +22,7 @@ from primis.jobs import share as sharing
 from primis.jobs.result import Result
 from primis.keys.identity import generate, read_signer
 
-_SETTINGS = Settings(sparsity=4.0, decoys=4.0)
+_SETTINGS = Settings(sparsity=4.0)
 _STATUS = Path("/proc/self/status")
 
 

@@ -42,7 +42,7 @@ from primis.sharing.opened import OpenedBundle
 from primis.sharing.restore import decode_image, restore_image
 from primis.study.versions import entries
 
-SETTINGS = Settings(sparsity=8.0, decoys=8.0)
+SETTINGS = Settings(sparsity=8.0)
 _PAPER_SPARSITY = 4
 """Of each code map."""
 _LARGE = 4096
