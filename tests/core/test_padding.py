@@ -10,6 +10,7 @@ import pytest
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.imaging.padding import (
+    Padding,
     fill_padding,
     find_padding,
     impose_padding,
@@ -247,3 +248,13 @@ def test_padding_packs_and_unpacks(values: int) -> None:
     with pytest.raises(ValueError, match="outside the range"):
         high = data[:-2] + b"\x7f\xff"
         unpack_padding(described, high, shape, np.dtype("uint8"))
+
+
+@pytest.mark.parametrize("declared", [(0, 255), (0, 10**30), (-(10**30), 255)])
+def test_a_declared_range_that_leaves_no_place_is_refused(declared: tuple[int, int]) -> None:
+    """Whoever seals a header may write what they like into it."""
+    pixels, mask = np.zeros((1, 4, 4, 1), np.uint8), np.zeros((1, 4, 4), bool)
+    mask[0, 0] = True
+    padding = Padding(mask, np.zeros((1, 1), np.uint8), declared)
+    with pytest.raises(ValueError, match="holds all values"):
+        impose_padding(Image(pixels, 8, "MONOCHROME2", "png"), padding)

@@ -134,6 +134,21 @@ def test_padding_does_not_count(codec) -> None:
     assert sealed_quality(shared(ct(-32768), codec)) == found
 
 
+def test_samples_that_are_moved_out_of_the_declared_range_count_as_moved(codec) -> None:
+    pixels = noisy((1, 96, 96, 1), "uint8")
+    declared = (int(np.percentile(pixels, 40)), int(np.percentile(pixels, 60)))
+    image = Image(pixels, 8, "MONOCHROME2", "tiff", None, b"{}", declared)
+    inside = (pixels < declared[0]) | (pixels > declared[1])
+    roomy, how = replace(SETTINGS, header_bytes=1 << 14), {"alone": True, "measure": True}
+    data = share_image(image, roomy, OPENED, codec, bundle_id=BUNDLE_ID, name="x", **how).data
+    seen = read_image(OpenedBundle.read(data, OPENED), Tier.DIAGNOSTIC, lambda _: codec)[0].pixels
+    source, other = (x[inside].astype(float) for x in (pixels, seen))
+    wanted = 10 * math.log10((source.max() - source.min()) ** 2 / np.mean((source - other) ** 2))
+    found = sealed_quality(data)
+    assert found is not None
+    assert found.psnr == pytest.approx(wanted, abs=6e-4)
+
+
 def test_an_image_of_few_levels_has_no_loss(codec) -> None:
     pixels = (np.mgrid[:90, :70][0] // 30)[None, ..., None].astype(np.uint8)
     image = Image(pixels, 8, "MONOCHROME2", "tiff", None, b"{}")

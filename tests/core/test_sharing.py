@@ -20,7 +20,7 @@ import pytest
 from PIL import Image as Pillow
 
 from primis.attacks.inside import read_public_code
-from primis.bundle.container import read_bundle
+from primis.bundle.container import read_bundle, write_bundle
 from primis.bundle.header import Header
 from primis.bundle.settings import Settings
 from primis.codes.sparse import SparseCode
@@ -58,7 +58,8 @@ from primis.release.rekey import rekey
 from primis.release.writer import write_manifest
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for
-from primis.sharing.opened import OpenedBundle
+from primis.sharing.opened import OpenedBundle, record_secrets, seal_record
+from primis.sharing.reseal import reseal
 from primis.sharing.restore import decode_image, read_name, read_source_header, restore_image
 from primis.sharing.sections import source_header as sealed
 from primis.sharing.sections.source_header import SourceHeader
@@ -774,3 +775,23 @@ def test_strange_images_fit_their_budget_too(codec, kind: str) -> None:
     shared = share_image(image, chosen, opened, codec, alone=True, bundle_id="a" * 32, name="x")
     back = decode_image(OpenedBundle.read(shared.data, opened), Tier("diagnostic"), lambda _: codec)
     assert back.pixels.shape == pixels.shape
+
+
+def test_parts_that_share_bytes_are_not_sealed_anew(codec) -> None:
+    """Each would overwrite the other, and what was readable would be lost."""
+    opened = secrets_of("a" * 32)
+    data = share_image(
+        phantom(), SETTINGS, opened, codec, alone=True, bundle_id="a" * 32, name="x"
+    ).data
+    bundle = OpenedBundle.read(data, opened)
+    secrets = record_secrets(bundle.header, opened, 0)
+    records = [bundle.record(0, number, secret) for number, secret in enumerate(secrets)]
+    first, last = records[0], len(records) - 1
+    astray = records[last]._replace(at=first.at, length=first.length, digest=first.digest)
+    sealed_astray = seal_record(astray, secrets[last], bundle.header)
+    index = bundle.parts["index"][: -len(sealed_astray)] + sealed_astray
+    parts = {**bundle.parts, "index": index}
+    hostile = OpenedBundle.read(write_bundle(bundle.header, parts, alone=True), opened)
+    with pytest.raises(DamagedSection, match="same bytes"):
+        reseal(hostile, secrets_of("b" * 32), "b" * 32)
+    reseal(bundle, secrets_of("b" * 32), "b" * 32)

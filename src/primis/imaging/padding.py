@@ -196,15 +196,30 @@ def impose_padding(image: Image, padding: Padding | None) -> Image:
         raise ValueError("padding of another shape")
     pixels, at = image.pixels.copy(), 0
     for frame, mask in zip(pixels, padding.mask, strict=True):
-        if padding.declared is not None:
-            low, high = padding.declared
-            stray = ~mask & _within(frame, padding.declared)
-            largest = 2 ** (image.bit_depth - (frame.dtype.kind == "i")) - 1
-            frame[stray] = high + 1 if high < largest else low - 1
+        move_strays(frame, mask, padding.declared, image.bit_depth)
         count = int(np.count_nonzero(mask))
         frame[mask] = padding.values[at : at + count] if len(padding.values) > 1 else padding.values
         at += count
     return replace(image, pixels=pixels)
+
+
+def move_strays(
+    frame: np.ndarray, mask: np.ndarray, declared: tuple[int, int] | None, bit_depth: int
+) -> None:
+    """Move what is no padding out of the declared range, in place.
+
+    Raises ValueError where the range leaves no place.
+    """
+    if declared is None:
+        return
+    (low, high), limits = declared, np.iinfo(frame.dtype)
+    stray = ~mask & _within(frame, declared)
+    largest = 2 ** (bit_depth - (frame.dtype.kind == "i")) - 1
+    beside = high + 1 if high < largest else low - 1
+    if stray.any():
+        if not limits.min <= beside <= limits.max:
+            raise ValueError("a range that holds all values")
+        frame[stray] = beside
 
 
 def pack_padding(padding: Padding) -> tuple[dict[str, Any], bytes]:

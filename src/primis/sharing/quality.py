@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from primis.imaging.image import Image
-from primis.imaging.padding import Padding
+from primis.imaging.padding import Padding, move_strays
 from primis.metrics.fidelity import EXACT, Quality, gaussian_ssim, psnr_of_mse
 
 _BAND = 128
@@ -20,6 +20,8 @@ class Meter:
 
     def __init__(self, image: Image, padding: Padding | None) -> None:
         self._outside = None if padding is None else padding.mask
+        self._declared = None if padding is None else padding.declared
+        self._bit_depth = image.bit_depth
         parts = [self._counted(number, frame) for number, frame in enumerate(image.pixels)]
         ends = [(int(part.min()), int(part.max())) for part in parts if part.size]
         self._black = min(low for low, _ in ends)
@@ -28,8 +30,11 @@ class Meter:
         self._count = 0
 
     def add(self, number: int, frame: np.ndarray, decoded: np.ndarray) -> None:
-        """A frame (H, W, c), its padding filled, and what is decoded in its place."""
+        """A frame (H, W, c), its padding filled, and what is decoded in its place; what of that is
+        no padding and looks like it is moved, as it will be."""
         inside = None if self._outside is None else ~self._outside[number]
+        if inside is not None:
+            move_strays(decoded, ~inside, self._declared, self._bit_depth)
         pixels = frame[..., 0].size if inside is None else int(np.count_nonzero(inside))
         if not pixels:
             return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets as system
 from dataclasses import replace
+from itertools import pairwise
 
 from primis.bundle.container import write_bundle
-from primis.bundle.index import run_digest
+from primis.bundle.index import IndexRecord, run_digest
 from primis.bundle.settings import Protection
+from primis.errors import DamagedSection
 from primis.keys.seal import TierSecrets, seal
 from primis.sharing.opened import (
     OpenedBundle,
@@ -23,7 +25,8 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     """The bundle anew. bundle: opened with the secrets of all tiers that it holds. alone: as
     in `write_bundle`.
 
-    All values and supports stay where they lay; what lies between them is random again.
+    All values and supports stay where they lay; what lies between them is random again. Raises
+    DamagedSection where two lie in the same place: one would overwrite the other.
     """
     before = bundle.header
     after = replace(before, id=bundle_id, sections=())
@@ -34,22 +37,21 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     supports, index = bytearray(system.token_bytes(len(bundle.parts.get("supports", b"")))), []
     streams = public if keyed else supports
     for frame in range(before.geometry.frames):
-        pairs = zip(
-            record_secrets(before, bundle.secrets, frame),
-            record_secrets(after, new, frame),
-            strict=True,
-        )
-        for number, (was, now) in enumerate(pairs):
-            record = bundle.record(frame, number, was)
+        old_secrets = record_secrets(before, bundle.secrets, frame)
+        records = [bundle.record(frame, number, was) for number, was in enumerate(old_secrets)]
+        _require_apart(records)
+        new_secrets = record_secrets(after, new, frame)
+        for record, was, now in zip(records, old_secrets, new_secrets, strict=True):
+            digest = record.digest
             if keyed:
                 run = level.reseal(bundle, frame, record, was, now)
                 at = frame * before.code_budget + record.at
                 public[at : at + record.length] = run
-                record = record._replace(digest=run_digest(run))
+                digest = run_digest(run)
             stream = seal_support(bundle.support(frame, record, was), now, after)
             at = frame * before.code_budget + record.stream_at
             streams[at : at + len(stream)] = stream
-            index.append(seal_record(record, now, after))
+            index.append(seal_record(record._replace(digest=digest), now, after))
     parts = {"index": b"".join(index), "public": bytes(public)}
     if not keyed:
         parts["supports"] = bytes(supports)
@@ -57,3 +59,13 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
         secret = whole_secret(name, new)
         parts[name] = seal(bundle.unseal_padded(name), secret, name, after.binding)
     return write_bundle(after, parts, alone=alone)
+
+
+def _require_apart(records: list[IndexRecord]) -> None:
+    """Raise DamagedSection where two parts of a frame share bytes."""
+    runs = [(record.at, record.length) for record in records]
+    runs += [(record.stream_at, record.stream_length) for record in records]
+    ordered = sorted(run for run in runs if run[1])
+    for (at, length), (following, _) in pairwise(ordered):
+        if at + length > following:
+            raise DamagedSection('section "index": two records point to the same bytes')
