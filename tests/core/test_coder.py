@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
@@ -268,6 +271,26 @@ def test_a_tile_beyond_all_memory_is_an_error_for_people() -> None:
     with pytest.raises(MemoryError):
         kernel._take(1 << 32)
     assert kernel.price(Tile(levels, range(4), 0)) > 0
+
+
+FORKS = """
+import os, wasmtime
+from primis.codes.kernel import FILE, _compiled
+wasmtime.Module(wasmtime.Engine(), FILE.read_bytes())
+child = os.fork()
+if not child:
+    _compiled()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_makes_kernels_too() -> None:
+    """Also where another library has compiled with wasmtime before."""
+    command = [sys.executable, "-c", FORKS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "0\n"
 
 
 def _addresses() -> int:

@@ -23,6 +23,7 @@ from primis.attacks.inside import read_public_code
 from primis.bundle.container import read_bundle, write_bundle
 from primis.bundle.header import Header
 from primis.bundle.settings import Settings
+from primis.codes.selection import PricedSelector
 from primis.codes.sparse import SparseCode
 from primis.errors import (
     AccessError,
@@ -751,13 +752,23 @@ def test_a_try_that_keeps_a_few_less_than_asked_for_is_not_the_last(codec) -> No
 
 
 @pytest.mark.parametrize("code_bits", [0, 0.01, 0.5])
-def test_a_code_that_does_not_fit_says_what_would_do_and_that_does(codec, code_bits: float) -> None:
+def test_a_code_that_does_not_fit_says_what_would_do_and_that_does(
+    codec, code_bits: float, monkeypatch
+) -> None:
+    keep, asked = PricedSelector.keep, []
+
+    def watched(self: PricedSelector, entries: int) -> SparseCode:
+        asked.append(entries)
+        return keep(self, entries)
+
+    monkeypatch.setattr(PricedSelector, "keep", watched)
     header = budget_of(codec, (1, 40, 700, 3), sparsity=0.5, code_bits=code_bits)
     z = coefficients(header, 1)
     z[:, 1:] = 0
     with pytest.raises(OverBudget) as caught:
         fit_code(z, header, codec, token_bytes, lambda _: None)
     assert caught.value.setting == "code_bits"
+    assert len(asked) == len(set(asked)), "the same again cannot fit"
     enough = replace(header.settings, code_bits=caught.value.value)
     assert fit_code(z, replace(header, settings=enough), codec, token_bytes, lambda _: None)
 

@@ -53,6 +53,7 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     most = header.entries if header.settings.protection is Protection.SCA else z.size
     selector = codec.selector(z, header.entries)
     search, best, short = _Search(header.entries, budget, most), None, False
+    sizes = []
     for number in range(_TRIES):
         step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
         if short or not 1 / _STRANGE < search.entries / selector.entries < _STRANGE:
@@ -62,6 +63,7 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
         encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))
         kept = int(np.count_nonzero(code.levels))
         short = kept < _SHORT * search.entries
+        sizes.append(encoded.size)
         if encoded.size <= budget and (best is None or encoded.size > best.encoded.size):
             best = Fitted(code, encoded)
         if not search.go_on(kept, encoded.size, adapts=codec.architecture.over_image):
@@ -69,7 +71,7 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     done(1)
     if best is None:
         said = "the code needs more than the settings leave"
-        raise OverBudget(said, "code_bits", _bits_for(encoded.size, header))
+        raise OverBudget(said, "code_bits", _bits_for(min(sizes), header))
     return best
 
 
@@ -91,12 +93,12 @@ class _Search:
 
     def go_on(self, kept: int, size: int, *, adapts: bool) -> bool:
         """Choose what to try next; False where that is enough, or nothing else can be."""
-        fits = size <= self._budget
+        fits, asked = size <= self._budget, self.entries
         if fits and (size >= FILLED * self._budget or kept >= self._most or not adapts):
             return False
         if not fits and not adapts:
             return False
-        if fits and self.entries > kept <= self._fits[0]:  # there is no more to keep
+        if fits and asked > kept <= self._fits[0]:  # there is no more to keep
             return False
         self._alike = self._alike + 1 if fits == self._last else 1
         self._last = fits
@@ -105,7 +107,7 @@ class _Search:
         else:
             self._over = min(self._over, (kept, size)) if self._over[0] else (kept, size)
         self.entries = min(self._next(kept, size), self._most)
-        return self._fits[0] < self.entries and self.entries > 0
+        return self._fits[0] < self.entries != asked
 
     def _next(self, kept: int, size: int) -> int:
         """On the line between what fits and what does not, in the middle where the line leads on to

@@ -129,12 +129,14 @@ class Observed(NamedTuple):
 
 @cache
 def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
-    """Memory is taken as it is needed: by default wasmtime reserves gigabytes of addresses."""
+    """Memory is taken as it is needed: by default wasmtime reserves gigabytes of addresses. It is
+    compiled by this thread: in a forked process those that would help are gone."""
     config = wasmtime.Config()
     config.memory_reservation = 0
     config.memory_reservation_for_growth = _GROWTH
     config.memory_guard_size = 0
     config.signals_based_traps = False
+    config.parallel_compilation = False
     engine = wasmtime.Engine(config)
     return engine, wasmtime.Module(engine, FILE.read_bytes())
 
