@@ -260,7 +260,7 @@ def test_a_mask_that_is_missing_or_always_the_same_is_found(
         return bytes(a ^ b for a, b in zip(values, keystream(len(values)), strict=True))
 
     monkeypatch.setattr(keyed_protection, "mask", mask)
-    harness = harness_of(KEYED, trained, 8)
+    harness = harness_of(KEYED, trained)
     candidates = [case.normal for case in harness.judged]
     assert judge_links(SharedAgain(seconds_of(harness)), harness, candidates).broken
 
@@ -591,7 +591,7 @@ def released(
             out,
             [],
             signer,
-            replace(KEYED, protection=protection),
+            KEYED if protection == "keyed" else SCA,
             with_original=protection == "keyed",
         )
         return out

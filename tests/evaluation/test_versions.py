@@ -124,10 +124,10 @@ def test_the_bits_are_enough_to_decode_the_code(codecs) -> None:
 @pytest.mark.parametrize("baseline", ["JPEG 2000", "JPEG XL"])
 def test_a_baseline_takes_as_many_bits_and_no_more(codecs, baseline) -> None:
     pixels = (draw_phantom(256, seed=5) >> 4).astype(np.uint8)
-    listed = version_list([4, 16], baselines=[baseline])
+    listed = version_list([8, 16], baselines=[baseline])
     versions = Versions(None, codecs, listed)
     quality = []
-    for sparsity in (4, 16):
+    for sparsity in (8, 16):
         _, ours = versions.get("x", pixels, 8, named(listed, f"S_x = {sparsity}"))
         out, bits = versions.get(
             "x", pixels, 8, named(listed, f"{baseline} at the bits of S_x = {sparsity}")

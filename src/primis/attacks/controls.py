@@ -131,7 +131,7 @@ class _Stage:
     def small(self) -> Harness:
         """The first of them in the attackers' hands, the last to be judged."""
         assert self.budget is not None
-        keyed = replace(self.settings, protection=Protection.KEYED)
+        keyed = self.settings.at_level(Protection.KEYED)
         own = [case.owned() for case in self.cases[: -2 * _IMAGES]]
         judged = self.cases[-2 * _IMAGES :]
         return Harness(self.codec, keyed, own, judged, self.budget, report=self.report)

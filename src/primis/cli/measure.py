@@ -235,6 +235,8 @@ def evaluate(
         require_between("most", most, 20, 10**9)
     require_between("seed", seed, 0, 1 << 32)
     require_new(out)
+    if not data.exists():
+        raise UsageError(f'data "{data}" does not exist, expected a folder of images or a table')
     from primis.datasets.corpus import open_corpora
 
     open_corpora(data, layout=layout)  # says what is wrong with it

@@ -44,7 +44,9 @@ _RATE = 0.03
 _SKETCH = 4
 """The first of two rounds takes a part of the steps of the second."""
 
-_MARGIN = 1.15
+_MARGIN = 1.5
+"""Of the budget of a preset whose codes cannot be made to fit, over the most that was needed."""
+
 _LEAST = 40
 """Decisions that a head must have seen to be fitted."""
 

@@ -253,6 +253,8 @@ def code_of(z: np.ndarray, shape: tuple[int, ...], codec: Codec, sparsity: float
     """What `share` makes of coefficients z (1, LM, h, w) of an image (H, W) at S_x: as many entries
     as fill the budget.
     """
+    if not codec.architecture.over_image:  # as many entries for every image
+        return codec.sparsify(z, entries(codec, z, sparsity))
     settings = Settings(sparsity=nominal_sparsity(codec, sparsity))
     bits = codec.checkpoint.tables.bits_per_entry(settings.sparsity)
     whole = (1, shape[0], shape[1], 1)
