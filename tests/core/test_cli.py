@@ -122,8 +122,8 @@ def fidelity_in(text: str) -> tuple[float, ...]:
     """PSNR, mean and worst, and SSIM likewise, of the line on fidelity."""
     [line] = [line for line in text.splitlines() if line.startswith("fidelity: ")]
     pattern = (
-        r'fidelity: mean PSNR ([\d.]+) dB, worst ([\d.]+) dB \(".*"\); '
-        r"mean SSIM ([\d.]+), worst ([\d.]+)(?:; \d exact)?"
+        r'fidelity: PSNR ([\d.]+) dB on average, ([\d.]+) dB at worst \(".*"\); '
+        r"SSIM ([\d.]+) on average, ([\d.]+) at worst(?:; \d exact)?"
     )
     found = re.fullmatch(pattern, line)
     assert found, line
@@ -263,7 +263,7 @@ USAGE = {
     ),
     "two ways to choose S_x": (
         ["share", "x", "--to", "k.pub", "-o", "r", "--sparsity", "8", "--psnr", "42"],
-        "--psnr chooses S_x itself, expected it or --sparsity",
+        "--psnr chooses S_x, expected --psnr or --sparsity and not both",
     ),
     "PSNR that no image has": (
         ["share", "x", "--to", "k.pub", "-o", "r", "--psnr", "400"],
@@ -271,7 +271,7 @@ USAGE = {
     ),
     "a threshold for what is not measured": (
         ["add", "r", "x", "--no-measure", "--least-psnr", "30"],
-        "--least-psnr compares what --no-measure leaves out",
+        "--least-psnr needs what --no-measure leaves out",
     ),
     "no such tier": (
         ["restore", "r", "-i", "alice.key", "-o", "o", "--tier", "gold"],
