@@ -16,8 +16,6 @@ from primis.codes.atoms import atom_frequencies, dct_matrix
 DC_BLOCK = 4
 """Positions of a block of the DC plane, in each direction."""
 
-_MATRIX_UNIT = 64  # of `gradients`, whose arithmetic is of whole numbers
-
 
 @cache
 def dc_matrix(length: int) -> np.ndarray:
@@ -69,19 +67,3 @@ def join_dc(stack: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     rows, columns = (side * DC_BLOCK for side in stack.shape[1:])
     plane = blocks.transpose(2, 0, 3, 1).reshape(rows, columns)
     return np.ascontiguousarray(plane[: shape[0], : shape[1]])
-
-
-def gradients(levels: np.ndarray) -> np.ndarray:
-    """(4, positions) of a transformed DC plane's levels (h, w), in thresholds, float32.
-
-    Absolute gradient, vertical and horizontal, and absolute curvature, vertical and horizontal.
-    """
-    down, across = (
-        np.round(dc_matrix(side) * _MATRIX_UNIT).astype(np.int64) for side in levels.shape
-    )
-    plane = (down.T @ levels.astype(np.int64) @ across) >> 12
-    padded = np.pad(plane, 1, mode="edge")
-    above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
-    left, right = padded[1:-1, :-2], padded[1:-1, 2:]
-    parts = (above - below, left - right, above + below - 2 * plane, left + right - 2 * plane)
-    return np.abs(np.stack(parts)).reshape(4, -1).astype(np.float32)

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from primis.codes.atoms import atom_frequencies
-from primis.codes.dc_plane import DC_BLOCK, gradients, join_dc, restore_dc, split_dc, transform_dc
+from primis.codes.dc_plane import DC_BLOCK, restore_dc, split_dc, transform_dc
 
 _BORDERS = (1, 4, 10, 16, 24, 34, 48, 68, 96, 136, 188)
 _DC_BORDERS = (0, 1, 3, 6)
@@ -68,14 +68,6 @@ class Layout(ABC):
         """The stack of the DC plane of levels (LM, h, w), a copy."""
 
     @abstractmethod
-    def join_dc(self, stack: np.ndarray, levels: np.ndarray) -> None:
-        """Write a stack into the DC plane of levels (LM, h, w)."""
-
-    @abstractmethod
-    def gradients(self, levels: np.ndarray) -> np.ndarray:
-        """(4, positions) float32: gradient and curvature of the DC plane, see `dc_plane.py`."""
-
-    @abstractmethod
     def transform_dc(self, z: np.ndarray) -> np.ndarray:
         """z (c, LM, h, w), or its first atoms, with the DC planes transformed; z may be changed."""
 
@@ -122,12 +114,6 @@ class FrequencyLayout(Layout):
     def split_dc(self, levels: np.ndarray) -> np.ndarray:
         return split_dc(levels[0])
 
-    def join_dc(self, stack: np.ndarray, levels: np.ndarray) -> None:
-        levels[0] = join_dc(stack, levels.shape[1:])
-
-    def gradients(self, levels: np.ndarray) -> np.ndarray:
-        return gradients(levels[0])
-
     def transform_dc(self, z: np.ndarray) -> np.ndarray:
         z[:, 0] = [transform_dc(plane) for plane in z[:, 0]]
         return z
@@ -167,12 +153,6 @@ class LearnedLayout(Layout):
 
     def split_dc(self, levels: np.ndarray) -> np.ndarray:
         return np.zeros((0, 1, 1), levels.dtype)
-
-    def join_dc(self, stack: np.ndarray, levels: np.ndarray) -> None:
-        pass
-
-    def gradients(self, levels: np.ndarray) -> np.ndarray:
-        return np.zeros((4, levels[0].size), np.float32)
 
     def transform_dc(self, z: np.ndarray) -> np.ndarray:
         return z
