@@ -33,7 +33,7 @@ _ROWS = 64  # pixels that are worked on at a time
 _FINE, _MOST_FINE = 8, 255  # steps of an octave of what stands once for a plane
 _COARSE, _MOST_COARSE = 3, 15  # and of what stands for each band and region
 _BAND_ONE, _REGION_ONE = 10, 9  # what stands for 1
-_EDGES = (2.5, 4.5, 6.5, 9.0, 12.0)  # between bands, in sqrt(u^2 + v^2)
+_LIMITS = (6, 20, 42, 81, 144)  # between bands, of u^2 + v^2
 _LEAST_VARIANCE = 0.03  # of the mean; so that a flat block has some noise too
 _MOST_WEIGHT = 2.0  # so that one bright edge does not take the noise of its region
 _PURPOSE = b"primis/1 texture"
@@ -50,7 +50,7 @@ def _basis() -> np.ndarray:
 def _bands() -> np.ndarray:
     """(256,) The band of each coefficient, by rows; that of the block's mean is -1."""
     u, v = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
-    bands = np.searchsorted(_EDGES, np.hypot(u, v))
+    bands = np.searchsorted(_LIMITS, u * u + v * v)
     bands[0] = -1
     return bands
 
@@ -64,8 +64,9 @@ _SIZES = _MEMBERS.sum(axis=0)
 class PlaneTexture:
     """What one plane of a frame lost, in whole numbers, each a step on a scale of logarithms.
 
-    deviation: of what was lost; 0 where nothing is to be put back. spread: how much the decoded
-    plane varies. bands: deviation by frequency. regions: deviation by place, by rows.
+    deviation: of what was lost, beside the weights of blocks; 0 where nothing is to be put back.
+    spread: how much the decoded plane varies. bands: deviation by frequency. regions: deviation by
+    place, by rows.
     """
 
     deviation: int
@@ -200,14 +201,14 @@ def _of_plane(
     energy: np.ndarray, variation: np.ndarray, counted: np.ndarray, scale: Scale
 ) -> PlaneTexture:
     """energy: (rows, columns, bands); variation, counted: (rows, columns), of blocks."""
-    energy, count = energy * counted[..., None], int(np.count_nonzero(counted))
+    energy = energy * counted[..., None]
     down, across = (-(-side // _REGION) for side in counted.shape)
     if not energy.any():
         return PlaneTexture(0, 0, (0,) * TEXTURE_BANDS, (0,) * (down * across))
-    deviation = _to_fine(float(np.sqrt(energy.sum() / (count * BLOCK * BLOCK))), scale)
     spread = _to_fine(float(np.mean(np.sqrt(variation[counted]))), scale)
-    unit = _fine(deviation, scale) ** 2
     weights = _weights(variation, spread, scale) * counted
+    deviation = _to_fine(float(np.sqrt(energy.sum() / (BLOCK**2 * weights.sum()))), scale)
+    unit = _fine(deviation, scale) ** 2
     wanted = energy.sum(axis=(0, 1)) / (_SIZES * unit * weights.sum())
     bands = _to_coarse(np.sqrt(wanted), _BAND_ONE)
     drawn = unit * float(_SIZES @ _coarse(bands, _BAND_ONE) ** 2) * _by_region(weights)
