@@ -251,7 +251,8 @@ def spec_noise(plane: np.ndarray, info: bytes, bundle_id: str, width: int) -> np
     """The noise of a plane of frame 0, sentence by sentence as in docs/format.md."""
     d, s = (width * 2 ** ((1 - number) / 8) for number in info[:2])
     numbers = [half for byte in info[2:] for half in (byte >> 4, byte & 15)]
-    bands = [2 ** ((n - 10) / 3) if n else 0 for n in numbers[:6]]
+    contrast = numbers[0]
+    bands = [2 ** ((n - 10) / 3) if n else 0 for n in numbers[1:6]]
     regions = [2 ** ((n - 9) / 3) if n else 0 for n in numbers[6:]]
     height, across = plane.shape
     whole = np.pad(plane, [(0, -height % 16), (0, -across % 16)], mode="edge")
@@ -259,15 +260,16 @@ def spec_noise(plane: np.ndarray, info: bytes, bundle_id: str, width: int) -> np
     for top in range(0, height, 16):
         for left in range(0, across, 16):
             block = whole[top : top + 16, left : left + 16]
-            v = (np.mean(np.diff(block, axis=0) ** 2) + np.mean(np.diff(block) ** 2)) / 2
-            m = math.sqrt(min(math.sqrt(v / s**2 + 0.03), 4))
+            squares = np.mean(np.diff(block, axis=0) ** 2), np.mean(np.diff(block) ** 2)
+            v = math.sqrt(sum(squares) / 2)
+            m = math.sqrt(min(1 - contrast / 16 + contrast / 16 * v / s, 4))
             of = b"primis/1 texture" + bytes.fromhex(bundle_id) + bytes(8)
             place = (top // 16).to_bytes(4, "big") + (left // 16).to_bytes(4, "big")
             bits = int.from_bytes(hashlib.sha256(of + place).digest(), "big")
             region = top // 128 * math.ceil(across / 128) + left // 128
             for u in range(16):
                 for w in range(16):
-                    band = sum(limit < u * u + w * w for limit in (6, 20, 42, 81, 144))
+                    band = sum(limit < u * u + w * w for limit in (9, 30, 72, 144))
                     size = d * m * regions[region] * bands[band] if u or w else 0
                     sign = -1 if bits >> (255 - 16 * u - w) & 1 else 1
                     wave = np.outer(cosine(u), cosine(w))

@@ -9,8 +9,8 @@ MAX_SAMPLES = 1 << 34
 MAX_CHANNELS = 16
 MAX_FRAMES = 1 << 20
 
-TEXTURE_BANDS, TEXTURE_REGION = 6, 128
-"""What `info` says of the texture that was lost: by bands of frequencies, and by squares of so many
+TEXTURE_BANDS, TEXTURE_REGION = 5, 128
+"""How `info` tells of the texture that was lost: by bands of frequencies, and by squares of so many
 pixels."""
 
 
@@ -74,10 +74,10 @@ class Geometry:
 
     @property
     def texture_bytes(self) -> int:
-        """Bytes that tell of the lost texture of one plane of one frame: two, and half of one for
-        each band and region."""
+        """Bytes that tell of the lost texture of one plane of one frame: two, and half a byte for
+        its contrast and for each band and region."""
         down, across = self.texture_regions
-        return 2 + -(-(TEXTURE_BANDS + down * across) // 2)
+        return 2 + -(-(1 + TEXTURE_BANDS + down * across) // 2)
 
     @property
     def tile_count(self) -> int:

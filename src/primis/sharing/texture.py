@@ -33,9 +33,9 @@ _ROWS = 64  # pixels that are worked on at a time
 _FINE, _MOST_FINE = 8, 255  # steps of an octave of what stands once for a plane
 _COARSE, _MOST_COARSE = 3, 15  # and of what stands for each band and region
 _BAND_ONE, _REGION_ONE = 10, 9  # what stands for 1
-_LIMITS = (6, 20, 42, 81, 144)  # between bands, of u^2 + v^2
-_LEAST_VARIANCE = 0.03  # of the mean; so that a flat block has some noise too
-_MOST_WEIGHT = 2.0  # so that one bright edge does not take the noise of its region
+_CONTRASTS = 16
+_LIMITS = (9, 30, 72, 144)  # between bands, of u^2 + v^2
+_MOST_WEIGHT = 4.0  # so that one bright edge does not take the noise of its region
 _PURPOSE = b"primis/1 texture"
 
 
@@ -65,18 +65,19 @@ class PlaneTexture:
     """What one plane of a frame lost, in whole numbers, each a step on a scale of logarithms.
 
     deviation: of what was lost, beside the weights of blocks; 0 where nothing is to be put back.
-    spread: how much the decoded plane varies. bands: deviation by frequency. regions: deviation by
-    place, by rows.
+    spread: how much the decoded plane varies. contrast: how much more a block lost that varies
+    more. bands: deviation by frequency. regions: deviation by place, by rows.
     """
 
     deviation: int
     spread: int
+    contrast: int
     bands: tuple[int, ...]
     regions: tuple[int, ...]
 
     def pack(self) -> bytes:
         """`Geometry.texture_bytes` bytes."""
-        nibbles = [*self.bands, *self.regions, 0]
+        nibbles = [self.contrast, *self.bands, *self.regions, 0]
         pairs = zip(nibbles[::2], nibbles[1::2], strict=False)
         return bytes([self.deviation, self.spread, *(16 * high + low for high, low in pairs)])
 
@@ -102,13 +103,13 @@ def unpack_texture(data: bytes, geometry: Geometry) -> FrameTexture:
 
 def _unpack_plane(data: bytes, geometry: Geometry) -> PlaneTexture:
     down, across = geometry.texture_regions
-    nibbles = [half for byte in data[2:] for half in divmod(byte, 16)]
+    contrast, *nibbles = [half for byte in data[2:] for half in divmod(byte, 16)]
     end = TEXTURE_BANDS + down * across
     bands, regions = nibbles[:TEXTURE_BANDS], nibbles[TEXTURE_BANDS:end]
     nothing = not any(data)
     if any(nibbles[end:]) or not (nothing or (data[0] and data[1])):
         raise ValueError("no texture")
-    return PlaneTexture(data[0], data[1], tuple(bands), tuple(regions))
+    return PlaneTexture(data[0], data[1], contrast, tuple(bands), tuple(regions))
 
 
 def measure_texture(
@@ -160,7 +161,8 @@ def _noise(
     """For some rows of a decoded plane (H, W), the first of which are of block `top`."""
     blocks = _blocks(_whole(plane[None]))[0]
     down, across = blocks.shape[:2]
-    weights = np.sqrt(_weights(_variation(blocks), texture.spread, scale))
+    relative = _variation(blocks) / _fine(texture.spread, scale)
+    weights = np.sqrt(_weights(relative, texture.contrast))
     regions = _coarse(np.array(texture.regions), _REGION_ONE)
     in_row = -(-across // _REGION)
     y, x = np.arange(top, top + down) // _REGION, np.arange(across) // _REGION
@@ -204,30 +206,48 @@ def _of_plane(
     energy = energy * counted[..., None]
     down, across = (-(-side // _REGION) for side in counted.shape)
     if not energy.any():
-        return PlaneTexture(0, 0, (0,) * TEXTURE_BANDS, (0,) * (down * across))
-    spread = _to_fine(float(np.mean(np.sqrt(variation[counted]))), scale)
-    weights = _weights(variation, spread, scale) * counted
-    deviation = _to_fine(float(np.sqrt(energy.sum() / (BLOCK**2 * weights.sum()))), scale)
+        return PlaneTexture(0, 0, 0, (0,) * TEXTURE_BANDS, (0,) * (down * across))
+    lost = energy.sum(axis=2)
+    spread = _to_fine(float(variation[counted].mean()), scale)
+    relative = variation / _fine(spread, scale)
+    contrast = _likeliest(lost, relative, counted)
+    weights = _weights(relative, contrast) * counted
+    deviation = _to_fine(float(np.sqrt(lost.sum() / (BLOCK**2 * weights.sum()))), scale)
     unit = _fine(deviation, scale) ** 2
     wanted = energy.sum(axis=(0, 1)) / (_SIZES * unit * weights.sum())
     bands = _to_coarse(np.sqrt(wanted), _BAND_ONE)
     drawn = unit * float(_SIZES @ _coarse(bands, _BAND_ONE) ** 2) * _by_region(weights)
-    lost = _by_region(energy.sum(axis=2))
-    ratios = np.divide(lost, drawn, out=np.zeros_like(lost), where=drawn > 0)
+    missing = _by_region(lost)
+    ratios = np.divide(missing, drawn, out=np.zeros_like(missing), where=drawn > 0)
     regions = _to_coarse(PUT_BACK * np.sqrt(ratios), _REGION_ONE)
-    return PlaneTexture(deviation, spread, tuple(bands.tolist()), tuple(regions.ravel().tolist()))
+    numbers = tuple(bands.tolist()), tuple(regions.ravel().tolist())
+    return PlaneTexture(deviation, spread, contrast, *numbers)
 
 
-def _weights(variation: np.ndarray, spread: int, scale: Scale) -> np.ndarray:
-    """Of blocks: their part of the energy that is put back."""
-    relative = variation / _fine(spread, scale) ** 2
-    return np.minimum(np.sqrt(relative + _LEAST_VARIANCE), _MOST_WEIGHT**2)
+def _likeliest(lost: np.ndarray, relative: np.ndarray, counted: np.ndarray) -> int:
+    """The contrast under which the energies of blocks (rows, columns) are likeliest, as those of
+    normal noise whose deviation is each region's own."""
+    counts = _by_region(counted.astype(np.float64))
+    surprises = []
+    for contrast in range(_CONTRASTS):
+        weights = _weights(relative, contrast)
+        each = _by_region(lost / weights) / np.maximum(counts, 1)
+        known = np.log(np.maximum(each, np.finfo(np.float64).tiny))
+        surprises.append(np.sum(counts * known) + np.sum(np.log(weights[counted])))
+    return int(np.argmin(surprises))
+
+
+def _weights(relative: np.ndarray, contrast: int) -> np.ndarray:
+    """Of blocks: their part of the energy that is put back. relative: variation beside spread."""
+    share = contrast / _CONTRASTS
+    return np.minimum(1 - share + share * relative, _MOST_WEIGHT)
 
 
 def _variation(blocks: np.ndarray) -> np.ndarray:
-    """Mean square of the differences between neighbours, of each block (..., 16, 16)."""
+    """Root of the mean square of the differences between neighbours, of each block
+    (..., 16, 16)."""
     down, across = np.diff(blocks, axis=-2), np.diff(blocks, axis=-1)
-    return (np.mean(down**2, axis=(-2, -1)) + np.mean(across**2, axis=(-2, -1))) / 2
+    return np.sqrt((np.mean(down**2, axis=(-2, -1)) + np.mean(across**2, axis=(-2, -1))) / 2)
 
 
 def _by_region(blocks: np.ndarray) -> np.ndarray:
