@@ -324,6 +324,12 @@ def bad_infos(good: Good) -> dict[str, bytes]:
         "info_ssim_above_one": good.quality(42000, 1001),
         "info_ssim_without_psnr": good.quality(0, 900),
         "info_without_loss_and_unlike": good.quality((1 << 32) - 1, 999),
+        "info_texture_without_loss": good.quality((1 << 32) - 1, 1000),
+        "info_texture_not_measured": good.quality(0, 0),
+        "info_texture_without_spread": good.info(43, b"\0"),
+        "info_texture_goes_on": resealed(
+            good.data, "info", lambda info: info[:-1] + bytes([info[-1] | 1])
+        ),
     }
 
 
@@ -522,6 +528,7 @@ def good_bundle(codec: Codec) -> bytes:
         bundle_id=BUNDLE_ID,
         name="phantom.tif",
         original=b"the original file",
+        measure=True,
         draw=fixed_draw,
     )
     return shared.data
@@ -534,6 +541,7 @@ def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
         tier: decode_image(bundle, tier, lambda digest: codec).pixels
         for tier in (Tier.PREVIEW, Tier.DIAGNOSTIC)
     }
+    textured = decode_image(bundle, Tier.DIAGNOSTIC, lambda digest: codec, texture=True).pixels
     return {
         "bundle_id": BUNDLE_ID,
         "release_secret": RELEASE_SECRET.value.hex(),
@@ -550,6 +558,7 @@ def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
         "pixels, 16 bits each": {
             tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
         },
+        "pixels with texture, 16 bits each": textured.astype(">u2").tobytes().hex(),
     }
 
 

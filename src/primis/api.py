@@ -58,7 +58,13 @@ from primis.release.known import KnownReleases
 from primis.release.naming import NamedImage, ids_of, read_names
 from primis.release.reader import Release
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import CodecFor, quality_at, read_image, restore_image
+from primis.sharing.restore import (
+    CodecFor,
+    quality_at,
+    read_image,
+    restore_image,
+    tier_of_texture,
+)
 from primis.sharing.share import share_image
 
 Place = str | PathLike[str]
@@ -191,19 +197,21 @@ def restore(
     signer: str | None = None,
     models: Sequence[Place] = (),
     max_pixels: int | None = None,
+    texture: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Restore images into a new folder, as files of the kinds that were shared.
 
     out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
     the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
-    grant opens. max_pixels, on_result: as of `share`.
+    grant opens. max_pixels, on_result: as of `share`. texture: as of `ReleaseImage.read`.
 
     Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
     and the others are restored.
 
     Raises OutputError if `out` exists, AccessError if no image can be opened, ModelError,
-    UsageError for an image that is not there, and what `open` raises.
+    UsageError for an image that is not there or texture at another tier than diagnostic, and what
+    `open` raises.
     """
     return restoring.restore(
         _release(release, signer, remember=True),
@@ -213,6 +221,7 @@ def restore(
         images=images,
         models=tuple(Path(model) for model in models),
         max_pixels=max_pixels,
+        texture=texture,
         on_result=on_result,
     )
 
@@ -270,23 +279,28 @@ class ReleaseImage:
         """
         return self._release.quality(self.id)
 
-    def read(self, tier: Tier | str | None = None) -> Image:
+    def read(self, tier: Tier | str | None = None, *, texture: bool = False) -> Image:
         """Decode the image: its pixels as they are stored in files of its kind, bit depth and
         spacing, and at tier diagnostic the header of its file.
 
-        tier: preview or diagnostic; by default the higher of the two that the grant opens.
+        tier: preview or diagnostic; by default the higher of the two that the grant opens. texture:
+        at tier diagnostic, add noise with the statistics of what was lost, the same at each call.
+        Features of texture come back; the image is less like its source (`quality` is that without
+        it). For measuring texture, never for reading images.
 
-        Raises TierTooLow, GrantExpired, BadBundle, DamagedSection, ModelError, and UsageError for
-        tier original, which is a file.
+        Raises TierTooLow, GrantExpired, BadBundle, DamagedSection, ModelError, NoTexture where the
+        owner did not measure the image, and UsageError for tier original, which is a file, and for
+        texture at tier preview.
         """
-        return self._release.read(self.id, Tier(tier) if tier else None)
+        return self._release.read(self.id, Tier(tier) if tier else None, texture=texture)
 
-    def file(self, tier: Tier | str | None = None) -> bytes:
+    def file(self, tier: Tier | str | None = None, *, texture: bool = False) -> bytes:
         """The bytes of a file of the kind that was shared, at tier original of the very file.
 
-        tier: by default the highest that the grant opens. Raises as `read` does.
+        tier: by default the highest that the grant opens. texture: as of `read`; the tier is then
+        diagnostic by default. Raises as `read` does.
         """
-        return self._release.file(self.id, Tier(tier) if tier else None)
+        return self._release.file(self.id, Tier(tier) if tier else None, texture=texture)
 
 
 class OpenRelease:
@@ -350,12 +364,13 @@ class OpenRelease:
         today = datetime.datetime.now(datetime.UTC).date()
         return secrets_for(self._grants, bundle_id, tier, today)
 
-    def read(self, bundle_id: str, tier: Tier | None) -> Image:
+    def read(self, bundle_id: str, tier: Tier | None, *, texture: bool = False) -> Image:
         """See `ReleaseImage.read`."""
         if tier == Tier.ORIGINAL:
             raise UsageError("tier original is a file, not pixels: file(tier) gives its bytes")
-        tier, bundle = self._opened(bundle_id, tier)
-        image, _ = read_image(bundle, min(tier, Tier.DIAGNOSTIC), self._codec_for)
+        tier, bundle = self._opened(bundle_id, tier_of_texture(tier) if texture else tier)
+        wanted = min(tier, Tier.DIAGNOSTIC)
+        image, _ = read_image(bundle, wanted, self._codec_for, texture=texture)
         return image
 
     def quality(self, bundle_id: str) -> Quality | None:
@@ -363,13 +378,14 @@ class OpenRelease:
         tier, bundle = self._opened(bundle_id, None)
         return quality_at(bundle, min(tier, Tier.DIAGNOSTIC))
 
-    def file(self, bundle_id: str, tier: Tier | None) -> bytes:
+    def file(self, bundle_id: str, tier: Tier | None, *, texture: bool = False) -> bytes:
         """See `ReleaseImage.file`."""
+        tier = tier_of_texture(tier) if texture else tier
         wanted, bundle = self._opened(bundle_id, tier)
         if tier is None and wanted == Tier.ORIGINAL and "original" not in bundle.parts:
             wanted = Tier.DIAGNOSTIC
         group = self._release.manifest.release
-        return restore_image(bundle, wanted, self._codec_for, group=group).data
+        return restore_image(bundle, wanted, self._codec_for, group=group, texture=texture).data
 
     def _opened(self, bundle_id: str, tier: Tier | None) -> tuple[Tier, OpenedBundle]:
         wanted, secrets = self.access(bundle_id, tier)

@@ -111,7 +111,7 @@ class Codec:
         def part(height: slice, width: slice) -> np.ndarray:
             """Planes of a part of the frame, beyond its end the border again."""
             inside = frame[height, width].astype(np.float32)
-            planes = _decorrelate((inside - np.float32(scale.centre)) / np.float32(scale.width))
+            planes = decorrelate((inside - np.float32(scale.centre)) / np.float32(scale.width))
             down = height.stop - height.start - planes.shape[1]
             right = width.stop - width.start - planes.shape[2]
             return np.pad(planes, [(0, 0), (0, down), (0, right)], mode="edge")
@@ -218,7 +218,7 @@ class Codec:
             inner = planes[:, _times(rows.inner, stride), _times(columns.inner, stride)]
             place = (_times(rows.place, stride, size[0]), _times(columns.place, stride, size[1]))
             height, width = (side.stop - side.start for side in place)
-            yield place, _correlate(inner[:, :height, :width])
+            yield place, correlate(inner[:, :height, :width])
 
     def _finite(self, values: np.ndarray) -> np.ndarray:
         """Raises ModelError where a network computes what is no number."""
@@ -244,7 +244,7 @@ def _grey(pixels: np.ndarray, scale: Scale, dtype: np.dtype) -> np.ndarray:
     return np.clip(grey, scale.low, scale.high).astype(dtype)
 
 
-def _decorrelate(frame: np.ndarray) -> np.ndarray:
+def decorrelate(frame: np.ndarray) -> np.ndarray:
     """(H, W, c) -> (c, H, W), colours turned into brightness and differences; opacity stays."""
     planes = np.moveaxis(frame, 2, 0)
     if len(planes) < 3:
@@ -253,8 +253,8 @@ def _decorrelate(frame: np.ndarray) -> np.ndarray:
     return np.concatenate([colours, planes[3:]])
 
 
-def _correlate(planes: np.ndarray) -> np.ndarray:
-    """Inverse of `_decorrelate`."""
+def correlate(planes: np.ndarray) -> np.ndarray:
+    """Inverse of `decorrelate`."""
     if len(planes) >= 3:
         colours = np.tensordot(_OPPONENT.T.astype(np.float32), planes[:3], 1)
         planes = np.concatenate([colours, planes[3:]])

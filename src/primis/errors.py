@@ -20,6 +20,7 @@
     │   ├── GrantExpired              its not-after date has passed
     │   ├── TierTooLow                the grant opens a lower tier
     │   ├── NotCovered                the grant does not cover this image
+    │   ├── NoTexture                 texture was not measured when the image was shared
     │   ├── WrongSigner               signed, but not by whom was demanded
     │   └── UnexpectedRelease         another signer, an older or a forked state
     └── ModelError                weights that are missing, damaged or not the ones named
@@ -131,6 +132,10 @@ class TierTooLow(AccessError):
 
 class NotCovered(AccessError):
     """The grant does not cover this image."""
+
+
+class NoTexture(AccessError):
+    """Texture was asked for, and not measured when the image was shared."""
 
 
 class WrongSigner(AccessError):

@@ -177,6 +177,48 @@ def test_what_images_lose_is_told_by_share_add_and_restore(run, tmp_path) -> Non
     assert added["notes"] == added["warnings"] == []
 
 
+def test_texture_is_added_where_it_is_asked_for_and_told(run, tmp_path) -> None:
+    """The fidelity that is told is said to be that without it, also as JSON."""
+    (tmp_path / "1.dcm").write_bytes(phantom_dicom(96, seed=1))
+    mask = (np.mgrid[:40, :40][0] // 20 * 255).astype(np.uint8)
+    PIL.Image.fromarray(mask).save(tmp_path / "mask.png")
+    run("keygen", "-o", "alice.key")
+    to = ("--to", "alice=alice.key.pub", "--model", TINY, "--with-original")
+    run("share", "1.dcm", "mask.png", *to, "-o", "r")
+    words = ("restore", "r", "-i", "alice.key", "--model", TINY)
+    said = run(*words, "-o", "plain", "--tier", "diagnostic").stdout
+    assert "texture" not in said
+    said = run(*words, "-o", "textured", "--texture").stdout.splitlines()
+    assert "(tier diagnostic)" in said[0]
+    assert said[1].startswith("fidelity before texture was added: PSNR ")
+    assert said[2:] == [
+        "synthetic texture was added to 1 image: for measuring texture, not for reading"
+    ]
+    facts = json.loads(run(*words, "-o", "o2", "--texture", "--json").stdout)
+    chest, flat = sorted(facts["images"], key=lambda image: image["name"])
+    assert (chest["texture"], chest["quality"]) == (True, None)
+    assert chest["quality_without_texture"]["psnr"] > 20
+    assert (flat["texture"], flat["quality_without_texture"]) == (False, None)
+    assert flat["quality"] == {"psnr": None, "ssim": 1.0}
+    assert facts["fidelity_without_texture"]["lossy"] == 1
+    assert facts["fidelity"] == {"exact": 1, "lossy": 0, "psnr": None, "ssim": None}
+    plain, textured = (pydicom.dcmread(tmp_path / o / "1.dcm") for o in ("plain", "textured"))
+    assert (plain.pixel_array != textured.pixel_array).any()
+    assert "not for reading" in textured.DerivationDescription
+    refused = run(*words, "-o", "o3", "--texture", "--tier", "preview", status=1)
+    assert 'texture was asked for at tier "preview"' in refused.stderr
+
+
+def test_texture_that_was_not_measured_is_an_error_of_one_line(run, tmp_path) -> None:
+    (tmp_path / "1.dcm").write_bytes(phantom_dicom(64))
+    run("keygen", "-o", "alice.key")
+    run("share", "1.dcm", "--to", "alice.key.pub", "--model", TINY, "--no-measure", "-o", "r")
+    words = ("restore", "r", "-i", "alice.key", "--model", TINY, "--texture")
+    said = run(*words, "-o", "o", status=1)
+    assert re.search(r"holds no texture: it was shared without measuring$", said.stderr, re.M)
+    assert not list(tmp_path.glob("o/*"))
+
+
 def test_what_is_not_measured_is_not_told(run, tmp_path) -> None:
     (tmp_path / "1.dcm").write_bytes(phantom_dicom(64))
     run("keygen", "-o", "alice.key")

@@ -59,6 +59,26 @@ def test_names_and_groups() -> None:
     ]
 
 
+def test_texture_is_a_version_of_its_own(codecs) -> None:
+    """Of the same bits; always the same noise; other codecs are still held to ours without it."""
+    listed = version_list([2, 8], baselines=["JPEG 2000"], texture=True)
+    assert [v.name for v in listed[1:5]] == [
+        "S_x = 2",
+        "S_x = 8",
+        "S_x = 2, with texture",
+        "S_x = 8, with texture",
+    ]
+    assert listed[3].group == "preset default, with texture"
+    pixels = draw_phantom(96, seed=3)
+    made = Versions(None, codecs, listed)
+    plain, bits = made.get("x", pixels, 12, listed[2])
+    textured, its_bits = made.get("x", pixels, 12, listed[4])
+    assert bits == its_bits
+    assert (plain != textured).mean() > 0.3
+    assert (made.get("x", pixels, 12, listed[4])[0] == textured).all()
+    assert made.get("x", pixels, 12, listed[-1])[1] <= bits
+
+
 def test_what_makes_no_sense_is_refused(codecs) -> None:
     with pytest.raises(
         UsageError, match='"GIF" is unknown, expected one of JPEG 2000, JPEG XL, lossless'

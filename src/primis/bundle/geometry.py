@@ -9,6 +9,10 @@ MAX_SAMPLES = 1 << 34
 MAX_CHANNELS = 16
 MAX_FRAMES = 1 << 20
 
+TEXTURE_BANDS, TEXTURE_REGION = 5, 128
+"""How `info` tells of the texture that was lost: by bands of frequencies, and by squares of so many
+pixels."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -62,6 +66,18 @@ class Geometry:
     def atoms(self) -> int:
         """LM: atoms at a position."""
         return self.code_maps * self.atoms_per_map
+
+    @property
+    def texture_regions(self) -> tuple[int, int]:
+        """Squares of a plane, down and across, by which lost texture is told."""
+        return -(-self.height // TEXTURE_REGION), -(-self.width // TEXTURE_REGION)
+
+    @property
+    def texture_bytes(self) -> int:
+        """Bytes that tell of the lost texture of one plane of one frame: two, and half a byte for
+        its contrast and for each band and region."""
+        down, across = self.texture_regions
+        return 2 + -(-(1 + TEXTURE_BANDS + down * across) // 2)
 
     @property
     def tile_count(self) -> int:

@@ -123,7 +123,7 @@ class Header:
         """
         self.settings.require_decided()
         sizes = {
-            "info": INFO_BASE + self.geometry.frames * INFO_PER_FRAME,
+            "info": INFO_BASE + self.geometry.frames * (INFO_PER_FRAME + self._texture_bytes),
             "header": self.settings.header_bytes or 0,
         }
         if exact := self.settings.exact_bits:
@@ -142,6 +142,13 @@ class Header:
         sizes["index"] = frames * self.records * (RECORD + TAG)
         sizes[self.code_section] = frames * self.code_budget
         return sizes
+
+    @property
+    def _texture_bytes(self) -> int:
+        """Of a frame in `info`; where samples are exact no texture is lost."""
+        if self.settings.exact_bits:
+            return 0
+        return self.geometry.channels * self.geometry.texture_bytes
 
     @property
     def _all(self) -> int:

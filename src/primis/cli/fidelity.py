@@ -54,7 +54,19 @@ def with_receipt(line: str, results: Sequence[Result]) -> str:
     good = sum(r.error is None for r in results)
     measured = len(lossy) + exact
     of = "" if measured == good else f" of {measured} of {good} images"
+    of += " before texture was added" if any(r.texture for r in results) else ""
     return f"{line}\nfidelity{of}: {'; '.join(said)}"
+
+
+def with_texture(line: str, results: Sequence[Result]) -> str:
+    """A line on a job, and one that says what texture was added, if any was."""
+    added = sum(r.texture for r in results)
+    if not added:
+        return line
+    images = "1 image" if added == 1 else f"{added} images"
+    return (
+        f"{line}\nsynthetic texture was added to {images}: for measuring texture, not for reading"
+    )
 
 
 def _losses(lossy: Sequence[tuple[Result, float]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from primis.cli.arguments import open_identities, parse_path, require_place
-from primis.cli.fidelity import fidelity_facts, quality_facts, with_receipt
+from primis.cli.fidelity import fidelity_facts, quality_facts, with_receipt, with_texture
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import (
     From,
@@ -33,6 +33,7 @@ EXAMPLES = (
     "primis restore release -i ~/.ssh/id_ed25519 -o restored --tier preview",
     "primis restore release -i me.key -o one --image chest.dcm",
     "primis restore release --passphrase -o restored",
+    "primis restore release -i me.key -o radiomics --texture",
 )
 
 
@@ -55,6 +56,14 @@ def restore(
             parser=parse_path,
         ),
     ] = [],  # noqa: B006
+    texture: Annotated[
+        bool,
+        typer.Option(
+            "--texture",
+            help="Add noise like the texture that was lost, for measuring texture (radiomics) at "
+            "tier diagnostic; never for reading images.",
+        ),
+    ] = False,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
     verbose: Verbose = False,
@@ -77,10 +86,11 @@ def restore(
             images=image,
             models=tuple(model),
             max_pixels=max_pixels,
+            texture=texture,
             on_result=report.add,
             on_part=report.part,
         )
-    line = with_receipt(_line(opened, out, results), results)
+    line = with_texture(with_receipt(_line(opened, out, results), results), results)
     result(line, _facts(opened, out, results), as_json=as_json)
     report.finish()
 
@@ -100,7 +110,8 @@ def _facts(release: Release, out: Path, results: list[Result]) -> dict[str, Any]
         "signer": release.manifest.signer,
         "folder": str(out),
         "restored": sum(r.error is None for r in results),
-        "fidelity": fidelity_facts(results),
+        "fidelity": fidelity_facts([r for r in results if not r.texture]),
+        "fidelity_without_texture": fidelity_facts([r for r in results if r.texture]),
         "images": [_image(r) for r in results],
     }
 
@@ -108,11 +119,16 @@ def _facts(release: Release, out: Path, results: list[Result]) -> dict[str, Any]
 def _image(result: Result) -> dict[str, Any]:
     if result.error is not None:
         return {"id": result.id, "name": result.name, "error": str(result.error)}
+    quality, without_texture = quality_facts(result.quality), None
+    if result.texture:
+        quality, without_texture = None, quality
     return {
         "id": result.id,
         "name": result.name,
         "tier": result.tier,
         "bytes": result.bytes,
-        "quality": quality_facts(result.quality),
+        "texture": result.texture,
+        "quality": quality,
+        "quality_without_texture": without_texture,
         "notes": list(result.notes),
     }

@@ -32,7 +32,7 @@ from primis.network.checkpoint import find_checkpoint
 from primis.release.grants import secrets_for
 from primis.release.naming import ids_of
 from primis.release.reader import Release
-from primis.sharing.restore import CodecFor, Restored
+from primis.sharing.restore import CodecFor, Restored, tier_of_texture
 
 Access = tuple[Tier, TierSecrets]
 """The tier to restore, and the image's secrets."""
@@ -47,6 +47,7 @@ def restore(
     images: Sequence[str] = (),
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
+    texture: bool = False,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     today: datetime.date | None = None,
@@ -54,9 +55,11 @@ def restore(
     """Restore all images that the identities' grants open, or those named, into a new folder.
 
     images: ids, or how they begin, or names where a grant opens the catalogue. tier None gives the
-    highest that the grant opens and the bundle holds. An image that fails is reported; the others
-    are restored. Raises AccessError if the grants open no image as asked for.
+    highest that the grant opens and the bundle holds. texture: as of `read_image`, at tier
+    diagnostic. An image that fails is reported; the others are restored. Raises AccessError if the
+    grants open no image as asked for.
     """
+    tier = tier_of_texture(tier and Tier(tier)) if texture else tier
     if out.resolve().is_relative_to(release.path):
         raise OutputError(
             f'folder "{out}" lies in the release, where anyone can see it: expected another place'
@@ -72,9 +75,17 @@ def restore(
         for model in release.manifest.models:  # once, and not once per image, if it is not here
             codec_for(model)
     with Work(out, "primis restore") as work:
-        work.begin({"work": "restore", "release": release.digest, "tier": tier, "tiers": tiers})
+        work.begin(
+            {
+                "work": "restore",
+                "release": release.digest,
+                "tier": tier,
+                "tiers": tiers,
+                "texture": texture,
+            }
+        )
         names = FreeNames(record["name"] for record in work.records)
-        batch = _Batch(release, tier and Tier(tier), codec_for, max_pixels, work, names)
+        batch = _Batch(release, tier and Tier(tier), codec_for, max_pixels, texture, work, names)
         results = []
         for number, bundle_id in enumerate(chosen, start=1):
             done = of_all(on_part, number - 1, len(chosen))
@@ -126,6 +137,7 @@ class _Batch:
     tier: Tier | None
     codec_for: CodecFor
     max_pixels: int | None
+    texture: bool
     work: Work
     names: FreeNames
 
@@ -138,7 +150,15 @@ class _Batch:
             if _is_whole(self.work.partial / name, record["sha256"]):
                 known = record.get("quality")
                 quality = None if known is None else Quality(*known)
-                return Result(name, bundle_id, size, tier=tier, resumed=True, quality=quality)
+                return Result(
+                    name,
+                    bundle_id,
+                    size,
+                    tier=tier,
+                    resumed=True,
+                    quality=quality,
+                    texture=record["texture"],
+                )
         return None
 
     def restore(self, bundle_id: str, access: Access | AccessError, done: Done) -> Result:
@@ -149,11 +169,19 @@ class _Batch:
         name, notes = self._name(restored, bundle_id)
         write_new(self.work.partial / name, restored.data, 0o600)
         size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
-        tier, quality = restored.tier, restored.quality
+        tier, quality, texture = restored.tier, restored.quality, restored.texture
         self.work.note(
-            id=bundle_id, name=name, bytes=size, tier=tier, sha256=digest, quality=quality
+            id=bundle_id,
+            name=name,
+            bytes=size,
+            tier=tier,
+            sha256=digest,
+            quality=quality,
+            texture=texture,
         )
-        return Result(name, bundle_id, size, tier=tier, notes=notes, quality=quality)
+        return Result(
+            name, bundle_id, size, tier=tier, notes=notes, quality=quality, texture=texture
+        )
 
     def _open(
         self, bundle_id: str, access: Access | AccessError, done: Done
@@ -173,6 +201,7 @@ class _Batch:
             tier=self.tier,
             release=self.release.manifest.release,
             max_pixels=self.max_pixels,
+            texture=self.texture,
         )
         return restore_bundle(task, self.codec_for, done)
 

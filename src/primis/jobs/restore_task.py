@@ -18,7 +18,7 @@ from primis.sharing.restore import CodecFor, Restored, require_few_pixels, resto
 @dataclass(frozen=True)
 class RestoreTask:
     """data: the bundle's bytes. tier: None for the highest that the secrets open and the bundle
-    holds. release: its id. max_pixels: None for the default."""
+    holds. release: its id. max_pixels: None for the default. texture: as of `read_image`."""
 
     bundle_id: str
     data: bytes = field(repr=False)
@@ -27,6 +27,7 @@ class RestoreTask:
     tier: Tier | None
     release: str
     max_pixels: int | None
+    texture: bool = False
 
 
 def restore_bundle(
@@ -50,4 +51,6 @@ def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> Restored:
     tier = task.tier or max(task.secrets)
     if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
         tier = Tier.DIAGNOSTIC
-    return restore_image(bundle, tier, codec_for, group=task.release, done=done)
+    return restore_image(
+        bundle, tier, codec_for, group=task.release, texture=task.texture, done=done
+    )

@@ -33,7 +33,8 @@ class Result:
     where it is sealed exactly. tier: at which it was restored. error: why there is none. resumed:
     done by an earlier run. notes: what a person should know of it, one line each. unfamiliar: that
     it is of a kind that the model was not trained on. quality: how near what a recipient sees is to
-    what was shared; None where that was not measured, and at tier preview.
+    what was shared; None where that was not measured, and at tier preview. texture: noise like the
+    texture that was lost was added; the quality is that of the image without it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Result:
     notes: tuple[str, ...] = ()
     unfamiliar: Unfamiliar | None = None
     quality: Quality | None = None
+    texture: bool = False
 
 
 OnResult = Callable[[Result, int, int], None]

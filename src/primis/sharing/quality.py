@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from primis.codec import Scale
 from primis.imaging.image import Image
 from primis.imaging.padding import Padding, move_strays
 from primis.metrics.fidelity import EXACT, Quality, gaussian_ssim, psnr_of_mse
+from primis.sharing.texture import FrameTexture, measure_texture
 
 _BAND = 128
 """Rows whose errors are summed at a time."""
@@ -47,6 +49,13 @@ class Meter:
             similar = gaussian_ssim(*pair, self._range, inside, black=self._black)
             self._similar += similar * pixels
         self._count += pixels * frame.shape[2]
+
+    def texture(
+        self, number: int, frame: np.ndarray, decoded: np.ndarray, scale: Scale
+    ) -> FrameTexture:
+        """What a frame lost of its texture, outside padding. decoded: as `add` left it."""
+        outside = None if self._outside is None else self._outside[number]
+        return measure_texture(frame, decoded, scale, outside)
 
     @property
     def quality(self) -> Quality:

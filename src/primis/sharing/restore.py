@@ -4,8 +4,9 @@
 2  unseal what a restored image needs besides its code             sections/info
 3  per record: unseal index and support, verify and unmask the     opened, protection/
    values, decode
-4  decode the code; put back what was padding, the name and the    codec, imaging/padding
-   header of the source
+4  decode the code; add noise like the texture that was lost, if   codec, texture,
+   asked; put back what was padding, the name and the header of    imaging/padding
+   the source
 5  write a file of the source's kind                               imaging/files
 """
 
@@ -19,7 +20,14 @@ import numpy as np
 from primis.bundle.header import Header
 from primis.codec import Codec, Done, Scale, silent, within
 from primis.codes.sparse import SparseCode
-from primis.errors import DamagedSection, ModelError, TierTooLow, TooManyPixels
+from primis.errors import (
+    DamagedSection,
+    ModelError,
+    NoTexture,
+    TierTooLow,
+    TooManyPixels,
+    UsageError,
+)
 from primis.imaging.files import render
 from primis.imaging.image import (
     PER_BYTE_OF_BUNDLE,
@@ -37,6 +45,11 @@ from primis.sharing.protection.level import OpenedRecord, PublicCode
 from primis.sharing.sections.exact import unpack_exact
 from primis.sharing.sections.info import Info
 from primis.sharing.sections.source_header import SourceHeader, unpack_header, unpack_name
+from primis.sharing.texture import add_texture
+
+_TEXTURE_ADDED = (
+    "with synthetic texture: noise like what was lost, for measuring texture, not for reading"
+)
 
 CodecFor = Callable[[str], Codec]
 """The codec for a model's digest; raises ModelError."""
@@ -46,7 +59,8 @@ CodecFor = Callable[[str], Codec]
 class Restored:
     """An image as a file. name: the path it was shared under, None at tier preview. image: None at
     tier original, whose file is not looked at. quality: how near it is to what was shared, None at
-    tier preview and where that was not measured."""
+    tier preview and where that was not measured. texture: noise like the texture that was lost was
+    added; the quality is that of the image without it."""
 
     data: bytes = field(repr=False)
     name: str | None = field(repr=False)
@@ -54,32 +68,64 @@ class Restored:
     kind: str
     image: Image | None = field(default=None, repr=False)
     quality: Quality | None = field(default=None, repr=False)
+    texture: bool = False
 
 
 def restore_image(
-    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, *, group: str, done: Done = silent
+    bundle: OpenedBundle,
+    tier: Tier,
+    codec_for: CodecFor,
+    *,
+    group: str,
+    texture: bool = False,
+    done: Done = silent,
 ) -> Restored:
     """A file of the source's kind, or the source itself. group: the release's id, for what a
-    restored file records of its origin; done: is told how far it is. Raises DamagedSection,
-    ModelError, TierTooLow."""
+    restored file records of its origin; texture: as of `read_image`; done: is told how far it is.
+    Raises DamagedSection, ModelError, TierTooLow."""
+    tier = tier_of_texture(tier) if texture else tier
     if tier == Tier.ORIGINAL:
         return _restore_original(bundle)
-    image, name = read_image(bundle, tier, codec_for, done)
+    image, name = read_image(bundle, tier, codec_for, done, texture=texture)
+    added = texture and not _is_exact(bundle, tier)
     try:
-        file = render(image, derivation_of(bundle, image, tier, group))
+        file = render(image, derivation_of(bundle, image, tier, group, texture=added))
     except Exception:  # whatever a writer meets in a header that is none
         raise DamagedSection('section "header" does not fit its image') from None
-    return Restored(file, name, tier, image.kind, image, quality_at(bundle, tier))
+    return Restored(file, name, tier, image.kind, image, quality_at(bundle, tier), added)
+
+
+def tier_of_texture(tier: Tier | None) -> Tier:
+    """Where texture is wanted: diagnostic. Raises UsageError where another tier was asked for."""
+    if tier not in (None, Tier.DIAGNOSTIC):
+        raise UsageError(
+            f'texture was asked for at tier "{tier}", expected tier "{Tier.DIAGNOSTIC}"'
+        )
+    return Tier.DIAGNOSTIC
 
 
 def read_image(
-    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, done: Done = silent
+    bundle: OpenedBundle,
+    tier: Tier,
+    codec_for: CodecFor,
+    done: Done = silent,
+    *,
+    texture: bool = False,
 ) -> tuple[Image, str | None]:
-    """The image at tier preview or diagnostic, and its name, None at tier preview. Raises
-    TooManyPixels beyond what is read at most (`reading_up_to`)."""
+    """The image at tier preview or diagnostic, and its name, None at tier preview. texture: add
+    noise like the texture that was lost, unless nothing was; for measuring texture alone.
+
+    Raises TooManyPixels beyond what is read at most (`reading_up_to`), NoTexture where it was not
+    measured, UsageError for texture at tier preview.
+    """
+    tier = tier_of_texture(tier) if texture else tier
     require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
     exact = _is_exact(bundle, tier)
-    image = _exact_image(bundle) if exact else decode_image(bundle, tier, codec_for, done)
+    image = (
+        _exact_image(bundle)
+        if exact
+        else decode_image(bundle, tier, codec_for, done, texture=texture)
+    )
     if tier == Tier.PREVIEW:
         return image, None
     header = read_source_header(bundle, image.pixels.dtype)
@@ -99,7 +145,12 @@ def require_few_pixels(header: Header, size: int) -> None:
 
 
 def decode_image(
-    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, done: Done = silent
+    bundle: OpenedBundle,
+    tier: Tier,
+    codec_for: CodecFor,
+    done: Done = silent,
+    *,
+    texture: bool = False,
 ) -> Image:
     """What the code holds at tier preview or diagnostic, without padding and source header."""
     header = bundle.header
@@ -113,12 +164,17 @@ def decode_image(
         )
     require_tier(bundle.secrets, tier)
     info = read_info(bundle)
+    if texture and info.quality is None:
+        raise NoTexture(f'bundle "{header.id}" holds no texture: it was shared without measuring')
     pixels = np.empty(geometry.shape, info.dtype)
     opened = 1 if tier == Tier.PREVIEW else None
     size, dtype, count = pixels.shape[1:3], pixels.dtype, len(pixels)
+    seed = bytes.fromhex(header.id)
     for frame, (code, scale) in enumerate(_codes(bundle, tier, codec, info, done)):
         decoding = within(done, (frame + 0.5) / count, (frame + 1) / count)
         pixels[frame] = codec.decode(code, scale, size, dtype, opened, decoding)
+        if texture:
+            add_texture(pixels[frame], info.textures[frame], scale, seed, frame)
     return info.image(pixels)
 
 
@@ -149,8 +205,11 @@ def read_source_header(bundle: OpenedBundle, dtype: np.dtype) -> SourceHeader:
     return unpack_header(bundle.unseal("header"), bundle.header.geometry, dtype)
 
 
-def derivation_of(bundle: OpenedBundle, image: Image, tier: Tier, group: str) -> Derivation:
-    """What a restored file records of its origin."""
+def derivation_of(
+    bundle: OpenedBundle, image: Image, tier: Tier, group: str, *, texture: bool = False
+) -> Derivation:
+    """What a restored file records of its origin. texture: noise like it was added, which makes
+    another instance of another series."""
     header, exact = bundle.header, _is_exact(bundle, tier)
     stride = header.geometry.stride
     text = (
@@ -161,7 +220,10 @@ def derivation_of(bundle: OpenedBundle, image: Image, tier: Tier, group: str) ->
     sizes = (len(part) for name, part in bundle.parts.items() if name in sections)
     ratio = image.raw_bytes / sum(sizes)
     text = "primis: exact samples" if exact else text
-    return Derivation(text, ratio, f"{header.id} {tier}", f"{group} {tier}", lossless=exact)
+    kind = str(tier)
+    if texture:
+        text, kind = f"{text}, {_TEXTURE_ADDED}", f"{tier} texture"
+    return Derivation(text, ratio, f"{header.id} {kind}", f"{group} {kind}", lossless=exact)
 
 
 def _is_exact(bundle: OpenedBundle, tier: Tier) -> bool:

@@ -6,8 +6,9 @@
 3  seal the supports; publish them and the masked values in a        protection/keyed
    random order (level sca: values in clear, among S_n decoys)       protection/sca
 4  seal an index record for each                                     opened
-5  measure, if wanted, what is decoded of that; seal info, header    quality, sections/
-   and, if wanted, the exact samples or the file
+5  measure, if wanted, what is decoded of that, and the texture      quality, texture,
+   that is lost; seal info, header and, if wanted, the exact         sections/
+   samples or the file
 6  put it together                                                   bundle/container
 """
 
@@ -43,6 +44,7 @@ from primis.sharing.sections.exact import pack_exact
 from primis.sharing.sections.info import FrameScale, Info
 from primis.sharing.sections.original import fit_original
 from primis.sharing.sections.source_header import fit_header, pack_header
+from primis.sharing.texture import FrameTexture, no_texture
 
 _OF_TRANSFORM = 0.1
 """Share of the time that the network takes; the rest goes to selection and coder."""
@@ -81,8 +83,8 @@ def share_image(
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
     the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used
     before. alone: for use without a release. measure: seal how near it is to what a recipient
-    decodes. done: is told how far it is. Raises InputError where code, header or file do not fit
-    the budgets of `settings_for` the image.
+    decodes, and what texture it loses. done: is told how far it is. Raises InputError where code,
+    header or file do not fit the budgets of `settings_for` the image.
     """
     weights = codec.checkpoint.tables
     settings = settings_for(image, settings, weights, with_original=original is not None)
@@ -96,7 +98,7 @@ def share_image(
     measured = None if meter is None else meter.quality
     quality = EXACT if settings.exact_bits else measured
     plain = {
-        "info": Info.of(image, [frame.scale for frame in frames], quality).pack(),
+        "info": _info(image, frames, quality, header).pack(),
         "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
     }
     if settings.exact_bits:
@@ -115,13 +117,19 @@ def share_image(
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame's parts of the sections, and its true entries."""
+    """A frame's parts of the sections, its true entries, and the texture that it loses."""
 
     index: bytes
     public: bytes
     supports: bytes
     scale: FrameScale
     entries: int
+    texture: FrameTexture
+
+
+def _info(image: Image, frames: list[_Frame], quality: Quality | None, header: Header) -> Info:
+    textures = [] if header.settings.exact_bits else [frame.texture for frame in frames]
+    return Info.of(image, [frame.scale for frame in frames], quality, textures)
 
 
 def _share_frame(
@@ -139,10 +147,12 @@ def _share_frame(
     z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
     code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
     del z  # as large as the frame in single precision
+    texture = no_texture(header.geometry)
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
         decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
         meter.add(number, pixels, decoded)
+        texture = meter.texture(number, pixels, decoded, scale)
     sealed = [
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)
@@ -161,6 +171,7 @@ def _share_frame(
         published.supports,
         FrameScale(scale.low, scale.high, code.threshold),
         int(np.count_nonzero(code.levels)),
+        texture,
     )
 
 

@@ -108,9 +108,12 @@ class Study:
         """The shipped model of a preset."""
         return Codec(read_checkpoint(shipped(preset)))
 
-    def versions(self, presets: Sequence[str], baselines: Sequence[str] = ()) -> Versions:
-        """The original, each preset at each S_x, each baseline at the bits of the first preset."""
-        chosen = version_list(self.plan.sparsities, presets, baselines)
+    def versions(
+        self, presets: Sequence[str], baselines: Sequence[str] = (), *, texture: bool = False
+    ) -> Versions:
+        """The original, each preset at each S_x, each baseline at the bits of the first preset.
+        texture: as of `version_list`."""
+        chosen = version_list(self.plan.sparsities, presets, baselines, texture=texture)
         codecs = {preset: self.codec(preset) for preset in presets}
         return Versions(self._kept / "versions", codecs, chosen)
 

@@ -28,6 +28,7 @@ from primis.metrics.part import as_file, from_file
 from primis.network.presets import DEFAULT
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for
+from primis.sharing.texture import add_texture, measure_texture
 
 ORIGINAL = "original"
 """The version that all others are compared with."""
@@ -36,6 +37,8 @@ LOSSLESS = "lossless"
 _OURS = "primis"
 _CACHE = 2
 """Counts up whenever what a version holds changes, so that older files are not taken for it."""
+
+_ID_BYTES = 16  # of a bundle's id; here the image's digest stands for it
 
 _NEAR = 0.002
 _STEPS = 24
@@ -48,17 +51,20 @@ class Version:
 
     preset, sparsity: whose code restores it, at which S_x; of another codec those whose bits it may
     take. S_x of a preset that keeps as many at each position is per code map, as in the paper.
+    texture: what `restore --texture` gives: noise like what was lost is added.
     """
 
     name: str
     through: str = _OURS
     preset: str | None = None
     sparsity: float | None = None
+    texture: bool = False
 
     @property
     def group(self) -> str:
         """What it belongs to in tables and figures: versions of a group differ by S_x alone."""
-        return f"preset {self.preset}" if self.through == _OURS else self.through
+        group = f"preset {self.preset}" if self.through == _OURS else self.through
+        return f"{group}, with texture" if self.texture else group
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +125,11 @@ def version_list(
     sparsities: Sequence[float],
     presets: Sequence[str] = (DEFAULT.name,),
     baselines: Iterable[str] = (),
+    *,
+    texture: bool = False,
 ) -> list[Version]:
     """The original; each preset at each S_x; each baseline at the bits of the first preset.
-    baselines: of CODECS, or "lossless".
+    baselines: of CODECS, or "lossless". texture: each preset at each S_x with texture put back too.
 
     Raises UsageError where a baseline is unknown, or there is nothing to compare with.
     """
@@ -151,7 +159,8 @@ def version_list(
             raise UsageError(
                 f'codec "{name}" is unknown, expected one of {", ".join((*CODECS, LOSSLESS))}'
             )
-    return [Version(ORIGINAL, ORIGINAL), *ours, *others]
+    textured = [replace(v, name=f"{v.name}, with texture", texture=True) for v in ours]
+    return [Version(ORIGINAL, ORIGINAL), *ours, *(textured if texture else []), *others]
 
 
 class Versions:
@@ -225,8 +234,11 @@ class Versions:
         codec = self._codecs[version.preset]
         z, scale = self._encoded(pixels, version.preset, digest)
         code = code_of(z, pixels.shape, codec, version.sparsity)
-        out = codec.decode(code, scale, (pixels.shape[0], pixels.shape[1]), pixels.dtype)[..., 0]
-        return out, sum(code_bits(code, codec)) / pixels.size
+        out = codec.decode(code, scale, (pixels.shape[0], pixels.shape[1]), pixels.dtype)
+        if version.texture:
+            lost = measure_texture(pixels[..., None], out, scale)
+            add_texture(out, lost, scale, bytes.fromhex(digest)[:_ID_BYTES])
+        return out[..., 0], sum(code_bits(code, codec)) / pixels.size
 
     def _encoded(self, pixels: np.ndarray, preset: str, digest: str) -> tuple[np.ndarray, Scale]:
         """z and scale; those of the last image are kept, since one S_x after the other is asked
@@ -244,6 +256,7 @@ class Versions:
             v
             for v in self.list
             if (v.through, v.preset, v.sparsity) == (_OURS, version.preset, version.sparsity)
+            and not v.texture
         )
         known = self._bits.get((digest, ours))
         return self.get(sample_key, pixels, bit_depth, ours)[1] if known is None else known

@@ -12,6 +12,7 @@ from primis.bundle.header import Header
 from primis.errors import DamagedSection
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
 from primis.metrics.fidelity import EXACT, Quality
+from primis.sharing.texture import FrameTexture, unpack_texture
 
 _BASE = struct.Struct(">4B2QIh")
 _FRAME = struct.Struct(">2id")
@@ -37,7 +38,8 @@ class FrameScale:
 
 @dataclass(frozen=True)
 class Info:
-    """As in Image; frames: one scale for each; quality: None where it was not measured."""
+    """As in Image; frames: one scale for each; quality: None where it was not measured. textures:
+    what each frame lost, empty where samples are exact."""
 
     kind: str
     dtype: np.dtype
@@ -46,9 +48,16 @@ class Info:
     spacing_mm: tuple[float, float] | None
     frames: list[FrameScale] = field(repr=False)
     quality: Quality | None = field(default=None, repr=False)
+    textures: list[FrameTexture] = field(default_factory=list, repr=False)
 
     @classmethod
-    def of(cls, image: Image, frames: list[FrameScale], quality: Quality | None) -> Info:
+    def of(
+        cls,
+        image: Image,
+        frames: list[FrameScale],
+        quality: Quality | None,
+        textures: list[FrameTexture],
+    ) -> Info:
         """Of an image."""
         return cls(
             image.kind,
@@ -58,6 +67,7 @@ class Info:
             image.spacing_mm,
             frames,
             quality,
+            textures,
         )
 
     def image(self, pixels: np.ndarray) -> Image:
@@ -75,7 +85,9 @@ class Info:
             *(min(round(mm * _PER_MM), _MAX_SPACING) for mm in spacing),
             *_pack_quality(self.quality),
         )
-        return base + b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
+        scales = b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
+        planes = (plane for texture in self.textures for plane in texture)
+        return base + scales + b"".join(plane.pack() for plane in planes)
 
     @classmethod
     def unpack(cls, data: bytes, header: Header) -> Info:
@@ -115,13 +127,29 @@ def _unpack(data: bytes, header: Header) -> Info:
     if bool(spacing[0]) != bool(spacing[1]):
         raise ValueError("no spacing")
     limits = np.iinfo(sample)
-    frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size :])]
+    end = _BASE.size + _FRAME.size * header.geometry.frames
+    frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size : end])]
     if len(frames) != header.geometry.frames:
         raise ValueError("other frames")
+    textures = _unpack_textures(data[end:], header)
+    if quality in (None, EXACT) and any(data[end:]):
+        raise ValueError("texture of what was not measured")
     for f in frames:
         sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
         if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
             raise ValueError("no scale")
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
-    return Info(_KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality)
+    return Info(
+        _KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality, textures
+    )
+
+
+def _unpack_textures(data: bytes, header: Header) -> list[FrameTexture]:
+    """Of each frame. Raises ValueError."""
+    geometry = header.geometry
+    count = 0 if header.settings.exact_bits else geometry.frames
+    size = geometry.channels * geometry.texture_bytes
+    if len(data) != count * size:
+        raise ValueError("texture of other frames")
+    return [unpack_texture(data[at : at + size], geometry) for at in range(0, len(data), size)]

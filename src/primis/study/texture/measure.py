@@ -213,7 +213,7 @@ def measure_study(study: Study) -> Measured:
     require_pyradiomics()
     pairs = chain.from_iterable(product([corpus], corpus.samples) for corpus in study.corpora)
     samples = [(corpus, s) for corpus, s in pairs if s.masks and s.split == "test"]
-    versions = study.versions(study.plan.presets, BASELINES[:1])
+    versions = study.versions(study.plan.presets, BASELINES[:1], texture=True)
     keep, report = study.parts.get, study.telling("texture")
 
     def images() -> Iterator[Masked]:

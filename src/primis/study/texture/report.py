@@ -131,6 +131,12 @@ def _texts(result: TextureResult) -> list[Block]:
             "means."
         ),
     ]
+    if any("texture" in version.group for version in result.versions):
+        said = (
+            "With texture: primis restore --texture, which adds noise with the statistics of what "
+            "was lost. It is for measuring texture: the image itself is less like the original."
+        )
+        texts.append(Text(said))
     named = zip(result.features, result.zeros, strict=True)
     if zeros := [f"{name} ({count})" for name, count in named if count]:
         said = f"Features that are 0 in an original, and in how many of {result.n}: "
