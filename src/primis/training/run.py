@@ -185,7 +185,8 @@ def _tables(
         seconds=clock.left,
         progress=progress,
     )
-    some = [z for z, _ in coefficients[:_RATED_IMAGES]]
+    step = max(1, len(coefficients) // _RATED_IMAGES)  # files of one kind lie side by side
+    some = [z for z, _ in coefficients[::step]]
     return find_rates(architecture, tables, some, progress)
 
 
