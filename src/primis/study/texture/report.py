@@ -133,7 +133,7 @@ def _texts(result: TextureResult) -> list[Block]:
     ]
     if any("texture" in version.group for version in result.versions):
         said = (
-            "With texture: primis restore --texture, which adds noise with the statistics of what "
+            "With texture: restored with noise that has the statistics of what "
             "was lost. It is for measuring texture: the image itself is less like the original."
         )
         texts.append(Text(said))
