@@ -133,8 +133,9 @@ def _texts(result: TextureResult) -> list[Block]:
     ]
     if any("texture" in version.group for version in result.versions):
         said = (
-            "With texture: primis restore --texture, which adds noise with the statistics of what "
-            "was lost. It is for measuring texture: the image itself is less like the original."
+            "With texture: restored with texture, that is, with noise added that has the "
+            "statistics of what was lost. It is for measuring texture: the image itself is less "
+            "like the original."
         )
         texts.append(Text(said))
     named = zip(result.features, result.zeros, strict=True)
