@@ -106,6 +106,13 @@ class Stack:
         inside = 0 <= y < height and 0 <= x < width
         return min(abs(self.planes[atom][y][x]), 15) if inside else 0
 
+    def signed(self, atom: int, y: int, x: int, where: tuple) -> int:
+        """Sum of what is known so far, each at most 2 in size."""
+        height, width = self.shape
+        places = [(y + dy, x + dx) for dy, dx in where]
+        inside = [(i, j) for i, j in places if 0 <= i < height and 0 <= j < width]
+        return sum(min(max(self.planes[atom][i][j], -2), 2) for i, j in inside)
+
     def around(self, atom: int, y: int, x: int, where: tuple) -> int:
         return sum(self.size(atom, y + dy, x + dx) for dy, dx in where)
 
@@ -308,9 +315,13 @@ class Spec:
                 if self.support.take(_given(p * flag // 65536, stack.public[atom])):
                     stack.planes[atom][y][x] = int(stack.public[atom][y][x])
             elif self.support.take(p):
-                stack.planes[atom][y][x] = self._level(stack.kind, group, atom, features)
+                minus = self._minus(stack, atom, turn, y, x)
+                level = self._level(stack.kind, group, atom, features, minus)
+                stack.planes[atom][y][x] = level
 
-    def _level(self, kind: str, group: tuple[int, int], atom: int, features: list[int]) -> int:
+    def _level(
+        self, kind: str, group: tuple[int, int], atom: int, features: list[int], minus: int
+    ) -> int:
         assert self.values is not None
         exponent, size = 0, 1
         while exponent < 14:
@@ -321,7 +332,21 @@ class Spec:
         for bit in range(exponent):
             p = HALF if bit else self._look_up(int(self.tables.mantissa[exponent]))
             size = 2 * size + self.values.take(p)
-        return -size if self.values.take(HALF) else size
+        return -size if self.values.take(minus) else size
+
+    def _minus(self, stack: Stack, atom: int, turn: int, y: int, x: int) -> int:
+        """The probability that the sign is a minus."""
+        if stack.kind == "dc":
+            return HALF
+        sums = [
+            stack.signed(atom, y, x, ((0, -1), (0, 1))),
+            stack.signed(atom, y, x, ((-1, 0), (1, 0))),
+            stack.signed(atom, y, x, CORNERS),
+            stack.signed(atom, y, x, ((0, -2),)),
+            stack.signed(atom, y, x, ((-2, 0),)),
+        ]
+        weights = self.tables.signs[atom][turn].tolist()
+        return self._look_up(sum(w * s for w, s in zip(weights, sums, strict=True)))
 
 
 def plain_support(data: bytes, places: int, entries: int) -> list[int]:

@@ -364,15 +364,15 @@ def test_a_name_that_is_also_a_folder_finds_another_place(
 
 def test_the_header_budget_is_chosen_by_a_pass_over_the_files(folder, share, tmp_path) -> None:
     before = [r for r in share() if r.error]
-    small = _header_bytes(tmp_path / "r")
+    (small,) = _header_bytes(tmp_path / "r")
     shutil.rmtree(tmp_path / "r")
     _with_private_header(folder / "b" / "two.dcm", 30_000)
     told: list[str] = []
     results = share(on_note=told.append)
     assert not before
     assert [r.error for r in results] == [None] * 3
-    assert told and "two.dcm" in told[0] and "without it 1024 would do" in told[0]
-    assert small == {1024}
+    assert told and "two.dcm" in told[0] and f"without it {small} would do" in told[0]
+    assert small <= 1024
     assert _header_bytes(tmp_path / "r") == {32_768}  # one for the release, a power of two
 
 

@@ -340,7 +340,7 @@ USAGE = {
     ),
     "too little room": (
         ["share", "x", "--to", "k.pub", "-o", "q", "--header-bytes", "9"],
-        '"9", expected 128 to 16777216',
+        '"9", expected 64 to 16777216',
     ),
     "original without the file": (
         ["share", "x", "--to", "k.pub", "-o", "q", "--tier", "original"],

@@ -66,6 +66,7 @@ def learned_model() -> ContextModel:
         "linear": rng.integers(-100, 100, (n, *MODEL.linear.shape[1:])),
         "inner": rng.integers(-300, 300, (n, *MODEL.inner.shape[1:])),
         "outer": rng.integers(-300, 300, (n, *MODEL.outer.shape[1:])),
+        "signs": rng.integers(-1500, 1500, (LEARNED.atoms, *MODEL.signs.shape[1:])),
     }
     weights["bias"][:, 1:] //= 100
     model = replace(MODEL, **{name: table.astype(np.int32) for name, table in weights.items()})
@@ -137,7 +138,7 @@ def test_a_damaged_stream_is_refused() -> None:
     levels = random_code(256, (6, 6), 0.02, 0)
     atoms, entries = range(4, 256), int(np.count_nonzero(levels[4:]))
     support, values = encode_code(levels, atoms, LAYOUT, MODEL)
-    for bad in ((support[:-1], values), (support, values[:-2]), (support[1:], values)):
+    for bad in ((support[:-1], values), (support, values[1:]), (support[1:], values)):
         with pytest.raises(DamagedSection):
             decode_code(*bad, levels, atoms, entries, LAYOUT, MODEL)
     with pytest.raises(DamagedSection):

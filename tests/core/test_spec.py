@@ -78,6 +78,7 @@ EXTREMES = {
     "inner": (-TABLE_LIMIT, TABLE_LIMIT),
     "outer": (-SCORE_LIMIT, SCORE_LIMIT),
     "mantissa": (-SCORE_LIMIT, SCORE_LIMIT),
+    "signs": (-TABLE_LIMIT, TABLE_LIMIT),
     "logarithm": (0, 128),
     "probability": (1, 65535),
 }

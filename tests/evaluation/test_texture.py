@@ -241,7 +241,7 @@ def test_the_section_shows_classes_errors_and_every_feature(part, tmp_path: Path
         assert picture.height >= 1800  # 93 rows at 200 dpi
     text = " ".join(block.text for block in found.blocks if isinstance(block, Text))
     assert "spacing of these images is unknown" in text
-    assert "With texture: restored with texture" in text
+    assert "With texture: restored with noise" in text
 
 
 def test_texture_that_is_put_back_is_measured_beside_what_is_lost(versions) -> None:

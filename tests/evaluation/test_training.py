@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from primis.codec import Codec
+from primis.codes.probabilities import ContextModel
 from primis.codes.sparse import top_s, top_s_of_maps
 from primis.datasets.files import split_files
 from primis.datasets.frames import Frames
@@ -36,7 +37,7 @@ from primis.network.sparsify import (
 )
 from primis.training.loop import train
 from primis.training.recipe import Recipe
-from primis.training.run import train_checkpoint
+from primis.training.run import Part, train_checkpoint
 from tests.conftest import TINY
 
 SMALL = Preset("small", widths=(8, 8))
@@ -227,6 +228,50 @@ def test_a_trained_model_is_a_file_found_by_its_digest(data, tmp_path, preset) -
         train_checkpoint(data, tmp_path / "n.safetensors", Recipe(patch=500), accelerator="cpu")
     with pytest.raises(ModelError, match="is needed, but only these are here"):
         find_checkpoint("0" * 64)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    """A small model to start with."""
+    out = tmp_path_factory.mktemp("trained") / "start.safetensors"
+    train_checkpoint(data, out, SHORT, SMALL, accelerator="cpu")
+    return out
+
+
+def same(one: ContextModel, other: ContextModel) -> bool:
+    """Whether all tables are."""
+    return all((getattr(one, f.name) == getattr(other, f.name)).all() for f in fields(one))
+
+
+def test_only_the_decoder_is_learned_at_other_widths(data, trained, tmp_path) -> None:
+    out, wider = tmp_path / "wider.safetensors", replace(SMALL, widths=(16, 8))
+    options = {"start": trained, "only": Part.DECODER, "accelerator": "cpu"}
+    train_checkpoint(data, out, SHORT, wider, **options)
+    before, after = read_checkpoint(trained), read_checkpoint(out)
+    kept = {name for name in before.network if not name.startswith("decoder.")}
+    assert kept and all((before.network[n] == after.network[n]).all() for n in kept)
+    assert np.abs(after.network["decoder.pixels.weight"]).max() > 0
+    assert after.preset == wider and same(after.tables, before.tables)
+    assert after.training["start"] == before.digest
+
+
+def test_only_the_tables_are_fitted(data, trained, tmp_path) -> None:
+    out = tmp_path / "tables.safetensors"
+    options = {"start": trained, "only": Part.TABLES, "accelerator": "cpu"}
+    train_checkpoint(data, out, replace(SHORT, seed=1), SMALL, **options)
+    before, after = read_checkpoint(trained), read_checkpoint(out)
+    assert all((before.network[n] == after.network[n]).all() for n in before.network)
+    assert not same(after.tables, before.tables)
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_what_is_not_learned_must_come_from_a_model_of_its_kind(
+    data, trained, tmp_path, part
+) -> None:
+    out = tmp_path / "none.safetensors"
+    for start, preset in ((None, SMALL), (trained, GROUPED)):
+        with pytest.raises(UsageError, match=f'{part} alone needs a model of preset "'):
+            train_checkpoint(data, out, SHORT, preset, start=start, only=part)
 
 
 def test_a_table_says_what_is_trained_on(tmp_path) -> None:

@@ -1,6 +1,6 @@
 """The bytes of a bundle (docs/format.md, section 2). Knows no key.
 
-    head | bytes of public | bytes of profile | profile | digests | section | section | ... | end
+    head | bytes of profile | profile | bytes of public, at level sca | section | ... | end
 
 Parses strictly: what this module writes is the only form it reads, so that no two files mean the
 same. In a release the profile is left out: the manifest lists it.
@@ -8,54 +8,61 @@ same. In a release the profile is left out: the manifest lists it.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from primis.bundle.header import HEAD, MAGIC, Header, Section
-from primis.bundle.settings import Profile
+from primis.bundle.settings import Profile, Protection
 from primis.canonical import parse_canonical
-from primis.errors import BadBundle, DamagedSection
+from primis.errors import BadBundle
 
 SAMPLES_PER_BYTE = 8192
 """A bundle that claims more samples for each of its bytes is refused: a small one may name
 gigabytes."""
 
-_SIZES = struct.Struct(">QI")
-_DIGEST = 32
+_PROFILE_SIZE, _PUBLIC_SIZE = struct.Struct(">H"), struct.Struct(">Q")
 _MAX_PROFILE = 1 << 12
 _MAX_BYTES = 1 << 50
-MAX_HEADER = HEAD.size + _SIZES.size + 7 * _DIGEST + _MAX_PROFILE
-"""Bytes of a bundle before its first section, at most."""
 
 Profiles = Mapping[bytes, Profile]
-"""Profiles of a release by their digests."""
+"""Profiles of a release by their names."""
 
 
 class ParsedHeader(NamedTuple):
-    """A header, where its sections start, and SHA-256 of what comes before them."""
+    """A header, and where its sections start."""
 
     header: Header
     start: int
-    digest: str
+
+
+class Head(NamedTuple):
+    """What a bundle calls itself, and the name of its profile."""
+
+    id: str
+    profile: bytes
 
 
 def profiles_of(profiles: Iterable[Profile]) -> Profiles:
-    """By their digests."""
-    return {profile.digest: profile for profile in profiles}
+    """By their names."""
+    return {profile.name: profile for profile in profiles}
 
 
 def write_bundle(header: Header, parts: Mapping[str, bytes], *, alone: bool = False) -> bytes:
     """Header and sections as one file. alone: with its profile, for use without a release."""
     profile = header.profile.data if alone else b""
-    sizes = _SIZES.pack(len(parts["public"]), len(profile))
-    digests = b"".join(hashlib.sha256(parts[name]).digest() for name in header.names)
+    public = _PUBLIC_SIZE.pack(len(parts["public"])) if _gives_public(header) else b""
     _require_sizes(header, parts)
-    data = b"".join([header.head, sizes, profile, digests, *(parts[n] for n in header.names)])
+    start = [header.head, _PROFILE_SIZE.pack(len(profile)), profile, public]
+    data = b"".join([*start, *(parts[name] for name in header.names)])
     _require_bytes(header, len(data), header.id)
     return data
+
+
+def _gives_public(header: Header) -> bool:
+    """Whether the size of `public` does not follow from the rest."""
+    return header.settings.protection is Protection.SCA
 
 
 def _require_bytes(header: Header, size: int, name: str) -> None:
@@ -86,10 +93,7 @@ def read_header(data: bytes, name: str, profiles: Profiles | None = None) -> Par
 def read_bundle(
     data: bytes, name: str, profiles: Profiles | None = None
 ) -> tuple[Header, dict[str, bytes]]:
-    """Header and sections, each of its size and digest, nothing after the last.
-
-    Raises BadBundle, and DamagedSection where a section's bytes differ from its digest.
-    """
+    """Header and sections, each of its size, nothing after the last. Raises BadBundle."""
     parsed = read_header(data, name, profiles)
     return parsed.header, read_sections(data, name, parsed)
 
@@ -106,10 +110,6 @@ def read_sections(data: bytes, name: str, parsed: ParsedHeader) -> dict[str, byt
                 f'bundle "{name}": section "{section.name}" has {len(part)} bytes, '
                 f"expected {section.bytes}"
             )
-        if hashlib.sha256(part).hexdigest() != section.sha256:
-            raise DamagedSection(
-                f'bundle "{name}": section "{section.name}" does not match its digest in the header'
-            )
         parts[section.name] = part
         at += section.bytes
     if at != len(data):
@@ -117,59 +117,53 @@ def read_sections(data: bytes, name: str, parsed: ParsedHeader) -> dict[str, byt
     return parts
 
 
-def header_digest(header: Header, data: bytes) -> str:
-    """SHA-256, hex, of what comes before the first section of a bundle of a release."""
-    size = HEAD.size + _SIZES.size + _DIGEST * len(header.names)
-    return hashlib.sha256(data[:size]).hexdigest()
-
-
-def read_head(data: bytes, name: str) -> tuple[str, bytes]:
-    """(id, digest of the profile) of a bundle whose profile is not at hand. Raises BadBundle."""
+def read_head(data: bytes, name: str) -> Head:
+    """Of a bundle whose profile is not at hand. Raises BadBundle."""
     if len(data) < HEAD.size or data[: len(MAGIC)] != MAGIC:
         raise BadBundle(f'bundle "{name}" is none of format 1')
-    _, bundle_id, digest, *_ = HEAD.unpack_from(data)
-    return bundle_id.hex(), digest
+    _, bundle_id, profile, *_ = HEAD.unpack_from(data)
+    return Head(bundle_id.hex(), profile)
 
 
 def stands_alone(data: bytes) -> bool:
     """Whether a bundle brings its profile."""
-    return len(data) >= HEAD.size + _SIZES.size and _SIZES.unpack_from(data, HEAD.size)[1] > 0
+    there = len(data) >= HEAD.size + _PROFILE_SIZE.size
+    return there and _PROFILE_SIZE.unpack_from(data, HEAD.size)[0] > 0
 
 
 def _parse(data: bytes, profiles: Profiles | None) -> ParsedHeader:
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError(f"starts with {data[: len(MAGIC)].hex()!r}, expected that of format 1")
-    start = HEAD.size + _SIZES.size
+    start = HEAD.size + _PROFILE_SIZE.size
     if len(data) < start:
         raise ValueError(f"has {len(data)} bytes, expected at least {start}")
-    _, bundle_id, digest, *sides = HEAD.unpack_from(data)
-    public, length = _SIZES.unpack_from(data, HEAD.size)
+    _, bundle_id, named, *sides = HEAD.unpack_from(data)
+    (length,) = _PROFILE_SIZE.unpack_from(data, HEAD.size)
     if (length == 0) != (profiles is not None) or length > _MAX_PROFILE:
         expected = "none in a release" if profiles is not None else "its own, as it stands alone"
         raise ValueError(f"has a profile of {length} bytes, expected {expected}")
-    profile = _profile(data[start : start + length], digest, profiles)
+    profile = _profile(data[start : start + length], named, profiles)
     header = Header(bundle_id.hex(), profile.geometry(*sides), profile.settings, profile.model)
-    digests = start + length
-    start = digests + _DIGEST * len(header.names)
-    if len(data) < start:
-        raise ValueError("ends in its header")
+    start += length
     sizes = header.fixed_sizes
-    if sizes.setdefault("public", public) != public or public > _MAX_BYTES:
-        raise ValueError(f'gives section "public" {public} bytes, expected {sizes["public"]}')
-    sections = tuple(
-        Section(name, sizes[name], data[at : at + _DIGEST].hex())
-        for name, at in zip(header.names, range(digests, start, _DIGEST), strict=True)
-    )
-    whole = hashlib.sha256(data[:start]).hexdigest()
-    return ParsedHeader(replace(header, sections=sections), start, whole)
+    if _gives_public(header):
+        if len(data) < start + _PUBLIC_SIZE.size:
+            raise ValueError("ends in its header")
+        (sizes["public"],) = _PUBLIC_SIZE.unpack_from(data, start)
+        start += _PUBLIC_SIZE.size
+        if sizes["public"] > _MAX_BYTES:
+            raise ValueError(f'gives section "public" {sizes["public"]} bytes')
+    sections = tuple(Section(name, sizes[name]) for name in header.names)
+    return ParsedHeader(replace(header, sections=sections), start)
 
 
-def _profile(own: bytes, digest: bytes, profiles: Profiles | None) -> Profile:
+def _profile(own: bytes, named: bytes, profiles: Profiles | None) -> Profile:
     """The one that a bundle brings, or names. Raises ValueError."""
-    if profiles is None:
-        if hashlib.sha256(own).digest() != digest:
-            raise ValueError("has a profile that does not match its digest")
-        return Profile.parse(parse_canonical(bytes(own)))
-    if digest not in profiles:
-        raise ValueError(f'has profile "{digest.hex()[:16]}", which its release does not list')
-    return profiles[digest]
+    if profiles is not None:
+        if named not in profiles:
+            raise ValueError(f'has profile "{named.hex()}", which its release does not list')
+        return profiles[named]
+    profile = Profile.parse(parse_canonical(bytes(own)))
+    if profile.name != named:
+        raise ValueError(f'has profile "{profile.name.hex()}", its head names "{named.hex()}"')
+    return profile

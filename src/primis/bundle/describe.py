@@ -33,7 +33,7 @@ def describe_bundle(header: Header) -> dict[str, Any]:
 
 def describe_manifest(manifest: Manifest, entries: Iterable[Entry]) -> dict[str, Any]:
     """release, version, created, models, signer, and the number, bytes and ids of its bundles."""
-    listed = [{"id": entry.id, "bytes": entry.bytes} for entry in entries]
+    listed = [{"id": entry.id, "bytes": entry.size} for entry in entries]
     return {
         "format": 1,
         "release": manifest.release,

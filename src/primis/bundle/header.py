@@ -31,16 +31,15 @@ STREAM_SLACK = 8
 
 INFO_BASE, INFO_PER_FRAME = 26, 16
 ORIGINAL_SLACK = 4
-HEAD = struct.Struct(">8s16s32s4I")
-"""Magic, id, digest of the profile, frames, height, width, channels: what seals are bound to."""
+HEAD = struct.Struct(">8s16s8s4I")
+"""Magic, id, name of the profile, frames, height, width, channels."""
 
 
 class Section(NamedTuple):
-    """One section: its name, its length, SHA-256 of its bytes in hex."""
+    """One section: its name and its length."""
 
     name: str
     bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ class Header:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of the bundle, up to its sections' sizes."""
-        names = bytes.fromhex(self.id), self.profile.digest
+        """The first bytes of the bundle."""
+        names = bytes.fromhex(self.id), self.profile.name
         return HEAD.pack(MAGIC, *names, *self.geometry.shape)
 
     @cached_property
     def binding(self) -> bytes:
-        """SHA-256 of `head`: sealed sections authenticate it."""
-        return hashlib.sha256(self.head).digest()
+        """SHA-256 of `head` and the profile: sealed sections authenticate it."""
+        return hashlib.sha256(self.head + self.profile.digest).digest()
 
     @property
     def names(self) -> tuple[str, ...]:

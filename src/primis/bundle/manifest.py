@@ -7,13 +7,15 @@ memory.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from primis.bundle import fields
-from primis.bundle.pages import FANOUT, Fetch, Leaf, Node, Pages, Tree, build
+from primis.bundle.pages import Fetch, Leaf, Node, Pages, Tree, build, in_leaves
 from primis.bundle.settings import Profile
 from primis.canonical import canonical, parse_canonical
 from primis.errors import BadManifest
@@ -21,16 +23,23 @@ from primis.errors import BadManifest
 MAX_MANIFEST = 1 << 22
 MAX_PROFILES = 1024
 _MAX_COUNT = 1 << 28
+_ENTRY = struct.Struct(">16sQ32s")
 _MAX_BUNDLE = 1 << 50
 _SIGNATURE_LINE = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{128})\n")
 
 
 class Entry(NamedTuple):
-    """A bundle as a page lists it. header: SHA-256, hex, of its bytes before the first section."""
+    """A bundle as a page lists it. id: 32 hex digits; size: of its file, in bytes; digest: SHA-256
+    of it, in hex."""
 
-    bytes: int
-    header: str
     id: str
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, bundle_id: str, data: bytes) -> Entry:
+        """Of a bundle's bytes."""
+        return cls(bundle_id, len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,13 @@ def read_manifest(signed: SignedManifest, name: str) -> Manifest:
 
 
 def _manifest(body: Any, signer: str) -> Manifest:
-    names = {"bundles", "catalogue", "created", "format", "keys", "profiles", "release", "version"}
-    fields.record(body, names)
+    expected = {"bundles", "catalogue", "created", "format"}
+    fields.record(body, expected | {"keys", "profiles", "release", "version"})
     fields.whole(body["format"], 1, 1)
     profiles = tuple(Profile.parse(p) for p in fields.items(body["profiles"], MAX_PROFILES))
     digests = [profile.digest for profile in profiles]
-    if not profiles or digests != sorted(set(digests)):
+    names = {profile.name for profile in profiles}
+    if not profiles or digests != sorted(digests) or len(names) != len(profiles):
         raise ValueError("has profiles twice, out of order or none")
     bundles = fields.record(body["bundles"], {"count", "page"})
     catalogue = fields.record(body["catalogue"], {"bytes_per_image", "count", "page"})
@@ -161,11 +171,14 @@ def _manifest(body: Any, signer: str) -> Manifest:
 def list_bundles(entries: Iterable[Entry]) -> Tree:
     """Pages of entries, sorted by id."""
     ordered = sorted(entries, key=lambda entry: entry.id)
-    return build([_leaf(ordered[k : k + FANOUT]) for k in range(0, len(ordered), FANOUT)])
+    return build([_leaf(part) for part in in_leaves(ordered)])
 
 
 def _leaf(entries: Sequence[Entry]) -> Leaf:
-    data = canonical({"bundles": [entry._asdict() for entry in entries]})
+    data = b"".join(
+        _ENTRY.pack(bytes.fromhex(entry.id), entry.size, bytes.fromhex(entry.digest))
+        for entry in entries
+    )
     return Leaf([entry.id for entry in entries], data)
 
 
@@ -193,18 +206,16 @@ class BundlePages:
 
 
 def _entries(node: Node, page: bytes) -> list[Entry]:
-    body = fields.record(parse_canonical(page), {"bundles"})
-    entries = [_entry(item) for item in fields.items(body["bundles"], FANOUT)]
+    if len(page) != node.count * _ENTRY.size:
+        raise ValueError(
+            f'page "{node.page[:16]}" has {len(page)} bytes, '
+            f"expected {node.count} times {_ENTRY.size}"
+        )
+    entries = [
+        Entry(name.hex(), fields.whole(size, 1, _MAX_BUNDLE), digest.hex())
+        for name, size, digest in _ENTRY.iter_unpack(page)
+    ]
     ids = [entry.id for entry in entries]
-    if len(ids) != node.count or ids != sorted(set(ids)) or (node.first and ids[0] != node.first):
+    if ids != sorted(set(ids)) or (node.first and ids[0] != node.first):
         raise ValueError(f'page "{node.page[:16]}" does not list what the page above it says')
     return entries
-
-
-def _entry(body: Any) -> Entry:
-    fields.record(body, Entry._fields)
-    return Entry(
-        fields.whole(body["bytes"], 1, _MAX_BUNDLE),
-        fields.hexadecimal(body["header"], 64),
-        fields.hexadecimal(body["id"], 32),
-    )

@@ -11,7 +11,8 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 from primis.bundle import fields
 from primis.canonical import canonical, parse_canonical
@@ -46,6 +47,16 @@ class Tree:
     count: int
     root: str
     pages: dict[str, bytes]
+
+
+T = TypeVar("T")
+
+
+def in_leaves(entries: Sequence[T]) -> list[Sequence[T]]:
+    """Entries of each leaf: as few leaves as there may be, all of them about as long."""
+    count = -(-len(entries) // FANOUT)
+    starts = [k * len(entries) // count for k in range(count + 1)]
+    return [entries[a:b] for a, b in pairwise(starts)]
 
 
 def build(leaves: Sequence[Leaf]) -> Tree:

@@ -21,7 +21,8 @@ class Protection(StrEnum):
     SCA = "sca"
 
 
-MIN_HEADER_BYTES, MAX_HEADER_BYTES = 128, 1 << 24
+PROFILE_NAME = 8
+MIN_HEADER_BYTES, MAX_HEADER_BYTES = 64, 1 << 24
 MAX_ORIGINAL_BITS = 64
 EXACT_BITS = (0, 1, 2, 4, 8, 16)
 MAX_PER_POSITION = 4096
@@ -134,8 +135,13 @@ class Profile:
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of `data`: how a bundle names its profile."""
+        """SHA-256 of `data`."""
         return hashlib.sha256(self.data).digest()
+
+    @property
+    def name(self) -> bytes:
+        """How a bundle names its profile: the digest's first 8 bytes."""
+        return self.digest[:PROFILE_NAME]
 
     def geometry(self, frames: int, height: int, width: int, channels: int) -> Geometry:
         """Of an image of this size. Raises ValueError where it is out of bounds."""

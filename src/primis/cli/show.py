@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from primis.atomic import read_regular, reason
-from primis.bundle.container import profiles_of, read_bundle, read_head, stands_alone
+from primis.bundle.container import read_bundle, read_head, stands_alone
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.header import MAGIC
 from primis.cli.known import open_release, require_release
@@ -68,16 +68,15 @@ def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str,
 
 def _bundle(path: Path, data: bytes) -> dict[str, Any]:
     """A bundle's header; its release tells its profile, unless it brings its own."""
-    bundle_id, digest = read_head(data, path.name)
+    head = read_head(data, path.name)
     place = path.absolute().parent.parent
     if stands_alone(data):
         return describe_bundle(read_bundle(data, path.name)[0])
     if (place / "manifest.json").is_file():
-        profiles = profiles_of(Release(place).manifest.profiles)
-        return describe_bundle(read_bundle(data, path.name, profiles)[0])
+        return describe_bundle(Release(place).header(head.id))
     return {
-        "id": bundle_id,
-        "profile": digest.hex(),
+        "id": head.id,
+        "profile": head.profile.hex(),
         "note": "size and settings are in its release: look at it where it lies there",
     }
 

@@ -31,6 +31,7 @@ EXAMPLES = (
 )
 
 _ACCELERATORS = ("auto", "cpu", "gpu")
+_PARTS = ("decoder", "tables")
 _MINUTES = (0.5, 60 * 24 * 30)
 
 
@@ -68,12 +69,12 @@ def train(
             parser=parse_path,
         ),
     ] = None,
-    tables_only: Annotated[
-        bool,
+    only: Annotated[
+        str | None,
         typer.Option(
-            "--tables-only", help="Keep the networks of --start; fit the coder's tables anew."
+            metavar="PART", help="Learn only the decoder, or tables (the coder's), of --start."
         ),
-    ] = False,
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps. (default: the preset's)")
     ] = None,
@@ -104,12 +105,14 @@ def train(
     require_between("devices", devices, 1, 1024)
     require_between("nodes", nodes, 1, 1 << 16)
     _require_inputs(data, validation, start)
-    if tables_only and start is None:
-        raise UsageError("--tables-only needs --start")
+    if only is not None and only not in _PARTS:
+        raise UsageError(f'--only is "{only}", expected {" or ".join(_PARTS)}')
+    if only is not None and start is None:
+        raise UsageError("--only needs --start, which the rest is taken from")
     _require_accelerator(accelerator, devices)
 
     from primis.imaging.image import reading_up_to
-    from primis.training.run import train_checkpoint
+    from primis.training.run import Part, train_checkpoint
 
     one = devices * nodes == 1
     with reading_up_to(max_pixels), _shown(recipe) as shown:
@@ -122,7 +125,7 @@ def train(
             start=start,
             callbacks=[shown.callback()],
             progress=shown,
-            tables_only=tables_only,
+            only=None if only is None else Part(only),
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,

@@ -32,8 +32,14 @@ RATED = (0.5, 1, 2, 4, 8, 16, 32)
 """Values of S_x at which the tables say what an entry takes."""
 
 MOST_RATE = 64000
+SIGNED = ("beside in the row", "beside in the column", "corners", "two left", "two above")
+"""Sums of levels of the same atom that tell of a level's sign."""
+
+SIGNED_LIMIT = 2
+"""A level counts as at most this in them."""
+
+PASSES = 4
 _LARGEST_LOGARITHM = 128
-_PASSES = 4
 
 
 class Decision(Enum):
@@ -68,10 +74,10 @@ def heads(layout: Layout) -> list[Head]:
 
 def _heads(dc: bool, layout: Layout, group: range) -> list[Head]:
     first, atoms = group.start, len(group)
-    found = [Head(dc, Decision.ENTRY, first, atoms, number) for number in range(_PASSES)]
+    found = [Head(dc, Decision.ENTRY, first, atoms, number) for number in range(PASSES)]
     found += [Head(dc, Decision.LEVEL, first, atoms, exponent) for exponent in range(EXPONENTS)]
     if layout.flagged(group):
-        found += [Head(dc, Decision.FLAG, first, 1, number) for number in range(_PASSES)]
+        found += [Head(dc, Decision.FLAG, first, 1, number) for number in range(PASSES)]
     return found
 
 
@@ -96,6 +102,7 @@ class ContextModel:
     outer: (N, H) logit of each.
     rates: (7,) bits that an entry takes on average where S_x is 1/2, 1, 2, .. 32, in thousandths.
     mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent.
+    signs: (LM, 4, 5) logit of a minus, by atom and pass, for each of SIGNED.
     logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191; the first is 0.
     probability: 16-bit probability of a one for logits -11 .. 11 in steps of 1/16.
     """
@@ -106,6 +113,7 @@ class ContextModel:
     outer: np.ndarray
     rates: np.ndarray
     mantissa: np.ndarray
+    signs: np.ndarray
     logarithm: np.ndarray
     probability: np.ndarray
 
@@ -130,6 +138,7 @@ class ContextModel:
             "outer": (len(wanted), HIDDEN),
             "rates": (len(RATED),),
             "mantissa": (EXPONENTS + 4,),
+            "signs": (layout.atoms, PASSES, len(SIGNED)),
             "logarithm": (LOGARITHMS,),
             "probability": (2 * MAX_LOGIT // 64 + 1,),
         }
@@ -143,6 +152,7 @@ class ContextModel:
             "bias": (-SCORE_LIMIT, SCORE_LIMIT),
             "rates": (1, MOST_RATE),
             "mantissa": (-SCORE_LIMIT, SCORE_LIMIT),
+            "signs": (-TABLE_LIMIT, TABLE_LIMIT),
             "logarithm": (0, _LARGEST_LOGARITHM),
             "probability": (1, 65535),
         }

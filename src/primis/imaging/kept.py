@@ -74,11 +74,14 @@ class Kept:
 
 
 def pack(values: dict[str, Any]) -> bytes:
-    """A header of values; bytes become base64.
+    """A header of values, of those that are set; bytes become base64. Empty where none is.
 
     Raises UnreadableImage where it is larger than `Kept.parse` takes.
     """
-    header = json.dumps(values, default=lambda value: base64.b64encode(value).decode()).encode()
+    kept = {name: value for name, value in values.items() if not _says_nothing(value)}
+    if not kept:
+        return b""
+    header = json.dumps(kept, default=lambda value: base64.b64encode(value).decode()).encode()
     if len(header) > _MAX_BYTES:
         raise UnreadableImage(
             f"has {len(header)} bytes of profile and EXIF, expected at most {_MAX_BYTES}"
@@ -89,6 +92,11 @@ def pack(values: dict[str, Any]) -> bytes:
 def left_out(what: tuple[str, ...]) -> tuple[str, ...]:
     """Notes that this does not come back."""
     return tuple(f"{name}, left out" for name in what)
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether it counts as absent; the number 0 does not."""
+    return value is None or value is False or value == {}
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -286,7 +286,7 @@ class Batch:
         by_id = {record["id"]: record for record in self.work.records if "id" in record}
         records = [by_id[bundle_id] for bundle_id in good]
         return Contents(
-            [Entry(r["bytes"], r["header"], r["id"]) for r in records],
+            [Entry(r["id"], r["bytes"], r["digest"]) for r in records],
             [Listed.parse(r["listed"]) for r in records],
             [Profile.parse(r["profile"]) for r in records],
         )
@@ -311,7 +311,7 @@ class Batch:
         wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
         for record in reversed(self.work.records):
             same = "id" in record and wanted.items() <= record.items()
-            if same and _is_whole(self._path(record["id"]), record["sha256"]):
+            if same and _is_whole(self._path(record["id"]), record["digest"]):
                 return Result(
                     task.name,
                     record["id"],
@@ -335,19 +335,18 @@ class Batch:
             name=task.name,
             budget=task.budgets.record,
             id=task.bundle_id,
-            bytes=shared.entry.bytes,
-            header=shared.entry.header,
+            bytes=shared.entry.size,
+            digest=shared.entry.digest,
             kept=shared.kept,
             notes=list(shared.notes),
             quality=shared.quality,
             profile=shared.profile.body,
             listed=asdict(shared.listed),
-            sha256=hashlib.sha256(shared.data).hexdigest(),
         )
         return Result(
             task.name,
             task.bundle_id,
-            shared.entry.bytes,
+            shared.entry.size,
             shared.kept,
             notes=shared.notes,
             unfamiliar=_unfamiliar(shared.listed, shared.kept, codec),
@@ -413,9 +412,9 @@ def _stamp(file: Path) -> dict[str, Any]:
         return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def _is_whole(path: Path, digest: str) -> bool:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
     except OSError:
         return False
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from primis.bundle.container import header_digest
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
 from primis.codec import Codec, Done, silent
@@ -81,7 +80,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     )
     return SharedFile(
         shared.data,
-        Entry(len(shared.data), header_digest(shared.header, shared.data), task.bundle_id),
+        Entry.of(task.bundle_id, shared.data),
         shared.header.profile,
         listed_of(image, task),
         shared.kept,

@@ -28,7 +28,7 @@ from primis.errors import DamagedSection, InputError
 from primis.keys.tier import Tier
 
 TAG_BYTES = 16
-LENGTH_BYTES = 8
+LENGTH_BYTES = 4
 _MAX_SEALED = 2**31 - 64
 _PREFIX = b"primis/1 "
 
@@ -126,13 +126,13 @@ def pad(plaintext: bytes, size: int) -> bytes:
     if len(plaintext) + LENGTH_BYTES > size:
         raise ValueError(f"{len(plaintext)} bytes do not fit in {size} with their length")
     return (
-        struct.pack(">Q", len(plaintext)) + plaintext + bytes(size - LENGTH_BYTES - len(plaintext))
+        struct.pack(">I", len(plaintext)) + plaintext + bytes(size - LENGTH_BYTES - len(plaintext))
     )
 
 
 def unpad(padded: bytes) -> bytes:
     """Inverse of `pad`; raises DamagedSection if it is none."""
-    length = struct.unpack(">Q", padded[:LENGTH_BYTES])[0] if len(padded) >= LENGTH_BYTES else -1
+    length = struct.unpack(">I", padded[:LENGTH_BYTES])[0] if len(padded) >= LENGTH_BYTES else -1
     if not 0 <= length <= len(padded) - LENGTH_BYTES or padded[LENGTH_BYTES + length :].strip(
         b"\0"
     ):

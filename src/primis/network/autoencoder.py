@@ -19,6 +19,7 @@ from primis.network.presets import Preset
 from primis.network.projection import LappedProjection
 
 _TRUNK_CLAMP = 3.0  # a level's first few steps say what lies around it; more would only add range
+_LOCAL_RANGE = 4.0  # what an edge's height approaches, in thresholds: its place matters, not it
 _HEAD_GAIN = 0.1  # keeps the first steps of training near the plain transform
 
 
@@ -35,7 +36,8 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """A layer that adds nothing before it is trained."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
@@ -54,20 +56,18 @@ class Decoder(nn.Module):
         w16, w8 = preset.widths
         self.enter = nn.Conv2d(preset.atoms + 9, w16, 1)
         self.blocks_16 = nn.Sequential(*[Residual(w16) for _ in range(preset.blocks)])
-        self.coefficients = _zeroed(nn.Conv2d(w16, preset.atoms, 1))
+        self.coefficients = zeroed(nn.Conv2d(w16, preset.atoms, 1))
         self.widen = nn.Conv2d(w16, 4 * w8, 1)
-        self.join = nn.Conv2d(64, w8, 1)
+        self.join = nn.Conv2d(1, w8, 8, stride=8)
         self.blocks_8 = nn.Sequential(*[Residual(w8) for _ in range(preset.blocks)])
-        self.pixels = _zeroed(nn.Conv2d(w8, 64, 3, padding=1))
+        self.pixels = zeroed(nn.Conv2d(w8, 64, 3, padding=1))
 
     def forward(self, q: Tensor, opened: Tensor, projection: LappedProjection) -> Tensor:
         features = self.blocks_16(self.enter(self._features(q, opened)))  # (b, w16, h, w)
         plain = projection.back(q + _HEAD_GAIN * self.coefficients(features))  # (b, 1, H, W)
         local = plain - self._local_mean(q, plain)
         eighth = nn.functional.pixel_shuffle(self.widen(features), 2)  # (b, w8, 2h, 2w)
-        eighth = self.blocks_8(
-            eighth + self.join(torch.asinh(nn.functional.pixel_unshuffle(local, 8)))
-        )
+        eighth = self.blocks_8(eighth + self.join(local / (1 + local.abs() / _LOCAL_RANGE)))
         return plain + _HEAD_GAIN * nn.functional.pixel_shuffle(self.pixels(eighth), 8)
 
     def _features(self, q: Tensor, opened: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from primis.network.autoencoder import Residual
+from primis.network.autoencoder import Residual, zeroed
 from primis.network.presets import Preset
 from primis.network.projection import GroupedProjection
 
@@ -30,8 +30,10 @@ class Bank(nn.Module):
         self.blocks_4 = nn.Sequential(*[Residual(quarter) for _ in range(preset.blocks)])
         self.up_2 = nn.Conv2d(quarter, 4 * half, 1)
         self.blocks_2 = nn.Sequential(*[Residual(half) for _ in range(preset.blocks)])
-        self.up_1 = nn.Conv2d(half, 4 * outputs, 1)
+        self.up_1 = zeroed(nn.Conv2d(half, 4 * outputs, 1))
         self.mix = nn.Conv2d(inputs, outputs, 1)
+        nn.init.ones_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         half = torch.relu(self.down_2(x))

@@ -29,7 +29,7 @@ class Preset:
     stride: int = STRIDE
     code_maps: int = 64
     atoms_per_map: int = 4
-    widths: tuple[int, int] = (96, 64)
+    widths: tuple[int, int] = (64, 32)
     blocks: int = BLOCKS
 
     @property

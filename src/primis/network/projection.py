@@ -23,12 +23,35 @@ from torch import Tensor, nn
 
 from primis.codes.atoms import atom_frequencies, dct_matrix
 
+_MIXTURE = 0.5  # length of an atom that is no atom of the DCT, before it is learned
+
 
 def dct_atoms(stride: int) -> np.ndarray:
     """Orthonormal 2-D DCT-II atoms, (stride², stride, stride), ordered as `atom_frequencies`."""
     u, v = atom_frequencies(stride).T
     basis = dct_matrix(stride)
     return basis[u][:, :, None] * basis[v][:, None, :]
+
+
+def _dealt_atoms(code_maps: int, atoms_per_map: int, stride: int) -> np.ndarray:
+    """Where learning begins: (code_maps, atoms_per_map, stride²).
+
+    The atoms of the DCT are dealt out to the maps, so that together they are an orthonormal
+    transform. The rest of a map's atoms are mixtures of its own: each frequency (u, v) by a random
+    sign and as 1 + u² + v², which evens out what it has in an image, and shorter, so that few of
+    them are kept before they are learned.
+    """
+    rng = np.random.default_rng(0)
+    dct = dct_atoms(stride).reshape(stride**2, -1)
+    evened = 1 + np.sum(atom_frequencies(stride) ** 2, axis=1)
+    dealt = np.empty((code_maps, atoms_per_map, stride**2))
+    for number, atoms in enumerate(dealt):
+        own = np.arange(number, stride**2, code_maps)[:atoms_per_map]
+        weights = rng.standard_normal((atoms_per_map - len(own), len(own))) * evened[own]
+        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+        atoms[: len(own)] = dct[own]
+        atoms[len(own) :] = _MIXTURE * weights @ dct[own]
+    return dealt
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -67,9 +90,9 @@ class LappedProjection(nn.Module):
 
     def back(self, z: Tensor) -> Tensor:
         with _full_precision(z):
-            x = nn.functional.conv_transpose2d(
-                self._lift(z.float(), 1.0), self.kernel, stride=self.stride
-            )
+            pixels = self.kernel.flatten(1).T[:, :, None, None]  # of each atom at a position
+            blocks = nn.functional.conv2d(self._lift(z.float(), 1.0), pixels)
+            x = nn.functional.pixel_shuffle(blocks, self.stride)
             return self._overlap(x, self._lap().T)
 
     def learn(self) -> None:
@@ -126,9 +149,8 @@ class GroupedProjection(nn.Module):
     def __init__(self, code_maps: int, atoms_per_map: int, stride: int) -> None:
         super().__init__()
         self.stride, self.groups = stride, code_maps
-        self.kernel = nn.Parameter(torch.empty(code_maps * atoms_per_map, 1, stride, stride))
-        for kernel in self.kernel.data.reshape(code_maps, atoms_per_map, -1):
-            nn.init.orthogonal_(kernel)
+        atoms = torch.from_numpy(_dealt_atoms(code_maps, atoms_per_map, stride)).float()
+        self.kernel = nn.Parameter(atoms.reshape(-1, 1, stride, stride))
 
     def forward(self, planes: Tensor) -> Tensor:
         return nn.functional.conv2d(planes, self.kernel, stride=self.stride, groups=self.groups)

@@ -26,8 +26,10 @@ from primis.codes.probabilities import (
     LOGIT_UNIT,
     MAX_LOGIT,
     MOST_RATE,
+    PASSES,
     RATED,
     SCORE_LIMIT,
+    SIGNED,
     TABLE_LIMIT,
     ContextModel,
     Decision,
@@ -37,6 +39,7 @@ from primis.codes.probabilities import (
 from primis.errors import InputError, ModelError
 from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
+from primis.network.sign_table import fit_signs
 
 _FEATURE_UNIT = 8
 _BATCH = 16384
@@ -232,6 +235,7 @@ def _fit_model(
     model = _blank(layout)
     odds = np.log((observations.mantissa[:, 1] + 1) / (observations.mantissa[:, 0] + 1))
     model.mantissa[:] = np.round(LOGIT_UNIT * odds)
+    model.signs[:] = fit_signs(codes, layout)
     found = offsets(layout)
     pace.plan(len(found), time.monotonic() - since)
     for head, number, offset in found:
@@ -266,6 +270,7 @@ def _blank(layout: Layout) -> ContextModel:
         np.zeros((len(found), HIDDEN), np.int32),
         np.full(len(RATED), 8000, np.int32),
         np.zeros(EXPONENTS + 4, np.int32),
+        np.zeros((layout.atoms, PASSES, len(SIGNED)), np.int32),
         logarithm.astype(np.int32),
         probability.astype(np.int32),
     )

@@ -10,6 +10,9 @@ from primis.network.presets import Preset
 
 Shapes = dict[str, tuple[int, ...]]
 
+DECODER = "decoder."
+"""Before the names of the decoder's own tensors, tied weights aside."""
+
 
 def lapped_shapes(preset: Preset) -> Shapes:
     """Name -> shape of every tensor of `autoencoder.py`, all float32."""
@@ -26,7 +29,7 @@ def lapped_shapes(preset: Preset) -> Shapes:
         | _blocks("decoder.blocks_16", w16, preset.blocks)
         | _convolution("decoder.coefficients", w16, preset.atoms, 1)
         | _convolution("decoder.widen", w16, 4 * w8, 1)
-        | _convolution("decoder.join", 64, w8, 1)
+        | _convolution("decoder.join", 1, w8, 8)
         | _blocks("decoder.blocks_8", w8, preset.blocks)
         | _convolution("decoder.pixels", w8, 64, 3)
     )

@@ -15,13 +15,14 @@ from typing import Any
 
 from primis.bundle.header import TAG
 from primis.bundle.manifest import CatalogueListing
-from primis.bundle.pages import FANOUT, Fetch, Leaf, Pages, Tree, build
+from primis.bundle.pages import FANOUT, Fetch, Leaf, Pages, Tree, build, in_leaves
 from primis.canonical import canonical, parse_canonical
 from primis.errors import BadManifest, DamagedSection
 from primis.keys.seal import LENGTH_BYTES, Secret, pad, page_secret, seal, unpad, unseal
 
 _PAGE_ID = 16
-_LEAST_PER_IMAGE = 64
+_LEAST_PER_IMAGE = 32
+_DEFLATE = -15  # bare, as zlib calls it
 _MOST_PLAIN = 1 << 24
 """Bytes of a page, at most, before it is compressed."""
 
@@ -73,7 +74,7 @@ def seal_catalogue(
 ) -> tuple[CatalogueListing, Tree]:
     """diagnostic: the release secret of that tier. release: the release's id."""
     ordered = sorted(images, key=lambda image: image.id)
-    parts = [ordered[k : k + FANOUT] for k in range(0, len(ordered), FANOUT)]
+    parts = in_leaves(ordered)
     plain = [_pack(part) for part in parts]
     need = max(
         -(-(len(data) + LENGTH_BYTES) // len(part)) for data, part in zip(plain, parts, strict=True)
@@ -88,12 +89,12 @@ def seal_catalogue(
 
 
 def _pack(images: Sequence[Listed]) -> bytes:
-    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9)
+    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9, _DEFLATE)
 
 
 def _unpack(packed: bytes) -> list[Listed]:
     """Raises ValueError."""
-    inflater = zlib.decompressobj()
+    inflater = zlib.decompressobj(_DEFLATE)
     try:
         data = inflater.decompress(packed, _MOST_PLAIN)
     except zlib.error:

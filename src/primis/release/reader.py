@@ -1,7 +1,7 @@
 """A release on disk, read and verified.
 
     manifest.json                    signed: profiles, roots of the pages, id and version
-    pages/<digest>                   bundles by id, with the digests of their headers; the catalogue
+    pages/<digest>                   bundles by id, with their digests; the sealed catalogue
     bundles/<id>.primis              one image each
     grants/<label>.<checksum>.age    one per recipient; index.json names them
 
@@ -17,15 +17,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from primis.atomic import open_regular, read_regular, reason
-from primis.bundle.container import (
-    MAX_HEADER,
-    ParsedHeader,
-    Profiles,
-    profiles_of,
-    read_header,
-    read_sections,
-)
+from primis.atomic import read_regular, reason
+from primis.bundle.container import Profiles, profiles_of, read_bundle, read_head, read_header
 from primis.bundle.header import Header
 from primis.bundle.manifest import (
     MAX_MANIFEST,
@@ -158,44 +151,30 @@ class Release:
         return self.path / BUNDLES / f"{bundle_id}.primis"
 
     def bundle(self, bundle_id: str) -> bytes:
-        """A bundle's bytes. Its header is the one that is listed; its sections are verified where
-        they are read (`bundle.container.read_bundle`). Raises BadBundle."""
-        return self._read(bundle_id)[0]
-
-    def header(self, bundle_id: str) -> Header:
-        """A bundle's header alone, without a look at its sections. Raises BadBundle."""
-        path = self.bundle_path(bundle_id)
-        try:
-            with open_regular(path) as file:
-                return self._require_listed(file.read(MAX_HEADER), self.entry(bundle_id)).header
-        except OSError as error:
-            raise BadBundle(f'bundle "{path}" cannot be read: {reason(error)}') from None
-
-    def sections(self, bundle_id: str) -> tuple[Header, dict[str, bytes]]:
-        """A bundle's header and sections, verified. Raises BadBundle, DamagedSection."""
-        data, parsed = self._read(bundle_id)
-        return parsed.header, read_sections(data, bundle_id, parsed)
-
-    def _read(self, bundle_id: str) -> tuple[bytes, ParsedHeader]:
+        """A bundle's bytes, the very ones that are listed. Raises BadBundle."""
         entry, path = self.entry(bundle_id), self.bundle_path(bundle_id)
         try:
-            data = read_regular(path, entry.bytes + MAX_HEADER)
+            data = read_regular(path, entry.size + 1)
         except OSError as error:
             raise BadBundle(f'bundle "{path}" cannot be read: {reason(error)}') from None
-        parsed = self._require_listed(data, entry)
-        if len(data) != entry.bytes:
+        if len(data) != entry.size:
+            size = f"over {entry.size}" if len(data) > entry.size else len(data)
+            raise BadBundle(f'bundle "{path}" has {size} bytes, the manifest lists {entry.size}')
+        if hashlib.sha256(data).hexdigest() != entry.digest:
             raise BadBundle(
-                f'bundle "{path}" has {len(data)} bytes, the manifest lists {entry.bytes}'
+                f'bundle "{path}" was altered or damaged: it is not the one that the manifest lists'
             )
-        return data, parsed
+        if (own := read_head(data, bundle_id).id) != bundle_id:
+            raise BadBundle(f'bundle "{bundle_id}" calls itself "{own}"')
+        return data
 
-    def _require_listed(self, data: bytes, entry: Entry) -> ParsedHeader:
-        parsed = read_header(data, entry.id, self.profiles)
-        if parsed.digest != entry.header:
-            raise BadBundle(f'bundle "{entry.id}" is not the one that the manifest lists')
-        if parsed.header.id != entry.id:
-            raise BadBundle(f'bundle "{entry.id}" calls itself "{parsed.header.id}"')
-        return parsed
+    def header(self, bundle_id: str) -> Header:
+        """A bundle's header. Raises BadBundle."""
+        return read_header(self.bundle(bundle_id), bundle_id, self.profiles).header
+
+    def sections(self, bundle_id: str) -> tuple[Header, dict[str, bytes]]:
+        """A bundle's header and sections. Raises BadBundle."""
+        return read_bundle(self.bundle(bundle_id), bundle_id, self.profiles)
 
     def resolve(self, prefix: str) -> str:
         """The id that starts with this. Raises UsageError unless there is exactly one."""

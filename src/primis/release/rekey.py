@@ -31,7 +31,6 @@ from primis.atomic import (
     sync_folder,
     write_new,
 )
-from primis.bundle.container import header_digest
 from primis.bundle.manifest import Entry
 from primis.errors import BadBundle, OutputError, UsageError
 from primis.imaging.dicom_uids import instance_uid
@@ -164,7 +163,7 @@ def _reseal(
     bundle = OpenedBundle(header, parts, image_secrets(old, bundle_id))
     data = reseal(bundle, image_secrets(new, after), after)
     write_new(folder / BUNDLES / f"{after}.primis", data)
-    return Entry(len(data), header_digest(header, data), after)
+    return Entry.of(after, data)
 
 
 def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> list[Listed]:

@@ -51,7 +51,7 @@ class Version:
 
     preset, sparsity: whose code restores it, at which S_x; of another codec those whose bits it may
     take. S_x of a preset that keeps as many at each position is per code map, as in the paper.
-    texture: as restored with texture: noise like what was lost is added.
+    texture: whether noise like the texture that was lost is added.
     """
 
     name: str

@@ -29,6 +29,7 @@ from primis.datasets.frames import Frames
 from primis.errors import ModelError, OutputError
 from primis.network.build import as_network, build
 from primis.network.presets import Preset
+from primis.network.tensors import DECODER
 from primis.training.clock import Clock
 from primis.training.objective import objective_of
 from primis.training.patches import Batch, Patches, whole_images
@@ -178,6 +179,7 @@ def train(
     folder: Path,
     *,
     start: dict[str, np.ndarray] | None = None,
+    only_decoder: bool = False,
     callbacks: Sequence[Callback] = (),
     clock: Clock | None = None,
     **trainer_options: Any,
@@ -186,7 +188,8 @@ def train(
 
     Returns the averaged weights that were best on validation, and whether this process should
     write the outcome (one does, of several). folder takes checkpoints and TensorBoard's curves and
-    pictures. start: weights to begin with. clock: what a budget of `recipe.minutes` is counted by.
+    pictures. start: weights to begin with; only_decoder: the rest of them stays as it is, and a
+    decoder of other widths begins anew. clock: what a budget of `recipe.minutes` is counted by.
     trainer_options go to Lightning's Trainer: devices, num_nodes, strategy, precision, accelerator.
     Raises OutputError if what lies in `folder` is not ours or damaged.
     """
@@ -195,7 +198,7 @@ def train(
     judged = whole_images(validation, preset.stride, _VALIDATION_IMAGES)
     module = Training(preset, recipe, frames, judged, clock or Clock(recipe.minutes))
     if start is not None:
-        _begin_with(module.network, start, preset)
+        _begin_with(module.network, start, preset, only_decoder)
     trainer = _trainer(recipe, folder, callbacks, trainer_options)
     last = folder / _LAST
     if last.exists():
@@ -208,8 +211,16 @@ def train(
     return module.network, trainer.is_global_zero
 
 
-def _begin_with(network: nn.Module, start: dict[str, np.ndarray], preset: Preset) -> None:
+def _begin_with(
+    network: nn.Module, start: dict[str, np.ndarray], preset: Preset, only_decoder: bool
+) -> None:
     state = {name: torch.from_numpy(tensor.copy()) for name, tensor in start.items()}
+    if only_decoder:
+        own = network.state_dict()
+        anew = any(own[name].shape != state[name].shape for name in own)
+        state |= {n: own[n] for n in own if anew and n.startswith(DECODER)}
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith(DECODER))
     try:
         network.load_state_dict(state)
     except RuntimeError:

@@ -10,7 +10,8 @@ fine, so that no rate is bought at the expense of another. It is orthonormal but
 step whatever the loss does, so it cannot collapse. The second only adds what lies below the
 threshold: fidelity without a bit. A preview's error counts against what its closed maps hold.
 
-`Reconstruction`, preset `paper`, minimises mean((x - decode(top-S z))²).
+`Reconstruction`, preset `paper`, minimises log mean((x - decode(top-S z))²): decibels, so that no
+S_x outweighs another.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from primis.training.patches import Batch
 from primis.training.recipe import Recipe
 
 _LEAST_THRESHOLD = 1e-4
+_LEAST_ERROR = 1e-7  # mean square, in units of the range: 70 dB
 
 
 class Loss(NamedTuple):
@@ -124,7 +126,7 @@ class RateDistortion(Objective):
 
 
 class Reconstruction(Objective):
-    """Mean squared error behind top-S at every position of every map (paper, on training)."""
+    """Squared error behind top-S at every position of every map (paper, on training)."""
 
     judged = (4, 8, 16)
 
@@ -134,14 +136,15 @@ class Reconstruction(Objective):
     def loss(self, batch: Batch, step: int, random: torch.Generator) -> Loss:
         z = self._network.encode(batch.x)
         again = self._through(z, batch.sparsity.flatten().round())
-        error = torch.mean((again - batch.x) ** 2)
+        errors = _mean((again - batch.x) ** 2)
+        error = torch.mean(torch.log(errors + _LEAST_ERROR))
         return Loss(error, error)
 
     def restored(self, z: Tensor, sparsity: float) -> Tensor:
         return self._through(z, torch.tensor([sparsity], device=z.device))
 
     def is_of_transform(self, name: str) -> bool:
-        return False
+        return name == "projection.kernel"
 
     def settle(self) -> None:
         pass

@@ -29,7 +29,7 @@ class Recipe:
     steps: int = 16000
     batch: int = 16
     patch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.0
     sparsity: tuple[float, float] = (0.4, 36.0)
     preview_share: float = 0.15
@@ -48,11 +48,12 @@ RECIPES = {
     PAPER.name: Recipe(
         steps=3000,
         patch=64,
-        batch=32,
-        weight_decay=1e-4,
+        batch=8,
+        learning_rate=5e-4,
         sparsity=(4, 16),
         preview_share=0,
-        transform_steps=0,
+        transform_steps=3000,
+        transform_rate=1e-4,
     ),
 }
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from primis.network.build import as_network
 from primis.network.checkpoint import Checkpoint, named, read_checkpoint, write_checkpoint
 from primis.network.presets import DEFAULT, Preset
 from primis.network.tables import find_rates, fit_tables
+from primis.network.tensors import DECODER
 from primis.training.clock import Clock
 from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
@@ -40,6 +42,13 @@ _STEPS_A_TABLE_STEP = 8
 
 _IMAGES_A_MINUTE = 5
 _TOLERANCE = 1.1
+
+
+class Part(StrEnum):
+    """What a training may learn alone, from a model to start with; the rest of it stays."""
+
+    DECODER = "decoder"
+    TABLES = "tables"
 
 
 @dataclass(frozen=True)
@@ -65,21 +74,25 @@ def train_checkpoint(
     callbacks: Sequence[Callback] = (),
     progress: Progress = silent,
     clock: Clock | None = None,
-    tables_only: bool = False,
+    only: Part | None = None,
     **trainer_options: Any,
 ) -> Trained:
     """Train on a folder or table of images, fit the coder's tables, write the model.
 
     What a stopped run needs to go on lies in `<out>.training`, with TensorBoard's curves and
-    pictures. validation: a folder of images to judge by. start: a model to begin with; with
-    tables_only its networks stay as they are. Raises UsageError if `<out>.training` belongs to
-    another recipe, ModelError if `start` does not fit the preset.
+    pictures. validation: a folder of images to judge by. start: a model to begin with. only: the
+    part of it that is learned: the decoder, which may have other widths than the one in `start`, or
+    the tables. Raises UsageError if `<out>.training` belongs to another recipe, or without a model
+    to take the rest from; ModelError if `start` does not fit the preset.
     """
     if fault := fault_of(preset):
         raise UsageError(f'preset "{preset.name}" cannot be trained for primis: {fault}')
     clock = clock or Clock(recipe.minutes)
     train_files, held_out = split_files(data, validation)
     begin = read_checkpoint(named(start)) if start else None
+    if only:
+        _require_rest(begin, preset, only)
+        recipe = replace(recipe, transform_steps=0)
     record = _record(recipe, preset, data.name, len(train_files), len(held_out), begin)
     progress("reading images", 0, 0)
     frames = Frames(train_files, least=recipe.patch)
@@ -88,22 +101,37 @@ def train_checkpoint(
     _same_run(folder, record)
     # 1
     options = {"callbacks": callbacks, "clock": clock, **trainer_options}
-    weights = begin.network if begin else None
-    if tables_only:
-        if begin is None or begin.preset != preset:
-            raise UsageError(f'tables alone need a model of preset "{preset.name}" to start with')
+    if begin and only is Part.TABLES:
         network, writes, record = _network_of(begin), True, dict(begin.training)
     else:
-        network, writes = train(frames, judged, recipe, preset, folder, start=weights, **options)
+        weights = begin.network if begin else None
+        options |= {"start": weights, "only_decoder": only is Part.DECODER}
+        network, writes = train(frames, judged, recipe, preset, folder, **options)
     if not writes:
         return Trained("", clock.seconds, over=False)
     # 2
-    tables = _tables(network, frames, architecture_of(preset), recipe, clock, progress)
+    if begin and only is Part.DECODER:
+        tables = begin.tables
+    else:
+        tables = _tables(network, frames, architecture_of(preset), recipe, clock, progress)
     # 3
     tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
+    if begin and only is Part.DECODER:  # to the last bit: averaging rounds
+        tensors |= {n: held for n, held in begin.network.items() if not n.startswith(DECODER)}
     digest = write_checkpoint(Checkpoint(preset, tensors, tables, record), out)
     minutes, seconds = recipe.minutes, clock.seconds
     return Trained(digest, seconds, minutes is not None and seconds > 60 * minutes * _TOLERANCE)
+
+
+def _require_rest(start: Checkpoint | None, preset: Preset, only: Part) -> None:
+    """That what is not learned comes from a model of this kind."""
+    if start is not None:
+        ours, theirs = preset, start.preset
+        if only is Part.DECODER:  # its widths follow from the preset
+            theirs = replace(theirs, widths=ours.widths)
+        if ours == theirs:
+            return
+    raise UsageError(f'{only} alone needs a model of preset "{preset.name}" to start with')
 
 
 def _record(
@@ -157,7 +185,8 @@ def _tables(
         seconds=clock.left,
         progress=progress,
     )
-    some = [z for z, _ in coefficients[:_RATED_IMAGES]]
+    step = max(1, len(coefficients) // _RATED_IMAGES)  # files of one kind lie side by side
+    some = [z for z, _ in coefficients[::step]]
     return find_rates(architecture, tables, some, progress)
 
 

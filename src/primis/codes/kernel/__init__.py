@@ -73,7 +73,15 @@ class _Finer(Structure):
 
 class _Model(Structure):
     _fields_ = _words(
-        "bias", "linear", "inner", "outer", "mantissa", "logarithm", "probability", "cost"
+        "bias",
+        "linear",
+        "inner",
+        "outer",
+        "mantissa",
+        "signs",
+        "logarithm",
+        "probability",
+        "cost",
     )
 
 
@@ -386,6 +394,7 @@ class Kernel(_Instance):
             pairs,
             model.outer.astype(np.int32),
             model.mantissa.astype(np.int32),
+            model.signs.astype(np.int16),
             model.logarithm.astype(np.uint8),
             model.probability.astype(np.uint16),
             cost.astype(np.uint32),

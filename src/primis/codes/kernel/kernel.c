@@ -36,6 +36,9 @@ enum {
     UNSEEN = 4 * BIT,   /* price of an entry whose group has none */
     ROW = 5 + FEATURES, /* bytes of an observed decision */
     DC = 4,
+    PASSES = 4,
+    SIGNS = 5, /* sums of neighbours' levels, with their signs */
+    MOST_SIGNED = 2,
 };
 
 typedef struct {
@@ -59,6 +62,7 @@ typedef struct { /* tables of the weights; cost: bits of a zero and of a one, in
     const i32 *bias;
     const i16 *linear, *inner;
     const i32 *outer, *mantissa;
+    const i16 *signs; /* [atom][pass][SIGNS] */
     const u8 *logarithm;
     const u16 *probability;
     const u32 *cost;
@@ -195,6 +199,7 @@ typedef struct {
     u32 atoms;                             /* a multiple of 8, for `near` and `own` */
     i16 *levels;
     const i16 *public;
+    const i16 *signs;  /* of the model; 0 where signs are coded without context */
     u32 *public_count; /* of each atom */
     i32 *prices;
     u16 *near;     /* [place][here, beside, corner][atom]: coarser groups, by nearness */
@@ -291,9 +296,36 @@ static inline u32 plain_bit(Job *job, const i32 *logit, u32 truth) {
     return code(&job->values, logit ? job->model->probability[at] : HALF, truth);
 }
 
+typedef struct {
+    const Group *group;
+    u32 pass, y, x, position, place;
+} Visit;
+
+/* A level with its sign, as its neighbours see it; 0 outside the tile. */
+static inline i32 signed_at(const Scan *s, const i16 *plane, i32 y, i32 x) {
+    if (y < 0 || x < 0 || y >= (i32)s->height || x >= (i32)s->width) return 0;
+    i32 level = plane[y * (i32)s->width + x];
+    return level > MOST_SIGNED ? MOST_SIGNED : level < -MOST_SIGNED ? -MOST_SIGNED : level;
+}
+
+/* The logit of a minus, from what this pass knows of the same atom around. */
+static i32 sign_logit(const Scan *s, const Visit *v, u32 atom) {
+    const i16 *w = s->signs + (atom * PASSES + v->pass) * SIGNS, *plane = s->levels + atom * s->plane;
+    const i32 y = v->y, x = v->x;
+    i32 sum = w[3] * signed_at(s, plane, y, x - 2) + w[4] * signed_at(s, plane, y - 2, x);
+    if (v->pass >= 2) {
+        sum += w[0] * (signed_at(s, plane, y, x - 1) + signed_at(s, plane, y, x + 1));
+        sum += w[1] * (signed_at(s, plane, y - 1, x) + signed_at(s, plane, y + 1, x));
+    }
+    for (u32 k = 0; v->pass & 1 && k < 4; k++)
+        sum += w[2] * signed_at(s, plane, y + (k & 1 ? 1 : -1), x + (k & 2 ? 1 : -1));
+    return sum;
+}
+
 /* Exponent in unary, the bits below the highest, the sign. first: logit of the first decision. */
-static i32 code_level(Scan *s, const Group *g, u32 i, i16 *inputs, i32 truth, i32 *first) {
+static i32 code_level(Scan *s, const Visit *v, u32 i, i16 *inputs, i32 truth, i32 *first) {
     Job *job = s->job;
+    const Group *g = v->group;
     u32 size = truth < 0 ? -truth : truth, exponent = 0, found = 1;
     while (exponent < MOST_EXPONENT) {
         u32 k = LEVELS + (exponent < EXPONENTS ? exponent : EXPONENTS - 1);
@@ -306,15 +338,11 @@ static i32 code_level(Scan *s, const Group *g, u32 i, i16 *inputs, i32 truth, i3
         const i32 *first_bit = bit ? 0 : job->model->mantissa + exponent;
         found = 2 * found + plain_bit(job, first_bit, size >> (exponent - 1 - bit) & 1);
     }
-    return plain_bit(job, 0, truth < 0) ? -(i32)found : (i32)found;
+    i32 minus = s->signs ? sign_logit(s, v, g->first + i) : 0;
+    return plain_bit(job, s->signs ? &minus : 0, truth < 0) ? -(i32)found : (i32)found;
 }
 
 /* 5 scan: groups from coarse to fine, each in four passes over its positions */
-
-typedef struct {
-    const Group *group;
-    u32 pass, y, x, position, place;
-} Visit;
 
 /* Whether the group has any entry there. Given the public code: how likely, in 65536ths. */
 static u32 code_flag(Scan *s, const Visit *v) {
@@ -393,7 +421,7 @@ static void code_entries(Scan *s, const Visit *v, u32 flag) {
         } else {
             bit = decide(job, &job->support, head, row, i, in, !!*level, &found);
             if (job->mode == PRICE) s->prices[at] += worth(job, found) - UNSEEN;
-            if (bit) *level = code_level(s, g, i, in, *level, &first);
+            if (bit) *level = code_level(s, v, i, in, *level, &first);
             if (job->mode == PRICE && bit)
                 s->prices[at] += BIT + job->model->cost[2 * slot(first)];
         }
@@ -420,7 +448,7 @@ static void scan(Scan *s, u32 first, u32 stop) {
     for (u32 n = 0; n < s->stack->group_count; n++) {
         const Group *g = s->stack->groups + n;
         if (g->first >= stop) break;
-        for (u32 pass = 0; pass < 4; pass++)
+        for (u32 pass = 0; pass < PASSES; pass++)
             for (u32 y = tops[pass]; y < s->height; y += 2)
                 for (u32 x = lefts[pass]; x < s->width; x += 2) {
                     Visit v = {g, pass, y, x, y * s->width + x, (y + 1) * s->row + x + 1};
@@ -494,6 +522,7 @@ static Scan prepare(Job *job, const Stack *t, u32 height, u32 width, i16 *levels
     s.atoms = (t->atoms + 7) / 8 * 8;
     s.levels = levels;
     s.public = pub;
+    s.signs = t == job->stack ? job->model->signs : 0;
     s.near = take(job, s.places * 3 * s.atoms * sizeof(u16));
     s.own = take(job, s.places * 3 * s.atoms * sizeof(u16));
     s.sums = take(job, s.places * 9 * sizeof(i32));

@@ -21,6 +21,7 @@ from primis.sharing.fit import header_budget
 MAX_SOURCE_HEADER = 1 << 24
 """Bytes of a source's header, uncompressed."""
 
+_DEFLATE = -15  # bare, as zlib calls it: the seal is checksum enough
 _MAX_LINE = 1 << 16
 _DAMAGED = 'section "header" does not describe its image'
 
@@ -40,9 +41,9 @@ def pack_header(image: Image, name: str, padding: Padding | None) -> bytes:
         raise InputError(
             f"the header takes {len(image.header)} bytes, expected at most {MAX_SOURCE_HEADER}"
         )
-    described, data = (None, b"") if padding is None else pack_padding(padding)
-    line = canonical({"name": name, "padding": described})
-    return zlib.compress(b"".join([line, b"\n", data, image.header]), 9)
+    described, data = ({}, b"") if padding is None else pack_padding(padding)
+    line = canonical({"name": name} | ({"padding": described} if described else {}))
+    return zlib.compress(b"".join([line, b"\n", data, image.header]), 9, _DEFLATE)
 
 
 def fit_header(packed: bytes, budget: int) -> bytes:
@@ -81,8 +82,8 @@ def _read_line(inflating: _Inflating) -> tuple[str, Any]:
     """(name, what describes the padding)."""
     try:
         body = parse_canonical(inflating.line(_MAX_LINE))
-        return str(PurePosixPath(body["name"])), body["padding"]
-    except (ValueError, KeyError, TypeError):
+        return str(PurePosixPath(body["name"])), body.get("padding")
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedSection(_DAMAGED) from None
 
 
@@ -91,7 +92,7 @@ class _Inflating:
     memory."""
 
     def __init__(self, packed: bytes) -> None:
-        self._stream, self._packed, self._ahead = zlib.decompressobj(), packed, b""
+        self._stream, self._packed, self._ahead = zlib.decompressobj(_DEFLATE), packed, b""
 
     def line(self, most: int) -> bytes:
         """What comes before the first newline, at most so many bytes. Raises ValueError."""

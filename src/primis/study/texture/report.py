@@ -133,9 +133,8 @@ def _texts(result: TextureResult) -> list[Block]:
     ]
     if any("texture" in version.group for version in result.versions):
         said = (
-            "With texture: restored with texture, that is, with noise added that has the "
-            "statistics of what was lost. It is for measuring texture: the image itself is less "
-            "like the original."
+            "With texture: restored with noise that has the statistics of what "
+            "was lost. It is for measuring texture: the image itself is less like the original."
         )
         texts.append(Text(said))
     named = zip(result.features, result.zeros, strict=True)
