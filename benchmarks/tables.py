@@ -78,12 +78,16 @@ def _psnr_and_ssim(point: Point) -> list[str]:
 
 
 def presets() -> str:
-    """Both presets on the same images."""
+    """Both presets on the same images, where both were measured."""
     head = ["preset", "S_x", "PSNR, dB", "SSIM", "key", "values", "key + values", "public, bytes"]
     body = []
-    for curve in result("presets")["curves"]:
+    curves = [curve for curve in result("rate_distortion")["curves"] if "model" in curve]
+    measured = [{point["setting"] for point in curve["points"]} for curve in curves]
+    for curve in curves:
         preset = curve["codec"].removeprefix("primis ")
         for p in curve["points"]:
+            if p["setting"] not in set.intersection(*measured):
+                continue
             sizes = _numbers(p, "key", "values", "bits", "public_bytes")
             body.append([preset, f"{p['setting']:g}", *_psnr_and_ssim(p), *sizes])
     return rows(head, body)
@@ -94,11 +98,11 @@ def fidelity() -> str:
     head = ["S_x", "PSNR, dB", "SSIM", "MS-SSIM", "preview, dB", "key", "values", "key + values"]
     head += ["public, bytes", "sealed", "bundle"]
     body = []
-    for curve in result("rate_distortion")["curves"]:
-        for p in curve["points"] if "model" in curve else []:
-            seen = [*_psnr_and_ssim(p), number(p.get("ms_ssim")), number(p["psnr_preview"], 2)]
-            sizes = _numbers(p, "key", "values", "bits", "public_bytes", "sealed", "bundle")
-            body.append([f"{p['setting']:g}", *seen, *sizes])
+    [curve] = [c for c in result("rate_distortion")["curves"] if c["codec"] == "primis default"]
+    for p in curve["points"]:
+        seen = [*_psnr_and_ssim(p), number(p.get("ms_ssim")), number(p["psnr_preview"], 2)]
+        sizes = _numbers(p, "key", "values", "bits", "public_bytes", "sealed", "bundle")
+        body.append([f"{p['setting']:g}", *seen, *sizes])
     return rows(head, body)
 
 

@@ -189,8 +189,9 @@ class Sharer:
         """An image to be attacked."""
         bundle_id = secrets.token_hex(16)
         keys = image_secrets(self.release or _fresh(), bundle_id)
+        bare = replace(image, header=b"")  # no attacker reads it, and it need not fit
         shared = share_image(
-            image, self.settings, keys, self.codec, bundle_id=bundle_id, name=name, alone=True
+            bare, self.settings, keys, self.codec, bundle_id=bundle_id, name="", alone=True
         )
         case = open_case(
             shared.data, keys, self.codec, image, name=name, patient=patient or name, traits=traits
