@@ -36,8 +36,8 @@ from primis.network.sparsify import (
     transform_dc,
 )
 from primis.training.loop import train
-from primis.training.recipe import Recipe
-from primis.training.run import Part, train_checkpoint
+from primis.training.recipe import Part, Recipe
+from primis.training.run import train_checkpoint
 from tests.conftest import TINY
 
 SMALL = Preset("small", widths=(8, 8))

@@ -25,6 +25,9 @@ CODE_TIERS = 2
 TAG = 16
 """Bytes that sealing adds."""
 
+DEFLATE = -15
+"""Bare deflate (RFC 1951), as zlib calls it: the seal is checksum enough."""
+
 RECORD = 36
 STREAM_SLACK = 8
 """Bytes of a budget for each record beyond what its entries take: small images need them."""

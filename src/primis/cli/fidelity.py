@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,8 +78,8 @@ def _losses(lossy: Sequence[tuple[Result, float]]) -> list[str]:
         return [f"PSNR {psnrs[0]:.1f} dB, SSIM {similar[0]:.3f}"]
     worst, worst_psnr = min(lossy, key=lambda pair: pair[1])
     return [
-        f'PSNR {_mean(psnrs):.1f} dB on average, {worst_psnr:.1f} dB at worst ("{worst.name}")',
-        f"SSIM {_mean(similar):.3f} on average, {min(similar):.3f} at worst",
+        f'PSNR {fmean(psnrs):.1f} dB on average, {worst_psnr:.1f} dB at worst ("{worst.name}")',
+        f"SSIM {fmean(similar):.3f} on average, {min(similar):.3f} at worst",
     ]
 
 
@@ -92,8 +93,8 @@ def fidelity_facts(results: Sequence[Result]) -> dict[str, Any] | None:
     return {
         "exact": exact,
         "lossy": len(lossy),
-        "psnr": {"mean": round(_mean(psnrs), 3), "worst": min(psnrs)},
-        "ssim": {"mean": round(_mean(similar), 3), "worst": min(similar)},
+        "psnr": {"mean": round(fmean(psnrs), 3), "worst": min(psnrs)},
+        "ssim": {"mean": round(fmean(similar), 3), "worst": min(similar)},
     }
 
 
@@ -129,7 +130,3 @@ def _exact(results: Sequence[Result]) -> int:
     """How many came through without loss."""
     measured = [r.quality for r in results if r.error is None and r.quality is not None]
     return sum(quality.psnr is None for quality in measured)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

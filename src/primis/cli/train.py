@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from rich.progress import Progress
 
-    from primis.training.recipe import Recipe
+    from primis.training.recipe import Part, Recipe
 
 EXAMPLES = (
     "primis train xrays -o own.safetensors --minutes 30",
@@ -31,7 +31,6 @@ EXAMPLES = (
 )
 
 _ACCELERATORS = ("auto", "cpu", "gpu")
-_PARTS = ("decoder", "tables")
 _MINUTES = (0.5, 60 * 24 * 30)
 
 
@@ -105,14 +104,13 @@ def train(
     require_between("devices", devices, 1, 1024)
     require_between("nodes", nodes, 1, 1 << 16)
     _require_inputs(data, validation, start)
-    if only is not None and only not in _PARTS:
-        raise UsageError(f'--only is "{only}", expected {" or ".join(_PARTS)}')
-    if only is not None and start is None:
+    part = _part(only)
+    if part is not None and start is None:
         raise UsageError("--only needs --start, which the rest is taken from")
     _require_accelerator(accelerator, devices)
 
     from primis.imaging.image import reading_up_to
-    from primis.training.run import Part, train_checkpoint
+    from primis.training.run import train_checkpoint
 
     one = devices * nodes == 1
     with reading_up_to(max_pixels), _shown(recipe) as shown:
@@ -125,7 +123,7 @@ def train(
             start=start,
             callbacks=[shown.callback()],
             progress=shown,
-            only=None if only is None else Part(only),
+            only=part,
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
@@ -179,6 +177,15 @@ def _recipe(
         patch=patch or recipe.patch,
         epoch=min(recipe.epoch, max(10, steps // 4)),
     )
+
+
+def _part(name: str | None) -> Part | None:
+    """What is learned alone, if anything."""
+    from primis.training.recipe import Part
+
+    if name is not None and name not in tuple(Part):
+        raise UsageError(f'--only is "{name}", expected {" or ".join(Part)}')
+    return Part(name) if name else None
 
 
 def _require_inputs(data: Path, validation: Path | None, start: Path | None) -> None:

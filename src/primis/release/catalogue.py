@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from primis.bundle.header import TAG
+from primis.bundle.header import DEFLATE, TAG
 from primis.bundle.manifest import CatalogueListing
 from primis.bundle.pages import FANOUT, Fetch, Leaf, Pages, Tree, build, in_leaves
 from primis.canonical import canonical, parse_canonical
@@ -22,7 +22,6 @@ from primis.keys.seal import LENGTH_BYTES, Secret, pad, page_secret, seal, unpad
 
 _PAGE_ID = 16
 _LEAST_PER_IMAGE = 32
-_DEFLATE = -15  # bare, as zlib calls it
 _MOST_PLAIN = 1 << 24
 """Bytes of a page, at most, before it is compressed."""
 
@@ -89,12 +88,12 @@ def seal_catalogue(
 
 
 def _pack(images: Sequence[Listed]) -> bytes:
-    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9, _DEFLATE)
+    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9, DEFLATE)
 
 
 def _unpack(packed: bytes) -> list[Listed]:
     """Raises ValueError."""
-    inflater = zlib.decompressobj(_DEFLATE)
+    inflater = zlib.decompressobj(DEFLATE)
     try:
         data = inflater.decompress(packed, _MOST_PLAIN)
     except zlib.error:

@@ -77,9 +77,7 @@ class Training(L.LightningModule):
         recipe, named = self.recipe, list(self.network.named_parameters())
         transform = [p for name, p in named if self.objective.is_of_transform(name)]
         rest = [p for name, p in named if not self.objective.is_of_transform(name)]
-        groups: list[dict[str, Any]] = [
-            {"params": rest, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-        ]
+        groups: list[dict[str, Any]] = [{"params": rest, "lr": recipe.learning_rate}]
         rises = [lambda step: rise_and_fall(step, self.planned)]
         if transform:
             groups.append({"params": transform, "lr": recipe.transform_rate})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from primis.network.presets import DEFAULT, PAPER
 
 TABLE_STEPS = 1000
 """Steps of the fit of each of the coder's tables, at most."""
+
+
+class Part(StrEnum):
+    """What a training may learn alone, from a model to start with; the rest of it stays."""
+
+    DECODER = "decoder"
+    TABLES = "tables"
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,6 @@ class Recipe:
     batch: int = 16
     patch: int = 128
     learning_rate: float = 2e-3
-    weight_decay: float = 0.0
     sparsity: tuple[float, float] = (0.4, 36.0)
     preview_share: float = 0.15
     transform_steps: int = 1500

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +31,7 @@ from primis.network.tensors import DECODER
 from primis.training.clock import Clock
 from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
-from primis.training.recipe import TABLE_STEPS, Recipe, log_uniform
+from primis.training.recipe import TABLE_STEPS, Part, Recipe, log_uniform
 
 _TABLE_IMAGES = 300
 _RATED_IMAGES = 60
@@ -42,13 +41,6 @@ _STEPS_A_TABLE_STEP = 8
 
 _IMAGES_A_MINUTE = 5
 _TOLERANCE = 1.1
-
-
-class Part(StrEnum):
-    """What a training may learn alone, from a model to start with; the rest of it stays."""
-
-    DECODER = "decoder"
-    TABLES = "tables"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from primis.bundle.geometry import Geometry
+from primis.bundle.header import DEFLATE
 from primis.bundle.settings import MAX_HEADER_BYTES
 from primis.canonical import canonical, parse_canonical
 from primis.errors import DamagedSection, InputError, OverBudget
@@ -21,7 +22,6 @@ from primis.sharing.fit import header_budget
 MAX_SOURCE_HEADER = 1 << 24
 """Bytes of a source's header, uncompressed."""
 
-_DEFLATE = -15  # bare, as zlib calls it: the seal is checksum enough
 _MAX_LINE = 1 << 16
 _DAMAGED = 'section "header" does not describe its image'
 
@@ -43,7 +43,7 @@ def pack_header(image: Image, name: str, padding: Padding | None) -> bytes:
         )
     described, data = ({}, b"") if padding is None else pack_padding(padding)
     line = canonical({"name": name} | ({"padding": described} if described else {}))
-    return zlib.compress(b"".join([line, b"\n", data, image.header]), 9, _DEFLATE)
+    return zlib.compress(b"".join([line, b"\n", data, image.header]), 9, DEFLATE)
 
 
 def fit_header(packed: bytes, budget: int) -> bytes:
@@ -92,7 +92,7 @@ class _Inflating:
     memory."""
 
     def __init__(self, packed: bytes) -> None:
-        self._stream, self._packed, self._ahead = zlib.decompressobj(_DEFLATE), packed, b""
+        self._stream, self._packed, self._ahead = zlib.decompressobj(DEFLATE), packed, b""
 
     def line(self, most: int) -> bytes:
         """What comes before the first newline, at most so many bytes. Raises ValueError."""
