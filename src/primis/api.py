@@ -20,6 +20,7 @@ import logging
 import secrets as system
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +118,7 @@ def share(
         raise UsageError('tier "original" was asked for, but with_original is False')
     return sharing.share(
         [Path(path) for path in _each(images)],
-        Path(out),
+        out,
         _recipients(to),
         _signer(owner),
         settings or Settings(),
@@ -140,7 +141,7 @@ def grant(
     note: str | None = None,
     not_after: datetime.date | None = None,
     owner: Place | Signer | None = None,
-) -> list[Path]:
+) -> list[str]:
     """Let more people open a release, or some images of it.
 
     to: public keys of the recipients. tier: the highest that they may open. images: ids, starts of
@@ -149,7 +150,7 @@ def grant(
     does not expire. owner: the private key that made the release, by default the one in the
     configuration folder.
 
-    Returns the new files in `grants/`; nothing else of the release changes but their list.
+    Returns where the new grants lie; nothing else of the release changes but their list.
 
     Raises WrongSigner or NoMatchingGrant if the key is not the owner's, UsageError for a label that
     is taken or an image that is not there, and what `open` raises.
@@ -313,11 +314,14 @@ class OpenRelease:
 
     def __init__(self, release: Release, grants: list[Grant], codec_for: CodecFor) -> None:
         self._release, self._grants, self._codec_for = release, grants, codec_for
-        self._ids = [i for i in release.ids if any(grant.covers(i) for grant in grants)]
         self._names: dict[str, NamedImage] | None = None
 
+    @cached_property
+    def _ids(self) -> list[str]:
+        return [i for i in self._release.ids if any(g.covers(i) for g in self._grants)]
+
     def __repr__(self) -> str:
-        return f"OpenRelease({str(self._release.path)!r}, {len(self)} images, tier {self.tier})"
+        return f"OpenRelease({self._release.place!r}, {len(self)} images, tier {self.tier})"
 
     def __enter__(self) -> OpenRelease:
         return self
@@ -389,9 +393,12 @@ class OpenRelease:
 
     def _opened(self, bundle_id: str, tier: Tier | None) -> tuple[Tier, OpenedBundle]:
         wanted, secrets = self.access(bundle_id, tier)
-        return wanted, OpenedBundle(*self._release.sections(bundle_id), secrets)
+        data = self._release.bundle_for(bundle_id, min(wanted, Tier.DIAGNOSTIC), secrets)
+        return wanted, OpenedBundle.read(data, secrets, self._release.profiles, bundle_id)
 
     def _image(self, bundle_id: str) -> ReleaseImage:
+        if self.tier == Tier.PREVIEW:
+            return ReleaseImage(bundle_id, None, self)
         if self._names is None:
             self._names = {image.id: image for image in read_names(self._release, self._grants)}
         known = self._names.get(bundle_id)
@@ -514,4 +521,4 @@ def _release(place: Place, signer: str | None, *, remember: bool) -> Release:
     if remember:
         config_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         known = KnownReleases(known_releases_file())
-    return Release(Path(place), signer=signer, known=known)
+    return Release(place, signer=signer, known=known)

@@ -9,6 +9,10 @@
     │   │   └── TooManyPixels             more than the reader takes; max_pixels allows others
     │   └── BadKey                    not a key of a kind that primis knows
     ├── OutputError               a place to write to: exists, is full, cannot be written
+    ├── StoreError                a file of a release: cannot be read or written where it lies
+    │   ├── NotThere                  there is no such file
+    │   ├── Changed                   somebody else changed it meanwhile
+    │   └── HostError                 the host does not answer, or refuses
     ├── FormatError               a release, byte for byte
     │   ├── BadManifest               manifest.json
     │   ├── BadBundle                 a bundle's layout
@@ -88,6 +92,30 @@ class BadKey(InputError):
 
 class OutputError(PrimisError):
     """A place to write to exists already, is full or cannot be written."""
+
+
+class StoreError(PrimisError):
+    """A file cannot be read or written where a release lies. what: its path or URL; why: for
+    people."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+        self.what, self.why = what, why
+
+    def __str__(self) -> str:
+        return f'"{self.what}": {self.why}'
+
+
+class NotThere(StoreError):
+    """There is no such file."""
+
+
+class Changed(StoreError):
+    """Somebody else changed a file, or made it, meanwhile."""
+
+
+class HostError(StoreError):
+    """The host of a release does not answer or refuses: the next file would fail as well."""
 
 
 class FormatError(PrimisError):

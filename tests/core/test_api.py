@@ -83,7 +83,7 @@ def test_an_image_is_found_by_its_name_and_its_id(shared: Path, keys) -> None:
 def test_a_preview_grant_opens_no_name_and_no_more(shared: Path, keys, signer) -> None:
     bob = read_signer(keys["bob"]).recipient.text
     [path] = primis.grant(shared, to=bob, tier="preview", images=["chest-2.dcm"], owner=signer)
-    assert path.parent.name == "grants"
+    assert Path(path).parent.name == "grants"
     release = primis.open(shared, keys["bob"], models=[TINY])
     [image] = release
     assert (len(release), image.name, image.tier) == (1, None, "preview")

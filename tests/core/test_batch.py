@@ -26,7 +26,7 @@ from primis.jobs.result import Result
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
 from primis.release.grants import Scope, owner_grant
-from primis.release.reader import Release
+from primis.release.reader import Release, bundle_key
 from tests.conftest import SETTINGS, TINY
 
 
@@ -247,7 +247,7 @@ def test_an_interrupted_restore_goes_on_where_it_stopped(share, keys, tmp_path) 
 def test_a_bundle_that_fails_does_not_stop_the_others(share, keys, tmp_path) -> None:
     share()
     release = Release(tmp_path / "r")
-    release.bundle_path(release.ids[1]).unlink()
+    (release.folder / bundle_key(release.ids[1])).unlink()
     results = restoring.restore(
         release, read_identities(keys["alice"]), tmp_path / "out", models=(TINY,)
     )

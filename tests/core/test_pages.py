@@ -42,14 +42,32 @@ class Counted:
 
 
 def test_one_of_many_is_found_in_three_pages(tree) -> None:
-    fetch = Counted(tree.pages)
-    pages = BundlePages(Listing(tree.count, tree.root), fetch)
+    fetch, listing = Counted(tree.pages), Listing(tree.count, tree.root)
     for number in (0, 1, 127, 128, 12_345, COUNT - 1):
-        assert pages.find(entry(number).id) == entry(number)
-    assert pages.find("f" * 32) is None
-    assert pages.find(f"{1:032x}") is None
+        assert BundlePages(listing, fetch).find(entry(number).id) == entry(number)
+    assert BundlePages(listing, fetch).find("f" * 32) is None
+    assert BundlePages(listing, fetch).find(f"{1:032x}") is None
     assert fetch.asked == 8 * 3
     assert fetch.bytes / 8 < 40_000
+
+
+def test_upper_pages_are_fetched_once(tree) -> None:
+    fetch = Counted(tree.pages)
+    pages = BundlePages(Listing(tree.count, tree.root), fetch)
+    for _ in range(2):
+        assert pages.find(entry(0).id) and pages.find(entry(COUNT - 1).id)
+    assert fetch.asked == 3 + 2
+
+
+def test_ids_are_found_by_how_they_start(tree) -> None:
+    fetch = Counted(tree.pages)
+    pages = BundlePages(Listing(tree.count, tree.root), fetch)
+    wanted = entry(12_345).id
+    assert list(pages.starting_with(wanted[:20])) == [
+        each for each in map(entry, range(COUNT)) if each.id.startswith(wanted[:20])
+    ]
+    assert list(pages.starting_with("chest.dcm")) == []
+    assert fetch.asked < 10
 
 
 def test_all_are_listed_in_order(tree) -> None:

@@ -241,7 +241,7 @@ def test_rekey_that_cannot_remove_the_old_folder_says_so(release, signer, monkey
     monkeypatch.setattr(rekeying, "remove_folder", lambda folder: False)
     done = rekey(Release(release), signer)
     [still] = done.still_there
-    assert still.name.endswith(".old")
+    assert Path(still).name.endswith(".old")
     assert str(still) in Release(release).notes[0]
 
 

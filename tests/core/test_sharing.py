@@ -65,6 +65,7 @@ from primis.sharing.restore import decode_image, read_name, read_source_header, 
 from primis.sharing.sections import source_header as sealed
 from primis.sharing.sections.source_header import SourceHeader
 from primis.sharing.share import share_image
+from primis.stores.local import LocalStore
 from tests.conftest import SETTINGS, TINY
 from tests.make_vectors import phantom
 
@@ -229,7 +230,7 @@ def test_a_renamed_grant_does_not_count(release, keys, tmp_path) -> None:
 def test_rekey_does_not_widen_an_image_grant(release, keys, signer, tmp_path) -> None:
     opened, bob = Release(release), parse_recipient(f"bob={keys['bob']}")
     gone = make_grant(owner_scope(opened, signer), bob, signer, "diagnostic", ["ab" * 16])
-    write_grant(release, gone, bob, signer)
+    write_grant(LocalStore(release), gone, bob, signer)
     with pytest.raises(NotCovered):
         restore(release, keys["bob"], tmp_path / "a")
     assert rekey(Release(release), signer).dropped == ["bob"]
@@ -328,7 +329,7 @@ def test_the_length_of_a_grant_tells_neither_tier_nor_label(release, keys, signe
         )
         for label, tier, images, note in kinds
     ]
-    body = [path.read_bytes().partition(b"\n---")[2] for path in made]
+    body = [Path(path).read_bytes().partition(b"\n---")[2] for path in made]
     assert len({len(part) for part in body}) == 1
 
 

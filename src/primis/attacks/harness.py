@@ -256,7 +256,7 @@ def open_case(
         pixels[crop],
         scale.low,
         scale.high,
-        View(public, published_bytes(shared.header, shared.parts), bundle),
+        View(public, published_bytes(shared.header, shared.whole_parts), bundle),
         code.levels[0][:, rows, columns],
         code.threshold,
         authorised[crop],

@@ -48,7 +48,7 @@ def read_public_code(bundle: OpenedBundle) -> list[np.ndarray]:
     if header.settings.protection == Protection.SCA:
         return [frame.code for frame in read_plain(bundle)]
     geometry = header.geometry
-    frames = np.frombuffer(bundle.parts["public"], np.uint8).reshape(geometry.frames, -1)
+    frames = np.frombuffer(bundle.parts["public"][:], np.uint8).reshape(geometry.frames, -1)
     return [_scattered(data, header.slots, geometry) for data in frames]
 
 

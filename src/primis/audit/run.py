@@ -312,7 +312,7 @@ def _case(
     bundle: OpenedBundle, codec: Codec, image: Image, bundle_id: str, who: Who, name: str
 ) -> JudgedCase:
     """The harness's knowledge of one image."""
-    data = write_bundle(bundle.header, bundle.parts, alone=True)
+    data = write_bundle(bundle.header, bundle.whole_parts, alone=True)
     patient = who.patient or name
     return open_case(
         data, bundle.secrets, codec, image, name=bundle_id, patient=patient, traits=who.traits
@@ -444,7 +444,7 @@ def _public(release: Release, headers: Mapping[str, Header]) -> dict[str, str]:
     manifest = release.manifest
     shapes = Counter(_shape(header.geometry) for header in headers.values())
     settings = dict.fromkeys(_settings(header.settings) for header in headers.values())
-    labels = [grant.label for grant in release.grants()]
+    labels = release.labels()
     return {
         "images": f"{len(headers)}",
         "dimensions": ", ".join(f"{count} of {shape}" for shape, count in shapes.most_common()),

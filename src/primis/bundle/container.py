@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from primis.bundle.header import HEAD, MAGIC, Header, Section
+from primis.bundle.ranged import Bytes, RangedBytes
 from primis.bundle.settings import Profile, Protection
 from primis.canonical import parse_canonical
 from primis.errors import BadBundle
@@ -25,6 +26,10 @@ gigabytes."""
 _PROFILE_SIZE, _PUBLIC_SIZE = struct.Struct(">H"), struct.Struct(">Q")
 _MAX_PROFILE = 1 << 12
 _MAX_BYTES = 1 << 50
+_MOST_HEADER = HEAD.size + _PROFILE_SIZE.size + _MAX_PROFILE + _PUBLIC_SIZE.size
+
+Parts = dict[str, Bytes]
+"""Sections by their names."""
 
 Profiles = Mapping[bytes, Profile]
 """Profiles of a release by their names."""
@@ -81,36 +86,42 @@ def _require_sizes(header: Header, parts: Mapping[str, bytes]) -> None:
             raise ValueError(f'section "{name}" has {len(parts[name])} bytes, expected {size}')
 
 
-def read_header(data: bytes, name: str, profiles: Profiles | None = None) -> ParsedHeader:
+def read_header(data: Bytes, name: str, profiles: Profiles | None = None) -> ParsedHeader:
     """The header of a bundle. name: for errors. profiles: of its release, None for a bundle that
     brings its own. Raises BadBundle."""
     try:
-        return _parse(data, profiles)
+        return _parse(data[:_MOST_HEADER], profiles)
     except ValueError as error:
         raise BadBundle(f'bundle "{name}" {error}') from None
 
 
 def read_bundle(
-    data: bytes, name: str, profiles: Profiles | None = None
-) -> tuple[Header, dict[str, bytes]]:
+    data: bytes | RangedBytes, name: str, profiles: Profiles | None = None
+) -> tuple[Header, Parts]:
     """Header and sections, each of its size, nothing after the last. Raises BadBundle."""
     parsed = read_header(data, name, profiles)
     return parsed.header, read_sections(data, name, parsed)
 
 
-def read_sections(data: bytes, name: str, parsed: ParsedHeader) -> dict[str, bytes]:
-    """The sections of a bundle whose header was read. Raises as `read_bundle` does."""
+def read_sections(data: bytes | RangedBytes, name: str, parsed: ParsedHeader) -> Parts:
+    """The sections of a bundle whose header was read, not yet fetched where they are fetched.
+
+    Raises as `read_bundle` does.
+    """
     header, at = parsed.header, parsed.start
     _require_bytes(header, len(data), name)
-    parts = {}
+    parts: dict[str, Bytes] = {}
     for section in header.sections:
-        part = data[at : at + section.bytes]
-        if len(part) != section.bytes:
+        there = max(0, min(section.bytes, len(data) - at))
+        if there != section.bytes:
             raise BadBundle(
-                f'bundle "{name}": section "{section.name}" has {len(part)} bytes, '
+                f'bundle "{name}": section "{section.name}" has {there} bytes, '
                 f"expected {section.bytes}"
             )
-        parts[section.name] = part
+        if isinstance(data, RangedBytes):
+            parts[section.name] = data.part(at, there)
+        else:
+            parts[section.name] = data[at : at + there]
         at += section.bytes
     if at != len(data):
         raise BadBundle(f'bundle "{name}": {len(data) - at} bytes follow the last section')

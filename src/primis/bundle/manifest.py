@@ -190,8 +190,19 @@ class BundlePages:
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, by id. Raises BadManifest."""
+        return self._from("")
+
+    def starting_with(self, prefix: str) -> Iterator[Entry]:
+        """The entries whose ids do, by id. Raises BadManifest."""
+        for entry in self._from(prefix):
+            if entry.id.startswith(prefix):
+                yield entry
+            elif entry.id > prefix:
+                return
+
+    def _from(self, start: str) -> Iterator[Entry]:
         try:
-            for node, page in self._pages.leaves():
+            for node, page in self._pages.leaves(start):
                 yield from _entries(node, page)
         except ValueError as error:
             raise BadManifest(f"manifest: {error}") from None

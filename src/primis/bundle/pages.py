@@ -22,6 +22,8 @@ MAX_PAGE = 1 << 16
 """Bytes of an inner page or a page of bundles."""
 
 _MAX_COUNT = 1 << 28
+_REMEMBERED = 16
+"""Pages that are kept once they were read: looking up images reads the upper ones again."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +93,28 @@ class Pages:
 
     def __init__(self, root: str, count: int, fetch: Fetch, most: int = MAX_PAGE) -> None:
         self._root, self._count, self._fetch, self._most = root, count, fetch, most
+        self._read: dict[str, bytes] = {}
         self._depth, capacity = 0, FANOUT
         while capacity < count:
             self._depth, capacity = self._depth + 1, capacity * FANOUT
 
-    def leaves(self) -> Iterator[tuple[Node, bytes]]:
-        """All leaves in order, each as the page above lists it, with its verified bytes."""
-        return self._below(Node(self._count, "", self._root), self._depth)
+    def leaves(self, start: str = "") -> Iterator[tuple[Node, bytes]]:
+        """Leaves in order, each as the page above lists it, with its verified bytes: all of them,
+        or from the one on that holds an id, if any does."""
+        return self._below(Node(self._count, "", self._root), self._depth, start)
 
     def leaf_of(self, entry_id: str) -> tuple[Node, bytes]:
         """The leaf that holds an id, if any leaf does."""
-        node, depth = Node(self._count, "", self._root), self._depth
-        while depth:
-            below = self._children(node)
-            at = bisect_right([child.first for child in below], entry_id)
-            node, depth = below[max(at - 1, 0)], depth - 1
-        return node, self._page(node.page, self._most)
+        return next(self.leaves(entry_id))
 
-    def _below(self, node: Node, depth: int) -> Iterator[tuple[Node, bytes]]:
+    def _below(self, node: Node, depth: int, start: str) -> Iterator[tuple[Node, bytes]]:
         if not depth:
             yield node, self._page(node.page, self._most)
             return
-        for child in self._children(node):
-            yield from self._below(child, depth - 1)
+        below = self._children(node)
+        at = bisect_right([child.first for child in below], start)
+        for child in below[max(at - 1, 0) :]:
+            yield from self._below(child, depth - 1, start)
 
     def _children(self, node: Node) -> list[Node]:
         body = fields.record(parse_canonical(self._page(node.page, MAX_PAGE)), {"pages"})
@@ -126,9 +127,14 @@ class Pages:
         return nodes
 
     def _page(self, digest: str, most: int) -> bytes:
+        if digest in self._read:
+            return self._read[digest]
         data = self._fetch(digest, most)
         if len(data) > most or digest_of(data) != digest:
             raise ValueError(f'page "{digest[:16]}" is not the one that is listed')
+        if len(self._read) >= _REMEMBERED:
+            self._read.clear()
+        self._read[digest] = data
         return data
 
 

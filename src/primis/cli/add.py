@@ -18,7 +18,7 @@ from primis.cli.fidelity import (
     with_receipt,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Json, MaxPixels, ReleaseFolder, TrustAnew, Verbose
+from primis.cli.options import Json, MaxPixels, ReleasePlace, TrustAnew, Verbose
 from primis.cli.say import note, result
 from primis.cli.share import image_facts, unfamiliar
 
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 
 def add(
-    release: ReleaseFolder,
+    release: ReleasePlace,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Files and folders.", parser=parse_path)
     ],

@@ -18,6 +18,7 @@ from primis.atomic import PARTIAL
 from primis.cli.say import tell, warn
 from primis.errors import OutputError, PrimisError, UsageError
 from primis.keys.home import default_owner_key
+from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.keys.identity import Identity, Recipient, Signer
@@ -42,6 +43,11 @@ def parse_path(given: str | Path) -> Path:
     if not str(given):
         raise UsageError('a path is "", expected the name of a file or folder')
     return Path(given)
+
+
+def parse_place(given: str | Path) -> str:
+    """Where a release lies, or is to lie: a path or a URL. Raises UsageError."""
+    return str(given) if is_url(str(given)) else str(parse_path(given))
 
 
 def require_place(out: Path) -> None:

@@ -15,7 +15,7 @@ from primis.cli.arguments import (
     parse_recipients,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Images, Json, ReleaseFolder, Tier, To, TrustAnew
+from primis.cli.options import Images, Json, ReleasePlace, Tier, To, TrustAnew
 from primis.cli.say import counted, result, warn
 from primis.cli.say import note as say_note
 from primis.errors import UsageError
@@ -30,7 +30,7 @@ REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release 
 
 
 def grant(
-    release: ReleaseFolder,
+    release: ReleasePlace,
     to: To,
     tier: Tier = None,
     image: Images = [],  # noqa: B006
@@ -87,11 +87,11 @@ def grant(
                 not_after=not_after,
                 on_wait=say_note,
             )
-            label = path.name.split(".")[0]
+            label = path.rpartition("/")[2].split(".")[0]
             lines.append(f'granted {what} up to tier {granted} to {label}: "{path}"')
-            made.append({"label": label, "file": str(path)})
+            made.append({"label": label, "file": path})
     facts = {
-        "release": str(opened.path),
+        "release": opened.place,
         "tier": granted,
         "images": chosen or "all",
         "grants": made,
@@ -100,7 +100,7 @@ def grant(
 
 
 def rekey(
-    release: ReleaseFolder,
+    release: ReleasePlace,
     without: Annotated[
         list[str],
         typer.Option("--without", metavar="LABEL", help="Withdraw this grant. May be repeated."),
@@ -133,11 +133,11 @@ def rekey(
             on_wait=say_note,
         )
     facts: dict[str, Any] = {
-        "release": str(opened.path),
+        "release": opened.place,
         "renewed": list(done.renewed),
         "dropped": list(done.dropped),
         "left_out": list(done.left_out),
-        "still_there": [str(folder) for folder in done.still_there],
+        "still_there": done.still_there,
     }
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     result(

@@ -28,6 +28,10 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         errors.UnexpectedRelease,
         "ask the owner, by another way than the release's host; --trust-anew accepts what is there",
     ),
+    (
+        errors.HostError,
+        "check the place and your rights to it; the same command again goes on where it stopped",
+    ),
     (errors.DamagedSection, "the file was altered or damaged on its way: fetch it again"),
     (errors.BadBundle, "the file may be cut off or not part of this release: fetch it again"),
     (errors.BadManifest, "the release was altered or damaged on its way: fetch it again"),

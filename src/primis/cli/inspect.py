@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from primis.cli.arguments import open_identities, parse_path
+from primis.cli.arguments import open_identities, parse_place
 from primis.cli.options import Identities, Json, Passphrase, TrustAnew
 from primis.cli.say import show
 
@@ -20,11 +19,11 @@ EXAMPLES = (
 
 def inspect(
     path: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RELEASE|BUNDLE|GRANT",
-            help="The folder of a release, or one of its files.",
-            parser=parse_path,
+            help="A release, its folder or URL, or one of the files in that folder.",
+            parser=parse_place,
         ),
     ],
     as_json: Json = False,

@@ -14,6 +14,7 @@ from primis.cli.arguments import refusing
 from primis.cli.say import warn
 from primis.errors import InputError, OutputError
 from primis.keys.home import config_folder, known_releases_file
+from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.release.known import KnownReleases
@@ -31,7 +32,7 @@ def known_releases(*, read_only: bool = False) -> KnownReleases:
     )
 
 
-def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -> Release:
+def open_release(place: str, *, signer: str | None = None, anew: bool = False) -> Release:
     """A release, compared with what was seen of it before, and remembered.
 
     Where it cannot be remembered that is said, and what is known of it holds all the same. Raises
@@ -39,26 +40,29 @@ def open_release(path: Path, *, signer: str | None = None, anew: bool = False) -
     """
     from primis.release.reader import Release
 
-    require_release(path)
+    require_release(place)
     try:
-        return Release(path, signer=signer, known=known_releases(), anew=anew)
+        return Release(place, signer=signer, known=known_releases(), anew=anew)
     except OutputError as error:
         known = (
             known_releases(read_only=True) if os.access(known_releases_file(), os.R_OK) else None
         )
-        release = Release(path, signer=signer, known=known, anew=anew)  # damaged: raises again
+        release = Release(place, signer=signer, known=known, anew=anew)  # damaged: raises again
         why = str(error).rpartition(": ")[2]
         warn(
-            f'the signer of "{path}" cannot be remembered in folder "{config_folder()}": {why}; '
+            f'the signer of "{place}" cannot be remembered in folder "{config_folder()}": {why}; '
             "XDG_CONFIG_HOME chooses another"
         )
         return release
 
 
-def require_release(path: Path) -> None:
+def require_release(place: str) -> None:
     """Raise InputError where a release cannot be: its folder is mistyped, or a file."""
     from primis.release.old_states import left_behind
 
+    if is_url(place):
+        return
+    path = Path(place)
     waits = path.with_name(path.name + PARTIAL) if path.name else path
     if os.path.isfile(path):
         raise InputError(f'"{path}" is a file, expected the folder of a release')

@@ -15,7 +15,7 @@ import typer
 
 from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
 from primis.cli.known import require_release
-from primis.cli.options import MaxPixels, ReleaseFolder
+from primis.cli.options import MaxPixels, ReleasePlace
 from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
 from primis.study.names import PARTS, MechanismName, PartName
@@ -32,7 +32,7 @@ def require_new(out: Path) -> None:
 
 
 def audit(
-    release: ReleaseFolder,
+    release: ReleasePlace,
     out: Annotated[
         Path,
         typer.Option(

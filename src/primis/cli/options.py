@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from primis.cli import say
-from primis.cli.arguments import parse_path, parse_signer
+from primis.cli.arguments import parse_path, parse_place, parse_signer
 from primis.keys.tier import Tier as TierName
 
 EXIT_CODES = (
@@ -21,9 +21,13 @@ EXIT_CODES = (
 MAX_PIXELS = 1 << 34
 
 
-ReleaseFolder = Annotated[
-    Path,
-    typer.Argument(metavar="RELEASE", help="The folder of a release.", parser=parse_path),
+ReleasePlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="RELEASE",
+        help="A release: its folder, or its URL (https://, s3://, gs://, az://).",
+        parser=parse_place,
+    ),
 ]
 To = Annotated[
     list[str],

@@ -127,6 +127,10 @@ class Report:
         """A part of an image is done."""
         self._phases.show(self._verb, done, total)
 
+    def sent(self, done: int, total: int) -> None:
+        """One file was sent to a host."""
+        self._phases.show("sending", done, total)
+
     def add(self, result: Result, done: int, total: int) -> None:
         """One image is done."""
         self._phases.show(self._verb, done, total)

@@ -17,7 +17,7 @@ from primis.cli.options import (
     Json,
     MaxPixels,
     Passphrase,
-    ReleaseFolder,
+    ReleasePlace,
     Tier,
     TrustAnew,
     Verbose,
@@ -38,7 +38,7 @@ EXAMPLES = (
 
 
 def restore(
-    release: ReleaseFolder,
+    release: ReleasePlace,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder.", parser=parse_path)
     ],
@@ -106,7 +106,7 @@ def _line(release: Release, out: Path, results: list[Result]) -> str:
 
 def _facts(release: Release, out: Path, results: list[Result]) -> dict[str, Any]:
     return {
-        "release": str(release.path),
+        "release": release.place,
         "signer": release.manifest.signer,
         "folder": str(out),
         "restored": sum(r.error is None for r in results),

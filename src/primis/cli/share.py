@@ -15,6 +15,7 @@ from primis.cli.arguments import (
     Owner,
     open_signer,
     parse_path,
+    parse_place,
     parse_recipients,
     refusing,
     require_between,
@@ -42,6 +43,7 @@ from primis.cli.options import (
 from primis.cli.say import note, result, warn
 from primis.errors import OutputError, UsageError
 from primis.keys.tier import Tier as TierName
+from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
@@ -63,7 +65,14 @@ def share(
     ],
     to: To,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="RELEASE", help="New folder.", parser=parse_path)
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="RELEASE",
+            help="New folder, or a place in a bucket (s3://, gs://, az://).",
+            parser=parse_place,
+        ),
     ],
     sparsity: Annotated[
         float | None,
@@ -189,6 +198,7 @@ def share(
             on_look=report.look,
             on_note=note,
             on_chosen=tell_chosen,
+            on_sent=report.sent,
         )
     taken = len(results) - report.passed_over
     labels = [recipient.label for recipient in recipients]
@@ -253,9 +263,11 @@ def _granted(
     return tier or (TierName.ORIGINAL if with_original else TierName.DIAGNOSTIC)
 
 
-def _require_place_outside(out: Path, images: Sequence[Path]) -> None:
+def _require_place_outside(out: str, images: Sequence[Path]) -> None:
     """Raise where the release cannot lie, or would lie among the images."""
-    require_place(out)
+    if is_url(out):
+        return
+    require_place(Path(out))
     folders = [os.path.realpath(path) for path in images if os.path.isdir(path)]
     if any(Path(os.path.realpath(out)).is_relative_to(folder) for folder in folders):
         raise UsageError(
@@ -290,16 +302,16 @@ def _chosen(chosen: Chosen, psnr: float) -> str:
     )
 
 
-def _line(out: Path, results: list[Result], taken: int, tier: TierName, labels: list[str]) -> str:
+def _line(out: str, results: list[Result], taken: int, tier: TierName, labels: list[str]) -> str:
     good = [r for r in results if r.error is None]
     size = show_size(sum(r.bytes for r in good))
     to = ", ".join(labels)
     return f'shared {len(good)} of {taken} images in "{out}" ({size}), tier {tier}, to: {to}'
 
 
-def _facts(out: Path, results: list[Result], tier: TierName, labels: list[str]) -> dict[str, Any]:
+def _facts(out: str, results: list[Result], tier: TierName, labels: list[str]) -> dict[str, Any]:
     return {
-        "release": str(out),
+        "release": out,
         "tier": tier,
         "recipients": labels,
         "shared": sum(r.error is None for r in results),
@@ -343,7 +355,7 @@ def unfamiliar(results: Sequence[Result], which: str) -> list[str]:
     return [said]
 
 
-def _remember(out: Path) -> None:
+def _remember(out: str) -> None:
     """So that another release in this place will be noticed."""
     try:
         open_release(out, anew=True)

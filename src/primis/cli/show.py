@@ -24,15 +24,15 @@ _MOST_LINES = 20
 
 
 def inspect_path(
-    path: Path,
+    place: str,
     identities: list[Identity],
     *,
     anew: bool = False,
     as_json: bool,
 ) -> str:
     """Text or JSON about a release folder, a bundle or a grant."""
-    is_file = os.path.lexists(path) and not os.path.isdir(path)
-    facts = _file(path) if is_file else _release(path, identities, anew=anew)
+    is_file = os.path.lexists(place) and not os.path.isdir(place)
+    facts = _file(Path(place)) if is_file else _release(place, identities, anew=anew)
     return json.dumps(facts, indent=2) if as_json else "\n".join(_lines(_explained(facts)))
 
 
@@ -42,7 +42,7 @@ def _file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f'"{path}" cannot be read: {reason(error)}') from None
     if path.name == "manifest.json":
-        return _release(path.parent, [], anew=False)
+        return _release(str(path.parent), [], anew=False)
     if data.startswith(b"age-encryption.org/"):
         return {"kind": "grant"} | describe_grant(data, str(path))
     if data.startswith(MAGIC[:6]):
@@ -50,9 +50,9 @@ def _file(path: Path) -> dict[str, Any]:
     raise InputError(f'"{path}" is neither a release, a bundle nor a grant')
 
 
-def _release(path: Path, identities: list[Identity], *, anew: bool) -> dict[str, Any]:
-    require_release(path)
-    release = open_release(path, anew=anew) if identities else Release(path)
+def _release(place: str, identities: list[Identity], *, anew: bool) -> dict[str, Any]:
+    require_release(place)
+    release = open_release(place, anew=anew) if identities else Release(place)
     grants = [_grant(file) for file in release.grants()]
     facts = {"kind": "release"} | describe_manifest(release.manifest, release.entries.values())
     facts["grants"] = grants

@@ -19,8 +19,9 @@ from primis.atomic import level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
+from primis.jobs.destination import staging
 from primis.jobs.result import OnPart, OnResult, Result
-from primis.jobs.share import Batch, File, Options, look
+from primis.jobs.share import Batch, File, Options, keep_only, look
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
 from primis.keys.seal import release_secrets
@@ -29,10 +30,11 @@ from primis.network.checkpoint import find_checkpoint
 from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import Scope
-from primis.release.lock import locked
 from primis.release.owner import owner_scope
-from primis.release.reader import BUNDLES, Release
+from primis.release.publish import publish, remove_others
+from primis.release.reader import BUNDLES, PAGES, Release
 from primis.release.writer import Contents, timestamp, write_contents
+from primis.stores.local import LocalStore
 
 
 def add(
@@ -63,7 +65,7 @@ def add(
     if release.has_originals:
         settings = replace(settings, original_bits=None)
     options = Options(settings, release.has_originals, max_pixels, measure)
-    with Work(release.path.with_name(f"{release.path.name}.add"), "primis add") as work:
+    with Work(_beside(release), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
         work.begin(plan | {"measure": measure})
         work.count_only_ours(scope.secret)
@@ -75,13 +77,16 @@ def add(
             work.give_up()
             raise UsageError("no image could be added")
         level(work.partial / BUNDLES, 0o755)
-        with locked(release.path, "primis add", on_wait=on_wait):
-            now_there = release.again()
+        with release.changing("primis add", on_wait) as now_there:
             if owner_scope(now_there, signer).keys != scope.keys:
                 raise OutputError(
-                    f'"{release.path}" was given new secrets meanwhile: add the images again'
+                    f'"{release.place}" was given new secrets meanwhile: add the images again'
                 )
-            _move_in(now_there, scope, work, batch.contents(good), signer, timestamp(now()))
+            added, created = batch.contents(good), timestamp(now())
+            if isinstance(release.store, LocalStore):
+                _move_in(now_there, scope, work, added, signer, created)
+            else:
+                _send_in(now_there, scope, work, added, signer, created)
         work.give_up()
     release.again()  # remembers the new version
     return results
@@ -119,22 +124,45 @@ def _move_in(
     release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
 ) -> None:
     """The release is as it was until the manifest is written."""
-    sweep_all(release.path)
+    folder = release.folder
+    sweep_all(folder)
     listed = {f"{bundle_id}.primis" for bundle_id in release.ids}
-    for path in (release.path / BUNDLES).glob("*.primis"):
+    for path in (folder / BUNDLES).glob("*.primis"):
         if path.name not in listed:  # of a call that was killed here
             remove(path)
     try:
         for entry in added.entries:
             name = f"{entry.id}.primis"
-            os.replace(work.partial / BUNDLES / name, release.path / BUNDLES / name)
+            os.replace(work.partial / BUNDLES / name, folder / BUNDLES / name)
     except OSError as error:
-        raise OutputError(f'"{release.path}" cannot be written: {reason(error)}') from None
-    sync_folder(release.path / BUNDLES)
-    contents = Contents(
+        raise OutputError(f'"{folder}" cannot be written: {reason(error)}') from None
+    sync_folder(folder / BUNDLES)
+    contents, version = _joined(release, scope, added), release.manifest.version + 1
+    write_contents(folder, contents, scope, signer, version, created)
+
+
+def _send_in(
+    release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
+) -> None:
+    """The same on a host."""
+    keep_only(work.partial / BUNDLES, *(f"{entry.id}.primis" for entry in added.entries))
+    contents, version = _joined(release, scope, added), release.manifest.version + 1
+    write_contents(work.partial, contents, scope, signer, version, created)
+    publish(work.partial, release.store, over=release.tag)
+    remove_others(release.store, work.partial, (PAGES,))
+
+
+def _joined(release: Release, scope: Scope, added: Contents) -> Contents:
+    return Contents(
         [*release.entries.values(), *added.entries],
         [*_listed(release, scope), *added.images],
         [*release.manifest.profiles, *added.profiles],
     )
-    version = release.manifest.version + 1
-    write_contents(release.path, contents, scope, signer, version, created)
+
+
+def _beside(release: Release) -> Path:
+    """Where the images are shared first."""
+    if isinstance(release.store, LocalStore):
+        return release.folder.with_name(f"{release.folder.name}.add")
+    place = staging(release.place)
+    return place.with_name(f"{place.name}.add")

@@ -33,6 +33,7 @@ from primis.release.grants import secrets_for
 from primis.release.naming import ids_of
 from primis.release.reader import Release
 from primis.sharing.restore import CodecFor, Restored, tier_of_texture
+from primis.stores.local import LocalStore
 
 Access = tuple[Tier, TierSecrets]
 """The tier to restore, and the image's secrets."""
@@ -60,7 +61,8 @@ def restore(
     grants open no image as asked for.
     """
     tier = tier_of_texture(tier and Tier(tier)) if texture else tier
-    if out.resolve().is_relative_to(release.path):
+    store = release.store
+    if isinstance(store, LocalStore) and out.resolve().is_relative_to(store.folder):
         raise OutputError(
             f'folder "{out}" lies in the release, where anyone can see it: expected another place'
         )
@@ -189,15 +191,16 @@ class _Batch:
         if isinstance(access, AccessError):
             return access
         tier, secrets = access
+        opened = {t: secrets[t] for t in tier.opened}
         try:
-            data = self.release.bundle(bundle_id)
+            data = self.release.bundle_for(bundle_id, self.tier, opened)
         except FormatError as error:
             return error
         task = RestoreTask(
             bundle_id=bundle_id,
             data=data,
             profiles=self.release.profiles,
-            secrets={t: secrets[t] for t in tier.opened},
+            secrets=opened,
             tier=self.tier,
             release=self.release.manifest.release,
             max_pixels=self.max_pixels,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from primis.bundle.container import Profiles, read_header, read_sections
+from primis.bundle.ranged import RangedBytes
 from primis.codec import Done, silent
 from primis.errors import AccessError, BadBundle, FormatError, ModelError, TooManyPixels
 from primis.imaging.image import reading_up_to
@@ -21,7 +22,7 @@ class RestoreTask:
     holds. release: its id. max_pixels: None for the default. texture: as of `read_image`."""
 
     bundle_id: str
-    data: bytes = field(repr=False)
+    data: bytes | RangedBytes = field(repr=False)
     profiles: Profiles = field(repr=False)
     secrets: TierSecrets = field(repr=False)
     tier: Tier | None

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
 from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
+from primis.jobs.destination import Destination
 from primis.jobs.result import (
     COLOUR,
     OnPart,
@@ -57,9 +59,11 @@ from primis.release.grants import (
     require_free_label,
     write_grant,
 )
-from primis.release.old_states import MANIFEST, require_nothing_cut_off
+from primis.release.old_states import MANIFEST
+from primis.release.publish import OnSent
 from primis.release.reader import BUNDLES, PAGES
 from primis.release.writer import Contents, timestamp, write_contents
+from primis.stores.local import LocalStore
 
 _SOON = 0.05
 """Seconds."""
@@ -86,7 +90,7 @@ class Options:
 
 def share(
     inputs: Sequence[Path],
-    out: Path,
+    out: str | PathLike[str],
     to: Sequence[Recipient],
     signer: Signer,
     settings: Settings,
@@ -102,6 +106,7 @@ def share(
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
     on_chosen: OnChosen = lambda chosen: None,
+    on_sent: OnSent = lambda done, total: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
     """Make a release of images and grant it to recipients. A bad image is reported and skipped.
@@ -110,16 +115,17 @@ def share(
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. on_look: is
     told of the pass's progress; on_part: within an image; on_note: of a file that makes all bundles
-    larger; on_chosen: of the S_x that was chosen. Raises OutputError if `out` exists, is being made
-    by another process or cannot be written; what was done stays in "<out>.partial". Raises
-    UsageError if no image could be shared, or if too few reach `psnr` at any S_x.
+    larger; on_chosen: of the S_x that was chosen; on_sent: of files that are sent to a host. Raises
+    OutputError if `out` exists, is being made by another process or cannot be written; what was
+    done stays in "<out>.partial". Raises UsageError if no image could be shared, or if too few
+    reach `psnr` at any S_x.
     """
     require_labels(to)
-    require_nothing_cut_off(out)
+    destination = Destination.of(out)
     files = collect(inputs)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
     options = Options(settings, with_original, max_pixels, measure, psnr)
-    with Work(out, "primis share") as work:
+    with Work(destination.folder, "primis share") as work:
         begun = work.begin(_plan(options, codec, signer))
         scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
         work.count_only_ours(scope.secret)
@@ -138,14 +144,15 @@ def share(
         if not good:
             work.give_up()
             raise UsageError("no image could be shared")
-        _keep_only(work.partial / GRANTS, "owner.*.age")
+        destination.take_back(work)
+        keep_only(work.partial / GRANTS, "owner.*.age")
         for recipient in to:
             made = make_grant(scope, recipient, signer, Tier(tier))
-            write_grant(work.partial, made, recipient, signer)
-        _keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
+            write_grant(LocalStore(work.partial), made, recipient, signer)
+        keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
         contents = batch.contents(good)
         write_contents(work.partial, contents, scope, signer, 1, timestamp(now()))
-        work.finish(0o755, keep=(MANIFEST, PAGES, BUNDLES, GRANTS))
+        destination.finish(work, (MANIFEST, PAGES, BUNDLES, GRANTS), on_sent)
         return results
 
 
@@ -370,7 +377,8 @@ def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar 
 def _begin_release(work: Work, signer: Signer) -> Scope:
     scope = Scope.new()
     remove_folder(work.partial / GRANTS)
-    write_grant(work.partial, owner_grant(scope, signer), signer.recipient, signer)
+    store = LocalStore(work.partial)
+    write_grant(store, owner_grant(scope, signer), signer.recipient, signer)
     signature = signer.sign(_begun_message(work, scope.release, scope.keys))
     work.note(begun=scope.release, keys=scope.keys, signature=signature)
     return scope
@@ -419,7 +427,7 @@ def _is_whole(path: Path, digest: str) -> bool:
         return False
 
 
-def _keep_only(folder: Path, *patterns: str) -> None:
+def keep_only(folder: Path, *patterns: str) -> None:
     """What an earlier, interrupted run left and this one does not name does not belong to the
     release."""
     kept = {path for pattern in patterns for path in folder.glob(pattern)}

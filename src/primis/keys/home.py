@@ -1,4 +1,5 @@
-"""Where a person's own key lies, and what was seen of releases: the configuration folder."""
+"""Where a person's own key lies, and what was seen of releases: the configuration folder; and where
+releases for hosts are made."""
 
 from __future__ import annotations
 
@@ -30,3 +31,20 @@ def default_owner_key() -> Path:
 def known_releases_file() -> Path:
     """Signers and versions that were seen."""
     return config_folder() / "known_releases.json"
+
+
+def work_folder() -> Path:
+    """Where a release for a host is made before it is sent: PRIMIS_WORK, or where the system keeps
+    what programs are at."""
+    given = os.environ.get("PRIMIS_WORK") or ""
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return Path(state) / "primis"
+    if sys.platform == "darwin":
+        return config_folder() / "work"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA", "")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "primis"
+    return Path.home() / ".local" / "state" / "primis"

@@ -10,21 +10,24 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 
-from primis.atomic import read_regular, reason, write_new
 from primis.bundle.manifest import Manifest
-from primis.canonical import canonical
+from primis.canonical import canonical, parse_canonical
 from primis.errors import (
     AccessError,
     BadGrant,
     BadKey,
+    Changed,
     GrantExpired,
+    HostError,
     NoMatchingGrant,
     NotCovered,
+    NotThere,
     OtherPassphrase,
+    StoreError,
     TierTooLow,
     UsageError,
     WrongSigner,
@@ -40,6 +43,7 @@ from primis.keys.identity import (
 )
 from primis.keys.seal import Secret, TierSecrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
+from primis.stores.store import Store, at_once
 
 GRANTS = "grants"
 INDEX = "index.json"
@@ -48,6 +52,14 @@ _MAX_GRANT, _MAX_ALL_GRANTS = 1 << 25, 1 << 27
 """Bytes of a grant, which may name many images, and of all grants of a release."""
 
 _MAX_GRANTS = 1 << 14
+_MAX_INDEX = 1 << 22
+_AT_ONCE = 8
+"""Grants that are fetched at a time from a host: each may be large, whoever put it there."""
+
+_MANY = 3
+"""Grants from which on the owner's is only fetched for the owner's key."""
+
+_TRIES = 8
 _MAX_SCRYPT_WORK = 1 << 21
 """Twice the most that one passphrase grant may take: some seconds, a gigabyte of memory."""
 
@@ -57,8 +69,20 @@ class GrantFile:
     """A grant as anyone sees it: its label (see `Recipient`) and its bytes."""
 
     label: str
-    path: Path
+    path: str
     data: bytes
+
+
+@dataclass
+class _Tried:
+    """What became of grants that keys were tried on. owners_key: a key opened what is not for
+    it."""
+
+    opened: list[Grant] = field(default_factory=list)
+    refused: list[BadGrant | WrongSigner] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    wrong_passphrase: bool = False
+    owners_key: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,38 +90,57 @@ class GrantsFolder:
     """Grants as they lie in a release. demanded: the signer that was asked for by name, or None.
     note: is told what a person should hear, each thing once."""
 
-    path: Path
+    store: Store
     manifest: Manifest
     demanded: str | None = None
     note: Callable[[str], None] = field(default=lambda said: None, repr=False)
 
-    def files(self) -> list[GrantFile]:
-        """All grants, by label; files with other names are none. A damaged one is left out, with a
-        note. Raises BadGrant where there are more than anyone makes."""
-        files = sorted((self.path / GRANTS).glob("*.age"))
-        if len(files) > _MAX_GRANTS:
+    def names(self) -> list[str]:
+        """Of all grants, by label; files with other names are none. Raises BadGrant where there are
+        more than anyone makes, HostError."""
+        names = sorted(filter(_label_of, grant_names(self.store)))
+        if len(names) > _MAX_GRANTS:
             raise BadGrant(
-                f'release "{self.path}" has {len(files)} grants, expected at most {_MAX_GRANTS}'
+                f'release "{self.store.place}" has {len(names)} grants, '
+                f"expected at most {_MAX_GRANTS}"
             )
-        found, left = [], _MAX_ALL_GRANTS
-        for path in files:
-            label, _, checksum = path.stem.rpartition(".")
-            if not is_label(label) or len(checksum) != _CHECKSUM:
-                continue
-            try:
-                data = read_regular(path, min(_MAX_GRANT, left))
-                left -= len(data)
-            except OSError as error:
-                self.note(f'grant "{path}" cannot be read and is passed over: {reason(error)}')
-                continue
-            if hashlib.sha256(data).hexdigest()[:_CHECKSUM] != checksum:
-                self.note(
-                    f'grant "{path}" was altered and is passed over: '
-                    "it does not match the checksum in its name"
-                )
-                continue
-            found.append(GrantFile(label, path, data))
+        return names
+
+    def labels(self) -> list[str]:
+        """Of all grants; what is in them is not looked at. Raises as `names` does."""
+        return [_label_of(name) for name in self.names()]
+
+    def files(self, names: Sequence[str] | None = None) -> list[GrantFile]:
+        """Grants, by label: all, or those of these names. A damaged one is left out, with a note.
+        Raises as `names` does."""
+        names = self.names() if names is None else names
+        found: list[GrantFile] = []
+        left = _MAX_ALL_GRANTS
+        step = 1 if self.store.lists else _AT_ONCE
+        for start in range(0, len(names), step):
+            read = partial(self._file, most=min(_MAX_GRANT, left))
+            for file in at_once(read, names[start : start + step]):
+                if file is not None:
+                    left = max(0, left - len(file.data))
+                    found.append(file)
         return found
+
+    def _file(self, name: str, most: int) -> GrantFile | None:
+        try:
+            data = self.store.get(f"{GRANTS}/{name}", most).data
+        except HostError:
+            raise
+        except StoreError as error:
+            self.note(f'grant "{error.what}" cannot be read and is passed over: {error.why}')
+            return None
+        path = f"{self.store.place}/{GRANTS}/{name}"
+        if hashlib.sha256(data).hexdigest()[:_CHECKSUM] != name.split(".")[-2]:
+            self.note(
+                f'grant "{path}" was altered and is passed over: '
+                "it does not match the checksum in its name"
+            )
+            return None
+        return GrantFile(_label_of(name), path, data)
 
     def open(self, identities: Iterable[Identity], *, trust: str | None = None) -> list[Grant]:
         """The grants these identities open, the highest tier and widest scope first.
@@ -108,44 +151,48 @@ class GrantsFolder:
         or is known by `trust`, that is a WrongSigner. Raises BadGrant if only such files open, and
         NoMatchingGrant, saying which keys were offered and which grants are there, if none does.
         """
-        offered, files = list(identities), self.files()
-        opened: list[Grant] = []
-        refused: list[BadGrant | WrongSigner] = []
-        wrong_passphrase = False
-        for file in self._worth_trying(files, offered):
-            try:
-                grant = self._open(file, offered, trust)
-            except WrongPassphrase:
-                wrong_passphrase = True
-                continue
-            except (BadGrant, WrongSigner) as error:
-                refused.append(error)
-                continue
-            opened += [] if grant is None else [grant]
-        doubts = [error for error in refused if isinstance(error, WrongSigner)]
+        offered, names, tried = list(identities), self.names(), _Tried()
+        later = [] if trust or len(names) < _MANY else [n for n in names if _label_of(n) == "owner"]
+        self._try(self.files([n for n in names if n not in later]), offered, trust, tried)
+        if later and (tried.owners_key or not tried.opened):
+            self._try(self.files(later), offered, trust, tried)
+        doubts = [error for error in tried.refused if isinstance(error, WrongSigner)]
         if doubts and self.manifest.signer not in (self.demanded, trust):
             raise doubts[0]
-        if not opened and refused:
-            raise refused[0]
-        if not opened:
-            raise self._no_match(files, offered, wrong_passphrase=wrong_passphrase)
-        for doubt in refused:
+        if not tried.opened and tried.refused:
+            raise tried.refused[0]
+        if not tried.opened:
+            raise self._no_match(tried, offered)
+        for doubt in tried.refused:
             self.note(f"passed over: {doubt}")
-        return sorted(opened, key=lambda g: (-g.tier.rank, g.secret is None))
+        return sorted(tried.opened, key=lambda g: (-g.tier.rank, g.secret is None))
 
-    def _no_match(
-        self, files: list[GrantFile], offered: list[Identity], *, wrong_passphrase: bool
-    ) -> NoMatchingGrant:
+    def _try(
+        self, files: list[GrantFile], offered: list[Identity], trust: str | None, tried: _Tried
+    ) -> None:
+        tried.labels += [file.label for file in files]
+        for file in self._worth_trying(files, offered):
+            try:
+                grant = self._open(file, offered, trust, tried)
+            except WrongPassphrase:
+                tried.wrong_passphrase = True
+            except (BadGrant, WrongSigner) as error:
+                tried.refused.append(error)
+            else:
+                tried.opened += [] if grant is None else [grant]
+
+    def _no_match(self, tried: _Tried, offered: list[Identity]) -> NoMatchingGrant:
         """The error that says which keys were offered and which grants are there."""
         keys = ", ".join(i.label for i in offered) or "none"
-        labels = ", ".join(file.label for file in files) or "none"
+        labels = ", ".join(sorted(tried.labels)) or "none"
         there = f"it has grants for: {labels}"
-        if wrong_passphrase:
+        if tried.wrong_passphrase:
             return OtherPassphrase(
-                f'release "{self.path}" has a grant for a passphrase, but not for this one; {there}'
+                f'release "{self.store.place}" has a grant for a passphrase, '
+                f"but not for this one; {there}"
             )
         return NoMatchingGrant(
-            f'release "{self.path}" has no grant for the key offered ({keys}); {there}'
+            f'release "{self.store.place}" has no grant for the key offered ({keys}); {there}'
         )
 
     def _worth_trying(self, files: list[GrantFile], offered: list[Identity]) -> list[GrantFile]:
@@ -161,7 +208,9 @@ class GrantsFolder:
                 self.note(f'grant "{file.path}" is passed over: trying it takes too long')
         return chosen
 
-    def _open(self, file: GrantFile, identities: list[Identity], trust: str | None) -> Grant | None:
+    def _open(
+        self, file: GrantFile, identities: list[Identity], trust: str | None, tried: _Tried
+    ) -> Grant | None:
         wrong: WrongPassphrase | None = None
         for identity in identities:
             try:
@@ -193,7 +242,8 @@ class GrantsFolder:
             if grant.label != file.label:
                 raise BadGrant(f'grant "{file.path}" was renamed: its label is "{grant.label}"')
             if grant.recipient != identity.text and trust != self.manifest.signer:
-                continue  # the owner's key opens every grant; this one is not for it
+                tried.owners_key = True  # it opens every grant; this one is not for it
+                continue
             return grant
         if wrong is not None:
             raise wrong
@@ -291,20 +341,51 @@ def require_free_label(recipient: Recipient) -> None:
         raise UsageError('label "owner" is the owner\'s own, expected another')
 
 
-def write_grant(folder: Path, grant: Grant, recipient: Recipient, signer: Signer) -> Path:
-    """Sign a grant and seal it to its recipient. Older ones stay; one under its label is a
-    UsageError."""
+def write_grant(store: Store, grant: Grant, recipient: Recipient, signer: Signer) -> str:
+    """Sign a grant, seal it to its recipient and put it with the others; its key. Older ones stay;
+    one under its label is a UsageError."""
     data = grant.seal(recipient, signer)
-    checksum = hashlib.sha256(data).hexdigest()[:_CHECKSUM]
-    path = folder / GRANTS / f"{grant.label}.{checksum}.age"
-    if list(path.parent.glob(f"{grant.label}.{'?' * _CHECKSUM}.age")):
+    if grant.label in map(_label_of, store.list(GRANTS)):
         raise UsageError(f'label "{grant.label}" is taken by another grant, expected a new one')
-    write_new(path, data)
-    write_index(folder)
-    return path
+    key = f"{GRANTS}/{grant.label}.{hashlib.sha256(data).hexdigest()[:_CHECKSUM]}.age"
+    store.put_new(key, data)
+    write_index(store)
+    return key
 
 
-def write_index(folder: Path) -> None:
+def grant_names(store: Store) -> list[str]:
+    """Names of the files that may be grants. Raises BadGrant, HostError."""
+    if store.lists:
+        return list(store.list(GRANTS))
+    try:
+        body = parse_canonical(store.get(f"{GRANTS}/{INDEX}", _MAX_INDEX).data)
+        return [str(name) for name in body["grants"]]
+    except NotThere:
+        return list(store.list(GRANTS))
+    except (ValueError, TypeError, KeyError):
+        raise BadGrant(f'"{store.place}/{GRANTS}/{INDEX}" is damaged') from None
+
+
+def write_index(store: Store) -> None:
     """grants/index.json: the names of all grants, for hosts that list no folders."""
-    names = sorted(path.name for path in (folder / GRANTS).glob("*.age"))
-    write_new(folder / GRANTS / INDEX, canonical({"format": 1, "grants": names}))
+    key = f"{GRANTS}/{INDEX}"
+    for _ in range(_TRIES):
+        try:
+            before = store.get(key, _MAX_INDEX).tag
+        except NotThere:
+            before = None
+        names = sorted(filter(_label_of, store.list(GRANTS)))
+        data = canonical({"format": 1, "grants": names})
+        try:
+            return store.put_new(key, data) if before is None else store.replace(key, data, before)
+        except Changed as error:  # by another grant at the same moment: list again
+            last = error
+    raise last
+
+
+def _label_of(name: str) -> str:
+    """The label of a grant by its file's name; "" for what is none."""
+    stem = name.removesuffix(".age")
+    label, _, checksum = stem.rpartition(".")
+    sound = name.endswith(".age") and is_label(label) and len(checksum) == _CHECKSUM
+    return label if sound and "/" not in name else ""

@@ -56,7 +56,7 @@ def ids_of(release: Release, grants: Sequence[Grant], images: Sequence[str]) -> 
     named: list[NamedImage] | None = None
     chosen = []
     for text in images:
-        if any(i.startswith(text) for i in release.ids):
+        if release.starting_with(text):
             chosen.append(release.resolve(text))
             continue
         if named is None:

@@ -5,29 +5,28 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from primis.atomic import sweep_all
 from primis.errors import NoMatchingGrant, WrongSigner
 from primis.keys.identity import Recipient, Signer
 from primis.keys.tier import HIGHEST, Tier
 from primis.release.grants import GRANTS, Scope, make_grant, write_grant
-from primis.release.lock import locked
 from primis.release.reader import Release
+from primis.stores.local import LocalStore
 
 
 def owner_scope(release: Release, signer: Signer) -> Scope:
     """What the release's grants are for, from the owner's own."""
     if release.manifest.signer != signer.public:
         raise WrongSigner(
-            f'release "{release.path}" is signed by "{release.manifest.signer[:16]}", '
+            f'release "{release.place}" is signed by "{release.manifest.signer[:16]}", '
             f'this key signs as "{signer.public[:16]}"'
         )
     for grant in release.open_grants([signer.identity], trust=signer.public):
         if grant.secret is not None and grant.tier == HIGHEST:
             return Scope(grant.release, grant.keys, grant.secret)
     raise NoMatchingGrant(
-        f'release "{release.path}" has no owner\'s grant for key "{signer.identity.label}"'
+        f'release "{release.place}" has no owner\'s grant for key "{signer.identity.label}"'
     )
 
 
@@ -41,21 +40,22 @@ def grant(
     note: str | None = None,
     not_after: datetime.date | None = None,
     on_wait: Callable[[str], None] = lambda said: None,
-) -> Path:
+) -> str:
     """Let a recipient open a release, or named images of it, up to a tier. Touches nothing else.
 
     A recipient who has a grant already gets another, under its label and a number. images: ids of
     the release as it was opened; UsageError if it was given new ones meanwhile. on_wait: is told
-    who else is changing the release.
+    who else is changing the release. Returns where the grant lies.
     """
-    with locked(release.path, "primis grant", on_wait=on_wait):
-        release = release.again()
+    with release.changing("primis grant", on_wait) as now_there:
+        release = now_there
         chosen = None if images is None else [release.resolve(image) for image in images]
         scope = owner_scope(release, signer)
-        sweep_all(release.path / GRANTS)
-        taken = {file.label for file in release.grants()}
+        if isinstance(release.store, LocalStore):
+            sweep_all(release.folder / GRANTS)
+        taken = set(release.labels())
         labels = (recipient.label, *(f"{recipient.label}-{n}" for n in range(2, len(taken) + 3)))
         label = next(x for x in labels if x not in taken or x == "owner")
         named = replace(recipient, label=label)
         made = make_grant(scope, named, signer, Tier(tier), chosen, note, not_after)
-        return write_grant(release.path, made, named, signer)
+        return f"{release.place}/{write_grant(release.store, made, named, signer)}"

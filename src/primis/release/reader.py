@@ -1,4 +1,4 @@
-"""A release on disk, read and verified.
+"""A release where it lies (`stores`), read and verified.
 
     manifest.json                    signed: profiles, roots of the pages, id and version
     pages/<digest>                   bundles by id, with their digests; the sealed catalogue
@@ -6,19 +6,27 @@
     grants/<label>.<checksum>.age    one per recipient; index.json names them
 
 A folder in the making ends in ".partial" and becomes the release, in one rename, when it is
-complete.
+complete. In a bucket the manifest goes up last.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path
 
-from primis.atomic import read_regular, reason
-from primis.bundle.container import Profiles, profiles_of, read_bundle, read_head, read_header
+from primis.bundle.container import (
+    Parts,
+    Profiles,
+    profiles_of,
+    read_bundle,
+    read_head,
+    read_header,
+)
 from primis.bundle.header import Header
 from primis.bundle.manifest import (
     MAX_MANIFEST,
@@ -28,28 +36,51 @@ from primis.bundle.manifest import (
     read_manifest,
     split_manifest,
 )
-from primis.errors import BadBundle, BadManifest, UsageError, WrongSigner
+from primis.bundle.ranged import RangedBytes, Span
+from primis.errors import (
+    BadBundle,
+    BadManifest,
+    HostError,
+    StoreError,
+    UsageError,
+    WrongSigner,
+)
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity, verify
+from primis.keys.seal import TierSecrets
+from primis.keys.tier import Tier
 from primis.release.grants import GrantFile, GrantsFolder
 from primis.release.known import KnownReleases
-from primis.release.old_states import MANIFEST, left_behind, not_a_release
+from primis.release.lock import locked
+from primis.release.old_states import MANIFEST, OldState, left_behind, not_a_release
+from primis.sharing.partial import fetch_for
+from primis.stores.local import LocalStore
+from primis.stores.places import names_of, open_store
+from primis.stores.store import Found, Range, Store, ahead
+
+_SMALL = 1 << 14
+"""Bytes of a bundle that is fetched whole in any case."""
 
 BUNDLES = "bundles"
 PAGES = "pages"
 
 
-def _signed_manifest(path: Path) -> SignedManifest:
-    """As its signer wrote it. Raises BadManifest."""
-    file = path / MANIFEST
+def _manifest_of(store: Store) -> Found:
+    """The file. Raises BadManifest, HostError."""
     try:
-        data = read_regular(file, MAX_MANIFEST)
-    except OSError as error:
+        return store.get(MANIFEST, MAX_MANIFEST)
+    except HostError:
+        raise
+    except StoreError as error:
+        known = not_a_release(store.folder) if isinstance(store, LocalStore) else None
         raise BadManifest(
-            not_a_release(path)
-            or f'"{path}" is not a release: {MANIFEST} cannot be read ({reason(error)})'
+            known or f'"{store.place}" is not a release: {MANIFEST} cannot be read ({error.why})'
         ) from None
-    signed = split_manifest(data, str(file))
+
+
+def _signed(data: bytes, file: str) -> SignedManifest:
+    """As its signer wrote it. Raises BadManifest."""
+    signed = split_manifest(data, file)
     if not verify(signed.signer, signed.message, signed.signature):
         raise BadManifest(
             f'manifest "{file}" does not verify under its signer "{signed.signer[:16]}"'
@@ -57,43 +88,86 @@ def _signed_manifest(path: Path) -> SignedManifest:
     return signed
 
 
+def _now(call: Callable[[str], bytes], item: str) -> Future[bytes]:
+    done: Future[bytes] = Future()
+    try:
+        done.set_result(call(item))
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
+def bundle_key(bundle_id: str) -> str:
+    """Where a bundle lies in its release."""
+    return f"{BUNDLES}/{bundle_id}.primis"
+
+
 class Release:
     """A release whose manifest is signed, well-formed, and signed by `signer` where that is given.
 
-    known: what was seen of releases before; one that does not fit raises UnexpectedRelease, unless
-    `anew`, or another signer was demanded by name. notes: what a person should hear about it.
+    place: a folder or a URL. known: what was seen of releases before; one that does not fit raises
+    UnexpectedRelease, unless `anew`, or another signer was demanded by name. notes: what a person
+    should hear about it. tag: of the manifest that was read.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        place: str | PathLike[str],
         *,
         signer: str | None = None,
         known: KnownReleases | None = None,
         anew: bool = False,
     ) -> None:
-        self._typed = path = Path(path)
-        self._places = list(dict.fromkeys((os.path.abspath(path), str(path.resolve()))))
-        self.path = path = path.resolve()
+        self._typed, self._places = place, names_of(place)
+        self.store = open_store(place)
+        if isinstance(self.store, LocalStore):
+            self.store = LocalStore(self.store.folder.resolve())
+        self.place = self.store.place
         self.notes: list[str] = []
+        self.store.tell = self.note
         self._demanded, self._known, self._anew = signer, known, anew
-        signed = _signed_manifest(path)
+        data, self.tag = _manifest_of(self.store)
+        self._data = data
+        file = f"{self.place}/{MANIFEST}"
+        signed = _signed(data, file)
         if signer is not None and signer != signed.signer:
             raise WrongSigner(
-                f'release "{path}" is signed by "{signed.signer}", expected "{signer}"'
+                f'release "{self.place}" is signed by "{signed.signer}", expected "{signer}"'
             )
-        self.manifest = read_manifest(signed, str(path / MANIFEST))
+        self.manifest = read_manifest(signed, file)
         self.digest = hashlib.sha256(signed.body).hexdigest()
         self.profiles: Profiles = profiles_of(self.manifest.profiles)
         self._pages = BundlePages(self.manifest.bundles, self.page)
-        self._grants = GrantsFolder(path, self.manifest, signer, self.note)
+        self._grants = GrantsFolder(self.store, self.manifest, signer, self.note)
         self.notes += [
             f'"{old.folder}" is an older state that a "primis rekey" left behind, and opens with '
             "withdrawn keys: remove it"
-            for old in left_behind(path, self.manifest.release)
+            for old in self._left_behind()
         ]
         if known is not None:
             self._recognise(known, anew=anew)
+
+    def _left_behind(self) -> list[OldState]:
+        if not isinstance(self.store, LocalStore):
+            return []
+        return left_behind(self.store.folder, self.manifest.release)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, if that is a folder. Raises UsageError."""
+        if not isinstance(self.store, LocalStore):
+            raise UsageError(f'release "{self.place}" lies on a host, expected one in a folder')
+        return self.store.folder
+
+    @contextmanager
+    def changing(self, doing: str, on_wait: Callable[[str], None]) -> Iterator[Release]:
+        """The release as it is now, to be changed by nobody else meanwhile. A host has no locks:
+        what is put there last goes by the state that was read (`Store.replace`)."""
+        if not isinstance(self.store, LocalStore):
+            yield self.again()
+            return
+        with locked(self.folder, doing, on_wait=on_wait):
+            yield self.again()
 
     def _recognise(self, known: KnownReleases, *, anew: bool) -> None:
         manifest = self.manifest
@@ -139,24 +213,33 @@ class Release:
         return entry
 
     def page(self, digest: str, most: int) -> bytes:
-        """A page as it lies there, not yet verified. Raises BadManifest."""
-        path = self.path / PAGES / digest
+        """A page as it lies there, not yet verified. Raises BadManifest, HostError."""
         try:
-            return read_regular(path, most)
-        except OSError as error:
-            raise BadManifest(f'page "{path}" cannot be read: {reason(error)}') from None
+            return self.store.get(f"{PAGES}/{digest}", most).data
+        except HostError:
+            raise
+        except StoreError as error:
+            self._require_same()
+            raise BadManifest(f'page "{error.what}" cannot be read: {error.why}') from None
 
-    def bundle_path(self, bundle_id: str) -> Path:
-        """Where a bundle lies."""
-        return self.path / BUNDLES / f"{bundle_id}.primis"
+    def _require_same(self) -> None:
+        """Raise BadManifest where something is missing because its owner changed the release."""
+        if _manifest_of(self.store).data != self._data:
+            raise BadManifest(
+                f'release "{self.place}" was changed while it was read: open it again'
+            )
 
     def bundle(self, bundle_id: str) -> bytes:
-        """A bundle's bytes, the very ones that are listed. Raises BadBundle."""
-        entry, path = self.entry(bundle_id), self.bundle_path(bundle_id)
+        """A bundle's bytes, the very ones that are listed. Raises BadBundle, HostError."""
+        entry, key = self.entry(bundle_id), bundle_key(bundle_id)
         try:
-            data = read_regular(path, entry.size + 1)
-        except OSError as error:
-            raise BadBundle(f'bundle "{path}" cannot be read: {reason(error)}') from None
+            data = self.store.get(key, entry.size + 1).data
+        except HostError:
+            raise
+        except StoreError as error:
+            self._require_same()
+            raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
+        path = f"{self.place}/{key}"
         if len(data) != entry.size:
             size = f"over {entry.size}" if len(data) > entry.size else len(data)
             raise BadBundle(f'bundle "{path}" has {size} bytes, the manifest lists {entry.size}')
@@ -168,22 +251,63 @@ class Release:
             raise BadBundle(f'bundle "{bundle_id}" calls itself "{own}"')
         return data
 
+    def bundle_for(
+        self, bundle_id: str, tier: Tier | None, secrets: TierSecrets
+    ) -> bytes | RangedBytes:
+        """What a tier needs of a bundle: from a host not much more than that, in few requests.
+
+        tier: None for the highest that the secrets open and the bundle holds. Raises BadBundle,
+        DamagedSection, HostError.
+        """
+        size = self.entry(bundle_id).size
+        all_of_it = (tier or max(secrets)) != Tier.PREVIEW and not self.has_originals
+        if isinstance(self.store, LocalStore) or size <= _SMALL or all_of_it:
+            return self.bundle(bundle_id)
+        file = RangedBytes(size, partial(self._ranges, bundle_id, size))
+        fetch_for(tier, file, bundle_id, self.profiles, secrets)
+        return file
+
+    def _ranges(self, bundle_id: str, size: int, spans: Sequence[Span]) -> list[bytes]:
+        """Parts of a bundle. Raises BadBundle, HostError."""
+        try:
+            return self.store.get_ranges(bundle_key(bundle_id), [Range(*s) for s in spans], size)
+        except HostError:
+            raise
+        except StoreError as error:
+            self._require_same()
+            raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
+
+    def bundles(self, ids: Iterable[str]) -> Iterator[Future[bytes]]:
+        """Bundles one after the other, from a host the next ones meanwhile. `result()` gives the
+        bytes and raises as `bundle` does."""
+        if not isinstance(self.store, LocalStore):
+            return ahead(self.bundle, ids)
+        return (_now(self.bundle, bundle_id) for bundle_id in ids)
+
     def header(self, bundle_id: str) -> Header:
         """A bundle's header. Raises BadBundle."""
         return read_header(self.bundle(bundle_id), bundle_id, self.profiles).header
 
-    def sections(self, bundle_id: str) -> tuple[Header, dict[str, bytes]]:
+    def sections(self, bundle_id: str) -> tuple[Header, Parts]:
         """A bundle's header and sections. Raises BadBundle."""
         return read_bundle(self.bundle(bundle_id), bundle_id, self.profiles)
 
+    def starting_with(self, prefix: str) -> list[str]:
+        """The ids that do. Reads no more pages than it must. Raises BadManifest."""
+        return [entry.id for entry in self._pages.starting_with(prefix)]
+
     def resolve(self, prefix: str) -> str:
         """The id that starts with this. Raises UsageError unless there is exactly one."""
-        matching = [i for i in self.ids if i.startswith(prefix)]
+        matching = self.starting_with(prefix)
         if len(matching) != 1:
             raise UsageError(
                 f'image "{prefix}" matches {len(matching)} images of the release, expected one'
             )
         return matching[0]
+
+    def labels(self) -> list[str]:
+        """Of all grants (`GrantsFolder.labels`)."""
+        return self._grants.labels()
 
     def grants(self) -> list[GrantFile]:
         """All grants, by label (`GrantsFolder.files`)."""

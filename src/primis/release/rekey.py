@@ -8,6 +8,9 @@ access, or a key was lost.
 5  sign a manifest of the next version
 6  read everything back
 7  put the new folder in the old one's place, and remove the old one
+
+For a host step 2 makes the folder here; step 7 sends it beside the old state, swaps the manifests,
+and removes the old state (`publish`).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from primis.atomic import (
     PARTIAL,
     is_ours,
     level,
+    own_folder,
     reason,
     remove,
     remove_folder,
@@ -35,18 +39,21 @@ from primis.bundle.manifest import Entry
 from primis.errors import BadBundle, OutputError, UsageError
 from primis.imaging.dicom_uids import instance_uid
 from primis.keys.grant import Grant
+from primis.keys.home import work_folder
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import GRANTS, Scope, make_grant, owner_grant, write_grant
-from primis.release.lock import locked
 from primis.release.old_states import MANIFEST, OLD, left_behind
 from primis.release.owner import owner_scope
+from primis.release.publish import publish, remove_others
 from primis.release.reader import BUNDLES, PAGES, Release
 from primis.release.writer import Contents, timestamp, write_contents
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.reseal import reseal
+from primis.stores.local import LocalStore
+from primis.stores.store import Store
 
 
 @dataclass(frozen=True)
@@ -55,13 +62,13 @@ class Rekeyed:
 
     renewed: labels of the grants made anew. dropped: labels of those that could not be
     (passphrases) or were withdrawn. left_out: other things in the old folder that were not carried
-    over. still_there: folders with the old secrets that could not be removed.
+    over. still_there: what holds old secrets and could not be removed: folders, or files on a host.
     """
 
     renewed: list[str]
     dropped: list[str]
     left_out: list[str]
-    still_there: list[Path]
+    still_there: list[str]
 
 
 def rekey(
@@ -80,29 +87,47 @@ def rekey(
     in `without` and all others to the same keys. carry_others: keep files in the folder that are
     not part of the format; links are never followed. on_wait: is told who else is changing it.
     """
-    with locked(release.path, "primis rekey", on_wait=on_wait):
-        release = release.again()
+    with release.changing("primis rekey", on_wait) as now_there:
+        release = now_there
         scope = owner_scope(release, signer)
         withdrawn = _withdrawn(release, set(without))
-        _sweep(release.path)
-        folder = _own_folder(release.path)
+        path = _place_of(release)
+        _sweep(path)
+        folder = _own_folder(path)
         try:
             done = _rebuild(release, folder, scope, signer, withdrawn, on_bundle, now())
             _require_whole(folder, release, signer)
-            left_out = _carry(release.path, folder, wanted=carry_others)
-            level(folder, 0o755)
-            still_there = _replace(folder, release.path, release.manifest.release, signer)
-        except BaseException:
+            if isinstance(release.store, LocalStore):
+                left_out = _carry(path, folder, wanted=carry_others)
+                level(folder, 0o755)
+                still_there = _replace(folder, path, release.manifest.release, signer)
+            else:
+                publish(folder, release.store, over=release.tag)
+                left_out, still_there = [], _remove_old(release, folder)
+        finally:
             remove_folder(folder)
-            raise
         release.again()  # remembers the new version
         return Rekeyed(*done, left_out, still_there)
+
+
+def _place_of(release: Release) -> Path:
+    """The folder that the new state is made beside."""
+    if isinstance(release.store, LocalStore):
+        return release.folder
+    folder = work_folder()
+    own_folder(folder)
+    return folder / f"host-{release.manifest.release}"
+
+
+def _remove_old(release: Release, folder: Path) -> list[str]:
+    """What of the old state is still there."""
+    return [f"{release.place}/{key}" for key in remove_others(release.store, folder)]
 
 
 def _withdrawn(release: Release, without: set[str]) -> set[str]:
     if "owner" in without:
         raise UsageError('grant "owner" is your own and cannot be withdrawn')
-    labels = [file.label for file in release.grants()]
+    labels = release.labels()
     if unknown := without - set(labels):
         raise UsageError(
             f'grant "{sorted(unknown)[0]}" is not in the release, '
@@ -139,31 +164,26 @@ def _rebuild(
     now: datetime.datetime,
 ) -> tuple[list[str], list[str]]:
     """Write the new state into a folder; (labels renewed, labels dropped)."""
-    files = release.grants()
     grants = release.open_grants([signer.identity], trust=signer.public)
     fresh = Scope.new(release.manifest.release)
     old, new = (release_secrets(x.secret, HIGHEST) for x in (scope, fresh))
     entries, renamed = [], {}
-    for bundle_id in secrets.SystemRandom().sample(release.ids, len(release.ids)):
+    ids = secrets.SystemRandom().sample(release.ids, len(release.ids))
+    for bundle_id, fetched in zip(ids, release.bundles(ids), strict=True):
         renamed[bundle_id] = after = secrets.token_hex(16)
-        entries.append(_reseal(release, bundle_id, old, new, after, folder))
+        opened = image_secrets(old, bundle_id)
+        bundle = OpenedBundle.read(fetched.result(), opened, release.profiles, bundle_id)
+        data = reseal(bundle, image_secrets(new, after), after)
+        write_new(folder / BUNDLES / f"{after}.primis", data)
+        entries.append(Entry.of(after, data))
         on_bundle(bundle_id)
-    write_grant(folder, owner_grant(fresh, signer), signer.recipient, signer)
-    renewed = _renew(grants, folder, fresh, signer, withdrawn, renamed)
+    store = LocalStore(folder)
+    write_grant(store, owner_grant(fresh, signer), signer.recipient, signer)
+    renewed = _renew(grants, store, fresh, signer, withdrawn, renamed)
     contents = Contents(entries, _relisted(release, old, renamed), release.manifest.profiles)
     version = release.manifest.version + 1
     write_contents(folder, contents, fresh, signer, version, timestamp(now))
-    return renewed, sorted({file.label for file in files} - {*renewed, "owner"})
-
-
-def _reseal(
-    release: Release, bundle_id: str, old: TierSecrets, new: TierSecrets, after: str, folder: Path
-) -> Entry:
-    header, parts = release.sections(bundle_id)
-    bundle = OpenedBundle(header, parts, image_secrets(old, bundle_id))
-    data = reseal(bundle, image_secrets(new, after), after)
-    write_new(folder / BUNDLES / f"{after}.primis", data)
-    return Entry.of(after, data)
+    return renewed, sorted({*release.labels()} - {*renewed, "owner"})
 
 
 def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> list[Listed]:
@@ -180,7 +200,7 @@ def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> li
 
 def _renew(
     grants: Sequence[Grant],
-    folder: Path,
+    store: Store,
     fresh: Scope,
     signer: Signer,
     withdrawn: set[str],
@@ -200,7 +220,7 @@ def _renew(
         again = make_grant(
             fresh, recipient, signer, grant.tier, images, grant.note, grant.not_after
         )
-        write_grant(folder, again, recipient, signer)
+        write_grant(store, again, recipient, signer)
         renewed.append(grant.label)
     return renewed
 
@@ -247,7 +267,7 @@ def _is_odd(path: Path) -> bool:
     return path.is_symlink() or not (path.is_file() or path.is_dir())
 
 
-def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[Path]:
+def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[str]:
     """Put the new state in the place of the old one; folders of old secrets that stay."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{OLD}")
     try:
@@ -263,7 +283,7 @@ def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[P
     for old in left_behind(path, release_id):
         if old.signer == signer.public and is_ours(old.folder):
             _remove_state(old.folder)
-    return [old.folder for old in left_behind(path, release_id)]
+    return [str(old.folder) for old in left_behind(path, release_id)]
 
 
 def _remove_state(folder: Path) -> None:

@@ -7,13 +7,15 @@ and its values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from primis.bundle.container import Profiles, read_bundle
 from primis.bundle.header import RECORD, TAG, Header
 from primis.bundle.index import IndexRecord, run_digest
+from primis.bundle.ranged import Bytes, RangedBytes
 from primis.bundle.settings import Protection
 from primis.errors import DamagedSection, TierTooLow
 from primis.keys.seal import (
@@ -92,18 +94,27 @@ class OpenedBundle:
     """header and parts: of the bundle; secrets: of the tiers that are opened."""
 
     header: Header
-    parts: Mapping[str, bytes] = field(repr=False)
+    parts: Mapping[str, Bytes] = field(repr=False)
     secrets: TierSecrets = field(repr=False)
 
     @classmethod
     def read(
-        cls, data: bytes, secrets: TierSecrets, profiles: Profiles | None = None, name: str = ""
+        cls,
+        data: bytes | RangedBytes,
+        secrets: TierSecrets,
+        profiles: Profiles | None = None,
+        name: str = "",
     ) -> OpenedBundle:
         """From a bundle's bytes. profiles: of its release, None for a bundle that stands alone.
 
         Raises BadBundle, DamagedSection.
         """
         return cls(*read_bundle(data, name, profiles), secrets)
+
+    @property
+    def whole_parts(self) -> dict[str, bytes]:
+        """All sections, fetched if they were not."""
+        return {name: part[:] for name, part in self.parts.items()}
 
     @property
     def sealed_whole(self) -> list[str]:
@@ -118,18 +129,22 @@ class OpenedBundle:
     def unseal_padded(self, name: str) -> bytes:
         """The same with its padding, for who seals it again."""
         secret = whole_secret(name, self.secrets)
-        return unseal(self.parts[name], secret, name, self.header.binding)
+        with self.named():
+            return unseal(self.parts[name][:], secret, name, self.header.binding)
 
     def record(self, frame: int, number: int, secret: Secret) -> IndexRecord:
         """An index record. Raises DamagedSection."""
         header, size = self.header, RECORD + TAG
         at = (frame * header.records + number) * size
         sealed = self.parts["index"][at : at + size]
-        record = IndexRecord.unpack(unseal(sealed, secret, "index", header.binding))
+        with self.named():
+            record = IndexRecord.unpack(unseal(sealed, secret, "index", header.binding))
         values = header.code_budget if header.settings.protection is Protection.KEYED else 0
         streams = record.stream_at + record.stream_length
         if record.at + record.length > values or streams > header.code_budget:
-            raise DamagedSection('section "index": a record points outside its section')
+            raise DamagedSection(
+                f'bundle "{header.id}": section "index": a record points outside its section'
+            )
         return record
 
     def support(self, frame: int, record: IndexRecord, secret: Secret) -> bytes:
@@ -138,7 +153,16 @@ class OpenedBundle:
             return b""
         at = frame * self.header.code_budget + record.stream_at
         sealed = self.parts[self.header.code_section][at : at + record.stream_length]
-        return unseal(sealed, secret, "supports", self.header.binding)
+        with self.named():
+            return unseal(sealed, secret, "supports", self.header.binding)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What is damaged is damaged in this bundle."""
+        try:
+            yield
+        except DamagedSection as error:
+            raise DamagedSection(f'bundle "{self.header.id}": {error}') from None
 
 
 def seal_support(stream: bytes, secret: Secret, header: Header) -> bytes:

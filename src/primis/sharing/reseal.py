@@ -32,7 +32,7 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     after = replace(before, id=bundle_id, sections=())
     level = LEVELS[before.settings.protection]
     keyed = before.settings.protection == Protection.KEYED
-    old_public = bundle.parts["public"]
+    old_public = bundle.parts["public"][:]
     public = bytearray(system.token_bytes(len(old_public)) if keyed else old_public)
     supports, index = bytearray(system.token_bytes(len(bundle.parts.get("supports", b"")))), []
     streams = public if keyed else supports

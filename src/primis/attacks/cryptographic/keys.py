@@ -37,7 +37,7 @@ def sealed_parts(bundle: bytes) -> Iterator[tuple[str, str, int, bytes]]:
     header, parts = read_bundle(bundle, "")
     for name, tier in _TIER_OF.items():
         if name in parts:
-            yield name, tier, -1, parts[name]
+            yield name, tier, -1, parts[name][:]
     geometry, tiles = header.geometry, header.geometry.tile_count
     size = header.fixed_sizes["index"] // (geometry.frames * header.records)
     for number in range(geometry.frames * header.records):

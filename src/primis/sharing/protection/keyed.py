@@ -91,4 +91,5 @@ class Keyed:
 def _run(bundle: OpenedBundle, frame: int, record: IndexRecord) -> bytes:
     """A record's masked values, verified."""
     at = frame * bundle.header.code_budget + record.at
-    return verified(bundle.parts["public"][at : at + record.length], record.digest)
+    with bundle.named():
+        return verified(bundle.parts["public"][at : at + record.length], record.digest)

@@ -77,7 +77,8 @@ class ScaCode:
     ) -> np.ndarray:
         """Purify a record's tile. Raises DamagedSection."""
         plain = self.frames[frame]
-        verified(plain.tiles[number % len(plain.tiles)], record.digest)
+        with self.bundle.named():
+            verified(plain.tiles[number % len(plain.tiles)], record.digest)
         layout, tables = opened.codec.layout, opened.codec.checkpoint.tables
         public = plain.code[place.plane][:, place.rows, place.columns]
         return decode_support(
@@ -116,7 +117,7 @@ class Sca:
 
 def read_plain(bundle: OpenedBundle) -> list[PlainFrame]:
     """Section `public`: anyone can. Raises DamagedSection."""
-    geometry, data, at = bundle.header.geometry, bundle.parts["public"], 0
+    geometry, data, at = bundle.header.geometry, bundle.parts["public"][:], 0
     frames = []
     for _ in range(geometry.frames):
         code = np.zeros((geometry.channels, geometry.atoms, *geometry.grid), np.int16)

@@ -1,0 +1,91 @@
+"""Releases in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from primis.atomic import open_regular, read_regular, reason, write_new
+from primis.errors import Changed, NotThere, StoreError
+from primis.stores.store import Found, Range, require_length
+
+
+class LocalStore:
+    """A folder, which need not exist. Whoever writes holds its lock (`release.lock`): `put_new` and
+    `replace` look, then write."""
+
+    lists = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.place = folder, str(folder)
+        self.tell: Callable[[str], None] = lambda said: None
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.place!r})"
+
+    def __reduce__(self) -> tuple[type[LocalStore], tuple[Path]]:
+        return LocalStore, (self.folder,)
+
+    def path(self, key: str) -> Path:
+        """Where a file lies."""
+        return self.folder / key
+
+    def get(self, key: str, most: int) -> Found:
+        """See `Store`."""
+        try:
+            data = read_regular(self.path(key), most)
+        except OSError as error:
+            raise self._error(key, error) from None
+        return Found(data, hashlib.sha256(data).hexdigest())
+
+    def get_ranges(self, key: str, ranges: Sequence[Range], size: int) -> list[bytes]:
+        """See `Store`."""
+        parts = []
+        try:
+            with open_regular(self.path(key)) as file:
+                for wanted in ranges:
+                    file.seek(wanted.start)
+                    parts.append(file.read(wanted.length))
+        except OSError as error:
+            raise self._error(key, error) from None
+        pairs = zip(parts, ranges, strict=True)
+        return [require_length(part, wanted, str(self.path(key))) for part, wanted in pairs]
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store`. Raises OutputError."""
+        write_new(self.path(key), data)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """See `Store`. Raises OutputError."""
+        if os.path.lexists(self.path(key)):
+            raise Changed(str(self.path(key)), "it is there already")
+        self.put(key, data)
+
+    def replace(self, key: str, data: bytes, tag: str) -> None:
+        """See `Store`. Raises OutputError."""
+        if hashlib.sha256(self.path(key).read_bytes()).hexdigest() != tag:
+            raise Changed(str(self.path(key)), "it was changed meanwhile")
+        self.put(key, data)
+
+    def list(self, folder: str) -> dict[str, int]:
+        """See `Store`."""
+        try:
+            with os.scandir(self.path(folder)) as found:
+                return {entry.name: entry.stat().st_size for entry in found if entry.is_file()}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._error(folder, error) from None
+
+    def delete(self, key: str) -> None:
+        """See `Store`."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error(key, error) from None
+
+    def _error(self, key: str, error: OSError) -> StoreError:
+        kind = NotThere if isinstance(error, FileNotFoundError) else StoreError
+        return kind(str(self.path(key)), reason(error))
