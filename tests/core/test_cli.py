@@ -938,6 +938,7 @@ COMMANDS = {
     "grant": ["grant", "x", "--to", "k"],
     "rekey": ["rekey", "x"],
     "inspect": ["inspect", "x"],
+    "verify": ["verify", "x"],
     "audit": ["audit", "x", "-o", "q"],
     "evaluate": ["evaluate", "all", "x", "-o", "q"],
     "train": ["train", "x", "-o", "q"],

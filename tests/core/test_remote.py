@@ -32,10 +32,12 @@ from primis.release.catalogue import Listed
 from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release, bundle_key
 from primis.release.rekey import rekey
+from primis.release.verify import verify
 from primis.release.writer import Contents, write_contents
 from primis.stores import web
 from primis.stores.places import open_store
 from tests.conftest import SETTINGS, TINY
+from tests.documented import commands, lay_out_images, reader
 from tests.hosts import WebHost, s3_host, web_host
 
 pytest.importorskip("obstore")
@@ -354,3 +356,47 @@ def test_a_host_that_goes_away_in_the_middle_ends_the_run_and_it_goes_on(
     host.misbehave = lambda handler, path: False
     results = restored(place, keys["alice"], out)
     assert [r.error for r in results] == [None, None]
+
+
+def test_verify_reads_all_and_says_what_is_wrong(made, tmp_path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "r"))
+    sound = verify(Release(folder))
+    assert (sound.bundles, sound.grants, sound.wrong, sound.unlisted) == (2, 3, [], [])
+    first, second = sorted((folder / "bundles").iterdir())
+    data = first.read_bytes()
+    first.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    shutil.copy(second, folder / "bundles" / ("0" * 32 + ".primis"))
+    (folder / "grants/index.json").write_text('{"format":1,"grants":[]}')
+    found = verify(Release(folder))
+    assert found.bundles == 1
+    assert first.stem in found.wrong[0] and "index.json" in found.wrong[1]
+    assert found.unlisted == ["0" * 32 + ".primis"]
+
+
+def test_verify_needs_no_key_and_exits_with_1(host, capsys) -> None:
+    place = f"{host.url}/release"
+    status, said, _ = run(capsys, "verify", place)
+    assert status == 0 and said.startswith("2 of 2 bundles")
+    page = Release(place).manifest.catalogue.page
+    host.alter = lambda path, body: body[:-1] + b"x" if path.endswith(page) else body
+    status, said, told = run(capsys, "verify", place, "--json")
+    assert status == 1 and json.loads(said)["bundles"] == 2
+    assert "catalogue" in told
+
+
+@pytest.fixture
+def readers(tmp_path: Path, capsys, monkeypatch):
+    """Somebody who follows a page, with a bucket and a web server in the folder."""
+    (tmp_path / "www").mkdir()
+    lay_out_images(tmp_path, count=2)
+    with s3_host(monkeypatch), web_host(tmp_path / "www") as web, reader(tmp_path, capsys) as call:
+        for name in ("alice", "bob"):
+            call("keygen", "-o", f"{name}.key")
+        yield lambda *words: call(*(w.replace("http://localhost:8000", web.url) for w in words))
+
+
+def test_the_page_on_publishing_runs_as_it_stands(readers) -> None:
+    listed = commands("docs/how-to/publish.md")
+    assert len(listed) >= 8
+    for command in listed:
+        readers(*command.words)

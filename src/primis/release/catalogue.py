@@ -109,14 +109,18 @@ def _seal(plain: bytes, size: int, diagnostic: Secret, release: str) -> bytes:
     return page_id + seal(pad(plain, size), secret, _PURPOSE, bytes.fromhex(release))
 
 
+def _most(listing: CatalogueListing) -> int:
+    """Bytes of a page."""
+    return _PAGE_ID + FANOUT * listing.bytes_per_image + TAG
+
+
 class Catalogue:
     """Reads the catalogue page by page. fetch: gets a page by its digest. Raises BadManifest."""
 
     def __init__(
         self, listing: CatalogueListing, fetch: Fetch, diagnostic: Secret, release: str
     ) -> None:
-        most = _PAGE_ID + FANOUT * listing.bytes_per_image + TAG
-        self._pages = Pages(listing.page, listing.count, fetch, most)
+        self._pages = Pages(listing.page, listing.count, fetch, _most(listing))
         self._diagnostic, self._release = diagnostic, release
 
     def __iter__(self) -> Iterator[Listed]:
@@ -128,6 +132,16 @@ class Catalogue:
         """One image."""
         [(_, data)] = self._checked(lambda: [self._pages.leaf_of(bundle_id)])
         return next((image for image in self._open(data) if image.id == bundle_id), None)
+
+    @staticmethod
+    def require_pages(listing: CatalogueListing, fetch: Fetch) -> None:
+        """Read every page and compare it with its digest; needs no secret. Raises BadManifest."""
+        most = _most(listing)
+        try:
+            for _ in Pages(listing.page, listing.count, fetch, most).leaves():
+                pass
+        except ValueError as error:
+            raise BadManifest(f"catalogue: {error}") from None
 
     def _checked(self, walk: Callable[[], Iterable[Any]]) -> Iterator[Any]:
         try:

@@ -358,10 +358,16 @@ def grant_names(store: Store) -> list[str]:
     if store.lists:
         return list(store.list(GRANTS))
     try:
-        body = parse_canonical(store.get(f"{GRANTS}/{INDEX}", _MAX_INDEX).data)
-        return [str(name) for name in body["grants"]]
+        return index_names(store)
     except NotThere:
         return list(store.list(GRANTS))
+
+
+def index_names(store: Store) -> list[str]:
+    """What grants/index.json lists. Raises BadGrant, NotThere, HostError."""
+    try:
+        body = parse_canonical(store.get(f"{GRANTS}/{INDEX}", _MAX_INDEX).data)
+        return [str(name) for name in body["grants"]]
     except (ValueError, TypeError, KeyError):
         raise BadGrant(f'"{store.place}/{GRANTS}/{INDEX}" is damaged') from None
 
