@@ -22,6 +22,7 @@ PARTS: dict[str, list[Any]] = {
         api.OpenRelease,
         api.ReleaseImage,
         primis.Image,
+        primis.Codes,
         primis.Result,
         Quality,
         Rekeyed,
@@ -31,8 +32,8 @@ PARTS: dict[str, list[Any]] = {
     "The mechanism": [primis.Codec, primis.ambiguate, primis.purify],
     "Errors": [primis.PrimisError],
 }
-MADE_FOR_YOU = (api.OpenRelease, api.ReleaseImage)
-INSIDE = {"access", "analyse", "body", "offset", "require_decided", "synthesise"}
+MADE_FOR_YOU = (api.OpenRelease, api.ReleaseImage, primis.Codes)
+INSIDE = {"access", "analyse", "body", "listed", "of", "offset", "require_decided", "synthesise"}
 HEAD = """# API reference
 
 This page is made from docstrings by `make api`. What `import primis` offers, and what its functions

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codec": "primis.codec",
+    "Codes": "primis.sharing.codes",
     "Image": "primis.imaging.image",
     "OpenRelease": "primis.api",
     "PrimisError": "primis.errors",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "Codec",
+    "Codes",
     "Image",
     "OpenRelease",
     "PrimisError",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from primis.jobs.result import Result
     from primis.keys.seal import Secret
     from primis.keys.tier import Tier
+    from primis.sharing.codes import Codes
 
 
 def __getattr__(name: str) -> Any:
