@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from primis.release import owner as owning
 from primis.release import rekey as rekeying
 from primis.release.naming import ids_of
 
+_LOG = logging.getLogger("primis")
+
 
 def share(
     images: Place | Sequence[Place],
@@ -41,6 +44,7 @@ def share(
     max_pixels: int | None = None,
     measure: bool = True,
     psnr: float | None = None,
+    labels: Place | None = None,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Make a release of images and grant it to recipients.
@@ -54,14 +58,17 @@ def share(
     counted; by default 300 million, fewer for small files. measure: compare each image with what a
     recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
-    the images reach it, measured on at most 64 images, drawn at random. on_result: is called after
+    the images reach it, measured on at most 64 images, drawn at random. labels: a table (CSV) with
+    a column `file`, whose other columns are sealed in the release's catalogue; a row belongs to the
+    file it names, from the table's folder, or to the image of that name. on_result: is called after
     each image with its `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
 
     Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
-    UsageError if no image could be shared, or if too few reach `psnr` at any S_x.
+    UsageError if no image could be shared, if too few reach `psnr` at any S_x, or for a table that
+    names none of the images or one twice, or has over 4,096 bytes of labels for one.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
@@ -78,7 +85,9 @@ def share(
         max_pixels=max_pixels,
         measure=measure,
         psnr=psnr,
+        labels=None if labels is None else Path(labels),
         on_result=on_result,
+        on_note=_LOG.warning,
     )
 
 
