@@ -27,6 +27,7 @@ PARTS: dict[str, list[Any]] = {
         Quality,
         Rekeyed,
     ],
+    "Training": [primis.Dataset],
     "One array": [api.encode, api.Encoded, api.decode],
     "Choices and keys": [primis.Settings, primis.Protection, primis.Tier, primis.Secret],
     "The mechanism": [primis.Codec, primis.ambiguate, primis.purify],

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codec": "primis.codec",
     "Codes": "primis.sharing.codes",
+    "Dataset": "primis.api",
     "Image": "primis.imaging.image",
     "OpenRelease": "primis.api",
     "PrimisError": "primis.errors",
@@ -34,6 +35,7 @@ _HOMES = {
 __all__ = [
     "Codec",
     "Codes",
+    "Dataset",
     "Image",
     "OpenRelease",
     "PrimisError",
@@ -55,6 +57,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from primis.api import (
+        Dataset,
         OpenRelease,
         decode,
         encode,

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from primis.api.array import Encoded, decode, encode
 from primis.api.commands import grant, rekey, restore, share
+from primis.api.dataset import Dataset
 from primis.api.places import Identities, Keys, Place
 from primis.api.release import OpenRelease, ReleaseImage, open
 from primis.sharing.codes import Codes
 
 __all__ = [
     "Codes",
+    "Dataset",
     "Encoded",
     "Identities",
     "Keys",

@@ -20,7 +20,7 @@ from primis.api.places import (
     open_place,
     wherever,
 )
-from primis.errors import AccessError, UsageError
+from primis.errors import AccessError, UnexpectedRelease, UsageError
 from primis.imaging.image import Image
 from primis.jobs import restore as restoring
 from primis.keys.grant import Grant
@@ -108,27 +108,36 @@ class Opening:
 
 class OwnRelease:
     """A release that each process opens for itself when it first needs it: no session, connection
-    or secret of one process is used in another. It is the one that was seen first, by its signer.
+    or secret of one process is used in another. It is the one that was seen first, or a later
+    version of it.
     """
 
-    __slots__ = ("_opening", "_process", "_release")
+    __slots__ = ("_opening", "_process", "_release", "_seen")
 
     def __init__(self, release: OpenRelease) -> None:
         self._opening = replace(release.opening, signer=release.signer)
+        self._seen = release.state
         self._process, self._release = os.getpid(), release
 
     def get(self) -> OpenRelease:
         """This process's own. Raises as `open` does."""
         if self._process != os.getpid():
             threads = 1 if multiprocessing.parent_process() else 0  # workers share the cores
-            self._release, self._process = self._opening.open(threads=threads), os.getpid()
+            release = self._opening.open(threads=threads)
+            if release.state[0] != self._seen[0] or release.state[1] < self._seen[1]:
+                raise UnexpectedRelease(
+                    f'"{self._opening.place}" holds another release than before, or an older state '
+                    "of it"
+                )
+            self._release, self._process = release, os.getpid()
         return self._release
 
-    def __getstate__(self) -> Opening:
-        return self._opening
+    def __getstate__(self) -> tuple[Opening, tuple[str, int]]:
+        return self._opening, self._seen
 
-    def __setstate__(self, opening: Opening) -> None:
-        self._opening, self._process = opening, 0
+    def __setstate__(self, state: tuple[Opening, tuple[str, int]]) -> None:
+        self._opening, self._seen = state
+        self._process = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,6 +297,11 @@ class OpenRelease:
     def signer(self) -> str:
         """The public key that signed the release: 64 hex digits."""
         return self._release.manifest.signer
+
+    @property
+    def state(self) -> tuple[str, int]:
+        """See Manifest: release, version."""
+        return self._release.manifest.release, self._release.manifest.version
 
     @property
     def labels(self) -> dict[str, dict[str, str]]:
