@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from primis.api.places import Identities, Place
-from primis.api.release import OpenRelease, OwnRelease, ReleaseImage, open
+from primis.api.release import OpenRelease, OwnRelease, ReleaseImage, own_release
 from primis.errors import UnexpectedRelease, UsageError
 from primis.keys.tier import Tier
 
@@ -62,15 +62,11 @@ class Dataset:
         signer: str | None = None,
         models: Sequence[Place] = (),
     ) -> None:
-        if not isinstance(release, OpenRelease):
-            release = open(release, identity, signer=signer, models=models)
-        elif identity is not None or signer is not None or models:
-            raise UsageError("identity, signer and models belong to primis.open, where one is open")
         self.transform = transform
         self._tier, self._item = Tier(tier), Item(item)
         if self._tier == Tier.ORIGINAL:
             raise UsageError('tier "original" is files, expected "preview" or "diagnostic"')
-        self._images = _Images(OwnRelease(release), images)
+        self._images = _Images(own_release(release, identity, signer, models), images)
 
     def __len__(self) -> int:
         return self._images.count
@@ -142,11 +138,10 @@ class _Images:
         return self._columns
 
     def _arrange(self, release: OpenRelease) -> None:
-        named = {image.name: image for image in release}
         if self._chosen is None:
             self._order = sorted(release, key=lambda image: (image.name or "", image.id))
         else:
-            self._order = [named.get(text) or release[text] for text in self._chosen]
+            self._order = [release[text] for text in self._chosen]
         labels = (image.labels or {} for image in self._order)
         self._columns = sorted(set().union(*labels))
         self._opened = release

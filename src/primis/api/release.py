@@ -140,6 +140,20 @@ class OwnRelease:
         self._process = 0
 
 
+def own_release(
+    release: OpenRelease | Place,
+    identity: Identities | None,
+    signer: str | None,
+    models: Sequence[Place],
+) -> OwnRelease:
+    """Of one that is open, or opened as `open` does. Raises UsageError where both are given."""
+    if not isinstance(release, OpenRelease):
+        return OwnRelease(open(release, identity, signer=signer, models=models))
+    if identity is not None or signer is not None or models:
+        raise UsageError("identity, signer and models belong to primis.open, where one is open")
+    return OwnRelease(release)
+
+
 @dataclass(frozen=True, eq=False)
 class ReleaseImage:
     """An image of an open release.
@@ -282,6 +296,9 @@ class OpenRelease:
 
     def __getitem__(self, image: str) -> ReleaseImage:
         """By id, the start of an id, or name. Raises KeyError."""
+        whole = self._by_name.get(image)
+        if whole and not any(bundle_id.startswith(image) for bundle_id in self._ids):
+            return self._image(whole)
         try:
             [bundle_id] = ids_of(self._release, self._grants, [image])
         except (UsageError, AccessError) as error:
@@ -374,6 +391,14 @@ class OpenRelease:
         """By id; nothing where the key does not open it."""
         catalogue = open_catalogue(self._release, self._grants)
         return {} if catalogue is None else {image.id: image for image in catalogue}
+
+    @cached_property
+    def _by_name(self) -> dict[str, str | None]:
+        """Ids; None where several images have the name."""
+        ids: dict[str, str | None] = {}
+        for bundle_id, name in self._names.items():
+            ids[name] = None if name in ids else bundle_id
+        return ids
 
     @cached_property
     def _names(self) -> dict[str, str]:
