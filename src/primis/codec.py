@@ -321,9 +321,7 @@ def _keep_in_forks(engine: OnnxEngine) -> None:
 @cache
 def _register_at_fork() -> None:
     """Once, when there is a first session."""
-    os.register_at_fork(
-        before=lambda: _KEPT.append(list(_ENGINES)), after_in_parent=lambda: _KEPT.pop()
-    )
+    os.register_at_fork(before=lambda: _KEPT.append(list(_ENGINES)), after_in_parent=_KEPT.pop)
 
 
 class TorchEngine:
