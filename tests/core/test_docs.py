@@ -22,7 +22,7 @@ from tests.documented import ROOT, blocks, commands, lay_out_images, masked, rea
 PAGES = ("README.md", "docs/how-to.md")
 WRAPPED = sorted(
     str(page.relative_to(ROOT))
-    for folder in (".", ".github", "benchmarks", "docs", "examples")
+    for folder in (".", ".github", "benchmarks", "docs", "docs/how-to", "examples")
     for page in (ROOT / folder).glob("*.md")
 )
 
@@ -133,7 +133,7 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    folders = (".", "docs", "benchmarks", "examples", ".github")
+    folders = (".", "docs", "docs/how-to", "benchmarks", "examples", ".github")
     for page in [page for folder in folders for page in (ROOT / folder).glob("*.md")]:
         for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
             file, _, anchor = target.partition("#")
