@@ -3,9 +3,10 @@
     python benchmarks/loader.py FOLDER [--count N] [--rounds N]
 
 Shares N images of FOLDER, and then, in turn, round by round: restores them in one process; restores
-them in two, half each; loads them with a DataLoader of two workers, as pixels and as codes. Each
-time is that of all images, with opening the release; that of the loader has the start of its
-workers too, those of restoring have not. Medians over the rounds; only ratios in one run count.
+them in two, half each; reads their pixels in a loop in two processes, without writing files; loads
+them with a DataLoader of two workers, as pixels and as codes. Each time is that of all images, with
+opening the release; that of the loader has the start of its workers too, those of the processes
+have not. Medians over the rounds; only ratios in one run count.
 """
 
 from __future__ import annotations
@@ -52,23 +53,26 @@ def make(folder: Path, images: Path, count: int) -> Place:
     return Place(folder / "release", folder / "reader.key", names)
 
 
-def restore(place: Place, names: list[str], start: Any) -> None:
-    """Once all processes are there."""
-    import primis.api  # what it loads is no part of the time
-
+def restore(place: Place, names: list[str], files: bool, start: Any) -> None:
+    """Once all processes are there. files: write them, or only read pixels."""
     opened = primis.open(place.release, place.key, remember=False)
-    next(iter(opened)).read()
+    next(iter(opened)).read()  # what is loaded first is no part of the time
     start.wait()
+    if not files:
+        opened = primis.open(place.release, place.key, remember=False)
+        for name in names:
+            opened[name].read()
+        return
     with tempfile.TemporaryDirectory(dir=place.release.parent) as out:
-        primis.api.restore(place.release, Path(out) / "out", identity=place.key, images=names)
+        primis.restore(place.release, Path(out) / "out", identity=place.key, images=names)
 
 
-def restoring(place: Place, processes: int) -> float:
+def restoring(place: Place, processes: int, *, files: bool = True) -> float:
     """Seconds to restore all images, shared out among so many processes."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(processes + 1)
     running = [
-        context.Process(target=restore, args=(place, place.names[k::processes], start))
+        context.Process(target=restore, args=(place, place.names[k::processes], files, start))
         for k in range(processes)
     ]
     for one in running:
@@ -85,8 +89,8 @@ def restoring(place: Place, processes: int) -> float:
 def loading(place: Place, item: str) -> float:
     """Seconds to load all images, one in a batch: they may differ in size."""
     since = time.perf_counter()
-    dataset = primis.Dataset(place.release, place.key, item=item)
-    loader = DataLoader(
+    dataset: Any = primis.Dataset(place.release, place.key, item=item)
+    loader: DataLoader[Any] = DataLoader(
         dataset, batch_size=None, num_workers=WORKERS, multiprocessing_context="fork"
     )
     count = sum(1 for _ in loader)
@@ -106,6 +110,7 @@ def main() -> None:
         ways: dict[str, Callable[[], float]] = {
             "restore, one process": partial(restoring, place, 1),
             "restore, two processes": partial(restoring, place, WORKERS),
+            "read in a loop, two processes": partial(restoring, place, WORKERS, files=False),
             "DataLoader, two workers": partial(loading, place, "pixels"),
             "DataLoader, two workers, codes": partial(loading, place, "codes"),
         }
