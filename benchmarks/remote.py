@@ -44,7 +44,7 @@ class Counter:
 @contextmanager
 def bucket(latency: float, counter: Counter) -> Iterator[str]:
     """An S3 server that is far away, with an empty bucket."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     service = DomainDispatcherApplication(create_backend_app)

@@ -22,17 +22,19 @@ PARTS: dict[str, list[Any]] = {
         api.OpenRelease,
         api.ReleaseImage,
         primis.Image,
+        primis.Codes,
         primis.Result,
         Quality,
         Rekeyed,
     ],
+    "Training": [primis.Dataset],
     "One array": [api.encode, api.Encoded, api.decode],
     "Choices and keys": [primis.Settings, primis.Protection, primis.Tier, primis.Secret],
     "The mechanism": [primis.Codec, primis.ambiguate, primis.purify],
     "Errors": [primis.PrimisError],
 }
-MADE_FOR_YOU = (api.OpenRelease, api.ReleaseImage)
-INSIDE = {"access", "analyse", "body", "offset", "require_decided", "synthesise"}
+MADE_FOR_YOU = (api.OpenRelease, api.ReleaseImage, primis.Codes)
+INSIDE = {"access", "analyse", "body", "listed", "of", "offset", "require_decided", "synthesise"}
 HEAD = """# API reference
 
 This page is made from docstrings by `make api`. What `import primis` offers, and what its functions

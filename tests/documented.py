@@ -37,9 +37,9 @@ class Documented(NamedTuple):
 
 
 def blocks(page: str, language: str = "") -> list[str]:
-    """The fenced blocks of a page."""
-    pattern = rf"^```{language}\n(.*?)^```"
-    return re.findall(pattern, (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    """The fenced blocks of a page, of one language."""
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+    return [text for said, text in fenced.findall((ROOT / page).read_text()) if said == language]
 
 
 def commands(page: str) -> list[Documented]:

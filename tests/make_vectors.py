@@ -448,8 +448,10 @@ def release() -> None:
     with tempfile.TemporaryDirectory() as name:
         for seed in range(3):
             (Path(name) / f"chest-{seed}.dcm").write_bytes(phantom_dicom(64, seed=seed))
+        table = Path(name) / "table.csv"
+        table.write_text("file,label,patient\nchest-0.dcm,normal,a\nchest-2.dcm,é,\n", "utf-8")
         recipient = replace(reader.recipient, label="reader")
-        share([Path(name)], folder, [recipient], signer, Settings(), model=TINY)
+        share([Path(name)], folder, [recipient], signer, Settings(), model=TINY, labels=table)
 
 
 def key_tree() -> dict[str, object]:

@@ -14,6 +14,7 @@ import pytest
 
 EXTRAS = frozenset(
     {
+        "fsspec",
         "jinja2",
         "lightning",
         "matplotlib",

@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codec": "primis.codec",
+    "Codes": "primis.sharing.codes",
+    "Dataset": "primis.api",
     "Image": "primis.imaging.image",
     "OpenRelease": "primis.api",
     "PrimisError": "primis.errors",
@@ -32,6 +34,8 @@ _HOMES = {
 
 __all__ = [
     "Codec",
+    "Codes",
+    "Dataset",
     "Image",
     "OpenRelease",
     "PrimisError",
@@ -53,6 +57,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from primis.api import (
+        Dataset,
         OpenRelease,
         decode,
         encode,
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
     from primis.jobs.result import Result
     from primis.keys.seal import Secret
     from primis.keys.tier import Tier
+    from primis.sharing.codes import Codes
 
 
 def __getattr__(name: str) -> Any:

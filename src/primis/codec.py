@@ -15,8 +15,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
@@ -271,6 +273,7 @@ class OnnxEngine:
         self._encode, self._decode = (
             self._session(checkpoint, name, threads) for name in ("encode", "decode")
         )
+        _keep_in_forks(self)
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """See Engine."""
@@ -301,6 +304,24 @@ class OnnxEngine:
         except Exception:  # its exceptions share no base of their own
             model = checkpoint.digest[:12]
             raise ModelError(f'model "{model}" cannot be run: ONNX Runtime refuses it') from None
+
+
+_ENGINES: WeakSet[OnnxEngine] = WeakSet()
+_KEPT: list[list[OnnxEngine]] = []
+
+
+def _keep_in_forks(engine: OnnxEngine) -> None:
+    """Let no forked process end a session that it inherits: its threads did not come along, and
+    ONNX Runtime crashes, or waits for them for ever, when it is to end them."""
+    if not _ENGINES and hasattr(os, "register_at_fork"):
+        _register_at_fork()
+    _ENGINES.add(engine)
+
+
+@cache
+def _register_at_fork() -> None:
+    """Once, when there is a first session."""
+    os.register_at_fork(before=lambda: _KEPT.append(list(_ENGINES)), after_in_parent=_KEPT.pop)
 
 
 class TorchEngine:

@@ -25,6 +25,7 @@
     │   ├── TierTooLow                the grant opens a lower tier
     │   ├── NotCovered                the grant does not cover this image
     │   ├── NoTexture                 texture was not measured when the image was shared
+    │   ├── NoCode                    the image is sealed sample by sample
     │   ├── WrongSigner               signed, but not by whom was demanded
     │   └── UnexpectedRelease         another signer, an older or a forked state
     └── ModelError                weights that are missing, damaged or not the ones named
@@ -164,6 +165,10 @@ class NotCovered(AccessError):
 
 class NoTexture(AccessError):
     """Texture was asked for, and not measured when the image was shared."""
+
+
+class NoCode(AccessError):
+    """A code was asked for, of an image whose samples are sealed exactly."""
 
 
 class WrongSigner(AccessError):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import primis
+from primis import errors
 from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
@@ -80,6 +82,82 @@ def test_an_image_is_found_by_its_name_and_its_id(shared: Path, keys) -> None:
         release["chest-3.dcm"]
 
 
+def test_the_catalogue_tells_of_an_image_without_fetching_it(shared: Path, keys) -> None:
+    release = primis.open(shared, keys["alice"], models=[TINY])
+    image = release["chest-1.dcm"]
+    hidden = (shared / "bundles").rename(shared / "elsewhere")
+    try:
+        assert (image.kind, image.modality, image.frames) == ("dicom", "DX", 1)
+        assert (image.size, image.labels) == ((96, 96), {})
+        assert image.spacing_mm == pytest.approx((350 / 96, 350 / 96), rel=1e-4)
+        assert release.labels == {"chest-1.dcm": {}, "chest-2.dcm": {}}
+    finally:
+        hidden.rename(shared / "bundles")
+
+
+def test_a_code_is_what_pixels_are_decoded_from(shared: Path, keys) -> None:
+    image = primis.open(shared, keys["alice"], models=[TINY])["chest-1.dcm"]
+    codes, preview = image.codes(), image.codes("preview")
+    assert codes.levels.dtype == np.int16
+    assert codes.shape == (1, 1, 256, 6, 6)
+    assert preview.shape == (1, 1, preview.atoms_per_map, 6, 6)
+    assert (codes.levels[:, :, : preview.atoms_per_map] == preview.levels).all()
+    small = codes.values()[0, 0, 0] / codes.stride + codes.centres[0]
+    blocks = image.read().pixels.reshape(6, 16, 6, 16).mean((1, 3))
+    assert np.corrcoef(small.ravel(), blocks.ravel())[0, 1] > 0.99
+    assert np.abs(small - blocks).mean() < 0.05 * np.ptp(blocks)
+    with pytest.raises(primis.PrimisError, match="file"):
+        image.codes("original")
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory, keys) -> primis.OpenRelease:
+    """A release of two images of four frames: of grey levels, with padding, and of labels."""
+    folder = tmp_path_factory.mktemp("stacks")
+    grey = np.stack([draw_phantom(64, seed=seed) for seed in range(4)]).astype(np.uint16)
+    for frame in range(4):
+        grey[frame, : 8 + frame] = 60000 + frame  # far outside: padding, another in each frame
+    tifffile.imwrite(folder / "grey.tif", grey, photometric="minisblack")
+    labels = np.zeros((4, 64, 64), np.uint8)
+    for frame in range(4):
+        labels[frame, :, : 9 * frame] = 1
+    tifffile.imwrite(folder / "labels.tif", labels, photometric="minisblack")
+    to = read_signer(keys["alice"]).recipient.text
+    primis.share(folder, folder / "release", to=to, owner=keys["owner"], model=TINY)
+    return primis.open(folder / "release", keys["alice"], models=[TINY])
+
+
+@pytest.mark.parametrize("name", ["grey.tif", "labels.tif"])
+@pytest.mark.parametrize("frames", [2, -1, slice(1, 3), slice(None, None, -1), slice(0, 4, 2)])
+def test_only_the_frames_that_are_asked_for_are_read(stacks, name: str, frames) -> None:
+    whole = stacks[name].read().pixels
+    wanted = whole[frames] if isinstance(frames, slice) else whole[[frames]]
+    assert len(np.unique(whole[:, 0, 0])) == (4 if name == "grey.tif" else 2)
+    assert (stacks[name].read(frames=frames).pixels == wanted).all()
+
+
+def test_a_frame_costs_its_own_decoding_alone(stacks, monkeypatch) -> None:
+    decoded = []
+    decode = primis.Codec.decode
+    monkeypatch.setattr(
+        primis.Codec, "decode", lambda self, *a: decoded.append(1) or decode(self, *a)
+    )
+    assert stacks["grey.tif"].read(frames=slice(1, 3)).shape == (2, 64, 64, 1)
+    assert len(decoded) == 2
+    assert stacks["grey.tif"].codes(frames=3).shape == (1, 1, 256, 4, 4)
+
+
+@pytest.mark.parametrize("frames", [4, -5, slice(4, None)])
+def test_frames_that_are_not_there_are_refused(stacks, frames) -> None:
+    with pytest.raises(primis.PrimisError, match="not in an image of 4"):
+        stacks["grey.tif"].read(frames=frames)
+
+
+def test_masks_have_no_code(stacks) -> None:
+    with pytest.raises(errors.NoCode, match="sealed exactly"):
+        stacks["labels.tif"].codes()
+
+
 def test_a_preview_grant_opens_no_name_and_no_more(shared: Path, keys, signer) -> None:
     bob = read_signer(keys["bob"]).recipient.text
     [path] = primis.grant(shared, to=bob, tier="preview", images=["chest-2.dcm"], owner=signer)
@@ -88,6 +166,9 @@ def test_a_preview_grant_opens_no_name_and_no_more(shared: Path, keys, signer) -
     [image] = release
     assert (len(release), image.name, image.tier) == (1, None, "preview")
     assert image.read().pixels.shape == (1, 96, 96, 1)
+    assert image.codes().shape == (1, 1, image.codes().atoms_per_map, 6, 6)
+    assert image.kind is image.modality is image.frames is image.size is image.labels is None
+    assert (image.spacing_mm, release.labels) == (None, {})
     with pytest.raises(primis.PrimisError, match="diagnostic"):
         image.read("diagnostic")
 

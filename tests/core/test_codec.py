@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import os
 import tracemalloc
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import primis.codec as codec_module
-from primis.codec import Codec
+from primis.codec import Codec, OnnxEngine
 from primis.codes.sparse import SparseCode
 from primis.imaging.phantom import draw_phantom
 from primis.metrics.fidelity import psnr
 from primis.network.checkpoint import read_checkpoint, shipped
+from tests.conftest import TINY
 
 
 def restored(codec: Codec, frame: np.ndarray, sparsity: float) -> np.ndarray:
@@ -108,3 +113,29 @@ def test_never_under_the_plain_transform(default) -> None:
     for sparsity in (1, 4, 16, 32):
         with_trunk = psnr(frame, restored(default, frame, sparsity), 4095)
         assert with_trunk > psnr(frame, restored(plain, frame, sparsity), 4095) - 0.05
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_forked_process_lets_go_of_a_session_that_it_inherited(depth: int) -> None:
+    """ONNX Runtime would end threads there that did not come along."""
+    held = [OnnxEngine(read_checkpoint(TINY), threads=3)]
+    assert held[0].encode(np.zeros((1, 1, 64, 64), np.float32)).size
+
+    def let_go(deeper: int) -> None:
+        if deeper:
+            run(deeper - 1)
+        held.clear()
+
+    def run(deeper: int) -> None:
+        process = multiprocessing.get_context("fork").Process(target=let_go, args=(deeper,))
+        process.start()
+        process.join(60)
+        process.kill()
+        assert process.exitcode == 0
+
+    run(depth - 1)
+    alive = weakref.ref(held[0])
+    held.clear()
+    gc.collect()
+    assert alive() is None, "the process itself ends what it lets go of"

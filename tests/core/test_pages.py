@@ -149,6 +149,6 @@ def test_no_two_pages_are_sealed_under_one_key() -> None:
 def test_what_a_later_version_lists_besides_is_ignored() -> None:
     from dataclasses import asdict
 
-    assert Listed.parse(asdict(listed(1)) | {"labels": ["effusion"]}) == listed(1)
+    assert Listed.parse(asdict(listed(1)) | {"findings": ["effusion"]}) == listed(1)
     with pytest.raises(ValueError, match="no image"):
         Listed.parse({"id": 1})

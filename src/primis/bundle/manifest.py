@@ -199,6 +199,8 @@ class BundlePages:
                 yield entry
             elif entry.id > prefix:
                 return
+            if entry.id == prefix:  # whole: what follows may be on another page
+                return
 
     def _from(self, start: str) -> Iterator[Entry]:
         try:

@@ -18,6 +18,7 @@ from primis.cli.fidelity import (
     with_receipt,
 )
 from primis.cli.known import open_release, require_release, telling
+from primis.cli.labels import LabelTable
 from primis.cli.options import Json, MaxPixels, ReleasePlace, TrustAnew, Verbose
 from primis.cli.say import note, result
 from primis.cli.share import image_facts, unfamiliar
@@ -46,6 +47,7 @@ def add(
     ] = [],  # noqa: B006
     least_psnr: LeastPsnr = None,
     no_measure: NoMeasure = False,
+    labels: LabelTable = None,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
     verbose: Verbose = False,
@@ -71,9 +73,11 @@ def add(
             models=tuple(model),
             max_pixels=max_pixels,
             measure=not no_measure,
+            labels=labels,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
+            on_note=note,
             on_wait=note,
         )
     good = [r for r in results if r.error is None]

@@ -33,6 +33,7 @@ from primis.cli.fidelity import (
     with_receipt,
 )
 from primis.cli.known import open_release
+from primis.cli.labels import LabelTable
 from primis.cli.options import (
     Json,
     MaxPixels,
@@ -56,6 +57,7 @@ EXAMPLES = (
     "primis share mr --to partner=partner.key.pub -o release --sparsity 16 --with-original",
     "primis share xrays --to passphrase --tier preview -o release",
     "primis share xrays --to partner=partner.key.pub -o release --psnr 42",
+    "primis share xrays --to partner=partner.key.pub -o release --labels table.csv",
 )
 
 
@@ -95,6 +97,7 @@ def share(
     ] = None,
     least_psnr: LeastPsnr = None,
     no_measure: NoMeasure = False,
+    labels: LabelTable = None,
     tier: Tier = None,
     with_original: Annotated[
         bool, typer.Option("--with-original", help="Seal the file itself too: tier original.")
@@ -193,6 +196,7 @@ def share(
             max_pixels=max_pixels,
             measure=not no_measure,
             psnr=psnr,
+            labels=labels,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
@@ -201,14 +205,14 @@ def share(
             on_sent=report.sent,
         )
     taken = len(results) - report.passed_over
-    labels = [recipient.label for recipient in recipients]
+    names = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
     least = min(LEAST_PSNR, psnr or LEAST_PSNR) if least_psnr is None else least_psnr
     warned = warn_of_losses(results, least, "share with a larger --sparsity, or with --psnr")
     used = chosen[0].sparsity if chosen else settings.sparsity
-    facts = _facts(out, results, granted, labels)
+    facts = _facts(out, results, granted, names)
     facts |= {"sparsity": used, "notes": notes, "warnings": warned}
-    line = with_receipt(_line(out, results, taken, granted, labels), results)
+    line = with_receipt(_line(out, results, taken, granted, names), results)
     result(line, facts, as_json=as_json)
     _remember(out)
     report.finish()

@@ -8,7 +8,7 @@ In colour a pixel is padding when all its channels are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,15 @@ class Padding:
     mask: np.ndarray = field(repr=False)
     values: np.ndarray = field(repr=False)
     declared: tuple[int, int] | None
+
+    def of(self, frames: Sequence[int]) -> Padding:
+        """The padding of some frames."""
+        if list(frames) == list(range(len(self.mask))):
+            return self
+        ends = np.cumsum([np.count_nonzero(mask) for mask in self.mask])
+        each = np.split(self.values, ends[:-1]) if len(self.values) > 1 else []
+        values = np.concatenate([each[frame] for frame in frames]) if each else self.values
+        return Padding(self.mask[list(frames)], values, self.declared)
 
 
 def find_padding(image: Image) -> Padding | None:

@@ -21,7 +21,7 @@ from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
 from primis.jobs.destination import staging
 from primis.jobs.result import OnPart, OnResult, Result
-from primis.jobs.share import Batch, File, Options, keep_only, look
+from primis.jobs.share import Batch, File, Options, keep_only, labels_of, look
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
 from primis.keys.seal import release_secrets
@@ -45,20 +45,24 @@ def add(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     measure: bool = True,
+    labels: Path | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda said: None,
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure: as of `share`.
+    A name that the release has already is reported and skipped. measure, labels: as of `share`;
+    those that the release has stay.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
     scope, files = owner_scope(release, signer), collect(inputs)
+    told = labels_of(labels, files, on_note)
     profile = release.manifest.profiles[0]
     codec = Codec(find_checkpoint(profile.model, models))
     settings = replace(profile.settings, header_bytes=None, exact_bits=None)
@@ -70,7 +74,7 @@ def add(
         work.begin(plan | {"measure": measure})
         work.count_only_ours(scope.secret)
         needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
-        batch = Batch(work, scope, _budgets(release, options, needs), options)
+        batch = Batch(work, scope, _budgets(release, options, needs), options, told)
         results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:

@@ -50,6 +50,12 @@ def safe_name(name: str | None, bundle_id: str, kind: str) -> str:
     return str(PurePosixPath(*parts))
 
 
+def kind_of(name: str) -> str | None:
+    """The kind of file that a name's ending stands for."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return next((kind for kind, known in _SUFFIXES.items() if suffix in known), None)
+
+
 class FreeNames:
     """Gives each restored file a name that no other has, in whatever case: on many disks case does
     not tell names apart."""

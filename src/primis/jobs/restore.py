@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from primis.atomic import write_new
-from primis.codec import Codec, Done
+from primis.codec import Codec, Done, OnnxEngine
 from primis.errors import (
     AccessError,
     FormatError,
@@ -101,13 +101,14 @@ def restore(
         return results
 
 
-def codecs(models: Iterable[Path] = ()) -> CodecFor:
-    """A codec for each model that is asked for, made once."""
+def codecs(models: Iterable[Path] = (), threads: int = 0) -> CodecFor:
+    """A codec for each model that is asked for, made once. threads: as of `OnnxEngine`."""
     loaded: dict[str, Codec] = {}
 
     def codec_for(digest: str) -> Codec:
         if digest not in loaded:
-            loaded[digest] = Codec(find_checkpoint(digest, tuple(models)))
+            checkpoint = find_checkpoint(digest, tuple(models))
+            loaded[digest] = Codec(checkpoint, OnnxEngine(checkpoint, threads))
         return loaded[digest]
 
     return codec_for

@@ -27,6 +27,7 @@ from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile, Settings
 from primis.codec import Codec, Done
 from primis.datasets.files import collect
+from primis.datasets.labels import Labels, read_labels
 from primis.errors import InputError, OutputError, UsageError
 from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
@@ -101,6 +102,7 @@ def share(
     max_pixels: int | None = None,
     measure: bool = True,
     psnr: float | None = None,
+    labels: Path | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
@@ -113,16 +115,18 @@ def share(
 
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
-    smallest S_x at which 95 % of the images reach it, in place of that of `settings`. on_look: is
-    told of the pass's progress; on_part: within an image; on_note: of a file that makes all bundles
-    larger; on_chosen: of the S_x that was chosen; on_sent: of files that are sent to a host. Raises
-    OutputError if `out` exists, is being made by another process or cannot be written; what was
-    done stays in "<out>.partial". Raises UsageError if no image could be shared, or if too few
-    reach `psnr` at any S_x.
+    smallest S_x at which 95 % of the images reach it, in place of that of `settings`. labels: a
+    table whose columns are sealed in the catalogue (`read_labels`). on_look: is told of the pass's
+    progress; on_part: within an image; on_note: of a file that makes all bundles larger, and of
+    images without labels; on_chosen: of the S_x that was chosen; on_sent: of files that are sent to
+    a host. Raises OutputError if `out` exists, is being made by another process or cannot be
+    written; what was done stays in "<out>.partial". Raises UsageError if no image could be shared,
+    or if too few reach `psnr` at any S_x.
     """
     require_labels(to)
     destination = Destination.of(out)
     files = collect(inputs)
+    told = labels_of(labels, files, on_note)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
     options = Options(settings, with_original, max_pixels, measure, psnr)
     with Work(destination.folder, "primis share") as work:
@@ -138,7 +142,7 @@ def share(
             chosen = _chosen(needs, work, options, budgets, codec, psnr, on_look)
             on_chosen(chosen)
             budgets = replace(budgets, settings=with_sparsity(budgets.settings, chosen.sparsity))
-        batch = Batch(work, scope, budgets, options)
+        batch = Batch(work, scope, budgets, options, told)
         results = batch.share_all(needs, codec, on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
@@ -154,6 +158,14 @@ def share(
         write_contents(work.partial, contents, scope, signer, 1, timestamp(now()))
         destination.finish(work, (MANIFEST, PAGES, BUNDLES, GRANTS), on_sent)
         return results
+
+
+def labels_of(table: Path | None, files: Sequence[File], on_note: Callable[[str], None]) -> Labels:
+    """What a table says of files, read before anything is encoded. Raises UsageError."""
+    labels = Labels() if table is None else read_labels(table, files)
+    if labels.note:
+        on_note(labels.note)
+    return labels
 
 
 def require_labels(to: Sequence[Recipient]) -> None:
@@ -264,6 +276,7 @@ class Batch:
     scope: Scope = field(repr=False)
     budgets: Budgets
     options: Options
+    labels: Labels = field(default_factory=Labels, repr=False)
 
     def share_all(
         self,
@@ -294,9 +307,14 @@ class Batch:
         records = [by_id[bundle_id] for bundle_id in good]
         return Contents(
             [Entry(r["id"], r["bytes"], r["digest"]) for r in records],
-            [Listed.parse(r["listed"]) for r in records],
+            [self._listed(r) for r in records],
             [Profile.parse(r["profile"]) for r in records],
         )
+
+    def _listed(self, record: dict[str, Any]) -> Listed:
+        """With the labels that this run was given, whichever run shared the image."""
+        labels = self.labels.of(Path(record["file"]), record["name"])
+        return replace(Listed.parse(record["listed"]), labels=labels)
 
     def _task(self, file: File, need: Need | InputError, opened: TierSecrets) -> ShareTask:
         bundle_id = secrets.token_hex(16)

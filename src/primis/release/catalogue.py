@@ -1,5 +1,5 @@
-"""The sealed catalogue: name and kind of each image, so that a release can be listed without
-opening its bundles (docs/format.md, section 3).
+"""The sealed catalogue: name, kind and labels of each image, so that a release can be listed
+without opening its bundles (docs/format.md, section 3).
 
 Its pages follow those of the bundles. Each is sealed under a key of its own, for whoever holds tier
 diagnostic of the whole release, and padded for each image to the same length.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from primis.bundle.header import DEFLATE, TAG
@@ -32,7 +32,8 @@ _PURPOSE = "catalogue"
 @dataclass(frozen=True)
 class Listed:
     """An image as the catalogue lists it. spacing: between rows and columns, in 10^-9 mm; modality,
-    study, series, instance: of DICOM as it is restored at tier diagnostic, else empty."""
+    study, series, instance: of DICOM as it is restored at tier diagnostic, else empty. labels: what
+    the owner's table says of it, by column."""
 
     id: str
     name: str
@@ -46,6 +47,7 @@ class Listed:
     study: str = ""
     series: str = ""
     instance: str = ""
+    labels: dict[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def parse(cls, body: Any) -> Listed:
@@ -56,9 +58,10 @@ class Listed:
             sizes = {name: int(body[name]) for name in ("frames", "height", "width", "channels")}
             spacing = body["spacing"]
             pair = None if spacing is None else (int(spacing[0]), int(spacing[1]))
-        except (KeyError, TypeError, IndexError):
+            labels = {str(name): str(text) for name, text in body["labels"].items()}
+        except (KeyError, TypeError, IndexError, AttributeError):
             raise ValueError("the catalogue lists something that is no image") from None
-        return cls(**known, **sizes, spacing=pair)  # type: ignore[arg-type]
+        return cls(**known, **sizes, spacing=pair, labels=labels)  # type: ignore[arg-type]
 
 
 def spacing_of(spacing_mm: tuple[float, float] | None) -> tuple[int, int] | None:
@@ -66,6 +69,11 @@ def spacing_of(spacing_mm: tuple[float, float] | None) -> tuple[int, int] | None
     if spacing_mm is None:
         return None
     return round(spacing_mm[0] * _PER_MM), round(spacing_mm[1] * _PER_MM)
+
+
+def spacing_mm_of(spacing: tuple[int, int] | None) -> tuple[float, float] | None:
+    """Inverse of `spacing_of`."""
+    return None if spacing is None else (spacing[0] / _PER_MM, spacing[1] / _PER_MM)
 
 
 def seal_catalogue(

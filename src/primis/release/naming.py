@@ -43,6 +43,8 @@ def read_names(release: Release, grants: Sequence[Grant]) -> Iterator[NamedImage
         yield from (NamedImage(image.id, image.name) for image in catalogue)
         return
     opening = [grant for grant in grants if grant.tier >= Tier.DIAGNOSTIC]
+    if not opening:
+        return
     for bundle_id in release.ids:
         grant = next((g for g in opening if g.covers(bundle_id)), None)
         if grant is not None:

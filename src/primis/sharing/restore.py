@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from primis.codes.sparse import SparseCode
 from primis.errors import (
     DamagedSection,
     ModelError,
+    NoCode,
     NoTexture,
     TierTooLow,
     TooManyPixels,
@@ -39,6 +40,7 @@ from primis.imaging.image import (
 from primis.imaging.padding import impose_padding
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
+from primis.sharing.codes import Codes
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -53,6 +55,9 @@ _TEXTURE_ADDED = (
 
 CodecFor = Callable[[str], Codec]
 """The codec for a model's digest; raises ModelError."""
+
+Frames = int | slice
+"""One frame or several, counted from 0 as in a list."""
 
 
 @dataclass(frozen=True)
@@ -111,28 +116,47 @@ def read_image(
     done: Done = silent,
     *,
     texture: bool = False,
+    frames: Frames | None = None,
 ) -> tuple[Image, str | None]:
     """The image at tier preview or diagnostic, and its name, None at tier preview. texture: add
-    noise like the texture that was lost, unless nothing was; for measuring texture alone.
+    noise like the texture that was lost, unless nothing was; for measuring texture alone. frames:
+    decode these alone, None for all.
 
     Raises TooManyPixels beyond what is read at most (`reading_up_to`), NoTexture where it was not
-    measured, UsageError for texture at tier preview.
+    measured, UsageError for texture at tier preview and for frames that are not there.
     """
     tier = tier_of_texture(tier) if texture else tier
     require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
+    chosen = chosen_frames(bundle.header, frames)
     exact = _is_exact(bundle, tier)
     image = (
-        _exact_image(bundle)
+        _exact_image(bundle, chosen)
         if exact
-        else decode_image(bundle, tier, codec_for, done, texture=texture)
+        else decode_image(bundle, tier, codec_for, done, texture=texture, frames=chosen)
     )
     if tier == Tier.PREVIEW:
         return image, None
     header = read_source_header(bundle, image.pixels.dtype)
+    padding = header.padding and header.padding.of(chosen)
     try:
-        return impose_padding(replace(image, header=header.source), header.padding), header.name
+        return impose_padding(replace(image, header=header.source), padding), header.name
     except ValueError:
         raise DamagedSection('section "header": its padding does not fit its image') from None
+
+
+def chosen_frames(header: Header, frames: Frames | None) -> range:
+    """The numbers of the frames that are asked for. Raises UsageError where there are none."""
+    count = header.geometry.frames
+    if isinstance(frames, slice):
+        chosen = range(count)[frames]
+    elif frames is None:
+        chosen = range(count)
+    else:
+        at = frames + count if frames < 0 else frames
+        chosen = range(max(at, 0), min(at + 1, count))
+    if not chosen:
+        raise UsageError(f'frames "{frames}" are not in an image of {count}')
+    return chosen
 
 
 def require_few_pixels(header: Header, size: int) -> None:
@@ -151,9 +175,32 @@ def decode_image(
     done: Done = silent,
     *,
     texture: bool = False,
+    frames: Sequence[int] | None = None,
 ) -> Image:
-    """What the code holds at tier preview or diagnostic, without padding and source header."""
+    """What the code holds at tier preview or diagnostic, without padding and source header. frames:
+    the numbers of those that are decoded, None for all."""
     header = bundle.header
+    codec = _codec_of(header, codec_for)
+    require_tier(bundle.secrets, tier)
+    info = read_info(bundle)
+    if texture and info.quality is None:
+        raise NoTexture(f'bundle "{header.id}" holds no texture: it was shared without measuring')
+    chosen = range(header.geometry.frames) if frames is None else frames
+    pixels = np.empty((len(chosen), *header.geometry.shape[1:]), info.dtype)
+    opened = 1 if tier == Tier.PREVIEW else None
+    size, dtype, count = pixels.shape[1:3], pixels.dtype, len(pixels)
+    seed = bytes.fromhex(header.id)
+    codes = _codes(bundle, tier, codec, info, chosen, done)
+    for number, (frame, (code, scale)) in enumerate(zip(chosen, codes, strict=True)):
+        decoding = within(done, (number + 0.5) / count, (number + 1) / count)
+        pixels[number] = codec.decode(code, scale, size, dtype, opened, decoding)
+        if texture:
+            add_texture(pixels[number], info.textures[frame], scale, seed, frame)
+    return info.image(pixels)
+
+
+def _codec_of(header: Header, codec_for: CodecFor) -> Codec:
+    """The codec that decodes a bundle. Raises ModelError."""
     codec = codec_for(header.model)
     preset, geometry = codec.preset, header.geometry
     shape, wanted = ((g.stride, g.code_maps, g.atoms_per_map) for g in (geometry, preset))
@@ -162,25 +209,35 @@ def decode_image(
             f'model "{header.model[:12]}" has stride, code maps and atoms {wanted}, '
             f"the bundle {shape}"
         )
-    require_tier(bundle.secrets, tier)
-    info = read_info(bundle)
-    if texture and info.quality is None:
-        raise NoTexture(f'bundle "{header.id}" holds no texture: it was shared without measuring')
-    pixels = np.empty(geometry.shape, info.dtype)
-    opened = 1 if tier == Tier.PREVIEW else None
-    size, dtype, count = pixels.shape[1:3], pixels.dtype, len(pixels)
-    seed = bytes.fromhex(header.id)
-    for frame, (code, scale) in enumerate(_codes(bundle, tier, codec, info, done)):
-        decoding = within(done, (frame + 0.5) / count, (frame + 1) / count)
-        pixels[frame] = codec.decode(code, scale, size, dtype, opened, decoding)
-        if texture:
-            add_texture(pixels[frame], info.textures[frame], scale, seed, frame)
-    return info.image(pixels)
+    return codec
 
 
 def open_codes(bundle: OpenedBundle, codec: Codec) -> list[tuple[SparseCode, Scale]]:
     """The true code Z of each frame and the range of its grey levels."""
-    return list(_codes(bundle, Tier.DIAGNOSTIC, codec, read_info(bundle)))
+    frames = range(bundle.header.geometry.frames)
+    return list(_codes(bundle, Tier.DIAGNOSTIC, codec, read_info(bundle), frames))
+
+
+def read_codes(
+    bundle: OpenedBundle, tier: Tier, codec_for: CodecFor, frames: Frames | None = None
+) -> Codes:
+    """The true code at tier preview or diagnostic, as arrays. frames: as of `read_image`.
+
+    Raises NoCode where the samples are sealed exactly, and what `read_image` raises.
+    """
+    header = bundle.header
+    require_few_pixels(header, sum(len(part) for part in bundle.parts.values()))
+    if header.settings.exact_bits:
+        raise NoCode(
+            f'bundle "{header.id}" has no code to learn from: its samples are sealed exactly, '
+            "as those of masks and label maps are"
+        )
+    codec = _codec_of(header, codec_for)
+    require_tier(bundle.secrets, tier)
+    chosen = chosen_frames(header, frames)
+    atoms = header.geometry.atoms_per_map if tier == Tier.PREVIEW else header.geometry.atoms
+    opened = list(_codes(bundle, tier, codec, read_info(bundle), chosen))
+    return Codes.of(opened, codec, atoms)
 
 
 def read_info(bundle: OpenedBundle) -> Info:
@@ -230,20 +287,27 @@ def _is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
     return tier == Tier.DIAGNOSTIC and bool(bundle.header.settings.exact_bits)
 
 
-def _exact_image(bundle: OpenedBundle) -> Image:
+def _exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
     """An image of few grey levels; no model is needed."""
     require_tier(bundle.secrets, Tier.DIAGNOSTIC)
     info = read_info(bundle)
-    return info.image(unpack_exact(bundle.unseal("exact"), bundle.header, info.dtype))
+    pixels = unpack_exact(bundle.unseal("exact"), bundle.header, info.dtype)
+    whole = list(frames) == list(range(len(pixels)))
+    return info.image(pixels if whole else pixels[list(frames)])
 
 
 def _codes(
-    bundle: OpenedBundle, tier: Tier, codec: Codec, info: Info, done: Done = silent
+    bundle: OpenedBundle,
+    tier: Tier,
+    codec: Codec,
+    info: Info,
+    frames: Sequence[int],
+    done: Done = silent,
 ) -> Iterator[tuple[SparseCode, Scale]]:
-    public, count = LEVELS[bundle.header.settings.protection].open(bundle), len(info.frames)
-    for number, scale in enumerate(info.frames):
+    public, count = LEVELS[bundle.header.settings.protection].open(bundle), len(frames)
+    for number, frame in enumerate(frames):
         purifying = within(done, number / count, (number + 0.5) / count)
-        levels = _purify(bundle, public, number, tier, codec, purifying)
+        levels, scale = _purify(bundle, public, frame, tier, codec, purifying), info.frames[frame]
         yield SparseCode(levels, scale.threshold, codec.offset), Scale(scale.low, scale.high)
 
 

@@ -1,0 +1,186 @@
+"""What the command line does with releases, from Python."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from primis.api.places import (
+    Identities,
+    Keys,
+    Place,
+    each_of,
+    identities_of,
+    open_place,
+    recipients_of,
+    signer_of,
+)
+from primis.bundle.settings import Settings
+from primis.errors import UsageError
+from primis.jobs import restore as restoring
+from primis.jobs import share as sharing
+from primis.jobs.result import OnResult, Result
+from primis.keys.identity import Signer
+from primis.keys.tier import HIGHEST, Tier
+from primis.release import owner as owning
+from primis.release import rekey as rekeying
+from primis.release.naming import ids_of
+
+_LOG = logging.getLogger("primis")
+
+
+def share(
+    images: Place | Sequence[Place],
+    out: Place,
+    *,
+    to: Keys,
+    owner: Place | Signer | None = None,
+    settings: Settings | None = None,
+    tier: Tier | str | None = None,
+    with_original: bool = False,
+    model: Place | None = None,
+    max_pixels: int | None = None,
+    measure: bool = True,
+    psnr: float | None = None,
+    labels: Place | None = None,
+    on_result: OnResult = lambda result, done, total: None,
+) -> list[Result]:
+    """Make a release of images and grant it to recipients.
+
+    images: files and folders. out: the folder to make. to: public keys of the recipients. owner:
+    the private key that signs, and that can grant later; by default the one in the configuration
+    folder, made at first use. settings: S_x, level of protection and budgets. tier: the highest
+    that recipients may open; by default all that the release holds, which is diagnostic, or
+    original with `with_original`. with_original: seal the files themselves too. model: a file of
+    other weights, or "paper". max_pixels: refuse images of more samples, all frames and channels
+    counted; by default 300 million, fewer for small files. measure: compare each image with what a
+    recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
+    psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
+    the images reach it, measured on at most 64 images, drawn at random. labels: a table (CSV) with
+    a column `file`, whose other columns are sealed in the release's catalogue; a row belongs to the
+    file it names, from the table's folder, or to the image of that name. on_result: is called after
+    each image with its `Result`, the number done and the number of all.
+
+    Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
+    the others are shared. A run that was interrupted goes on where it stopped.
+
+    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
+    UsageError if no image could be shared, if too few reach `psnr` at any S_x, or for a table that
+    names none of the images or one twice, or has over 4,096 bytes of labels for one.
+    """
+    granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
+    if granted == Tier.ORIGINAL and not with_original:
+        raise UsageError('tier "original" was asked for, but with_original is False')
+    return sharing.share(
+        [Path(path) for path in each_of(images)],
+        out,
+        recipients_of(to),
+        signer_of(owner),
+        settings or Settings(),
+        tier=granted,
+        with_original=with_original,
+        model=None if model is None else Path(model),
+        max_pixels=max_pixels,
+        measure=measure,
+        psnr=psnr,
+        labels=None if labels is None else Path(labels),
+        on_result=on_result,
+        on_note=_LOG.warning,
+    )
+
+
+def grant(
+    release: Place,
+    *,
+    to: Keys,
+    tier: Tier | str = Tier.DIAGNOSTIC,
+    images: Sequence[str] = (),
+    note: str | None = None,
+    not_after: datetime.date | None = None,
+    owner: Place | Signer | None = None,
+) -> list[str]:
+    """Let more people open a release, or some images of it.
+
+    to: public keys of the recipients. tier: the highest that they may open. images: ids, starts of
+    ids, or names; by default the whole release. note: a line for the recipient. not_after: the last
+    day, UTC, on which primis opens the grant; a courtesy, since a recipient's copy of the secrets
+    does not expire. owner: the private key that made the release, by default the one in the
+    configuration folder.
+
+    Returns where the new grants lie; nothing else of the release changes but their list.
+
+    Raises WrongSigner or NoMatchingGrant if the key is not the owner's, UsageError for a label that
+    is taken or an image that is not there, and what `open` raises.
+    """
+    signer, opened = signer_of(owner, make=False), open_place(release, None, remember=True)
+    grants = opened.open_grants([signer.identity], trust=signer.public)
+    chosen = ids_of(opened, grants, images)
+    return [
+        owning.grant(
+            opened,
+            recipient,
+            signer,
+            tier=Tier(tier),
+            images=chosen or None,
+            note=note,
+            not_after=not_after,
+        )
+        for recipient in recipients_of(to)
+    ]
+
+
+def rekey(
+    release: Place, *, without: Iterable[str] = (), owner: Place | Signer | None = None
+) -> rekeying.Rekeyed:
+    """Give a release new secrets, ids and grants, without encoding an image again.
+
+    without: labels of grants that are not renewed; all others to the same keys go too, and so do
+    those to passphrases. owner: as of `grant`.
+
+    Whoever copied the old release can still open that copy. Raises UsageError for a label that is
+    not there, OutputError if the folder cannot be replaced, and what `open` raises.
+    """
+    signer = signer_of(owner, make=False)
+    return rekeying.rekey(open_place(release, None, remember=True), signer, without=without)
+
+
+def restore(
+    release: Place,
+    out: Place,
+    *,
+    identity: Identities | None = None,
+    passphrase: str | None = None,
+    tier: Tier | str | None = None,
+    images: Sequence[str] = (),
+    signer: str | None = None,
+    models: Sequence[Place] = (),
+    max_pixels: int | None = None,
+    texture: bool = False,
+    on_result: OnResult = lambda result, done, total: None,
+) -> list[Result]:
+    """Restore images into a new folder, as files of the kinds that were shared.
+
+    out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
+    the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
+    grant opens. max_pixels, on_result: as of `share`. texture: as of `ReleaseImage.read`.
+
+    Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
+    and the others are restored.
+
+    Raises OutputError if `out` exists, AccessError if no image can be opened, ModelError,
+    UsageError for an image that is not there or texture at another tier than diagnostic, and what
+    `open` raises.
+    """
+    return restoring.restore(
+        open_place(release, signer, remember=True),
+        identities_of(identity, passphrase),
+        Path(out),
+        tier=Tier(tier) if tier else None,
+        images=images,
+        models=tuple(Path(model) for model in models),
+        max_pixels=max_pixels,
+        texture=texture,
+        on_result=on_result,
+    )
