@@ -1,0 +1,167 @@
+"""A release of many small images from end to end: rate, memory, and what each command then takes.
+
+    python benchmarks/rehearsal.py [--images N] [--size S]
+
+Phantoms of S x S pixels, 12 bits, 200 of them again and again under other names: shares them,
+opens the release, restores one by its id, grants, gives new secrets, and lists it again; each in a
+process of its own, whose time and largest memory are measured. While it shares, images a second and
+memory in use are noted after each tenth. results/rehearsal.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import machine, save
+
+import primis
+from primis.imaging.phantom import phantom_dicom
+from primis.jobs.result import Result
+from primis.keys.identity import generate, read_signer
+
+_STATUS = Path("/proc/self/status")
+_IMAGES = 160_000
+_DISTINCT = 200
+"""Phantoms that are drawn; the others are these under other names."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """After a tenth: images done, images per second in it, MiB of memory in use."""
+
+    done: int
+    rate: float
+    mib: float
+
+
+@dataclass
+class Log:
+    """Notes a row after each tenth."""
+
+    rows: list[Row] = field(default_factory=list)
+    since: float = field(default_factory=time.perf_counter)
+
+    def note(self, result: Result, done: int, total: int) -> None:
+        """As `share` calls it after each image."""
+        if result.error is not None:
+            raise result.error
+        tenth = max(1, total // 10)
+        if done % tenth:
+            return
+        now = time.perf_counter()
+        self.rows.append(Row(done, tenth / (now - self.since), resident()))
+        print(f"{done:7} images  {self.rows[-1].rate:6.1f} images/s", file=sys.stderr, flush=True)
+        self.since = now
+
+
+def resident() -> float:
+    """MiB of memory in use."""
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def share(folder: Path) -> dict[str, Any]:
+    log = Log()
+    owner = read_signer(folder / "key")
+    primis.share(
+        folder / "in", folder / "release", to=[], owner=owner, measure=False, on_result=log.note
+    )
+    return {"rows": [asdict(row) for row in log.rows]}
+
+
+def open_release(folder: Path) -> dict[str, Any]:
+    primis.open(folder / "release", folder / "key", remember=False)
+    return {}
+
+
+def list_names(folder: Path) -> dict[str, Any]:
+    release = primis.open(folder / "release", folder / "key", remember=False)
+    return {"images": len([image.name for image in release])}
+
+
+def restore_one(folder: Path) -> dict[str, Any]:
+    bundle = next(os.scandir(folder / "release/bundles")).name.removesuffix(".primis")
+    results = primis.restore(
+        folder / "release", folder / "one", identity=folder / "key", images=[bundle]
+    )
+    return {"restored": len([r for r in results if r.error is None])}
+
+
+def grant(folder: Path) -> dict[str, Any]:
+    (folder / "other").write_text(generate())
+    to = read_signer(folder / "other").recipient.text
+    return {"grants": len(primis.grant(folder / "release", to=to, owner=folder / "key"))}
+
+
+def rekey(folder: Path) -> dict[str, Any]:
+    return {"renewed": len(primis.rekey(folder / "release", owner=folder / "key").renewed)}
+
+
+PHASES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "share": share,
+    "open": open_release,
+    "restore one": restore_one,
+    "grant": grant,
+    "rekey": rekey,
+    "list": list_names,
+}
+
+
+def run_phase(name: str, folder: Path) -> None:
+    """In this process: prints seconds, the largest memory in use, and what came of it, as JSON."""
+    at_rest, start = _peak(), time.perf_counter()
+    made = PHASES[name](folder)
+    took = time.perf_counter() - start
+    print(json.dumps({"seconds": took, "peak_mib": _peak(), "at_rest_mib": at_rest} | made))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def lay_out(folder: Path, images: int, size: int) -> None:
+    """Files under names of their own, a thousand in a folder."""
+    drawn = [phantom_dicom(size, seed=seed) for seed in range(min(images, _DISTINCT))]
+    for number in range(images):
+        part = folder / "in" / f"{number // 1000:03}"
+        part.mkdir(parents=True, exist_ok=True)
+        (part / f"{number:06}.dcm").write_bytes(drawn[number % len(drawn)])
+    (folder / "key").write_text(generate())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, default=_IMAGES)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.phase:
+        run_phase(arguments.phase, arguments.folder)
+        return
+    facts: dict[str, Any] = {"images": arguments.images, "size": arguments.size}
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder), arguments.images, arguments.size)
+        for name in PHASES:
+            command = [sys.executable, __file__, "--phase", name, "--folder", folder]
+            environment = os.environ | {"XDG_CONFIG_HOME": folder}
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+            facts[name] = json.loads(done.stdout.splitlines()[-1])
+            took, peak = facts[name]["seconds"], facts[name]["peak_mib"]
+            print(f"{name}: {took:.2f} s, {peak:.0f} MiB", flush=True)
+    print(save("rehearsal", facts | {"machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
