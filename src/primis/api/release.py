@@ -88,12 +88,12 @@ class Opening:
     signer: str | None
     models: tuple[str, ...] = field(repr=False)
 
-    def open(
-        self, said: Place | None = None, *, remember: bool = False, threads: int = 0
-    ) -> OpenRelease:
-        """said: the place as it was given, for messages. threads: of ONNX Runtime."""
+    def open(self, said: Place | None = None, *, remember: bool = False) -> OpenRelease:
+        """said: the place as it was given, for messages. A process that another one started gets
+        one thread: such processes share the cores."""
         release = open_place(said or self.place, self.signer, remember=remember)
         grants = release.open_grants(identities_of(self.keys, self.passphrase))
+        threads = 1 if multiprocessing.parent_process() else 0
         codec_for = restoring.codecs([Path(model) for model in self.models], threads)
         return OpenRelease(release, grants, codec_for, self)
 
@@ -122,8 +122,7 @@ class OwnRelease:
     def get(self) -> OpenRelease:
         """This process's own. Raises as `open` does."""
         if self._process != os.getpid():
-            threads = 1 if multiprocessing.parent_process() else 0  # workers share the cores
-            release = self._opening.open(threads=threads)
+            release = self._opening.open()
             if release.state[0] != self._seen[0] or release.state[1] < self._seen[1]:
                 raise UnexpectedRelease(
                     f'"{self._opening.place}" holds another release than before, or an older state '
