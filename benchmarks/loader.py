@@ -72,7 +72,7 @@ def restore(place: Place, names: list[str], files: bool, gate: Any) -> None:
 def restoring(place: Place, processes: int, *, files: bool = True) -> float:
     """Seconds to restore all images, shared out among so many processes."""
     context = multiprocessing.get_context("spawn")
-    gate = context.Barrier(processes + 1)
+    gate = context.Barrier(processes + 1, timeout=600)
     running = [
         context.Process(target=restore, args=(place, place.names[k::processes], files, gate))
         for k in range(processes)
