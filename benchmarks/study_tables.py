@@ -1,5 +1,5 @@
-"""The tables of docs/evaluation.md from the `report.json` of `primis evaluate`:
-results/evaluate.json, and results/texture.json for texture."""
+"""The tables of docs/evaluation.md from the `report.json` of `primis evaluate all`:
+results/evaluate.json."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def segmentation() -> str:
 
 def texture() -> str:
     """The paper's Fig. 8 in numbers."""
-    data = result("texture")["texture"]
+    data = result("evaluate")["texture"]
     head = ["version", "excellent (ICC > 0.75)", "good", "fair", "poor", "share excellent"]
     body = []
     for version, counts, share in zip(

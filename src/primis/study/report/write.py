@@ -66,8 +66,9 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def without_arrays(result: Any) -> dict[str, Any]:
-    """What a result says in numbers and texts, by name of field."""
-    named = ((field.name, getattr(result, field.name)) for field in fields(result))
+    """What a result says in numbers and texts, by name of field; what it is of, image by image, are
+    fields that no repr shows, and belongs into a CSV."""
+    named = ((field.name, getattr(result, field.name)) for field in fields(result) if field.repr)
     return {name: value for name, value in named if not isinstance(value, np.ndarray)}
 
 
