@@ -14,6 +14,8 @@ import pytest
 
 EXTRAS = frozenset(
     {
+        "dask",
+        "distributed",
         "jinja2",
         "lightning",
         "matplotlib",

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from primis.errors import AccessError, BadKey, InputError, UsageError
 from primis.imaging.image import MAX_CHANNELS, MEANING, Image
 from primis.jobs import restore as restoring
 from primis.jobs import share as sharing
+from primis.jobs.executors.choice import executor_for
 from primis.jobs.result import OnResult, Result
 from primis.keys.grant import Grant
 from primis.keys.home import config_folder, default_owner_key, known_releases_file
@@ -67,6 +68,9 @@ from primis.sharing.restore import (
 )
 from primis.sharing.share import share_image
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 Place = str | PathLike[str]
 Keys = Place | Recipient | Sequence[Place | Recipient]
 """Public keys: as text, in a file, or parsed."""
@@ -90,6 +94,9 @@ def share(
     max_pixels: int | None = None,
     measure: bool = True,
     psnr: float | None = None,
+    jobs: int | None = 1,
+    dask: str | Client | None = None,
+    dask_insecure: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Make a release of images and grant it to recipients.
@@ -103,32 +110,38 @@ def share(
     counted; by default 300 million, fewer for small files. measure: compare each image with what a
     recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
-    the images reach it, measured on at most 64 images, drawn at random. on_result: is called after
-    each image with its `Result`, the number done and the number of all.
+    the images reach it, measured on at most 64 images, drawn at random. jobs: processes that work
+    at once, None for as many as cores. dask: in their place, the address of a Dask scheduler or a
+    `distributed.Client`; image files must lie at the same path on all its machines. dask_insecure:
+    allow a scheduler on another machine without TLS. on_result: is called after each image with its
+    `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
 
-    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
-    UsageError if no image could be shared, or if too few reach `psnr` at any S_x.
+    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError,
+    WorkerError where processes or a cluster cannot be used, and UsageError if no image could be
+    shared, or if too few reach `psnr` at any S_x.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
         raise UsageError('tier "original" was asked for, but with_original is False')
-    return sharing.share(
-        [Path(path) for path in _each(images)],
-        Path(out),
-        _recipients(to),
-        _signer(owner),
-        settings or Settings(),
-        tier=granted,
-        with_original=with_original,
-        model=None if model is None else Path(model),
-        max_pixels=max_pixels,
-        measure=measure,
-        psnr=psnr,
-        on_result=on_result,
-    )
+    with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
+        return sharing.share(
+            [Path(path) for path in _each(images)],
+            Path(out),
+            _recipients(to),
+            _signer(owner),
+            settings or Settings(),
+            tier=granted,
+            with_original=with_original,
+            model=None if model is None else Path(model),
+            max_pixels=max_pixels,
+            measure=measure,
+            psnr=psnr,
+            executor=executor,
+            on_result=on_result,
+        )
 
 
 def grant(
@@ -198,13 +211,17 @@ def restore(
     models: Sequence[Place] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    jobs: int | None = 1,
+    dask: str | Client | None = None,
+    dask_insecure: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Restore images into a new folder, as files of the kinds that were shared.
 
     out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
     the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
-    grant opens. max_pixels, on_result: as of `share`. texture: as of `ReleaseImage.read`.
+    grant opens. max_pixels, jobs, dask, dask_insecure, on_result: as of `share`. texture: as of
+    `ReleaseImage.read`.
 
     Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
     and the others are restored.
@@ -213,17 +230,19 @@ def restore(
     UsageError for an image that is not there or texture at another tier than diagnostic, and what
     `open` raises.
     """
-    return restoring.restore(
-        _release(release, signer, remember=True),
-        _identities(identity, passphrase),
-        Path(out),
-        tier=Tier(tier) if tier else None,
-        images=images,
-        models=tuple(Path(model) for model in models),
-        max_pixels=max_pixels,
-        texture=texture,
-        on_result=on_result,
-    )
+    with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
+        return restoring.restore(
+            _release(release, signer, remember=True),
+            _identities(identity, passphrase),
+            Path(out),
+            tier=Tier(tier) if tier else None,
+            images=images,
+            models=tuple(Path(model) for model in models),
+            max_pixels=max_pixels,
+            texture=texture,
+            executor=executor,
+            on_result=on_result,
+        )
 
 
 def open(

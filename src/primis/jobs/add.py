@@ -19,6 +19,8 @@ from primis.atomic import level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.serial import Serial
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share import Batch, File, Options, look
 from primis.jobs.work import Work
@@ -43,6 +45,7 @@ def add(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     measure: bool = True,
+    executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
@@ -52,7 +55,7 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure: as of `share`.
+    A name that the release has already is reported and skipped. measure, executor: as of `share`.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
@@ -69,7 +72,7 @@ def add(
         work.count_only_ours(scope.secret)
         needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
         batch = Batch(work, scope, _budgets(release, options, needs), options)
-        results = batch.share_all(needs, codec, on_result, on_part)
+        results = batch.share_all(needs, codec, executor or Serial(), on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
