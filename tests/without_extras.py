@@ -15,6 +15,8 @@ import pytest
 EXTRAS = frozenset(
     {
         "fsspec",
+        "dask",
+        "distributed",
         "jinja2",
         "lightning",
         "matplotlib",

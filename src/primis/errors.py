@@ -28,7 +28,8 @@
     │   ├── NoCode                    the image is sealed sample by sample
     │   ├── WrongSigner               signed, but not by whom was demanded
     │   └── UnexpectedRelease         another signer, an older or a forked state
-    └── ModelError                weights that are missing, damaged or not the ones named
+    ├── ModelError                weights that are missing, damaged or not the ones named
+    └── WorkerError               worker processes or a cluster that cannot be used
 
 A message is one line: the thing, the value in quotes, what was expected. It never holds a secret, a
 patient's data or a pixel.
@@ -36,11 +37,23 @@ patient's data or a pixel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class PrimisError(Exception):
     """Base of all errors that primis raises on purpose; `str()` is one line for people."""
+
+    def __reduce__(self) -> tuple[Callable[..., PrimisError], tuple[Any, ...]]:
+        """Pickled as it is, whatever its class takes to be made."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[PrimisError], args: tuple[Any, ...], fields: dict[str, Any]) -> PrimisError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class UsageError(PrimisError):
@@ -181,3 +194,7 @@ class UnexpectedRelease(AccessError):
 
 class ModelError(PrimisError):
     """Weights are missing, damaged or not the ones that a bundle names."""
+
+
+class WorkerError(PrimisError):
+    """Worker processes, or a cluster, cannot be started, reached or used."""

@@ -12,7 +12,7 @@ from primis.bundle.pages import FANOUT
 from primis.datasets.labels import MOST_BYTES, read_labels
 from primis.errors import UsageError
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import share as sharing
+from primis.jobs import share_task
 from primis.jobs.add import add
 from primis.jobs.share_task import share_file
 from primis.keys.identity import read_signer
@@ -96,7 +96,7 @@ def test_a_run_that_goes_on_takes_the_labels_that_it_is_given(
         done.append(given)
         return share_file(*given)
 
-    monkeypatch.setattr(sharing, "share_file", killed)
+    monkeypatch.setattr(share_task, "share_file", killed)
     with pytest.raises(KeyboardInterrupt):
         shared(folder, keys, tmp_path / "release", TABLE.replace("normal", "typing error"))
     monkeypatch.undo()

@@ -6,6 +6,7 @@ import datetime
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from primis.api.places import (
     Identities,
@@ -21,12 +22,16 @@ from primis.bundle.settings import Settings
 from primis.errors import UsageError
 from primis.jobs import restore as restoring
 from primis.jobs import share as sharing
+from primis.jobs.executors.choice import executor_for
 from primis.jobs.result import OnResult, Result
 from primis.keys.identity import Signer
 from primis.keys.tier import HIGHEST, Tier
 from primis.release import owner as owning
 from primis.release import rekey as rekeying
 from primis.release.naming import ids_of
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _LOG = logging.getLogger("primis")
 
@@ -45,6 +50,9 @@ def share(
     measure: bool = True,
     psnr: float | None = None,
     labels: Place | None = None,
+    jobs: int | None = 1,
+    dask: str | Client | None = None,
+    dask_insecure: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Make a release of images and grant it to recipients.
@@ -60,35 +68,41 @@ def share(
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
     the images reach it, measured on at most 64 images, drawn at random. labels: a table (CSV) with
     a column `file`, whose other columns are sealed in the release's catalogue; a row belongs to the
-    file it names, from the table's folder, or to the image of that name. on_result: is called after
-    each image with its `Result`, the number done and the number of all.
+    file it names, from the table's folder, or to the image of that name. jobs: processes that work
+    at once, None for as many as cores. dask: in their place, the address of a Dask scheduler or a
+    `distributed.Client`; image files must lie at the same path on all its machines. dask_insecure:
+    allow a scheduler on another machine without TLS. on_result: is called after each image with its
+    `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
 
-    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError, and
-    UsageError if no image could be shared, if too few reach `psnr` at any S_x, or for a table that
-    names none of the images or one twice, or has over 4,096 bytes of labels for one.
+    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError,
+    WorkerError where processes or a cluster cannot be used, and UsageError if no image could be
+    shared, if too few reach `psnr` at any S_x, or for a table that names none of the images or one
+    twice, or has over 4,096 bytes of labels for one.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
         raise UsageError('tier "original" was asked for, but with_original is False')
-    return sharing.share(
-        [Path(path) for path in each_of(images)],
-        out,
-        recipients_of(to),
-        signer_of(owner),
-        settings or Settings(),
-        tier=granted,
-        with_original=with_original,
-        model=None if model is None else Path(model),
-        max_pixels=max_pixels,
-        measure=measure,
-        psnr=psnr,
-        labels=None if labels is None else Path(labels),
-        on_result=on_result,
-        on_note=_LOG.warning,
-    )
+    with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
+        return sharing.share(
+            [Path(path) for path in each_of(images)],
+            out,
+            recipients_of(to),
+            signer_of(owner),
+            settings or Settings(),
+            tier=granted,
+            with_original=with_original,
+            model=None if model is None else Path(model),
+            max_pixels=max_pixels,
+            measure=measure,
+            psnr=psnr,
+            labels=None if labels is None else Path(labels),
+            executor=executor,
+            on_result=on_result,
+            on_note=_LOG.warning,
+        )
 
 
 def grant(
@@ -158,13 +172,17 @@ def restore(
     models: Sequence[Place] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    jobs: int | None = 1,
+    dask: str | Client | None = None,
+    dask_insecure: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Restore images into a new folder, as files of the kinds that were shared.
 
     out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
     the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
-    grant opens. max_pixels, on_result: as of `share`. texture: as of `ReleaseImage.read`.
+    grant opens. max_pixels, jobs, dask, dask_insecure, on_result: as of `share`. texture: as of
+    `ReleaseImage.read`.
 
     Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
     and the others are restored.
@@ -173,14 +191,16 @@ def restore(
     UsageError for an image that is not there or texture at another tier than diagnostic, and what
     `open` raises.
     """
-    return restoring.restore(
-        open_place(release, signer, remember=True),
-        identities_of(identity, passphrase),
-        Path(out),
-        tier=Tier(tier) if tier else None,
-        images=images,
-        models=tuple(Path(model) for model in models),
-        max_pixels=max_pixels,
-        texture=texture,
-        on_result=on_result,
-    )
+    with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
+        return restoring.restore(
+            open_place(release, signer, remember=True),
+            identities_of(identity, passphrase),
+            Path(out),
+            tier=Tier(tier) if tier else None,
+            images=images,
+            models=tuple(Path(model) for model in models),
+            max_pixels=max_pixels,
+            texture=texture,
+            executor=executor,
+            on_result=on_result,
+        )

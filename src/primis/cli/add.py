@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from primis.cli.arguments import Owner, open_signer, parse_path, show_size
+from primis.cli.arguments import Owner, open_signer, parse_path, require_one_way, show_size
 from primis.cli.fidelity import (
     LEAST_PSNR,
     LeastPsnr,
@@ -19,7 +19,16 @@ from primis.cli.fidelity import (
 )
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.labels import LabelTable
-from primis.cli.options import Json, MaxPixels, ReleasePlace, TrustAnew, Verbose
+from primis.cli.options import (
+    Dask,
+    DaskInsecure,
+    Jobs,
+    Json,
+    MaxPixels,
+    ReleasePlace,
+    TrustAnew,
+    Verbose,
+)
 from primis.cli.say import note, result
 from primis.cli.share import image_facts, unfamiliar
 
@@ -50,6 +59,9 @@ def add(
     labels: LabelTable = None,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    dask_insecure: DaskInsecure = False,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -57,13 +69,16 @@ def add(
     require_measured(least_psnr, no_measure=no_measure)
     require_release(release)
     signer = open_signer(owner)
+    require_one_way(jobs, dask, dask_insecure)
     from primis.cli.progress import Report
     from primis.jobs.add import add as add_files
+    from primis.jobs.executors.choice import executor_for
 
     opened = open_release(release, anew=trust_anew)
     sparsity = opened.manifest.profiles[0].settings.sparsity
     with (
         telling(opened),
+        executor_for(jobs, dask, dask_insecure=dask_insecure) as executor,
         Report("adding", verbose=verbose, sparsity=sparsity, named=images) as report,
     ):
         results = add_files(
@@ -74,6 +89,7 @@ def add(
             max_pixels=max_pixels,
             measure=not no_measure,
             labels=labels,
+            executor=executor,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,

@@ -87,6 +87,14 @@ def show_number(value: float) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:.9g}"
 
 
+def require_one_way(jobs: int | None, dask: str | None, dask_insecure: bool) -> None:
+    """Raises UsageError if options ask for two ways of working at once."""
+    if jobs is not None and dask is not None:
+        raise UsageError("--dask has the workers of a cluster work, expected --jobs or --dask")
+    if dask_insecure and dask is None:
+        raise UsageError("--dask-insecure needs --dask")
+
+
 def parse_signer(text: str) -> str:
     """What a release is to be signed by. Raises UsageError."""
     if not re.fullmatch("[0-9a-f]{64}", text):

@@ -19,6 +19,7 @@ EXIT_CODES = (
     "0 all done · 1 something failed or was refused · 2 wrong usage · 130 interrupted"
 )
 MAX_PIXELS = 1 << 34
+MAX_JOBS = 1024
 
 
 ReleasePlace = Annotated[
@@ -85,6 +86,33 @@ MaxPixels = Annotated[
         max=MAX_PIXELS,
         help="Refuse images of more pixels, all frames together; each channel counts. "
         "(default: 300 million, fewer for small files)",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=MAX_JOBS,
+        help="Processes that work at once. (default: as many as cores, fewer for few images)",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Have the workers of a Dask cluster do the work: the address of its scheduler, "
+        "tls://HOST:PORT.",
+    ),
+]
+DaskInsecure = Annotated[
+    bool,
+    typer.Option(
+        "--dask-insecure",
+        help="Allow a scheduler on another machine without TLS: whoever listens sees the images.",
     ),
 ]
 TrustAnew = Annotated[

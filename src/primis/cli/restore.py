@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from primis.cli.arguments import open_identities, parse_path, require_place
+from primis.cli.arguments import open_identities, parse_path, require_one_way, require_place
 from primis.cli.fidelity import fidelity_facts, quality_facts, with_receipt, with_texture
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import (
+    Dask,
+    DaskInsecure,
     From,
     Identities,
     Images,
+    Jobs,
     Json,
     MaxPixels,
     Passphrase,
@@ -66,6 +69,9 @@ def restore(
     ] = False,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    dask_insecure: DaskInsecure = False,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -73,11 +79,17 @@ def restore(
     require_place(out)
     require_release(release)
     keys = open_identities(identity, passphrase)
+    require_one_way(jobs, dask, dask_insecure)
     from primis.cli.progress import Report
+    from primis.jobs.executors.choice import executor_for
     from primis.jobs.restore import restore as restore_files
 
     opened = open_release(release, signer=signer, anew=trust_anew)
-    with telling(opened), Report("restoring", verbose=verbose) as report:
+    with (
+        telling(opened),
+        executor_for(jobs, dask, dask_insecure=dask_insecure) as executor,
+        Report("restoring", verbose=verbose) as report,
+    ):
         results = restore_files(
             opened,
             keys,
@@ -87,6 +99,7 @@ def restore(
             models=tuple(model),
             max_pixels=max_pixels,
             texture=texture,
+            executor=executor,
             on_result=report.add,
             on_part=report.part,
         )

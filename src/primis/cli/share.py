@@ -19,6 +19,7 @@ from primis.cli.arguments import (
     parse_recipients,
     refusing,
     require_between,
+    require_one_way,
     require_place,
     show_size,
 )
@@ -35,6 +36,9 @@ from primis.cli.fidelity import (
 from primis.cli.known import open_release
 from primis.cli.labels import LabelTable
 from primis.cli.options import (
+    Dask,
+    DaskInsecure,
+    Jobs,
     Json,
     MaxPixels,
     Tier,
@@ -140,6 +144,9 @@ def share(
         ),
     ] = None,
     max_pixels: MaxPixels = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    dask_insecure: DaskInsecure = False,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -172,6 +179,7 @@ def share(
             "the patient's name included: de-identify first what they must not see"
         )
     from primis.cli.progress import Report
+    from primis.jobs.executors.choice import executor_for
     from primis.jobs.share import share as share_files
 
     bar = Report("sharing", verbose=verbose, sparsity=settings.sparsity, named=images)
@@ -183,7 +191,12 @@ def share(
         if choice.tried:
             note(_chosen(choice, psnr or 0))
 
-    with refusing(), bar as report:
+    require_one_way(jobs, dask, dask_insecure)
+    with (
+        refusing(),
+        executor_for(jobs, dask, dask_insecure=dask_insecure) as executor,
+        bar as report,
+    ):
         results = share_files(
             images,
             out,
@@ -197,6 +210,7 @@ def share(
             measure=not no_measure,
             psnr=psnr,
             labels=labels,
+            executor=executor,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,

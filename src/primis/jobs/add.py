@@ -20,6 +20,8 @@ from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
 from primis.jobs.destination import staging
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.serial import Serial
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share import Batch, File, Options, keep_only, labels_of, look
 from primis.jobs.work import Work
@@ -46,6 +48,7 @@ def add(
     max_pixels: int | None = None,
     measure: bool = True,
     labels: Path | None = None,
+    executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
@@ -56,8 +59,8 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure, labels: as of `share`;
-    those that the release has stay.
+    A name that the release has already is reported and skipped. measure, labels, executor: as of
+    `share`; those that the release has stay.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
@@ -75,7 +78,7 @@ def add(
         work.count_only_ours(scope.secret)
         needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
         batch = Batch(work, scope, _budgets(release, options, needs), options, told)
-        results = batch.share_all(needs, codec, on_result, on_part)
+        results = batch.share_all(needs, codec, executor or Serial(), on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from primis.atomic import write_new
-from primis.codec import Codec, Done, OnnxEngine
+from primis.atomic import reason, temporary_beside, write_new
+from primis.codec import Codec, OnnxEngine
 from primis.errors import (
     AccessError,
     FormatError,
     NotCovered,
     OutputError,
-    PrimisError,
-    UnreadableImage,
 )
-from primis.imaging.files import parse
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.serial import Serial
 from primis.jobs.names import FreeNames, safe_name
-from primis.jobs.restore_task import RestoreTask, restore_bundle
-from primis.jobs.result import OnPart, OnResult, Result, of_all
+from primis.jobs.restore_task import (
+    Refusal,
+    RestoredFile,
+    RestoreTask,
+    RestoreWorker,
+    codecs_of,
+)
+from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.work import Work
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
@@ -32,7 +40,7 @@ from primis.network.checkpoint import find_checkpoint
 from primis.release.grants import secrets_for
 from primis.release.naming import ids_of
 from primis.release.reader import Release
-from primis.sharing.restore import CodecFor, Restored, tier_of_texture
+from primis.sharing.restore import CodecFor, tier_of_texture
 from primis.stores.local import LocalStore
 
 Access = tuple[Tier, TierSecrets]
@@ -49,6 +57,7 @@ def restore(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     today: datetime.date | None = None,
@@ -57,8 +66,8 @@ def restore(
 
     images: ids, or how they begin, or names where a grant opens the catalogue. tier None gives the
     highest that the grant opens and the bundle holds. texture: as of `read_image`, at tier
-    diagnostic. An image that fails is reported; the others are restored. Raises AccessError if the
-    grants open no image as asked for.
+    diagnostic. executor: what works on the images, by default this process. An image that fails is
+    reported; the others are restored. Raises AccessError if the grants open no image as asked for.
     """
     tier = tier_of_texture(tier and Tier(tier)) if texture else tier
     store = release.store
@@ -72,10 +81,7 @@ def restore(
     ]
     access = _accesses(grants, chosen, tier and Tier(tier), today)
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
-    codec_for = codecs(models)
-    if set(tiers.values()) != {Tier.ORIGINAL}:
-        for model in release.manifest.models:  # once, and not once per image, if it is not here
-            codec_for(model)
+    worker = _worker(release, models, decodes=set(tiers.values()) != {Tier.ORIGINAL})
     with Work(out, "primis restore") as work:
         work.begin(
             {
@@ -87,18 +93,24 @@ def restore(
             }
         )
         names = FreeNames(record["name"] for record in work.records)
-        batch = _Batch(release, tier and Tier(tier), codec_for, max_pixels, texture, work, names)
-        results = []
-        for number, bundle_id in enumerate(chosen, start=1):
-            done = of_all(on_part, number - 1, len(chosen))
-            result = batch.before(bundle_id) or batch.restore(bundle_id, access[bundle_id], done)
-            results.append(result)
-            on_result(result, number, len(chosen))
+        batch = _Batch(release, tier and Tier(tier), max_pixels, texture, work, names)
+        results = batch.restore_all(access, worker, executor or Serial(), on_result, on_part)
         if all(r.error for r in results):
             work.give_up()
         else:
             work.finish(0o700)
         return results
+
+
+def _worker(release: Release, models: tuple[Path, ...], *, decodes: bool) -> RestoreWorker:
+    """Raises ModelError: once, and not once per image, if a model is not here or cannot be run."""
+    if not decodes:
+        return RestoreWorker((), codecs(models))
+    checkpoints = tuple(find_checkpoint(model, models) for model in release.manifest.models)
+    codec_for = codecs_of(checkpoints)
+    for checkpoint in checkpoints:
+        codec_for(checkpoint.digest)
+    return RestoreWorker(checkpoints, codec_for)
 
 
 def codecs(models: Iterable[Path] = (), threads: int = 0) -> CodecFor:
@@ -138,44 +150,111 @@ class _Batch:
 
     release: Release
     tier: Tier | None
-    codec_for: CodecFor
     max_pixels: int | None
     texture: bool
     work: Work
     names: FreeNames
 
-    def before(self, bundle_id: str) -> Result | None:
-        """What an earlier run restored."""
-        for record in self.work.records:
-            if record["id"] != bundle_id:
-                continue
-            name, size, tier = record["name"], record["bytes"], Tier(record["tier"])
-            if _is_whole(self.work.partial / name, record["sha256"]):
-                known = record.get("quality")
-                quality = None if known is None else Quality(*known)
-                return Result(
-                    name,
-                    bundle_id,
-                    size,
-                    tier=tier,
-                    resumed=True,
-                    quality=quality,
-                    texture=record["texture"],
-                )
-        return None
+    def restore_all(
+        self,
+        access: dict[str, Access | AccessError],
+        worker: RestoreWorker,
+        executor: Executor,
+        on_result: OnResult,
+        on_part: OnPart,
+    ) -> list[Result]:
+        """A result for each image, in order; what an earlier run restored is told first."""
+        results: dict[str, Result] = {}
 
-    def restore(self, bundle_id: str, access: Access | AccessError, done: Done) -> Result:
-        """One image, or why not."""
-        restored = self._open(bundle_id, access, done)
-        if not isinstance(restored, Restored):
-            return Result(bundle_id, bundle_id, error=restored)
-        name, notes = self._name(restored, bundle_id)
+        def tell(bundle_id: str, result: Result) -> None:
+            results[bundle_id] = result
+            on_result(result, len(results), len(access))
+
+        before = self._before()
+        for bundle_id in access:
+            if bundle_id in before:
+                tell(bundle_id, before[bundle_id])
+        left = [bundle_id for bundle_id in access if bundle_id not in before]
+
+        def tasks() -> Iterator[tuple[int, RestoreTask]]:
+            fetched = self.release.fetched(lambda i: self._task(i, access[i]), left)
+            for number, (bundle_id, one) in enumerate(zip(left, fetched, strict=True)):
+                task = one.result()
+                if isinstance(task, RestoreTask):
+                    yield number, task
+                else:
+                    tell(bundle_id, Result(bundle_id, bundle_id, error=task))
+
+        def done(share: float) -> None:
+            on_part(len(results) + share, len(access))
+
+        with closing(executor.run(worker, tasks(), len(left), done)) as outcomes:
+            for number, outcome in outcomes:
+                tell(left[number], self._keep(left[number], outcome))
+        return self._settle([results[bundle_id] for bundle_id in access])
+
+    def _before(self) -> dict[str, Result]:
+        """What an earlier run restored."""
+        found: dict[str, Result] = {}
+        for record in self.work.records:
+            name, bundle_id = record["name"], record["id"]
+            if not _is_whole(self.work.partial / name, record["sha256"]):
+                continue
+            known = record.get("quality")
+            found[bundle_id] = Result(
+                name,
+                bundle_id,
+                record["bytes"],
+                tier=Tier(record["tier"]),
+                resumed=True,
+                quality=None if known is None else Quality(*known),
+                texture=record["texture"],
+            )
+        return found
+
+    def _task(
+        self, bundle_id: str, access: Access | AccessError
+    ) -> RestoreTask | AccessError | FormatError:
+        if isinstance(access, AccessError):
+            return access
+        tier, secrets = access
+        opened = {t: secrets[t] for t in tier.opened}
+        try:
+            data = self.release.bundle_for(bundle_id, self.tier, opened)
+        except FormatError as error:
+            return error
+        return RestoreTask(
+            bundle_id=bundle_id,
+            data=data,
+            profiles=self.release.profiles,
+            secrets=opened,
+            tier=self.tier,
+            release=self.release.manifest.release,
+            max_pixels=self.max_pixels,
+            texture=self.texture,
+        )
+
+    def _keep(self, bundle_id: str, outcome: RestoredFile | Refusal) -> Result:
+        """Write one file, and note it."""
+        if not isinstance(outcome, RestoredFile):
+            return Result(bundle_id, bundle_id, error=outcome)
+        restored, kind = outcome.restored, outcome.kind
+        if kind is None:  # an original gets the name of an image only if it is one
+            wanted = name = f"{bundle_id}.bin"
+            notes: tuple[str, ...] = (f'original "{bundle_id}" is no image: it {outcome.why}',)
+        else:
+            wanted = safe_name(restored.name, bundle_id, kind)
+            name = self.names.take(wanted, bundle_id, kind)
+            notes = _renamed(restored.name, name)
         write_new(self.work.partial / name, restored.data, 0o600)
         size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
         tier, quality, texture = restored.tier, restored.quality, restored.texture
         self.work.note(
             id=bundle_id,
             name=name,
+            wanted=wanted,
+            sealed=restored.name,
+            kind=kind,
             bytes=size,
             tier=tier,
             sha256=digest,
@@ -186,41 +265,45 @@ class _Batch:
             name, bundle_id, size, tier=tier, notes=notes, quality=quality, texture=texture
         )
 
-    def _open(
-        self, bundle_id: str, access: Access | AccessError, done: Done
-    ) -> Restored | PrimisError:
-        if isinstance(access, AccessError):
-            return access
-        tier, secrets = access
-        opened = {t: secrets[t] for t in tier.opened}
-        try:
-            data = self.release.bundle_for(bundle_id, self.tier, opened)
-        except FormatError as error:
-            return error
-        task = RestoreTask(
-            bundle_id=bundle_id,
-            data=data,
-            profiles=self.release.profiles,
-            secrets=opened,
-            tier=self.tier,
-            release=self.release.manifest.release,
-            max_pixels=self.max_pixels,
-            texture=self.texture,
-        )
-        return restore_bundle(task, self.codec_for, done)
+    def _settle(self, results: list[Result]) -> list[Result]:
+        """Where several wanted one name the first in order gets it, whichever was done first."""
+        records = {record["id"]: record for record in self.work.records}
+        names, settled = FreeNames(), []
+        moves: list[tuple[str, str]] = []
+        for result in results:
+            record = records.get(result.id)
+            name = result.name
+            if result.error is None and record is not None and record["kind"] is not None:
+                name = names.take(record["wanted"], result.id, record["kind"])
+            if name == result.name or record is None:
+                settled.append(result)
+                continue
+            moves.append((result.name, name))
+            settled.append(replace(result, name=name, notes=_renamed(record["sealed"], name)))
+        _move(self.work.partial, moves)
+        return settled
 
-    def _name(self, restored: Restored, bundle_id: str) -> tuple[str, tuple[str, ...]]:
-        """Where the file goes, and what to say of that. An original gets the name of an image only
-        if it is one."""
-        kind = restored.kind
-        if restored.tier == Tier.ORIGINAL:
-            try:
-                kind = parse(restored.data, max_pixels=self.max_pixels).kind
-            except UnreadableImage as error:
-                return f"{bundle_id}.bin", (f'original "{bundle_id}" is no image: it {error}',)
-        name = self.names.take(safe_name(restored.name, bundle_id, kind), bundle_id, kind)
-        same = restored.name is None or restored.name == name
-        return name, () if same else (f'"{restored.name}" is restored as "{name}"',)
+
+def _renamed(sealed: str | None, name: str) -> tuple[str, ...]:
+    """What to say of the name of a file."""
+    return () if sealed in (None, name) else (f'"{sealed}" is restored as "{name}"',)
+
+
+def _move(folder: Path, moves: Sequence[tuple[str, str]]) -> None:
+    """Rename files that may take the places of each other."""
+    aside = [temporary_beside(folder / "file") for _ in moves]
+    try:
+        for (before, _), place in zip(moves, aside, strict=True):
+            os.rename(folder / before, place)
+            for parent in PurePosixPath(before).parents:
+                with contextlib.suppress(OSError):  # the folder itself, and what is not empty
+                    if parent.parts:
+                        (folder / parent).rmdir()
+        for (_, after), place in zip(moves, aside, strict=True):
+            (folder / after).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(place, folder / after)
+    except OSError as error:
+        raise OutputError(f'"{folder}" cannot be written: {reason(error)}') from None
 
 
 def _is_whole(path: Path, sha256: str) -> bool:

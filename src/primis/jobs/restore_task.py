@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from primis.bundle.container import Profiles, read_header, read_sections
 from primis.bundle.ranged import RangedBytes
-from primis.codec import Done, silent
-from primis.errors import AccessError, BadBundle, FormatError, ModelError, TooManyPixels
+from primis.codec import Codec, Done, OnnxEngine, silent
+from primis.errors import (
+    AccessError,
+    BadBundle,
+    FormatError,
+    ModelError,
+    TooManyPixels,
+    UnreadableImage,
+)
+from primis.imaging.files import parse
 from primis.imaging.image import reading_up_to
-from primis.jobs.result import unexpected
+from primis.jobs.result import lost, unexpected
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
+from primis.network.checkpoint import Checkpoint
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.restore import CodecFor, Restored, require_few_pixels, restore_image
 
@@ -31,9 +41,73 @@ class RestoreTask:
     texture: bool = False
 
 
+@dataclass(frozen=True)
+class RestoredFile:
+    """What came of a bundle. kind: of the file; None where an original is no image, and why."""
+
+    restored: Restored
+    kind: str | None
+    why: str = ""
+
+
+Refusal = FormatError | AccessError | ModelError | TooManyPixels
+
+
+@dataclass(frozen=True)
+class RestoreWorker:
+    """A Worker (`executors`) for bundles of these models."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    codec_for: CodecFor
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[tuple[Checkpoint, ...]], RestoreWorker], tuple[tuple[Checkpoint, ...]]]:
+        return _single_threaded, (self.checkpoints,)
+
+    def __call__(self, task: RestoreTask, done: Done = silent) -> RestoredFile | Refusal:
+        """See `restore_bundle`."""
+        return restore_bundle(task, self.codec_for, done)
+
+    def lost(self, task: RestoreTask, tries: int) -> RestoredFile | Refusal:
+        """See Worker."""
+        return BadBundle(f'bundle "{task.bundle_id}" {lost(tries)}')
+
+    def size(self, task: RestoreTask) -> int:
+        """See Worker."""
+        return len(task.data)
+
+    def sent(self, task: RestoreTask) -> RestoreTask:
+        """It has all that it takes."""
+        return task
+
+    def elsewhere(self, task: RestoreTask, machine: str) -> RestoredFile | Refusal:
+        """See Worker."""
+        return self(task)
+
+
+def codecs_of(checkpoints: Iterable[Checkpoint], threads: int = 0) -> CodecFor:
+    """A codec for each of these models, made when it is asked for. threads: of ONNX Runtime."""
+    known = {checkpoint.digest: checkpoint for checkpoint in checkpoints}
+    made: dict[str, Codec] = {}
+
+    def codec_for(digest: str) -> Codec:
+        if digest not in made:
+            if digest not in known:
+                raise ModelError(f'model "{digest}" is not one that the release names')
+            made[digest] = Codec(known[digest], OnnxEngine(known[digest], threads))
+        return made[digest]
+
+    return codec_for
+
+
+def _single_threaded(checkpoints: tuple[Checkpoint, ...]) -> RestoreWorker:
+    return RestoreWorker(checkpoints, codecs_of(checkpoints, threads=1))
+
+
 def restore_bundle(
     task: RestoreTask, codec_for: CodecFor, done: Done = silent
-) -> Restored | FormatError | AccessError | ModelError | TooManyPixels:
+) -> RestoredFile | Refusal:
     """The file, or why there is none: whatever it is, it must not stop the others."""
     try:
         with reading_up_to(task.max_pixels):
@@ -44,7 +118,7 @@ def restore_bundle(
         return BadBundle(f'bundle "{task.bundle_id}" {unexpected(error, "restored")}')
 
 
-def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> Restored:
+def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFile:
     parsed = read_header(task.data, task.bundle_id, task.profiles)
     require_few_pixels(parsed.header, len(task.data))
     parts = read_sections(task.data, task.bundle_id, parsed)
@@ -52,6 +126,12 @@ def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> Restored:
     tier = task.tier or max(task.secrets)
     if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
         tier = Tier.DIAGNOSTIC
-    return restore_image(
+    restored = restore_image(
         bundle, tier, codec_for, group=task.release, texture=task.texture, done=done
     )
+    if restored.tier != Tier.ORIGINAL:
+        return RestoredFile(restored, restored.kind)
+    try:
+        return RestoredFile(restored, parse(restored.data, max_pixels=task.max_pixels).kind)
+    except UnreadableImage as error:
+        return RestoredFile(restored, None, str(error))

@@ -62,6 +62,11 @@ def of_all(on_part: OnPart, before: int, total: int) -> Callable[[float], None]:
     return lambda share: on_part(before + share, total)
 
 
+def lost(tries: int) -> str:
+    """What to say of an image whose worker process died each time."""
+    return f"ended its worker process {tries} times: it may take more memory than there is"
+
+
 def unexpected(error: Exception, done: str) -> str:
     """What to say of an error that nobody expected."""
     if isinstance(error, MemoryError):

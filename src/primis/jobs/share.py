@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -25,24 +25,25 @@ from typing import Any, TypeVar
 from primis.atomic import remove, remove_folder, write_new
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile, Settings
-from primis.codec import Codec, Done
+from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.datasets.labels import Labels, read_labels
 from primis.errors import InputError, OutputError, UsageError
 from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
 from primis.jobs.destination import Destination
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.serial import Serial
 from primis.jobs.result import (
     COLOUR,
     OnPart,
     OnResult,
     Result,
     Unfamiliar,
-    of_all,
     unexpected,
 )
 from primis.jobs.share_quality import Chosen, OnChosen, Trials, with_sparsity
-from primis.jobs.share_task import SharedFile, ShareTask, share_file
+from primis.jobs.share_task import SharedFile, ShareTask, ShareWorker
 from primis.jobs.work import Work
 from primis.keys.grant import read_grant, split_grant
 from primis.keys.identity import Recipient, Signer, verify
@@ -103,6 +104,7 @@ def share(
     measure: bool = True,
     psnr: float | None = None,
     labels: Path | None = None,
+    executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
@@ -116,12 +118,13 @@ def share(
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. labels: a
-    table whose columns are sealed in the catalogue (`read_labels`). on_look: is told of the pass's
-    progress; on_part: within an image; on_note: of a file that makes all bundles larger, and of
-    images without labels; on_chosen: of the S_x that was chosen; on_sent: of files that are sent to
-    a host. Raises OutputError if `out` exists, is being made by another process or cannot be
-    written; what was done stays in "<out>.partial". Raises UsageError if no image could be shared,
-    or if too few reach `psnr` at any S_x.
+    table whose columns are sealed in the catalogue (`read_labels`). executor: what works on the
+    images, by default this process. on_look: is told of the pass's progress; on_part: within an
+    image; on_note: of a file that makes all bundles larger, and of images without labels;
+    on_chosen: of the S_x that was chosen; on_sent: of files that are sent to a host. Raises
+    OutputError if `out` exists, is being made by another process or cannot be written; what was
+    done stays in "<out>.partial". Raises UsageError if no image could be shared, or if too few
+    reach `psnr` at any S_x.
     """
     require_labels(to)
     destination = Destination.of(out)
@@ -143,7 +146,7 @@ def share(
             on_chosen(chosen)
             budgets = replace(budgets, settings=with_sparsity(budgets.settings, chosen.sparsity))
         batch = Batch(work, scope, budgets, options, told)
-        results = batch.share_all(needs, codec, on_result, on_part)
+        results = batch.share_all(needs, codec, executor or Serial(), on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
@@ -193,16 +196,12 @@ def look(
     files: Sequence[File], work: Work, options: Options, on_look: Callable[[int, int], None]
 ) -> dict[File, Need | InputError]:
     """What each file needs, or why it cannot be shared: known before anything is encoded."""
-    before = {
-        (record["file"], record["name"], record["size"], record["mtime"]): record
-        for record in work.records
-        if "need" in record
-    }
+    before = {_key(record): record for record in work.records if "need" in record}
 
     def need(file: Path, name: str) -> tuple[dict[str, Any], Need | InputError, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
         stamp = _stamp(file)
-        known = before.get((stamp["file"], name, stamp["size"], stamp["mtime"]))
+        known = before.get(_key(stamp | {"name": name}))
         if known is not None:
             return stamp, Need(*known["need"]), True
         return stamp, _need(file, name, options), False
@@ -270,7 +269,7 @@ def _need(file: Path, name: str, options: Options) -> Need | InputError:
 
 @dataclass(frozen=True)
 class Batch:
-    """Shares files one after the other and keeps the journal."""
+    """Has files shared and keeps the journal."""
 
     work: Work
     scope: Scope = field(repr=False)
@@ -282,24 +281,46 @@ class Batch:
         self,
         needs: dict[File, Need | InputError],
         codec: Codec,
+        executor: Executor,
         on_result: OnResult,
         on_part: OnPart = lambda done, total: None,
     ) -> list[Result]:
-        """A result for each file, in their order; those that cannot fit are told first.
+        """A result for each file, in their order. Told first: what an earlier run did, then those
+        that cannot fit.
 
         The order of work is random: a folder may be listed as it was filled.
         """
         files = list(needs)
+        results: dict[int, Result] = {}
+
+        def tell(k: int, result: Result) -> None:
+            results[k] = result
+            on_result(result, len(results), len(files))
+
+        before = self._before(codec)
+        for k, file in enumerate(files):
+            if known := before(file):
+                tell(k, known)
+        left = [k for k in range(len(files)) if k not in results]
+        secrets.SystemRandom().shuffle(left)
+        left.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
         opened = release_secrets(self.scope.secret, HIGHEST)
-        order = secrets.SystemRandom().sample(range(len(files)), len(files))
-        order.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
-        shared: dict[int, Result] = {}
-        for number, k in enumerate(order, start=1):
-            task = self._task(files[k], needs[files[k]], opened)
-            done = of_all(on_part, number - 1, len(files))
-            shared[k] = self._before(task, codec) or self._share(task, codec, done)
-            on_result(shared[k], number, len(files))
-        return [shared[k] for k in range(len(files))]
+        given: dict[int, tuple[ShareTask, dict[str, Any]]] = {}
+
+        def tasks() -> Iterator[tuple[int, ShareTask]]:
+            for k in left:
+                task = self._task(files[k], needs[files[k]], opened)
+                given[k] = task, _stamp(task.file)
+                yield k, task
+
+        def done(share: float) -> None:
+            on_part(len(results) + share, len(files))
+
+        worker = ShareWorker(codec)
+        with closing(executor.run(worker, tasks(), len(left), done)) as outcomes:
+            for k, outcome in outcomes:
+                tell(k, self._keep(*given.pop(k), outcome, codec))
+        return [results[k] for k in range(len(files))]
 
     def contents(self, good: Iterable[str]) -> Contents:
         """What the release lists of bundles that were shared."""
@@ -331,55 +352,69 @@ class Batch:
             measure=self.options.measure,
         )
 
-    def _before(self, task: ShareTask, codec: Codec) -> Result | None:
-        """What an earlier run did with the same file and budgets."""
-        wanted = _stamp(task.file) | {"name": task.name, "budget": task.budgets.record}
-        for record in reversed(self.work.records):
-            same = "id" in record and wanted.items() <= record.items()
-            if same and _is_whole(self._path(record["id"]), record["digest"]):
-                return Result(
-                    task.name,
-                    record["id"],
-                    record["bytes"],
-                    record["kept"],
-                    resumed=True,
-                    notes=tuple(record["notes"]),
-                    unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
-                    quality=record["quality"] and Quality(*record["quality"]),
-                )
-        return None
+    def _before(self, codec: Codec) -> Callable[[File], Result | None]:
+        """What an earlier run did with a file, as it is now, and the same budgets."""
+        known = {
+            _key(record): record
+            for record in self.work.records
+            if "id" in record and record["budget"] == self.budgets.record
+        }
 
-    def _share(self, task: ShareTask, codec: Codec, done: Done) -> Result:
-        stamp = _stamp(task.file)
-        shared = share_file(task, codec, done)
-        if not isinstance(shared, SharedFile):
-            return Result(task.name, task.bundle_id, error=shared)
-        write_new(self._path(task.bundle_id), shared.data)
+        def before(file: File) -> Result | None:
+            record = known.get(_key(_stamp(file[0]) | {"name": file[1]}))
+            if record is None or not _is_whole(self._path(record["id"]), record["digest"]):
+                return None
+            return result_of(record, codec, resumed=True)
+
+        return before
+
+    def _keep(
+        self,
+        task: ShareTask,
+        stamp: dict[str, Any],
+        outcome: SharedFile | InputError,
+        codec: Codec,
+    ) -> Result:
+        """Write one bundle, and note it. stamp: of its file before it was read."""
+        if not isinstance(outcome, SharedFile):
+            return Result(task.name, task.bundle_id, error=outcome)
+        write_new(self._path(task.bundle_id), outcome.data)
         self.work.note(
             **stamp,
             name=task.name,
             budget=task.budgets.record,
             id=task.bundle_id,
-            bytes=shared.entry.size,
-            digest=shared.entry.digest,
-            kept=shared.kept,
-            notes=list(shared.notes),
-            quality=shared.quality,
-            profile=shared.profile.body,
-            listed=asdict(shared.listed),
+            bytes=outcome.entry.size,
+            digest=outcome.entry.digest,
+            kept=outcome.kept,
+            notes=list(outcome.notes),
+            quality=outcome.quality,
+            profile=outcome.profile.body,
+            listed=asdict(outcome.listed),
         )
-        return Result(
-            task.name,
-            task.bundle_id,
-            shared.entry.size,
-            shared.kept,
-            notes=shared.notes,
-            unfamiliar=_unfamiliar(shared.listed, shared.kept, codec),
-            quality=shared.quality,
-        )
+        return result_of(self.work.records[-1], codec)
 
     def _path(self, bundle_id: str) -> Path:
         return self.work.partial / BUNDLES / f"{bundle_id}.primis"
+
+
+def result_of(record: dict[str, Any], codec: Codec, *, resumed: bool = False) -> Result:
+    """What the journal says of an image that was shared."""
+    return Result(
+        record["name"],
+        record["id"],
+        record["bytes"],
+        record["kept"],
+        resumed=resumed,
+        notes=tuple(record["notes"]),
+        unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
+        quality=record["quality"] and Quality(*record["quality"]),
+    )
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Tells files apart, and states of a file."""
+    return tuple(record[name] for name in ("file", "size", "mtime", "name"))
 
 
 def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
-from primis.codec import Codec, Done, silent
-from primis.errors import InputError
+from primis.codec import Codec, Done, OnnxEngine, silent
+from primis.errors import InputError, UnreadableImage
 from primis.imaging.dicom_uids import instance_uid, series_uid
 from primis.imaging.files import read
 from primis.imaging.image import Image
-from primis.jobs.result import unexpected
+from primis.jobs.result import lost, unexpected
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
+from primis.network.checkpoint import Checkpoint
 from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Listed, spacing_of
 from primis.sharing.share import share_image
@@ -50,6 +53,48 @@ class SharedFile:
     kept: float | None
     notes: tuple[str, ...]
     quality: Quality | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ShareWorker:
+    """A Worker (`executors`)."""
+
+    codec: Codec
+
+    def __reduce__(self) -> tuple[Callable[[Checkpoint], ShareWorker], tuple[Checkpoint]]:
+        return _single_threaded, (self.codec.checkpoint,)
+
+    def __call__(self, task: ShareTask, done: Done = silent) -> SharedFile | InputError:
+        """See `share_file`."""
+        return share_file(task, self.codec, done)
+
+    def lost(self, task: ShareTask, tries: int) -> SharedFile | InputError:
+        """See Worker."""
+        return InputError(f'image "{task.file}" {lost(tries)}')
+
+    def size(self, task: ShareTask) -> int:
+        """See Worker."""
+        try:
+            return task.file.stat().st_size
+        except OSError:  # sharing it says why
+            return 0
+
+    def sent(self, task: ShareTask) -> ShareTask:
+        """With a path from the root."""
+        return replace(task, file=Path(os.path.abspath(task.file)))
+
+    def elsewhere(self, task: ShareTask, machine: str) -> SharedFile | InputError:
+        """See Worker. A file that is not there is told with the machine."""
+        if not isinstance(task.need, InputError) and not os.path.lexists(task.file):
+            return UnreadableImage(
+                f'image "{task.file}" is not there for the worker on "{machine}": '
+                "files must lie at the same path on all machines"
+            )
+        return self(task)
+
+
+def _single_threaded(checkpoint: Checkpoint) -> ShareWorker:
+    return ShareWorker(Codec(checkpoint, OnnxEngine(checkpoint, threads=1)))
 
 
 def share_file(task: ShareTask, codec: Codec, done: Done = silent) -> SharedFile | InputError:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from primis.bundle.container import (
     Parts,
@@ -58,6 +59,8 @@ from primis.stores.local import LocalStore
 from primis.stores.places import names_of, open_store
 from primis.stores.store import Found, Range, Store, ahead
 
+T = TypeVar("T")
+
 _SMALL = 1 << 14
 """Bytes of a bundle that is fetched whole in any case."""
 
@@ -88,8 +91,8 @@ def _signed(data: bytes, file: str) -> SignedManifest:
     return signed
 
 
-def _now(call: Callable[[str], bytes], item: str) -> Future[bytes]:
-    done: Future[bytes] = Future()
+def _now(call: Callable[[str], T], item: str) -> Future[T]:
+    done: Future[T] = Future()
     try:
         done.set_result(call(item))
     except Exception as error:
@@ -278,11 +281,15 @@ class Release:
             raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
 
     def bundles(self, ids: Iterable[str]) -> Iterator[Future[bytes]]:
-        """Bundles one after the other, from a host the next ones meanwhile. `result()` gives the
-        bytes and raises as `bundle` does."""
+        """Bundles one after the other; `result()` gives the bytes and raises as `bundle` does."""
+        return self.fetched(self.bundle, ids)
+
+    def fetched(self, fetch: Callable[[str], T], ids: Iterable[str]) -> Iterator[Future[T]]:
+        """What a call that fetches gives for each bundle, in order; from a host the next ones are
+        on their way meanwhile. What it raises is raised by `result()`."""
         if not isinstance(self.store, LocalStore):
-            return ahead(self.bundle, ids)
-        return (_now(self.bundle, bundle_id) for bundle_id in ids)
+            return ahead(fetch, ids)
+        return (_now(fetch, bundle_id) for bundle_id in ids)
 
     def header(self, bundle_id: str) -> Header:
         """A bundle's header. Raises BadBundle."""

@@ -1,0 +1,32 @@
+"""The program of a worker process: it works on one task after the other (see `processes`).
+
+Worker, tasks and outcomes pass through standard input and output, pickled, so that no secret shows
+in a list of processes. It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+
+
+def serve() -> None:
+    """Answer until standard input ends. Nothing but answers goes to where standard output was."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints
+    requests = sys.stdin.buffer
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the coordinator is gone
+        worker = pickle.load(requests)
+        while True:
+            task = pickle.load(requests)
+            pickle.dump(worker(task), replies, pickle.HIGHEST_PROTOCOL)
+            replies.flush()
+
+
+if __name__ == "__main__":
+    serve()
+    os._exit(0)  # at once: what the interpreter would tidy up may be a pipe to nobody
