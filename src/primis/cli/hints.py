@@ -32,6 +32,7 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         errors.HostError,
         "check the place and your rights to it; the same command again goes on where it stopped",
     ),
+    (errors.WorkerError, "what was done is kept; the same command goes on, also with --jobs alone"),
     (errors.DamagedSection, "the file was altered or damaged on its way: fetch it again"),
     (errors.BadBundle, "the file may be cut off or not part of this release: fetch it again"),
     (errors.BadManifest, "the release was altered or damaged on its way: fetch it again"),
