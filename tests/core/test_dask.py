@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,9 @@ from primis.jobs.result import Result
 from primis.keys.identity import parse_recipient, read_identities
 from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
+from tests.documented import commands, lay_out_images, reader
 
+RESTORED = ("restored", "restored-by-dask")
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("primis.jobs.executors.dask")
 
@@ -178,3 +181,14 @@ def test_a_scheduler_that_ends_in_the_middle_keeps_the_journal(
 
 def test_a_parcel_shows_nothing_of_what_is_in_it() -> None:
     assert "secret" not in repr(dask._Parcel.of(b"secret"))
+
+
+def test_the_page_on_clusters_runs_as_it_stands(cluster, tmp_path, capsys) -> None:
+    lay_out_images(tmp_path)
+    address = urlsplit(cluster.scheduler_address).netloc
+    with reader(tmp_path, capsys) as call:
+        call("keygen", "-o", "alice.key")
+        for command in commands("docs/how-to/cluster.md"):
+            call(*(word.replace("127.0.0.1:8786", address) for word in command.words))
+    restored = [{p.name for p in (tmp_path / x).iterdir()} for x in RESTORED]
+    assert restored == [{f"{seed}.dcm" for seed in range(6)}] * 2

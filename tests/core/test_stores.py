@@ -2,12 +2,15 @@
 
 import pickle
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 import trustme
 
+from primis.bundle.ranged import RangedBytes, Span
 from primis.errors import Changed, HostError, NotThere, StoreError, UsageError
+from primis.release.grants import is_grant
 from primis.stores import web
 from primis.stores.bucket import BucketStore
 from primis.stores.local import LocalStore
@@ -258,3 +261,101 @@ def test_obstore_is_named_where_it_is_missing(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(StoreError, match=r"primis\[remote\]"):
         BucketStore("s3://bucket/x")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_that_never_ends_is_given_up(host: WebHost, quick, monkeypatch, status) -> None:
+    monkeypatch.setattr(web, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(web, "_SLOWEST", 10**9)
+    monkeypatch.setattr(web, "TRIES", 1)
+
+    def trickle(handler, path: str) -> bool:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        for _ in range(40):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.05)
+        return True
+
+    host.misbehave = trickle
+    start = time.monotonic()
+    with pytest.raises(StoreError):
+        WebStore(host.url).get("one", 2_000_000)
+    assert time.monotonic() - start < 30  # it would be hours
+
+
+def test_a_redirect_to_no_url_is_an_error(host: WebHost) -> None:
+    host.misbehave = lambda handler, path: (
+        handler.answer(302, b"", {"Location": "http://["}) or True
+    )
+    with pytest.raises(HostError, match="no URL"):
+        WebStore(host.url).get("one", 2000)
+
+
+def test_a_host_without_ranges_sends_a_file_once(host: WebHost) -> None:
+    host.ranges = False
+    spans = [Range(k, k + 4) for k in range(0, 400, 8)]
+    parts = WebStore(host.url).get_ranges("one", spans, len(BODY))
+    assert parts == [BODY[k : k + 4] for k in range(0, 400, 8)]
+    assert len(host.asked) == 2
+
+
+def test_more_than_a_range_is_not_read(host: WebHost, quick) -> None:
+    def generous(handler, path: str) -> bool:
+        handler.answer(206, bytes(50_000), {"Content-Range": "bytes 0-9/1024"})
+        return True
+
+    host.misbehave = generous
+    with pytest.raises(HostError, match="11 bytes came for bytes 0 to 9"):
+        WebStore(host.url).get_ranges("one", [Range(0, 10)], 1 << 30)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["http://[::1/x", "http://host:abc/x", "https://exa mple/x", "s3://b/../x", "s3://b/a%20"],
+)
+def test_what_is_no_url_is_refused_before_anything_is_asked(place: str) -> None:
+    with pytest.raises(UsageError, match="no sound URL"):
+        open_store(place)
+
+
+def test_a_proxy_is_taken_from_the_environment(host: WebHost, monkeypatch) -> None:
+    monkeypatch.setenv("http_proxy", f"user:word@localhost:{host.port}")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(NotThere):
+        WebStore("http://far.example/release").get("one", 10)
+    assert host.asked == ["http://far.example/release/one"]
+    monkeypatch.setenv("http_proxy", "socks5://localhost:1")
+    with pytest.raises(StoreError, match="HTTP_PROXY"):
+        WebStore("http://far.example/release")
+
+
+def test_a_bucket_that_lists_without_end_is_given_up(monkeypatch) -> None:
+    pytest.importorskip("obstore")
+    with s3_host(monkeypatch) as url:
+        store = open_store(url)
+        for k in range(5):
+            store.put(f"grants/{k}", b"")
+        with pytest.raises(HostError, match="more than 3 files"):
+            store.list("grants", 3)
+
+
+def test_many_parts_are_fetched_as_one() -> None:
+    asked: list[int] = []
+    data = bytes(range(256)) * 8000
+
+    def fetch(spans):
+        asked.append(len(spans))
+        return [data[s.start : s.end] for s in spans]
+
+    file = RangedBytes(len(data), fetch)
+    file.want([Span(k, k + 1) for k in range(0, len(data), 5000)])
+    assert asked == [1] and file[10_000:10_001] == data[10_000:10_001]
+
+
+def test_a_hostile_index_of_grants_names_none(tmp_path: Path) -> None:
+    names = ["a.\x01\x02aaaaaa.age", "../../x.12345678.age", "b.1234567g.age", "c.12345678.age"]
+    for name in [*names, names[-1]]:
+        assert is_grant(name) == (name == names[-1])

@@ -18,6 +18,10 @@ SLACK = 4096
 """Bytes that are fetched though nobody asked for them, rather than by a request more."""
 
 
+MOST_SPANS = 64
+"""Of one request for parts; beyond them all that lies between is fetched too."""
+
+
 class Span(NamedTuple):
     """Bytes from `start` up to and without `end`."""
 
@@ -112,6 +116,8 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
             merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
         else:
             merged.append(span)
+    if len(merged) > MOST_SPANS:
+        return [Span(merged[0].start, merged[-1].end)]
     return merged
 
 

@@ -33,7 +33,7 @@ from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import Scope
 from primis.release.owner import owner_scope
-from primis.release.publish import publish, remove_others
+from primis.release.publish import parts_there, publish, remove_keys
 from primis.release.reader import BUNDLES, PAGES, Release
 from primis.release.writer import Contents, timestamp, write_contents
 from primis.stores.local import LocalStore
@@ -155,8 +155,11 @@ def _send_in(
     keep_only(work.partial / BUNDLES, *(f"{entry.id}.primis" for entry in added.entries))
     contents, version = _joined(release, scope, added), release.manifest.version + 1
     write_contents(work.partial, contents, scope, signer, version, created)
+    old = {key for key in parts_there(release.store) if key.startswith(PAGES)}
     publish(work.partial, release.store, over=release.tag)
-    remove_others(release.store, work.partial, (PAGES,))
+    remove_keys(
+        release.store, old - {f"{PAGES}/{p.name}" for p in (work.partial / PAGES).iterdir()}
+    )
 
 
 def _joined(release: Release, scope: Scope, added: Contents) -> Contents:

@@ -13,7 +13,7 @@ from primis.errors import UsageError
 from primis.jobs.work import Work
 from primis.keys.home import work_folder
 from primis.release.old_states import require_nothing_cut_off
-from primis.release.publish import OnSent, publish, require_free, take_back
+from primis.release.publish import OnSent, publish, require_free, require_no_others, take_back
 from primis.stores.local import LocalStore
 from primis.stores.places import open_store
 from primis.stores.store import Store
@@ -42,6 +42,11 @@ class Destination:
             )
         require_free(store)
         return cls(staging(store.place), store)
+
+    def require_no_others(self, work: Work) -> None:
+        """Raise OutputError where parts of another attempt lie on the host."""
+        if self.store is not None:
+            require_no_others(work.partial, self.store)
 
     def take_back(self, work: Work) -> None:
         """Remove from a host what an interrupted call sent and this one makes anew."""

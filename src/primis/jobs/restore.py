@@ -81,7 +81,9 @@ def restore(
     ]
     access = _accesses(grants, chosen, tier and Tier(tier), today)
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
-    worker = _worker(release, models, decodes=set(tiers.values()) != {Tier.ORIGINAL})
+    files = all(profile.settings.original_bits for profile in release.manifest.profiles)
+    decodes = set(tiers.values()) != {Tier.ORIGINAL} or not (files or tier == Tier.ORIGINAL)
+    worker = _worker(release, models, decodes=decodes)
     with Work(out, "primis restore") as work:
         work.begin(
             {

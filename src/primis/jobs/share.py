@@ -134,6 +134,7 @@ def share(
     options = Options(settings, with_original, max_pixels, measure, psnr)
     with Work(destination.folder, "primis share") as work:
         begun = work.begin(_plan(options, codec, signer))
+        destination.require_no_others(work)
         scope = _release_begun(work, signer) if begun else _begin_release(work, signer)
         work.count_only_ours(scope.secret)
         needs = look(files, work, options, on_look)

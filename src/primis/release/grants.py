@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from primis.errors import (
     NotCovered,
     NotThere,
     OtherPassphrase,
+    PrimisError,
     StoreError,
     TierTooLow,
     UsageError,
@@ -60,6 +62,7 @@ _MANY = 3
 """Grants from which on the owner's is only fetched for the owner's key."""
 
 _TRIES = 8
+_SUM = re.compile("[0-9a-f]{8}")
 _MAX_SCRYPT_WORK = 1 << 21
 """Twice the most that one passphrase grant may take: some seconds, a gigabyte of memory."""
 
@@ -98,7 +101,7 @@ class GrantsFolder:
     def names(self) -> list[str]:
         """Of all grants, by label; files with other names are none. Raises BadGrant where there are
         more than anyone makes, HostError."""
-        names = sorted(filter(_label_of, grant_names(self.store)))
+        names = sorted(set(filter(_label_of, grant_names(self.store))))
         if len(names) > _MAX_GRANTS:
             raise BadGrant(
                 f'release "{self.store.place}" has {len(names)} grants, '
@@ -348,19 +351,27 @@ def write_grant(store: Store, grant: Grant, recipient: Recipient, signer: Signer
     if grant.label in map(_label_of, store.list(GRANTS)):
         raise UsageError(f'label "{grant.label}" is taken by another grant, expected a new one')
     key = f"{GRANTS}/{grant.label}.{hashlib.sha256(data).hexdigest()[:_CHECKSUM]}.age"
-    store.put_new(key, data)
-    write_index(store)
+    try:
+        store.put_new(key, data)
+    except Changed:  # unless an answer was lost: the name tells what is in it
+        if store.get(key, _MAX_GRANT).data != data:
+            raise
+    try:
+        write_index(store)
+    except PrimisError:
+        store.delete(key)
+        raise
     return key
 
 
 def grant_names(store: Store) -> list[str]:
     """Names of the files that may be grants. Raises BadGrant, HostError."""
     if store.lists:
-        return list(store.list(GRANTS))
+        return list(store.list(GRANTS, _MAX_GRANTS))
     try:
         return index_names(store)
     except NotThere:
-        return list(store.list(GRANTS))
+        return list(store.list(GRANTS, _MAX_GRANTS))
 
 
 def index_names(store: Store) -> list[str]:
@@ -376,22 +387,39 @@ def write_index(store: Store) -> None:
     """grants/index.json: the names of all grants, for hosts that list no folders."""
     key = f"{GRANTS}/{INDEX}"
     for _ in range(_TRIES):
-        try:
-            before = store.get(key, _MAX_INDEX).tag
-        except NotThere:
-            before = None
+        before = _tag_of(store, key)
         names = sorted(filter(_label_of, store.list(GRANTS)))
         data = canonical({"format": 1, "grants": names})
         try:
+            if before == "":
+                return store.put(key, data)
             return store.put_new(key, data) if before is None else store.replace(key, data, before)
         except Changed as error:  # by another grant at the same moment: list again
             last = error
     raise last
 
 
+def is_grant(name: str) -> bool:
+    """Whether a file of this name may be a grant."""
+    return bool(_label_of(name))
+
+
+def _tag_of(store: Store, key: str) -> str | None:
+    """None where there is no file, "" where there is one that cannot be the index. Raises
+    HostError."""
+    try:
+        return store.get(key, _MAX_INDEX).tag
+    except NotThere:
+        return None
+    except HostError:
+        raise
+    except StoreError:
+        return ""
+
+
 def _label_of(name: str) -> str:
     """The label of a grant by its file's name; "" for what is none."""
     stem = name.removesuffix(".age")
     label, _, checksum = stem.rpartition(".")
-    sound = name.endswith(".age") and is_label(label) and len(checksum) == _CHECKSUM
+    sound = name.endswith(".age") and is_label(label) and _SUM.fullmatch(checksum)
     return label if sound and "/" not in name else ""

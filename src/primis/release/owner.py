@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from primis.atomic import sweep_all
-from primis.errors import NoMatchingGrant, WrongSigner
+from primis.errors import NoMatchingGrant, OutputError, WrongSigner
 from primis.keys.identity import Recipient, Signer
 from primis.keys.tier import HIGHEST, Tier
-from primis.release.grants import GRANTS, Scope, make_grant, write_grant
+from primis.release.grants import GRANTS, Scope, make_grant, write_grant, write_index
 from primis.release.reader import Release
 from primis.stores.local import LocalStore
 
@@ -58,4 +58,11 @@ def grant(
         label = next(x for x in labels if x not in taken or x == "owner")
         named = replace(recipient, label=label)
         made = make_grant(scope, named, signer, Tier(tier), chosen, note, not_after)
-        return f"{release.place}/{write_grant(release.store, made, named, signer)}"
+        key = write_grant(release.store, made, named, signer)
+        if release.again().manifest.keys != scope.keys:  # on a host nobody holds a lock
+            release.store.delete(key)
+            write_index(release.store)
+            raise OutputError(
+                f'"{release.place}" was given new secrets meanwhile: give the command again'
+            )
+        return f"{release.place}/{key}"

@@ -11,15 +11,17 @@ same call goes on after an interruption.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
 from primis.bundle.manifest import MAX_MANIFEST
 from primis.errors import Changed, HostError, NotThere, OutputError, StoreError
-from primis.release.grants import GRANTS, INDEX, write_index
+from primis.release.grants import GRANTS, write_index
 from primis.release.old_states import MANIFEST
 from primis.release.reader import BUNDLES, PAGES
 from primis.stores.store import AT_ONCE, Store, at_once
@@ -41,6 +43,35 @@ def require_free(store: Store) -> None:
     raise OutputError(f'"{store.place}" holds a release already: expected a new place')
 
 
+_FORMS = {
+    GRANTS: re.compile(r"[\w-]+\.[0-9a-f]{8}\.age"),
+    BUNDLES: re.compile(r"[0-9a-f]{32}\.primis"),
+    PAGES: re.compile(r"[0-9a-f]{64}"),
+}
+"""Names of what primis puts on a host; whatever else lies there is not touched."""
+
+
+def parts_there(store: Store) -> set[str]:
+    """Keys of what primis, or somebody who looks like it, has put on a host, but the manifest."""
+    return {
+        f"{part}/{name}"
+        for part, form in _FORMS.items()
+        for name in store.list(part)
+        if form.fullmatch(name)
+    }
+
+
+def require_no_others(folder: Path, store: Store) -> None:
+    """Raise OutputError where parts of another attempt lie: they would be published with ours, and
+    may open with keys that nobody means to grant."""
+    ours = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    if others := parts_there(store) - ours:
+        raise OutputError(
+            f'"{store.place}" holds {len(others)} files of another attempt to share, first '
+            f'"{sorted(others)[0]}": remove them, or share to a new place'
+        )
+
+
 def publish(
     folder: Path,
     store: Store,
@@ -49,7 +80,29 @@ def publish(
     on_sent: OnSent = lambda done, total: None,
 ) -> None:
     """Put what lies in a folder on a host. over: the tag of the manifest that it replaces, None
-    where there must be none. Raises OutputError where another one is there, HostError."""
+    where there must be none. Raises OutputError where another one is there, HostError; then nothing
+    of a new state stays, unless the host does not let it go.
+    """
+    before = parts_there(store) if over is not None else set()
+    try:
+        _publish(folder, store, over, on_sent)
+    except BaseException:
+        if over is not None and _is_another(folder, store):
+            ours = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+            remove_keys(store, ours - before)
+        raise
+
+
+def _is_another(folder: Path, store: Store) -> bool:
+    """Whether the manifest on the host surely is not the one in the folder: an answer may have been
+    lost on its way."""
+    try:
+        return store.get(MANIFEST, MAX_MANIFEST).data != (folder / MANIFEST).read_bytes()
+    except StoreError:
+        return False
+
+
+def _publish(folder: Path, store: Store, over: str | None, on_sent: OnSent) -> None:
     there = store.list(BUNDLES)
     bundles = [
         path
@@ -74,6 +127,9 @@ def publish(
         else:
             store.replace(MANIFEST, manifest, over)
     except Changed:
+        if store.get(MANIFEST, MAX_MANIFEST).data == manifest:  # an answer that was lost
+            on_sent(total, total)
+            return
         raise OutputError(
             f'somebody else put a release at "{store.place}" meanwhile: nothing of it was '
             "overwritten, and what was sent is not part of it"
@@ -104,17 +160,14 @@ def take_back(folder: Path, store: Store) -> None:
         store.delete(path.relative_to(folder).as_posix())
 
 
-def remove_others(
-    store: Store, folder: Path, parts: Sequence[str] = (GRANTS, BUNDLES, PAGES)
-) -> list[str]:
-    """Remove what the state in `folder` has replaced; keys of what could not be removed."""
-    left = []
-    for part in parts:
-        ours = {path.name for path in (folder / part).iterdir()}
-        old = [f"{part}/{name}" for name in store.list(part) if name not in {*ours, INDEX}]
-        removed = at_once(partial(_removed, store), old)
-        left += [key for key, gone in zip(old, removed, strict=True) if not gone]
-    write_index(store)
+def remove_keys(store: Store, keys: Iterable[str]) -> list[str]:
+    """Remove files from a host; those that it does not let go, in order. The index of grants is
+    written anew."""
+    wanted = sorted(keys)
+    gone = at_once(partial(_removed, store), wanted)
+    left = [key for key, done in zip(wanted, gone, strict=True) if not done]
+    with contextlib.suppress(StoreError):
+        write_index(store)
     return left
 
 

@@ -288,7 +288,7 @@ class Release:
         """What a call that fetches gives for each bundle, in order; from a host the next ones are
         on their way meanwhile. What it raises is raised by `result()`."""
         if not isinstance(self.store, LocalStore):
-            return ahead(fetch, ids)
+            return ahead(fetch, ids, lambda bundle_id: self.entry(bundle_id).size)
         return (_now(fetch, bundle_id) for bundle_id in ids)
 
     def header(self, bundle_id: str) -> Header:

@@ -47,7 +47,7 @@ from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import GRANTS, Scope, make_grant, owner_grant, write_grant
 from primis.release.old_states import MANIFEST, OLD, left_behind
 from primis.release.owner import owner_scope
-from primis.release.publish import publish, remove_others
+from primis.release.publish import parts_there, publish, remove_keys
 from primis.release.reader import BUNDLES, PAGES, Release
 from primis.release.writer import Contents, timestamp, write_contents
 from primis.sharing.opened import OpenedBundle
@@ -93,7 +93,7 @@ def rekey(
         withdrawn = _withdrawn(release, set(without))
         path = _place_of(release)
         _sweep(path)
-        folder = _own_folder(path)
+        folder, granted = _own_folder(path), set(release.labels())
         try:
             done = _rebuild(release, folder, scope, signer, withdrawn, on_bundle, now())
             _require_whole(folder, release, signer)
@@ -102,8 +102,7 @@ def rekey(
                 level(folder, 0o755)
                 still_there = _replace(folder, path, release.manifest.release, signer)
             else:
-                publish(folder, release.store, over=release.tag)
-                left_out, still_there = [], _remove_old(release, folder)
+                left_out, still_there = [], _swap(release, folder, granted)
         finally:
             remove_folder(folder)
         release.again()  # remembers the new version
@@ -119,9 +118,18 @@ def _place_of(release: Release) -> Path:
     return folder / f"host-{release.manifest.release}"
 
 
-def _remove_old(release: Release, folder: Path) -> list[str]:
-    """What of the old state is still there."""
-    return [f"{release.place}/{key}" for key in remove_others(release.store, folder)]
+def _swap(release: Release, folder: Path, granted: set[str]) -> list[str]:
+    """Send the new state to its host and remove the old one; what of that is still there. granted:
+    labels that were renewed, or withdrawn. Raises OutputError where there are others by now."""
+    store = release.store
+    if new := set(release.labels()) - granted:
+        raise OutputError(
+            f'"{release.place}" was granted to "{sorted(new)[0]}" meanwhile: give it new secrets '
+            "once more"
+        )
+    old = parts_there(store)
+    publish(folder, store, over=release.tag)
+    return [f"{release.place}/{key}" for key in remove_keys(store, old)]
 
 
 def _withdrawn(release: Release, without: set[str]) -> set[str]:

@@ -17,6 +17,7 @@ from primis.errors import Changed, HostError, NotThere, StoreError
 from primis.stores.store import (
     CONNECT_SECONDS,
     LONGEST_PAUSE,
+    MOST_FILES,
     READ_SECONDS,
     TRIES,
     Found,
@@ -26,6 +27,7 @@ from primis.stores.store import (
 )
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ObjectStore
 
 _CODE = re.compile(r"<Code>(\w+)</Code>|\bcode: \"(\w+)\"")
@@ -61,9 +63,10 @@ class BucketStore:
 
         with self._errors(key) as url:
             found = obstore.get(self._store, key)
-            if found.meta["size"] > most:
+            data = b"" if found.meta["size"] > most else _read(found, most)
+            if max(found.meta["size"], len(data)) > most:
                 raise StoreError(url, f"it has more than {most} bytes")
-            return Found(bytes(found.bytes()), found.meta["e_tag"] or "")
+            return Found(data, found.meta["e_tag"] or "")
 
     def get_ranges(self, key: str, ranges: Sequence[Range], size: int) -> list[bytes]:
         """See `Store`."""
@@ -73,8 +76,9 @@ class BucketStore:
         import obstore
 
         with self._errors(key) as url:
-            part = obstore.get_range(self._store, key, start=wanted.start, end=wanted.end)
-            return require_length(bytes(part), wanted, url)
+            span = {"range": (wanted.start, wanted.end)}
+            found = obstore.get(self._store, key, options=span)  # type: ignore[arg-type]
+            return require_length(_read(found, wanted.length), wanted, url)
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store`."""
@@ -94,13 +98,18 @@ class BucketStore:
         with self._errors(key):
             obstore.put(self._store, key, data, mode=mode)
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str, most: int = MOST_FILES) -> dict[str, int]:
         """See `Store`."""
         import obstore
 
-        with self._errors(folder):
-            found = obstore.list_with_delimiter(self._store, prefix=folder)
-            return {o["path"].rpartition("/")[2]: o["size"] for o in found["objects"]}
+        files: dict[str, int] = {}
+        with self._errors(folder) as url:
+            for number, page in enumerate(obstore.list(self._store, prefix=folder)):
+                names = ((one["path"].removeprefix(f"{folder}/"), one["size"]) for one in page)
+                files.update((name, size) for name, size in names if "/" not in name)
+                if len(files) > most or number > most:
+                    raise HostError(url, f"the host lists more than {most} files")
+        return files
 
     def delete(self, key: str) -> None:
         """See `Store`."""
@@ -128,8 +137,19 @@ class BucketStore:
             raise Changed(url, "it is there already") from None
         except theirs.PreconditionError:
             raise Changed(url, "it was changed meanwhile") from None
-        except (theirs.BaseError, OSError) as error:
+        except (theirs.BaseError, OSError, ValueError) as error:
             raise HostError(url, _why(str(error))) from None
+
+
+def _read(found: GetResult, most: int) -> bytes:
+    """At most a piece more than `most` bytes, whatever the host sends."""
+    parts, length = [], 0
+    for part in found.stream(min_chunk_size=1):
+        parts.append(bytes(part))
+        length += len(part)
+        if length > most:
+            break
+    return b"".join(parts)
 
 
 def _open(url: str) -> ObjectStore:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from primis.atomic import open_regular, read_regular, reason, write_new
 from primis.errors import Changed, NotThere, StoreError
-from primis.stores.store import Found, Range, require_length
+from primis.stores.store import MOST_FILES, Found, Range, require_length
+
+_MOST_REPLACED = 1 << 26
 
 
 class LocalStore:
@@ -65,11 +67,11 @@ class LocalStore:
 
     def replace(self, key: str, data: bytes, tag: str) -> None:
         """See `Store`. Raises OutputError."""
-        if hashlib.sha256(self.path(key).read_bytes()).hexdigest() != tag:
+        if self.get(key, _MOST_REPLACED).tag != tag:
             raise Changed(str(self.path(key)), "it was changed meanwhile")
         self.put(key, data)
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str, most: int = MOST_FILES) -> dict[str, int]:
         """See `Store`."""
         try:
             with os.scandir(self.path(folder)) as found:

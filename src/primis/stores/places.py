@@ -6,6 +6,7 @@ import os
 import re
 from os import PathLike
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from primis.errors import UsageError
 from primis.stores.local import LocalStore
@@ -35,6 +36,18 @@ def open_store(place: str | PathLike[str]) -> Store:
         raise UsageError(
             f'place "{without_secrets(str(place))}" has a user, a query or a fragment: '
             "credentials come from the environment"
+        )
+    try:
+        split = urlsplit(f"{scheme}://{rest}")
+        host = split.hostname or ""
+        sound = bool(host) and host.isascii() and split.port != 0
+    except ValueError:
+        sound = False
+    odd = any(c.isspace() or not c.isprintable() for c in rest)
+    if not sound or odd or "%" in rest or ".." in rest.split("/"):
+        raise UsageError(
+            f'place "{without_secrets(str(place))}" is no sound URL, expected '
+            f"{scheme}://HOST/PATH of plain characters"
         )
     if scheme in WEB:
         from primis.stores.web import WebStore

@@ -22,6 +22,12 @@ TRIES = 5
 LONGEST_PAUSE = 8
 """Seconds between two tries, at most."""
 
+MOST_FILES = 1 << 21
+"""Of a folder that are listed."""
+
+MOST_AHEAD = 1 << 28
+"""Bytes that are fetched ahead, unless a single file has more."""
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -71,9 +77,9 @@ class Store(Protocol):
     def replace(self, key: str, data: bytes, tag: str) -> None:
         """The same in place of the state of this tag. Raises Changed where another is there."""
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str, most: int = MOST_FILES) -> dict[str, int]:
         """Names of the files right below a folder, and their bytes. Raises HostError where the host
-        lists nothing."""
+        lists nothing, or more than anyone would put there."""
 
     def delete(self, key: str) -> None:
         """Remove a file, where there is one."""
@@ -88,18 +94,24 @@ def at_once(call: Callable[[T], U], items: Sequence[T]) -> list[U]:
         return list(threads.map(call, items))
 
 
-def ahead(call: Callable[[T], U], items: Iterable[T]) -> Iterator[Future[U]]:
+def ahead(
+    call: Callable[[T], U], items: Iterable[T], size: Callable[[T], int] = lambda item: 0
+) -> Iterator[Future[U]]:
     """What a call gives for each, in order, while the next ones are being asked for. What it raises
-    is raised by `result()`."""
+    is raised by `result()`. size: bytes of an item, to hold few of them at a time."""
     threads = ThreadPoolExecutor(AT_ONCE)
-    asked: deque[Future[U]] = deque()
+    asked: deque[tuple[Future[U], int]] = deque()
+    held = 0
     try:
         for item in items:
-            asked.append(threads.submit(call, item))
-            if len(asked) > 2 * AT_ONCE:
-                yield asked.popleft()
+            held += size(item)
+            asked.append((threads.submit(call, item), size(item)))
+            while len(asked) > 2 * AT_ONCE or (held > MOST_AHEAD and len(asked) > 1):
+                one, freed = asked.popleft()
+                held -= freed
+                yield one
         while asked:
-            yield asked.popleft()
+            yield asked.popleft()[0]
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
         raise

@@ -15,13 +15,14 @@ from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, LocationParseError, LocationValueError, SSLError
 
 from primis.errors import HostError, NotThere, StoreError
 from primis.stores.store import (
     AT_ONCE,
     CONNECT_SECONDS,
     LONGEST_PAUSE,
+    MOST_FILES,
     READ_SECONDS,
     TRIES,
     Found,
@@ -34,8 +35,9 @@ _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, 500, 502, 503
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _MOVED = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 3
-_BEYOND = 1 << 16
-"""Bytes after what is wanted of an answer that are read, to keep the connection."""
+_PIECE = 1 << 16
+_SLOWEST = 10_000
+"""Bytes a second: an answer that comes more slowly, after READ_SECONDS, is given up."""
 
 
 class _TryAgain(Exception):
@@ -52,7 +54,7 @@ class WebStore:
         self.tell: Callable[[str], None] = lambda said: None
         self.ranges = True
         self._host = urlsplit(self.place)
-        self._pool = _pool(self._host.scheme, self._host.hostname or "")
+        self._pool = _pool(self.place, self._host.scheme, self._host.hostname or "")
 
     def __repr__(self) -> str:
         return f"WebStore({self.place!r})"
@@ -70,10 +72,18 @@ class WebStore:
 
     def get_ranges(self, key: str, ranges: Sequence[Range], size: int) -> list[bytes]:
         """See `Store`."""
-        if not self.ranges:
+        if not ranges:
+            return []
+        url, head = self._url(key), b""
+        if self.ranges:
+            head = self._answer(url, ranges[0], ranges[0].length).data
+        if self.ranges:
+            rest = at_once(lambda r: self._answer(url, r, r.length).data, ranges[1:])
+            parts = [head, *rest]
+        else:  # as may just have turned out
             whole = self.get(key, size).data
-            return [require_length(whole[r.start : r.end], r, self._url(key)) for r in ranges]
-        return at_once(lambda wanted: self._range(key, wanted, size), ranges)
+            parts = [whole[r.start : r.end] for r in ranges]
+        return [require_length(part, r, url) for part, r in zip(parts, ranges, strict=True)]
 
     def put(self, key: str, data: bytes) -> None:
         """Raises StoreError."""
@@ -87,7 +97,7 @@ class WebStore:
         """Raises StoreError."""
         self.put(key, data)
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str, most: int = MOST_FILES) -> dict[str, int]:
         """Raises HostError."""
         raise HostError(self._url(folder), "a web host lists no files")
 
@@ -98,13 +108,6 @@ class WebStore:
     def _url(self, key: str) -> str:
         return f"{self.place}/{quote(key)}"
 
-    def _range(self, key: str, wanted: Range, size: int) -> bytes:
-        url = self._url(key)
-        data = self._answer(url, wanted, size).data
-        if len(data) != wanted.length and len(data) == size:  # the whole file
-            data = data[wanted.start : wanted.end]
-        return require_length(data, wanted, url)
-
     def _answer(self, url: str, wanted: Range | None, most: int) -> Found:
         """One file or range, tried several times. At most one byte more than `most`."""
         for number in range(1, TRIES + 1):
@@ -112,7 +115,9 @@ class WebStore:
                 return self._once(url, wanted, most)
             except SSLError as error:
                 raise HostError(url, f"no secure connection: {_why_insecure(error)}") from None
-            except (HTTPError, _TryAgain, OSError) as error:
+            except (LocationParseError, LocationValueError):
+                raise HostError(url, "it is no URL") from None
+            except (HTTPError, _TryAgain, OSError, ValueError) as error:
                 why = _why(error)
             if number < TRIES:
                 self.tell(f'"{self.place}" {why}: trying again ({number + 1} of {TRIES})')
@@ -125,8 +130,9 @@ class WebStore:
             headers["Range"] = f"bytes={wanted.start}-{wanted.end - 1}"
         response = self._follow(url, headers)
         try:
-            self._require_sound(response, url, wanted)
-            data = response.read(most + 1, decode_content=False)
+            if not self._require_sound(response, url, wanted):
+                return Found(b"", "")
+            data = _read(response, most)
             tag = response.headers.get("ETag", "")
             if len(data) <= most and response.length_remaining:
                 raise _TryAgain("went away in the middle of a file")
@@ -142,9 +148,12 @@ class WebStore:
             )
             if response.status not in _MOVED:
                 return response
-            response.drain_conn()
-            target = urljoin(url, response.headers.get("Location", ""))
-            self._require_same_host(url, target)
+            response.close()
+            try:
+                target = urljoin(url, response.headers.get("Location", ""))
+                self._require_same_host(url, target)
+            except ValueError:
+                raise HostError(url, "it redirects to what is no URL") from None
             url = target
         raise HostError(url, "it redirects without end")
 
@@ -159,32 +168,62 @@ class WebStore:
 
     def _require_sound(
         self, response: urllib3.BaseHTTPResponse, url: str, wanted: Range | None
-    ) -> None:
+    ) -> bool:
+        """Whether the body is what was asked for: not so where a host has just shown that it serves
+        no ranges. Its words are told nowhere: they may be anything."""
         status = response.status
         if status in _GONE:
-            response.drain_conn()
             raise NotThere(url, "the host has no such file")
         if status in _BUSY:
             raise _TryAgain(f"answers {status}")
         if status == HTTPStatus.PARTIAL_CONTENT and wanted is not None:
             span = f"bytes {wanted.start}-{wanted.end - 1}/"
             if response.headers.get("Content-Range", "").startswith(span):
-                return
+                return True
             raise _TryAgain("sends another range than it was asked for")
         if status != HTTPStatus.OK:
-            raise HostError(url, f"the host refuses it ({status} {response.reason or ''})".rstrip())
-        if wanted is not None and self.ranges:
+            raise HostError(url, f"the host refuses it ({status} {_phrase(status)})")
+        if wanted is None:
+            return True
+        if self.ranges:
             self.ranges = False
             self.tell(f'"{self.place}" serves no ranges: whole files are fetched')
+        return False
 
 
-def _pool(scheme: str, host: str) -> urllib3.PoolManager:
-    """Connections, by the proxy of the environment where there is one."""
+def _read(response: urllib3.BaseHTTPResponse, most: int) -> bytes:
+    """At most one byte more than `most`. Raises _TryAgain where it trickles in."""
+    parts, length, start = [], 0, time.monotonic()
+    while length <= most:
+        part = response.read(min(_PIECE, most + 1 - length), decode_content=False)
+        if not part:
+            break
+        parts.append(part)
+        length += len(part)
+        if time.monotonic() - start > READ_SECONDS + length / _SLOWEST:
+            raise _TryAgain("does not answer in time")
+    return b"".join(parts)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "is no status that HTTP knows"
+
+
+def _pool(place: str, scheme: str, host: str) -> urllib3.PoolManager:
+    """Connections, by the proxy of the environment where there is one. Raises StoreError."""
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     proxy = urllib.request.getproxies().get(scheme)
-    if proxy and not urllib.request.proxy_bypass(host):
-        return urllib3.ProxyManager(proxy, maxsize=AT_ONCE, timeout=timeout)
-    return urllib3.PoolManager(maxsize=AT_ONCE, timeout=timeout)
+    if not proxy or urllib.request.proxy_bypass(host):
+        return urllib3.PoolManager(maxsize=AT_ONCE, timeout=timeout)
+    named = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    if named.scheme not in ("http", "https"):
+        raise StoreError(place, f"{scheme.upper()}_PROXY names a proxy of a kind not known here")
+    headers = urllib3.make_headers(proxy_basic_auth=named.auth) if named.auth else None
+    plain = f"{named.scheme}://{named.netloc}"
+    return urllib3.ProxyManager(plain, maxsize=AT_ONCE, timeout=timeout, proxy_headers=headers)
 
 
 def _why_insecure(error: SSLError) -> str:
@@ -204,6 +243,6 @@ def _why(error: Exception) -> str:
         return "does not answer in time"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "cannot be reached"
-    if isinstance(error, urllib3.exceptions.ProtocolError):
+    if isinstance(error, urllib3.exceptions.ProtocolError | ValueError):
         return "went away in the middle of a file"
     return "cannot be reached"
