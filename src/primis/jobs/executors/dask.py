@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -178,9 +179,8 @@ def _work(worker_there: _Parcel, batch: _Parcel, wanted: str) -> _Parcel:
 
 
 def _versions() -> str:
-    import primis
-
-    return f"primis {primis.__version__} on Python {'.'.join(platform.python_version_tuple()[:2])}"
+    python = ".".join(platform.python_version_tuple()[:2])
+    return f"primis {version('primis')} on Python {python}"
 
 
 # --- the scheduler ---
@@ -225,14 +225,16 @@ def _quiet() -> Iterator[None]:
 
 def _check(client: Client, *, insecure: bool) -> None:
     """Raises WorkerError."""
-    about = client.scheduler_info()
-    for address in (str(client.scheduler.address), str(about.get("address"))):
+    there: Any = client  # its types leave out what they do not mark
+    about = there.scheduler_info()
+    for address in (str(there.scheduler.address), str(about.get("address"))):
         _require_safe(address, insecure=insecure)
-    versions = client.get_versions()
-    there = versions["scheduler"]["packages"].get("distributed")
-    here = versions["client"]["packages"].get("distributed")
-    if there != here:
-        raise WorkerError(f"the Dask scheduler has distributed {there}, expected {here} as here")
+    versions = there.get_versions()
+    theirs, ours = (
+        versions[side]["packages"].get("distributed") for side in ("scheduler", "client")
+    )
+    if theirs != ours:
+        raise WorkerError(f"the Dask scheduler has distributed {theirs}, expected {ours} as here")
     if not about["workers"]:
         raise WorkerError("the Dask scheduler has no workers, expected at least one")
 
