@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import primis
 from primis.errors import NoPixels, OverBudget, TooManyPixels, WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
@@ -214,6 +215,10 @@ SHARE = """
 """
 
 
+PLACES = (Path(__file__).parents[2], Path(primis.__file__).parents[1])
+"""Of `tests` and `primis`."""
+
+
 def test_an_interruption_ends_all_workers_and_the_same_call_goes_on(keys, signer, tmp_path) -> None:
     """As an unguarded script, which a pool of the standard library would run once more."""
     folder = tmp_path / "in"
@@ -229,7 +234,7 @@ def test_an_interruption_ends_all_workers_and_the_same_call_goes_on(keys, signer
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"MARK": mark},
+        env=os.environ | {"MARK": mark, "PYTHONPATH": os.pathsep.join(map(str, PLACES))},
     )
     assert running.stdout is not None
     for _ in range(3):
