@@ -231,6 +231,11 @@ def test_a_certificate_must_verify(tmp_path: Path, monkeypatch) -> None:
             assert WebStore(host.url).get("one", 2000).data == BODY
 
 
+def test_a_web_host_that_is_not_there_is_told(quick) -> None:
+    with pytest.raises(HostError, match=r"cannot be reached \(5 tries\)"):
+        WebStore("http://localhost:9").get("one", 10)
+
+
 def test_a_web_host_is_only_read(host: WebHost) -> None:
     store = WebStore(host.url)
     for call in (store.put, store.put_new):

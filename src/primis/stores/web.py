@@ -239,10 +239,10 @@ def _why(error: Exception) -> str:
         return str(error)
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "is not known by that name"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # a timeout too, as urllib3 has it
+        return "cannot be reached"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "does not answer in time"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return "cannot be reached"
     if isinstance(error, urllib3.exceptions.ProtocolError | ValueError):
         return "went away in the middle of a file"
     return "cannot be reached"
