@@ -73,6 +73,18 @@ def test_results_do_not_depend_on_the_number_of_workers(folder, keys, signer, tm
     assert len(files(tmp_path / "out1")) == 5
 
 
+def test_the_owner_restores_by_processes_what_was_shared_without_originals(
+    folder, keys, signer, tmp_path
+) -> None:
+    """Their grant is of tier original, which then is tier diagnostic, and needs the model."""
+    share(folder, tmp_path / "r", keys, signer)
+    release, identities = Release(tmp_path / "r"), read_identities(keys["owner"])
+    results = restoring.restore(
+        release, identities, tmp_path / "o", models=(TINY,), executor=Processes(2)
+    )
+    assert {(r.error, r.tier) for r in results} == {(None, "diagnostic")}
+
+
 def test_images_are_added_by_processes(folder, keys, signer, tmp_path) -> None:
     share(folder, tmp_path / "r", keys, signer)
     (tmp_path / "more").mkdir()

@@ -17,7 +17,6 @@ from primis.errors import BadBundle
 SLACK = 4096
 """Bytes that are fetched though nobody asked for them, rather than by a request more."""
 
-
 MOST_SPANS = 64
 """Of one request for parts; beyond them all that lies between is fetched too."""
 

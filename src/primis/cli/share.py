@@ -46,7 +46,7 @@ from primis.cli.options import (
     Verbose,
 )
 from primis.cli.say import note, result, warn
-from primis.errors import OutputError, UsageError
+from primis.errors import OutputError, StoreError, UsageError
 from primis.keys.tier import Tier as TierName
 from primis.stores.places import is_url
 
@@ -377,5 +377,5 @@ def _remember(out: str) -> None:
     """So that another release in this place will be noticed."""
     try:
         open_release(out, anew=True)
-    except OutputError as error:  # the release is whole all the same
+    except (OutputError, StoreError) as error:  # the release is whole all the same
         warn(str(error))

@@ -38,7 +38,9 @@ def verify(
         tell(f"primis: {line}")
     if found.unlisted:
         files = counted(len(found.unlisted), "file")
-        say_note(f"{files} in bundles/ do not belong to the release: {found.unlisted[0]}, ...")
+        say_note(
+            f'not part of the release: {files} in bundles/, beginning with "{found.unlisted[0]}"'
+        )
     size = show_size(found.bytes)
     line = (
         f"{found.bundles} of {len(opened)} bundles ({size}) are what {opened.manifest.signer[:16]} "
