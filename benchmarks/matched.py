@@ -25,7 +25,7 @@ from rich.progress import track
 from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
-from primis.jobs.share import share
+from primis.jobs.share.run import share
 from primis.keys.identity import generate, parse_recipient, read_signer
 from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped

@@ -36,7 +36,7 @@ from primis.canonical import canonical
 from primis.codec import Codec
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
-from primis.jobs.share import share
+from primis.jobs.share.run import share
 from primis.keys.identity import _signer, _x25519, read_signer
 from primis.keys.seal import (
     Secret,

@@ -123,16 +123,21 @@ def sweep(folder: Path) -> None:
     process holds."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _TEMPORARY.fullmatch(path.name):
+            if is_temporary(path):
                 with contextlib.suppress(OSError):
                     _sweep_one(path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether it is in the making."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def sweep_all(folder: Path) -> None:
     """The same, also below it and whoever holds them: nobody else writes there now."""
     for path in folder.rglob(".primis-*.tmp"):
         with contextlib.suppress(OSError):
-            if _TEMPORARY.fullmatch(path.name) and _is_left(path):
+            if is_temporary(path) and _is_left(path):
                 path.unlink()
 
 

@@ -20,9 +20,11 @@ from primis.imaging import apart
 from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
-from primis.jobs import restore_task, share_task
-from primis.jobs import share as sharing
+from primis.jobs import restore_task
 from primis.jobs.result import Result
+from primis.jobs.share import look as looking
+from primis.jobs.share import run as sharing
+from primis.jobs.share import task as share_task
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
 from primis.release.grants import Scope, owner_grant
@@ -575,7 +577,7 @@ def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
         time.sleep(0.02)  # or all are read before a busy machine comes to interrupt them
         return read(path, **how)
 
-    monkeypatch.setattr(sharing, "read", slow_read)
+    monkeypatch.setattr(looking, "read", slow_read)
 
     def on_look(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -15,9 +15,9 @@ import pytest
 from primis.errors import WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
 from primis.jobs.executors.choice import executor_for
 from primis.jobs.result import Result
+from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
 from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on_elsewhere(share, folder, keys, signer, tmp_p
 
 
 def test_a_file_that_a_worker_does_not_find_is_told_with_the_remedy(codec, tmp_path) -> None:
-    from primis.jobs.share_task import ShareWorker
+    from primis.jobs.share.task import ShareWorker
 
     task = SimpleNamespace(file=tmp_path / "gone.dcm", need=None)
     said = str(ShareWorker(codec).elsewhere(task, "node7"))
@@ -192,3 +192,6 @@ def test_the_page_on_clusters_runs_as_it_stands(cluster, tmp_path, capsys) -> No
             call(*(word.replace("127.0.0.1:8786", address) for word in command.words))
     restored = [{p.name for p in (tmp_path / x).iterdir()} for x in RESTORED]
     assert restored == [{f"{seed}.dcm" for seed in range(6)}] * 2
+    parts = [{p.name for p in (tmp_path / "parts" / k).iterdir()} for k in "12"]
+    assert [len(part) for part in parts] == [3, 3]
+    assert set.union(*parts) == restored[0]

@@ -19,14 +19,14 @@ import primis
 from primis.errors import NoPixels, OverBudget, TooManyPixels, WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
 from primis.jobs.add import add
 from primis.jobs.executors import processes
 from primis.jobs.executors.executor import TRIES, Executor
 from primis.jobs.executors.processes import Processes
 from primis.jobs.executors.serial import Serial
 from primis.jobs.result import Result
-from primis.jobs.share_task import ShareWorker
+from primis.jobs.share import run as sharing
+from primis.jobs.share.task import ShareWorker
 from primis.keys.identity import parse_recipient, read_identities
 from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
@@ -216,7 +216,7 @@ SHARE = """
     import sys
     from pathlib import Path
     from primis.jobs.executors.processes import Processes
-    from primis.jobs.share import share
+    from primis.jobs.share.run import share
     from primis.keys.identity import parse_recipient, read_signer
     from tests.conftest import SETTINGS, TINY
     folder, out, owner, alice = map(Path, sys.argv[1:])

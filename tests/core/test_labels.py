@@ -12,9 +12,9 @@ from primis.bundle.pages import FANOUT
 from primis.datasets.labels import MOST_BYTES, read_labels
 from primis.errors import UsageError
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import share_task
 from primis.jobs.add import add
-from primis.jobs.share_task import share_file
+from primis.jobs.share import task as share_task
+from primis.jobs.share.task import share_file
 from primis.keys.identity import read_signer
 from primis.release.catalogue import Listed, seal_catalogue
 from primis.release.reader import Release

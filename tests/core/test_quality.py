@@ -21,12 +21,12 @@ from primis.codec import Codec
 from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
-from primis.jobs import share as sharing
-from primis.jobs import share_quality
 from primis.jobs.add import add
 from primis.jobs.restore import restore
 from primis.jobs.result import Result
-from primis.jobs.share_quality import STEPS, Chosen, Trials, with_sparsity
+from primis.jobs.share import quality as share_quality
+from primis.jobs.share import run as sharing
+from primis.jobs.share.quality import STEPS, Chosen, Trials, with_sparsity
 from primis.keys.identity import parse_recipient, read_identities
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import Tier

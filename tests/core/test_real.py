@@ -8,7 +8,7 @@ import numpy as np
 
 from primis.imaging.files import read
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
+from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
 from primis.metrics.fidelity import data_range, psnr
 from primis.release.reader import Release

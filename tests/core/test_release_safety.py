@@ -26,7 +26,7 @@ from primis.errors import (
 )
 from primis.imaging.image import reading_up_to
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
+from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.tier import Tier
 from primis.release import rekey as rekeying

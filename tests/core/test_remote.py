@@ -24,9 +24,9 @@ from primis.errors import (
     UnexpectedRelease,
     UsageError,
 )
-from primis.jobs import share as sharing
 from primis.jobs.add import add
 from primis.jobs.restore import restore
+from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.release.catalogue import Listed
 from primis.release.owner import grant, owner_scope

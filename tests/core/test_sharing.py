@@ -45,8 +45,8 @@ from primis.imaging.files import parse, read
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
 from primis.jobs.result import Result
+from primis.jobs.share import run as sharing
 from primis.keys.grant import Grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret, image_secret, release_secrets

@@ -21,7 +21,7 @@ from primis.imaging.image import Image
 from primis.imaging.padding import find_padding
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs.restore import restore
-from primis.jobs.share import share
+from primis.jobs.share.run import share
 from primis.keys.identity import parse_recipient, read_identities
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import Tier

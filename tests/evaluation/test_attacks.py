@@ -52,7 +52,7 @@ from primis.codec import Codec
 from primis.errors import PrimisError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
-from primis.jobs import share as sharing
+from primis.jobs.share import run as sharing
 from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import best_fit, psnr
 from primis.metrics.part import Parts

@@ -163,7 +163,7 @@ def test_a_file_system_of_a_release_is_read_only(files) -> None:
 
 
 def test_names_that_lead_out_of_a_folder_are_made_safe(tmp_path, keys, signer, monkeypatch) -> None:
-    from primis.jobs import share_task
+    from primis.jobs.share import task as share_task
 
     (tmp_path / "a.dcm").write_bytes(phantom_dicom(48))
     listed = share_task.listed_of

@@ -14,7 +14,7 @@ from primis.attacks.reidentification import ALTERATIONS
 from primis.audit.run import audit
 from primis.errors import UsageError
 from primis.imaging.phantom import draw_phantom
-from primis.jobs.share import share
+from primis.jobs.share.run import share
 from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
 

@@ -21,9 +21,10 @@ from primis.api.places import (
 from primis.bundle.settings import Settings
 from primis.errors import UsageError
 from primis.jobs import restore as restoring
-from primis.jobs import share as sharing
 from primis.jobs.executors.choice import executor_for
 from primis.jobs.result import OnResult, Result
+from primis.jobs.shards import Shard
+from primis.jobs.share import run as sharing
 from primis.keys.identity import Signer
 from primis.keys.tier import HIGHEST, Tier
 from primis.release import owner as owning
@@ -53,6 +54,8 @@ def share(
     jobs: int | None = 1,
     dask: str | Client | None = None,
     dask_insecure: bool = False,
+    shard: str | None = None,
+    finish: bool = False,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Make a release of images and grant it to recipients.
@@ -71,16 +74,19 @@ def share(
     file it names, from the table's folder, or to the image of that name. jobs: processes that work
     at once, None for as many as cores. dask: in their place, the address of a Dask scheduler or a
     `distributed.Client`; image files must lie at the same path on all its machines. dask_insecure:
-    allow a scheduler on another machine without TLS. on_result: is called after each image with its
+    allow a scheduler on another machine without TLS. shard: "3/8" works on the third of eight parts
+    of the images alone; finish: makes the release of what all shards did. All else is to be given
+    alike in these calls. on_result: is called after each image with its
     `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
 
-    Raises OutputError if `out` exists, BadKey for a key that cannot be used, ModelError,
-    WorkerError where processes or a cluster cannot be used, and UsageError if no image could be
-    shared, if too few reach `psnr` at any S_x, or for a table that names none of the images or one
-    twice, or has over 4,096 bytes of labels for one.
+    Raises OutputError if `out` exists or another process works on it, BadKey for a key that cannot
+    be used, ModelError, WorkerError where processes or a cluster cannot be used, and UsageError if
+    no image could be shared, if too few reach `psnr` at any S_x, where shards have work left, or
+    for a table that names none of the images or one twice, or has over 4,096 bytes of labels for
+    one.
     """
     granted = Tier(tier) if tier else HIGHEST if with_original else Tier.DIAGNOSTIC
     if granted == Tier.ORIGINAL and not with_original:
@@ -100,6 +106,8 @@ def share(
             psnr=psnr,
             labels=None if labels is None else Path(labels),
             executor=executor,
+            shard=None if shard is None else Shard.parse(shard),
+            finish=finish,
             on_result=on_result,
             on_note=_LOG.warning,
         )
@@ -175,6 +183,7 @@ def restore(
     jobs: int | None = 1,
     dask: str | Client | None = None,
     dask_insecure: bool = False,
+    shard: str | None = None,
     on_result: OnResult = lambda result, done, total: None,
 ) -> list[Result]:
     """Restore images into a new folder, as files of the kinds that were shared.
@@ -182,7 +191,8 @@ def restore(
     out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
     the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
     grant opens. max_pixels, jobs, dask, dask_insecure, on_result: as of `share`. texture: as of
-    `ReleaseImage.read`.
+    `ReleaseImage.read`. shard: "3/8" restores the third of eight parts of the images, each part
+    into a folder of its own.
 
     Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
     and the others are restored.
@@ -201,6 +211,7 @@ def restore(
             models=tuple(Path(model) for model in models),
             max_pixels=max_pixels,
             texture=texture,
+            shard=None if shard is None else Shard.parse(shard),
             executor=executor,
             on_result=on_result,
         )

@@ -116,8 +116,8 @@ def parse_recipients(texts: list[str]) -> list[Recipient]:
 
     found: list[Recipient] = []
     for text in texts:
-        label, _, key = text.rpartition("=")
-        if key == "passphrase":
+        if asks_for(text):
+            label = text.rpartition("=")[0]
             typed = ask_passphrase(confirm=True)
             found.append(keys.passphrase_recipient(typed, label or "passphrase"))
         else:
@@ -127,6 +127,11 @@ def parse_recipients(texts: list[str]) -> list[Recipient]:
     if twice := next((x for x in labels if labels.count(x) > 1), None):
         raise UsageError(f'recipient "{twice}" is named twice')
     return recipients
+
+
+def asks_for(recipient: str) -> bool:
+    """Whether a recipient is a passphrase, which is asked for."""
+    return recipient.rpartition("=")[2] == "passphrase"
 
 
 def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:

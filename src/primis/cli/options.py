@@ -115,6 +115,14 @@ DaskInsecure = Annotated[
         help="Allow a scheduler on another machine without TLS: whoever listens sees the images.",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Work on the I-th of N parts of the images alone: for the array jobs of a cluster.",
+    ),
+]
 TrustAnew = Annotated[
     bool,
     typer.Option(

@@ -21,6 +21,7 @@ from primis.cli.options import (
     MaxPixels,
     Passphrase,
     ReleasePlace,
+    Shard,
     Tier,
     TrustAnew,
     Verbose,
@@ -72,6 +73,7 @@ def restore(
     jobs: Jobs = None,
     dask: Dask = None,
     dask_insecure: DaskInsecure = False,
+    shard: Shard = None,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +85,7 @@ def restore(
     from primis.cli.progress import Report
     from primis.jobs.executors.choice import executor_for
     from primis.jobs.restore import restore as restore_files
+    from primis.jobs.shards import Shard as Part
 
     opened = open_release(release, signer=signer, anew=trust_anew)
     with (
@@ -99,6 +102,7 @@ def restore(
             models=tuple(model),
             max_pixels=max_pixels,
             texture=texture,
+            shard=None if shard is None else Part.parse(shard),
             executor=executor,
             on_result=report.add,
             on_part=report.part,

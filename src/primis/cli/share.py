@@ -13,6 +13,7 @@ import typer
 from primis.bundle.settings import Protection
 from primis.cli.arguments import (
     Owner,
+    asks_for,
     open_signer,
     parse_path,
     parse_place,
@@ -41,19 +42,21 @@ from primis.cli.options import (
     Jobs,
     Json,
     MaxPixels,
+    Shard,
     Tier,
     To,
     Verbose,
 )
 from primis.cli.say import note, result, warn
 from primis.errors import OutputError, StoreError, UsageError
+from primis.jobs.shards import Shard as Part
 from primis.keys.tier import Tier as TierName
 from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
-    from primis.jobs.share_quality import Chosen
+    from primis.jobs.share.quality import Chosen
 
 EXAMPLES = (
     "primis share xrays --to partner=partner.key.pub -o release",
@@ -62,6 +65,7 @@ EXAMPLES = (
     "primis share xrays --to passphrase --tier preview -o release",
     "primis share xrays --to partner=partner.key.pub -o release --psnr 42",
     "primis share xrays --to partner=partner.key.pub -o release --labels table.csv",
+    "primis share xrays --to partner=partner.key.pub -o release --shard 3/8",
 )
 
 
@@ -147,6 +151,15 @@ def share(
     jobs: Jobs = None,
     dask: Dask = None,
     dask_insecure: DaskInsecure = False,
+    shard: Shard = None,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            help="Make the release of what all shards did. All else is to be given as with "
+            "--shard.",
+        ),
+    ] = False,
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
@@ -167,7 +180,10 @@ def share(
     )
     granted = _granted(tier, with_original=with_original, original_bits=original_bits)
     _require_place_outside(out, images)
-    recipients = parse_recipients(to)
+    if shard is not None and finish:
+        raise UsageError("--finish makes the release of all shards, expected --shard or --finish")
+    part = None if shard is None else Part.parse(shard)
+    recipients = parse_recipients(to if part is None else [t for t in to if not asks_for(t)])
     if protection is Protection.SCA:
         warn(
             "level sca leaks the image to anyone (docs/threat-model.md): "
@@ -180,7 +196,7 @@ def share(
         )
     from primis.cli.progress import Report
     from primis.jobs.executors.choice import executor_for
-    from primis.jobs.share import share as share_files
+    from primis.jobs.share.run import share as share_files
 
     bar = Report("sharing", verbose=verbose, sparsity=settings.sparsity, named=images)
     chosen: list[Chosen] = []
@@ -211,12 +227,15 @@ def share(
             psnr=psnr,
             labels=labels,
             executor=executor,
+            shard=part,
+            finish=finish,
             on_result=report.add,
             on_part=report.part,
             on_look=report.look,
             on_note=note,
             on_chosen=tell_chosen,
             on_sent=report.sent,
+            on_wait=note,
         )
     taken = len(results) - report.passed_over
     names = [recipient.label for recipient in recipients]
@@ -226,9 +245,14 @@ def share(
     used = chosen[0].sparsity if chosen else settings.sparsity
     facts = _facts(out, results, granted, names)
     facts |= {"sparsity": used, "notes": notes, "warnings": warned}
-    line = with_receipt(_line(out, results, taken, granted, names), results)
-    result(line, facts, as_json=as_json)
-    _remember(out)
+    if part is None:
+        line = _line(out, results, taken, granted, names)
+    else:
+        facts["shard"] = str(part)
+        line = _line_of_shard(out, results, taken, part)
+    result(with_receipt(line, results), facts, as_json=as_json)
+    if part is None:
+        _remember(out)
     report.finish()
 
 
@@ -325,6 +349,14 @@ def _line(out: str, results: list[Result], taken: int, tier: TierName, labels: l
     size = show_size(sum(r.bytes for r in good))
     to = ", ".join(labels)
     return f'shared {len(good)} of {taken} images in "{out}" ({size}), tier {tier}, to: {to}'
+
+
+def _line_of_shard(out: str, results: list[Result], taken: int, shard: Part) -> str:
+    good = sum(r.error is None for r in results)
+    return (
+        f'shared {good} of {taken} images of shard {shard} for "{out}"; '
+        "when all shards are done, the same command with --finish makes the release"
+    )
 
 
 def _facts(out: str, results: list[Result], tier: TierName, labels: list[str]) -> dict[str, Any]:

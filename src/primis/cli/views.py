@@ -27,7 +27,7 @@ from primis.imaging.files import parse
 from primis.imaging.image import Image, display
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs.restore import restore
-from primis.jobs.share import share
+from primis.jobs.share.run import share
 from primis.keys.identity import Signer, generate, parse_recipient, read_identities, read_signer
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import best_fit, data_range, psnr

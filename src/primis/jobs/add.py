@@ -23,7 +23,9 @@ from primis.jobs.destination import staging
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.result import OnPart, OnResult, Result
-from primis.jobs.share import Batch, File, Options, keep_only, labels_of, look
+from primis.jobs.share.batch import Batch
+from primis.jobs.share.look import Needs, Options, look
+from primis.jobs.share.run import keep_only, labels_of
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
 from primis.keys.seal import release_secrets
@@ -75,9 +77,11 @@ def add(
     with Work(_beside(release), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
         work.begin(plan | {"measure": measure})
-        work.count_only_ours(scope.secret)
-        needs = _without_known(look(files, work, options, on_look), _listed(release, scope))
-        batch = Batch(work, scope, _budgets(release, options, needs), options, told)
+        work.journal.count_only_ours(scope.secret)
+        looked = look(files, work.journal, options, on_look)
+        needs = _without_known(looked, _listed(release, scope))
+        budgets = _budgets(release, options, needs)
+        batch = Batch(work.partial / BUNDLES, work.journal, scope, budgets, options, told)
         results = batch.share_all(needs, codec, executor or Serial(), on_result, on_part)
         good = [result.id for result in results if result.error is None]
         if not good:
@@ -106,9 +110,7 @@ def _listed(release: Release, scope: Scope) -> list[Listed]:
     return list(Catalogue(manifest.catalogue, release.page, diagnostic, manifest.release))
 
 
-def _without_known(
-    needs: dict[File, Need | InputError], listed: Sequence[Listed]
-) -> dict[File, Need | InputError]:
+def _without_known(needs: Needs, listed: Sequence[Listed]) -> Needs:
     known = {image.name for image in listed}
     return {
         (file, name): InputError(f'the release has an image "{name}" already')
@@ -118,7 +120,7 @@ def _without_known(
     }
 
 
-def _budgets(release: Release, options: Options, needs: dict[File, Need | InputError]) -> Budgets:
+def _budgets(release: Release, options: Options, needs: Needs) -> Budgets:
     """At least those that the release has."""
     sound = [need for need in needs.values() if isinstance(need, Need)]
     chosen = Budgets.choose(options.settings, sound)

@@ -18,6 +18,7 @@ from primis.errors import (
     FormatError,
     NotCovered,
     OutputError,
+    UsageError,
 )
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
@@ -30,6 +31,7 @@ from primis.jobs.restore_task import (
     codecs_of,
 )
 from primis.jobs.result import OnPart, OnResult, Result
+from primis.jobs.shards import Shard, dealt
 from primis.jobs.work import Work
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
@@ -57,6 +59,7 @@ def restore(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    shard: Shard | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
@@ -66,8 +69,9 @@ def restore(
 
     images: ids, or how they begin, or names where a grant opens the catalogue. tier None gives the
     highest that the grant opens and the bundle holds. texture: as of `read_image`, at tier
-    diagnostic. executor: what works on the images, by default this process. An image that fails is
-    reported; the others are restored. Raises AccessError if the grants open no image as asked for.
+    diagnostic. shard: restore this part of them alone. executor: what works on the images, by
+    default this process. An image that fails is reported; the others are restored. Raises
+    AccessError if the grants open no image as asked for.
     """
     tier = tier_of_texture(tier and Tier(tier)) if texture else tier
     store = release.store
@@ -79,6 +83,11 @@ def restore(
     chosen = ids_of(release, grants, images) or [
         i for i in release.ids if any(g.covers(i) for g in grants)
     ]
+    if shard is not None:
+        numbers = dealt(chosen, str, shard.of)
+        chosen = [i for i, number in zip(chosen, numbers, strict=True) if number == shard.number]
+        if not chosen:
+            raise UsageError(f"shard {shard} has no image, expected fewer shards")
     access = _accesses(grants, chosen, tier and Tier(tier), today)
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
     files = all(profile.settings.original_bits for profile in release.manifest.profiles)
@@ -94,7 +103,7 @@ def restore(
                 "texture": texture,
             }
         )
-        names = FreeNames(record["name"] for record in work.records)
+        names = FreeNames(record["name"] for record in work.journal.records)
         batch = _Batch(release, tier and Tier(tier), max_pixels, texture, work, names)
         results = batch.restore_all(access, worker, executor or Serial(), on_result, on_part)
         if all(r.error for r in results):
@@ -198,7 +207,7 @@ class _Batch:
     def _before(self) -> dict[str, Result]:
         """What an earlier run restored."""
         found: dict[str, Result] = {}
-        for record in self.work.records:
+        for record in self.work.journal.records:
             name, bundle_id = record["name"], record["id"]
             if not _is_whole(self.work.partial / name, record["sha256"]):
                 continue
@@ -251,7 +260,7 @@ class _Batch:
         write_new(self.work.partial / name, restored.data, 0o600)
         size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
         tier, quality, texture = restored.tier, restored.quality, restored.texture
-        self.work.note(
+        self.work.journal.note(
             id=bundle_id,
             name=name,
             wanted=wanted,
@@ -269,7 +278,7 @@ class _Batch:
 
     def _settle(self, results: list[Result]) -> list[Result]:
         """Where several wanted one name the first in order gets it, whichever was done first."""
-        records = {record["id"]: record for record in self.work.records}
+        records = {record["id"]: record for record in self.work.journal.records}
         names, settled = FreeNames(), []
         moves: list[tuple[str, str]] = []
         for result in results:

@@ -30,7 +30,7 @@ from primis.sharing.share import share_image
 REACHED_BY = 0.95
 """Part of the images that reach the PSNR."""
 
-_MOST_TRIED = 64
+MOST_TRIED = 64
 _PER_OCTAVE = 32
 STEPS = tuple(round(0.5 * 2 ** (k / _PER_OCTAVE), 2) for k in range(6 * _PER_OCTAVE + 1))
 """Values of S_x that are tried, 0.5 to 32, about 2 % apart."""
@@ -79,7 +79,7 @@ class Trials:
     ) -> Chosen:
         """files: where they are, and what they are shared as. Raises UsageError where too few reach
         the PSNR."""
-        drawn = secrets.SystemRandom().sample(files, min(len(files), _MOST_TRIED))
+        drawn = secrets.SystemRandom().sample(files, min(len(files), MOST_TRIED))
         spared = _spared(len(drawn))
         hardest: list[_Needed] = []  # of the spared and the one before them, ascending
         tried = 0

@@ -1,0 +1,41 @@
+"""Work in parts, for processes that know nothing of each other, such as those of a batch system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from primis.errors import UsageError
+
+MOST = 100_000
+
+T = TypeVar("T")
+
+
+class Shard(NamedTuple):
+    """One of `of` parts of the work; number: from 1."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Of a text such as 3/8. Raises UsageError."""
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text, re.ASCII)
+        number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not 1 <= number <= of <= MOST:
+            raise UsageError(f'shard is "{text}", expected I/N with I from 1 to N')
+        return cls(number, of)
+
+
+def dealt(things: Sequence[T], order: Callable[[T], Any], shards: int) -> list[int]:
+    """The number of the shard of each thing; shards are as large as each other. order: sorts them,
+    and tells nothing of them."""
+    numbers = [0] * len(things)
+    for place, k in enumerate(sorted(range(len(things)), key=lambda k: order(things[k]))):
+        numbers[k] = place % shards + 1
+    return numbers

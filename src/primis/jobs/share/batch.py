@@ -1,0 +1,191 @@
+"""Each image of a batch to a bundle; what is done is noted in a journal, and not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from primis.atomic import write_new
+from primis.bundle.manifest import Entry
+from primis.bundle.settings import Profile
+from primis.codec import Codec
+from primis.datasets.labels import Labels
+from primis.errors import InputError
+from primis.jobs.executors.executor import Executor
+from primis.jobs.journal import Journal, Record
+from primis.jobs.result import COLOUR, OnPart, OnResult, Result, Unfamiliar
+from primis.jobs.share.look import File, Needs, Options, key, stamp_of
+from primis.jobs.share.task import SharedFile, ShareTask, ShareWorker
+from primis.keys.seal import TierSecrets, image_secrets, release_secrets
+from primis.keys.tier import HIGHEST
+from primis.metrics.fidelity import Quality
+from primis.release.budgets import Budgets, Need
+from primis.release.catalogue import Listed
+from primis.release.grants import Scope
+from primis.release.writer import Contents
+
+
+@dataclass(frozen=True)
+class Batch:
+    """bundles: the folder they are written into. any_budget: what was shared before counts whatever
+    its budgets were."""
+
+    bundles: Path
+    journal: Journal
+    scope: Scope = field(repr=False)
+    budgets: Budgets
+    options: Options
+    labels: Labels = field(default_factory=Labels, repr=False)
+    any_budget: bool = False
+
+    def share_all(
+        self,
+        needs: Needs,
+        codec: Codec,
+        executor: Executor,
+        on_result: OnResult,
+        on_part: OnPart = lambda done, total: None,
+    ) -> list[Result]:
+        """A result for each file, in their order. Told first: what an earlier run did, then those
+        that cannot fit.
+
+        The order of work is random: a folder may be listed as it was filled.
+        """
+        files = list(needs)
+        results: dict[int, Result] = {}
+
+        def tell(k: int, result: Result) -> None:
+            results[k] = result
+            on_result(result, len(results), len(files))
+
+        before = self._before(codec)
+        for k, file in enumerate(files):
+            if known := before(file):
+                tell(k, known)
+        left = [k for k in range(len(files)) if k not in results]
+        secrets.SystemRandom().shuffle(left)
+        left.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
+        opened = release_secrets(self.scope.secret, HIGHEST)
+        given: dict[int, tuple[ShareTask, Record]] = {}
+
+        def tasks() -> Iterator[tuple[int, ShareTask]]:
+            for k in left:
+                task = self._task(files[k], needs[files[k]], opened)
+                given[k] = task, stamp_of(task.file)
+                yield k, task
+
+        def done(share: float) -> None:
+            on_part(len(results) + share, len(files))
+
+        worker = ShareWorker(codec)
+        with closing(executor.run(worker, tasks(), len(left), done)) as outcomes:
+            for k, outcome in outcomes:
+                tell(k, self._keep(*given.pop(k), outcome, codec))
+        return [results[k] for k in range(len(files))]
+
+    def contents(self, good: Iterable[str]) -> Contents:
+        """What the release lists of bundles that were shared."""
+        by_id = {record["id"]: record for record in self.journal.records if "id" in record}
+        records = [by_id[bundle_id] for bundle_id in good]
+        return Contents(
+            [Entry(r["id"], r["bytes"], r["digest"]) for r in records],
+            [self._listed(r) for r in records],
+            [Profile.parse(r["profile"]) for r in records],
+        )
+
+    def _listed(self, record: Record) -> Listed:
+        """With the labels that this run was given, whichever run shared the image."""
+        labels = self.labels.of(Path(record["file"]), record["name"])
+        return replace(Listed.parse(record["listed"]), labels=labels)
+
+    def _task(self, file: File, need: Need | InputError, opened: TierSecrets) -> ShareTask:
+        bundle_id = secrets.token_hex(16)
+        return ShareTask(
+            file=file[0],
+            name=file[1],
+            bundle_id=bundle_id,
+            release=self.scope.release,
+            secrets=image_secrets(opened, bundle_id),
+            budgets=self.budgets,
+            need=need,
+            with_original=self.options.with_original,
+            max_pixels=self.options.max_pixels,
+            measure=self.options.measure,
+        )
+
+    def _before(self, codec: Codec) -> Callable[[File], Result | None]:
+        """What an earlier run did with a file, as it is now."""
+        known = {
+            key(record): record
+            for record in self.journal.records
+            if "id" in record and (self.any_budget or record["budget"] == self.budgets.record)
+        }
+
+        def before(file: File) -> Result | None:
+            record = known.get(key(stamp_of(file[0]) | {"name": file[1]}))
+            if record is None or not _is_whole(self._path(record["id"]), record["digest"]):
+                return None
+            return _result_of(record, codec, resumed=True)
+
+        return before
+
+    def _keep(
+        self, task: ShareTask, stamp: Record, outcome: SharedFile | InputError, codec: Codec
+    ) -> Result:
+        """Write one bundle, and note it. stamp: of its file before it was read."""
+        if not isinstance(outcome, SharedFile):
+            self.journal.note(**stamp, name=task.name, failed=True)
+            return Result(task.name, task.bundle_id, error=outcome)
+        write_new(self._path(task.bundle_id), outcome.data)
+        record = self.journal.note(
+            **stamp,
+            name=task.name,
+            budget=task.budgets.record,
+            id=task.bundle_id,
+            bytes=outcome.entry.size,
+            digest=outcome.entry.digest,
+            kept=outcome.kept,
+            notes=list(outcome.notes),
+            quality=outcome.quality,
+            profile=outcome.profile.body,
+            listed=asdict(outcome.listed),
+        )
+        return _result_of(record, codec)
+
+    def _path(self, bundle_id: str) -> Path:
+        return self.bundles / f"{bundle_id}.primis"
+
+
+def _result_of(record: Record, codec: Codec, *, resumed: bool = False) -> Result:
+    """What the journal says of an image that was shared."""
+    return Result(
+        record["name"],
+        record["id"],
+        record["bytes"],
+        record["kept"],
+        resumed=resumed,
+        notes=tuple(record["notes"]),
+        unfamiliar=_unfamiliar(Listed.parse(record["listed"]), record["kept"], codec),
+        quality=record["quality"] and Quality(*record["quality"]),
+    )
+
+
+def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar | None:
+    """What the model was not trained on. Masks are sealed exactly, without it: kept is None."""
+    domain = codec.checkpoint.domain
+    if domain is None or kept is None:
+        return None
+    if listed.modality and listed.modality not in ("unknown", *domain.modalities):
+        return Unfamiliar(listed.modality, domain.images)
+    return Unfamiliar(COLOUR, domain.images) if listed.channels >= 3 else None
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False

@@ -1,0 +1,52 @@
+"""A release in the making is gone on with only by whoever began it.
+
+It must be what this owner began with here: under a secret that another knows all would be laid open
+to them.
+"""
+
+from __future__ import annotations
+
+from primis.atomic import remove_folder
+from primis.errors import OutputError
+from primis.jobs.work import Work
+from primis.keys.grant import read_grant, split_grant
+from primis.keys.identity import Signer, verify
+from primis.keys.tier import HIGHEST
+from primis.release.grants import GRANTS, Scope, owner_grant, write_grant
+from primis.stores.local import LocalStore
+
+
+def begin_release(work: Work, signer: Signer) -> Scope:
+    """New secrets for a folder in the making."""
+    scope = Scope.new()
+    remove_folder(work.partial / GRANTS)
+    store = LocalStore(work.partial)
+    write_grant(store, owner_grant(scope, signer), signer.recipient, signer)
+    signature = signer.sign(_message(work, scope.release, scope.keys))
+    work.journal.note(begun=scope.release, keys=scope.keys, signature=signature)
+    return scope
+
+
+def release_begun(work: Work, signer: Signer) -> Scope:
+    """What was begun; a new start if it had not got that far. Raises OutputError where another
+    began it."""
+    files = list((work.partial / GRANTS).glob("owner.*.age"))
+    if not files or not work.begun:
+        return begin_release(work, signer)
+    begun, keys, signature = (
+        str(work.begun[-1].get(name)) for name in ("begun", "keys", "signature")
+    )
+    sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
+    grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
+    said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
+    ours = said == (begun, keys, signer.public, "owner", HIGHEST)
+    message = _message(work, begun, keys)
+    if grant.secret is None or not ours or not verify(signer.public, message, signature):
+        raise OutputError(
+            f'"{work.partial}" was not begun with your key: look what it is, and remove it'
+        )
+    return Scope(grant.release, grant.keys, grant.secret)
+
+
+def _message(work: Work, release_id: str, keys: str) -> bytes:
+    return f"primis/1 begun\n{work.out}\n{release_id}\n{keys}\n{work.head}".encode()

@@ -1,0 +1,113 @@
+"""A pass over the files, before anything is encoded: what each needs decides the budgets of the
+release, and what cannot be read is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from primis.bundle.settings import Settings
+from primis.errors import InputError
+from primis.imaging.apart import WORKERS, end
+from primis.imaging.files import read
+from primis.jobs.journal import Journal, Record
+from primis.jobs.result import unexpected
+from primis.release.budgets import Need
+
+_SOON = 0.05
+"""Seconds."""
+
+T = TypeVar("T")
+File = tuple[Path, str]
+"""Where a file is, and what it is shared as."""
+
+Needs = dict[File, Need | InputError]
+"""What each file needs, or why it cannot be shared."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
+    what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
+
+    The last two are no settings: those are public.
+    """
+
+    settings: Settings
+    with_original: bool
+    max_pixels: int | None
+    measure: bool = True
+    psnr: float | None = None
+
+
+def look(
+    files: Sequence[File],
+    journal: Journal,
+    options: Options,
+    on_look: Callable[[int, int], None] = lambda done, total: None,
+) -> Needs:
+    """What each file needs, or why it cannot be shared."""
+    before = {key(record): record for record in journal.records if "need" in record}
+
+    def need(file: Path, name: str) -> tuple[Record, Need | InputError, bool]:
+        """Its stamp, what it needs, and whether an earlier run knew."""
+        stamp = stamp_of(file)
+        known = before.get(key(stamp | {"name": name}))
+        if known is not None:
+            return stamp, Need(*known["need"]), True
+        return stamp, _need(file, name, options), False
+
+    needs: Needs = {}
+    with closing(_in_threads(need, files)) as looked:
+        for (file, name), (stamp, found, known) in zip(files, looked, strict=True):
+            if isinstance(found, Need) and not known:
+                journal.note(**stamp, name=name, need=[found.header_bytes, found.original_times])
+            needs[file, name] = found
+            on_look(len(needs), len(files))
+    return needs
+
+
+def _need(file: Path, name: str, options: Options) -> Need | InputError:
+    try:
+        image, source = read(file, max_pixels=options.max_pixels)
+        return Need.of(image, name, len(source) if options.with_original else 0)
+    except InputError as error:
+        return error
+    except Exception as error:  # whatever it is, it must not stop the others
+        return InputError(f'image "{file}" {unexpected(error, "read")}')
+
+
+def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
+    """Of each file, in order, as many at once as there are processes that decode."""
+    threads = ThreadPoolExecutor(WORKERS)
+    asked = [threads.submit(call, *file) for file in files]
+    try:
+        for one in asked:
+            yield one.result()
+    except BaseException:  # an interruption ends the decoders, so no thread waits for one
+        threads.shutdown(wait=False, cancel_futures=True)
+        running = [one for one in asked if not one.cancelled()]
+        end()
+        while wait(running, _SOON).not_done:  # one that was about to read starts another decoder
+            end()
+        end()
+        raise
+    threads.shutdown()
+
+
+def stamp_of(file: Path) -> Record:
+    """Tells whether a file is still as it was."""
+    try:
+        stat = file.stat()
+        return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    except OSError:
+        return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
+
+
+def key(record: Record) -> tuple[object, ...]:
+    """Tells files apart, and states of a file."""
+    return tuple(record[name] for name in ("file", "size", "mtime", "name"))

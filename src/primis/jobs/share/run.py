@@ -1,0 +1,338 @@
+"""A release of many images: one result line each, resumable (`work`).
+
+1  look at each file once: what its header needs decides the budgets of the release (`look`); where
+   a PSNR is wanted, choose S_x (`quality`)
+2  share each, in a random order (`batch`)
+3  write grants, pages, catalogue and, last, the manifest
+
+What others may have laid where a share goes on is not gone on with: it would decide what is signed,
+and under which secrets (`begun`).
+
+By shards, 1 and 2 are done for each in a process of its own, on whatever machine, and 3 by one more
+call. Files are dealt to shards in an order that the release secret makes, so budgets, which each
+shard has of its own, tell nothing of the order that files were in.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hmac
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from primis.atomic import remove
+from primis.bundle.settings import Settings
+from primis.codec import Codec
+from primis.datasets.files import collect
+from primis.datasets.labels import Labels, read_labels
+from primis.errors import OutputError, UsageError
+from primis.jobs.destination import Destination
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.serial import Serial
+from primis.jobs.journal import Journal
+from primis.jobs.result import OnPart, OnResult, Result
+from primis.jobs.shards import Shard, dealt
+from primis.jobs.share.batch import Batch
+from primis.jobs.share.begun import begin_release, release_begun
+from primis.jobs.share.look import File, Needs, Options, key, look, stamp_of
+from primis.jobs.share.quality import MOST_TRIED, Chosen, OnChosen, Trials, with_sparsity
+from primis.jobs.work import Work
+from primis.keys.identity import Recipient, Signer
+from primis.keys.seal import derive
+from primis.keys.tier import Tier
+from primis.network.checkpoint import named, read_checkpoint, shipped
+from primis.release.budgets import Budgets, Need
+from primis.release.grants import GRANTS, Scope, make_grant, require_free_label, write_grant
+from primis.release.old_states import MANIFEST
+from primis.release.publish import OnSent
+from primis.release.reader import BUNDLES, PAGES
+from primis.release.writer import timestamp, write_contents
+from primis.stores.local import LocalStore
+
+
+def share(
+    inputs: Sequence[Path],
+    out: str | PathLike[str],
+    to: Sequence[Recipient],
+    signer: Signer,
+    settings: Settings,
+    *,
+    tier: Tier = Tier.DIAGNOSTIC,
+    with_original: bool = False,
+    model: Path | None = None,
+    max_pixels: int | None = None,
+    measure: bool = True,
+    psnr: float | None = None,
+    labels: Path | None = None,
+    executor: Executor | None = None,
+    shard: Shard | None = None,
+    finish: bool = False,
+    on_result: OnResult = lambda result, done, total: None,
+    on_part: OnPart = lambda done, total: None,
+    on_look: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda said: None,
+    on_chosen: OnChosen = lambda chosen: None,
+    on_sent: OnSent = lambda done, total: None,
+    on_wait: Callable[[str], None] = lambda said: None,
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+) -> list[Result]:
+    """Make a release of images and grant it to recipients. A bad image is reported and skipped.
+
+    What `settings` leave open is chosen for the release by a pass over its files, so that all of
+    them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
+    smallest S_x at which 95 % of the images reach it, in place of that of `settings`. labels: a
+    table whose columns are sealed in the catalogue (`read_labels`). executor: what works on the
+    images, by default this process. shard: work on this part of the images alone and make no
+    release yet; finish: make it of what all shards did. All calls are given the same.
+
+    on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
+    all bundles larger, and of images without labels; on_chosen: of the S_x that was chosen;
+    on_sent: of files that are sent to a host; on_wait: who else works on the release, where a shard
+    waits for it.
+
+    Raises OutputError if `out` exists, is being made by another process or cannot be written; what
+    was done stays in "<out>.partial". Raises UsageError if no image could be shared, if too few
+    reach `psnr` at any S_x, or where shards have work left.
+    """
+    require_labels(to)
+    destination = Destination.of(out)
+    files = collect(inputs)
+    told = labels_of(labels, files, on_note if shard is None else _ignore)
+    codec = Codec(read_checkpoint(named(model) if model else shipped()))
+    options = Options(settings, with_original, max_pixels, measure, psnr)
+    sharing = _Sharing(
+        destination,
+        codec,
+        options,
+        signer,
+        executor or Serial(),
+        told,
+        _Telling(on_result, on_part, on_look, on_note, on_chosen),
+    )
+    if shard is not None:
+        return sharing.share_shard(files, shard, on_wait)
+    with Work(destination.folder, "primis share") as work:
+        batch, results = sharing.share_all(files, work, finish=finish)
+        good = [result.id for result in results if result.error is None]
+        if not good:
+            work.give_up()
+            raise UsageError("no image could be shared")
+        destination.take_back(work)
+        keep_only(work.partial / GRANTS, "owner.*.age")
+        for recipient in to:
+            made = make_grant(batch.scope, recipient, signer, Tier(tier))
+            write_grant(LocalStore(work.partial), made, recipient, signer)
+        keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
+        contents = batch.contents(good)
+        write_contents(work.partial, contents, batch.scope, signer, 1, timestamp(now()))
+        destination.finish(work, (MANIFEST, PAGES, BUNDLES, GRANTS), on_sent)
+        return results
+
+
+class _Telling(NamedTuple):
+    """Who is told of what, as of `share`."""
+
+    on_result: OnResult
+    on_part: OnPart
+    on_look: Callable[[int, int], None]
+    on_note: Callable[[str], None]
+    on_chosen: OnChosen
+
+
+@dataclass(frozen=True)
+class _Sharing:
+    """What a call was given."""
+
+    destination: Destination
+    codec: Codec
+    options: Options
+    signer: Signer
+    executor: Executor
+    labels: Labels
+    telling: _Telling
+
+    def share_all(
+        self, files: Sequence[File], work: Work, *, finish: bool
+    ) -> tuple[Batch, list[Result]]:
+        """Work on all files; on those that no shard did, if the work of shards is to be
+        finished."""
+        with ExitStack() as held:
+            shards = work.planned().get("shards")
+            if not finish and shards is not None:
+                raise OutputError(
+                    f'"{work.partial}" is being shared in {shards} shards: '
+                    "finish that, or delete the folder"
+                )
+            if finish and shards is None:
+                raise UsageError(
+                    f'no shard of "{self.destination.folder}" was shared, expected all of them'
+                )
+            scope = self._begin(work, shards)
+            if shards is not None:
+                each = (Shard(number, shards) for number in range(1, shards + 1))
+                _join(work.journal, [held.enter_context(work.shard(s)) for s in each], scope)
+                _require_worked_on(files, work.journal, scope, shards)
+            needs = look(files, work.journal, self.options, self.telling.on_look)
+            budgets = self._budgets(needs, said=not finish)
+            if self.options.psnr is not None:
+                budgets = self._for_psnr(needs, budgets, work, len(files))
+            batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
+            return batch, self._share_each(batch, needs)
+
+    def share_shard(
+        self, files: Sequence[File], shard: Shard, on_wait: Callable[[str], None]
+    ) -> list[Result]:
+        """Work on the files of a shard."""
+        with ExitStack() as held:
+            with Work(self.destination.folder, "primis share", on_wait=on_wait) as work:
+                scope, sparsity = self._begin(work, shard.of), None
+                if self.options.psnr is not None:
+                    drawn = secrets.SystemRandom().sample(files, min(len(files), MOST_TRIED))
+                    needs = look(drawn, work.journal, self.options)
+                    budgets = self._budgets(needs, said=False)
+                    sparsity = self._for_psnr(needs, budgets, work, len(files)).settings.sparsity
+                journal = held.enter_context(work.shard(shard))
+            journal.count_only_ours(scope.secret)
+            numbers = _dealt(files, scope, shard.of)
+            ours = [f for f, number in zip(files, numbers, strict=True) if number == shard.number]
+            needs = look(ours, journal, self.options, self.telling.on_look)
+            budgets = self._budgets(needs, said=True)
+            if sparsity is not None:
+                budgets = replace(budgets, settings=with_sparsity(budgets.settings, sparsity))
+            return self._share_each(self._batch(work, journal, scope, budgets), needs)
+
+    def _begin(self, work: Work, shards: int | None) -> Scope:
+        begun = work.begin(self._plan(shards))
+        self.destination.require_no_others(work)
+        scope = (release_begun if begun else begin_release)(work, self.signer)
+        work.journal.count_only_ours(scope.secret)
+        return scope
+
+    def _plan(self, shards: int | None) -> dict[str, Any]:
+        plan = {
+            "work": "share",
+            "settings": asdict(self.options.settings),
+            "model": self.codec.checkpoint.digest,
+            "original": self.options.with_original,
+            "measure": self.options.measure,
+            "psnr": self.options.psnr,
+            "signer": self.signer.public,
+        }
+        return plan if shards is None else plan | {"shards": shards}
+
+    def _budgets(self, needs: Needs, *, said: bool) -> Budgets:
+        """said: tell of a file that makes all bundles larger."""
+        settings = self.options.settings
+        sound = {name: need for (_, name), need in needs.items() if isinstance(need, Need)}
+        budgets = Budgets.choose(settings, list(sound.values()))
+        if said and settings.header_bytes is None and (told := budgets.outlier(sound)):
+            self.telling.on_note(told)
+        return budgets
+
+    def _for_psnr(self, needs: Needs, budgets: Budgets, work: Work, images: int) -> Budgets:
+        """With the S_x that reaches the wanted PSNR, of so many images in all."""
+        chosen = self._chosen(needs, budgets, work, images)
+        self.telling.on_chosen(chosen)
+        return replace(budgets, settings=with_sparsity(budgets.settings, chosen.sparsity))
+
+    def _chosen(self, needs: Needs, budgets: Budgets, work: Work, images: int) -> Chosen:
+        """What an earlier run chose, or anew."""
+        for record in work.journal.records:
+            if "chosen" in record:
+                return Chosen(*record["chosen"])
+        trials = Trials(budgets, self.codec, self.options.max_pixels)
+        fitting = [file for file, need in needs.items() if budgets.fit(need)]
+        try:
+            chosen = trials.choose(fitting, self.options.psnr or 0, self.telling.on_look)
+        except UsageError:
+            work.give_up()
+            raise
+        if len(needs) < images:
+            chosen = chosen._replace(images=images)
+        work.journal.note(chosen=list(chosen))
+        return chosen
+
+    def _batch(
+        self,
+        work: Work,
+        journal: Journal,
+        scope: Scope,
+        budgets: Budgets,
+        *,
+        any_budget: bool = False,
+    ) -> Batch:
+        bundles = work.partial / BUNDLES
+        return Batch(bundles, journal, scope, budgets, self.options, self.labels, any_budget)
+
+    def _share_each(self, batch: Batch, needs: Needs) -> list[Result]:
+        told = self.telling
+        return batch.share_all(needs, self.codec, self.executor, told.on_result, told.on_part)
+
+
+def _dealt(files: Sequence[File], scope: Scope, shards: int) -> list[int]:
+    """The number of the shard of each file."""
+    secret = derive(scope.secret, "shards").value
+
+    def order(file: File) -> bytes:
+        return hmac.digest(secret, os.fsencode(f"{file[0]}\n{file[1]}"), "sha256")
+
+    return dealt(files, order, shards)
+
+
+def _join(journal: Journal, parts: Sequence[Journal], scope: Scope) -> None:
+    """Have the records of all shards count as this call's own."""
+    for part in parts:
+        part.count_only_ours(scope.secret)
+        journal.records += part.records
+
+
+def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, shards: int) -> None:
+    """Raise UsageError where a shard has work left. What failed is tried once more."""
+    known = {key(r) for r in journal.records if "id" in r or "failed" in r}
+    left = [
+        number
+        for (file, name), number in zip(files, _dealt(files, scope, shards), strict=True)
+        if key(stamp_of(file) | {"name": name}) not in known
+    ]
+    if left:
+        which = ", ".join(f"{number}/{shards}" for number in sorted(set(left)))
+        raise UsageError(
+            f"{len(left)} of {len(files)} images were not worked on yet, "
+            f"expected shards {which} to be run to their end"
+        )
+
+
+def _ignore(said: str) -> None:
+    pass
+
+
+def labels_of(table: Path | None, files: Sequence[File], on_note: Callable[[str], None]) -> Labels:
+    """What a table says of files, read before anything is encoded. Raises UsageError."""
+    labels = Labels() if table is None else read_labels(table, files)
+    if labels.note:
+        on_note(labels.note)
+    return labels
+
+
+def require_labels(to: Sequence[Recipient]) -> None:
+    """Raise UsageError where labels would clash, before anything is encoded."""
+    labels = [recipient.label for recipient in to]
+    for recipient in to:
+        require_free_label(recipient)
+        if labels.count(recipient.label) > 1:
+            raise UsageError(f'label "{recipient.label}" is given to two recipients')
+
+
+def keep_only(folder: Path, *patterns: str) -> None:
+    """What an earlier, interrupted run left and this one does not name does not belong to the
+    release."""
+    kept = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in folder.iterdir():
+        if path not in kept:
+            remove(path)
