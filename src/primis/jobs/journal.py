@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,48 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """For one process at a time. records: what counts of it."""
+    """For one process at a time. Records stay on the disk: there may be many."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.records: list[Record] = []
         self._first = ""
         self._key: bytes | None = None
+        self._joined: list[Journal] = []
 
     def start(self, head: Record) -> None:
         """A new one. head: what it is of."""
         self._first = json.dumps(head)
         write_new(self.path, self._first.encode() + b"\n", 0o600)
 
-    def read(self) -> Record:
-        """Its head. Raises OutputError where it is not this user's."""
+    def head(self) -> Record:
+        """What it is of. Raises OutputError where it is not this user's."""
         require_ours(self.path)
-        self._first, *lines = self.path.read_text("utf-8", "replace").splitlines() or [""]
-        self.records = [record for line in lines if (record := _record(line))]
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            self._first = file.readline().rstrip("\n")
         return _record(self._first) or {}
+
+    def records(self) -> Iterator[Record]:
+        """What counts, in order; then that of the journals that were joined."""
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            file.readline()
+            for line in file:
+                if (record := _record(line)) is not None and self._counts(record):
+                    yield record
+        for journal in self._joined:
+            yield from journal.records()
 
     def count_only_ours(self, secret: Secret) -> None:
         """From here on a record carries a tag under the release secret, or it does not count."""
         self._key = derive(secret, "journal").value
-        self.records = [
-            record
-            for record in self.records
-            if hmac.compare_digest(str(record.get("tag")), self._tag(record))
-        ]
+
+    def join(self, others: Sequence[Journal]) -> None:
+        """Have the records of others count as well."""
+        self._joined += others
+
+    def _counts(self, record: Record) -> bool:
+        return self._key is None or hmac.compare_digest(
+            str(record.get("tag")).encode(), self._tag(record).encode()
+        )
 
     def _tag(self, record: Record) -> str:
         body = {name: value for name, value in record.items() if name != "tag"}
@@ -55,7 +70,6 @@ class Journal:
         """One more thing is done."""
         if self._key is not None:
             record["tag"] = self._tag(record)
-        self.records.append(record)
         try:
             with self.path.open("a") as file:
                 file.write("\n" + json.dumps(record))  # a torn line before it stays its own

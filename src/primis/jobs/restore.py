@@ -103,7 +103,7 @@ def restore(
                 "texture": texture,
             }
         )
-        names = FreeNames(record["name"] for record in work.journal.records)
+        names = FreeNames(record["name"] for record in work.journal.records())
         batch = _Batch(release, tier and Tier(tier), max_pixels, texture, work, names)
         results = batch.restore_all(access, worker, executor or Serial(), on_result, on_part)
         if all(r.error for r in results):
@@ -207,7 +207,7 @@ class _Batch:
     def _before(self) -> dict[str, Result]:
         """What an earlier run restored."""
         found: dict[str, Result] = {}
-        for record in self.work.journal.records:
+        for record in self.work.journal.records():
             name, bundle_id = record["name"], record["id"]
             if not _is_whole(self.work.partial / name, record["sha256"]):
                 continue
@@ -278,19 +278,21 @@ class _Batch:
 
     def _settle(self, results: list[Result]) -> list[Result]:
         """Where several wanted one name the first in order gets it, whichever was done first."""
-        records = {record["id"]: record for record in self.work.journal.records}
+        wishes = {
+            r["id"]: (r["wanted"], r["kind"], r["sealed"]) for r in self.work.journal.records()
+        }
         names, settled = FreeNames(), []
         moves: list[tuple[str, str]] = []
         for result in results:
-            record = records.get(result.id)
+            wanted, kind, sealed = wishes.get(result.id, (None, None, None))
             name = result.name
-            if result.error is None and record is not None and record["kind"] is not None:
-                name = names.take(record["wanted"], result.id, record["kind"])
-            if name == result.name or record is None:
+            if result.error is None and kind is not None:
+                name = names.take(wanted, result.id, kind)
+            if name == result.name:
                 settled.append(result)
                 continue
             moves.append((result.name, name))
-            settled.append(replace(result, name=name, notes=_renamed(record["sealed"], name)))
+            settled.append(replace(result, name=name, notes=_renamed(sealed, name)))
         _move(self.work.partial, moves)
         return settled
 

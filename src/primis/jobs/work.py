@@ -31,20 +31,13 @@ from primis.atomic import (
     write_new,
 )
 from primis.errors import OutputError
-from primis.jobs.journal import Journal, Record
+from primis.jobs.journal import Journal
 from primis.jobs.shards import Shard
 from primis.release.lock import locked
 
 JOURNAL = ".journal"
 _MARK = ".primis-mark"
 _MAX_NAME = 200
-_KINDS = (
-    {"id", "name", "bytes"},
-    {"need", "name", "file", "size", "mtime"},
-    {"failed", "name", "file", "size", "mtime"},
-    {"chosen"},
-)
-"""Fields of the records that journals hold."""
 
 
 class Work:
@@ -64,7 +57,6 @@ class Work:
         self.partial = out.with_name(out.name + PARTIAL)
         self.journal = Journal(out.with_name(out.name + PARTIAL + JOURNAL))
         self.head = self._mark = ""
-        self.begun: list[Record] = []
         self._lock = ExitStack()
         self._doing, self._on_wait = doing, on_wait
 
@@ -90,7 +82,7 @@ class Work:
         if not os.path.lexists(self.partial) or not self.journal.path.is_file():
             return {}
         try:
-            plan = json.loads(str(self.journal.read().get("plan")))
+            plan = json.loads(str(self.journal.head().get("plan")))
         except ValueError:
             return {}
         return plan if isinstance(plan, dict) else {}
@@ -107,7 +99,7 @@ class Work:
                 "move it away"
             )
         require_ours(self.partial)
-        begun = self.journal.read()
+        begun = self.journal.head()
         if begun.get("plan") != self.head:
             raise OutputError(
                 f'"{self.partial}" was started with different settings, key, images or model: '
@@ -115,9 +107,6 @@ class Work:
             )
         self._mark = str(begun.get("mark"))
         self._require_mark()
-        found = self.journal.records
-        self.begun = [record for record in found if "begun" in record]
-        self.journal.records = _known(found)
         return True
 
     def _start(self) -> None:
@@ -155,9 +144,8 @@ class Work:
         head = {"shard": list(shard), "mark": self._mark}
         lock = self.out.with_name(f"{self.out.name}.shard-{shard.number}-of-{shard.of}")
         with locked(lock, f"{self._doing} {shard}"):
-            if not journal.path.is_file() or journal.read() != head:
+            if not journal.path.is_file() or journal.head() != head:
                 journal.start(head)
-            journal.records = _known(journal.records)
             yield journal
 
     def _beside(self, shard: Shard) -> Path:
@@ -187,7 +175,3 @@ class Work:
         for path in self.journal.path.parent.iterdir():
             if path.name.startswith(start):
                 Journal(path).drop()
-
-
-def _known(records: list[Record]) -> list[Record]:
-    return [record for record in records if any(kind <= record.keys() for kind in _KINDS)]

@@ -89,13 +89,14 @@ class Batch:
 
     def contents(self, good: Iterable[str]) -> Contents:
         """What the release lists of bundles that were shared."""
-        by_id = {record["id"]: record for record in self.journal.records if "id" in record}
-        records = [by_id[bundle_id] for bundle_id in good]
-        return Contents(
-            [Entry(r["id"], r["bytes"], r["digest"]) for r in records],
-            [self._listed(r) for r in records],
-            [Profile.parse(r["profile"]) for r in records],
-        )
+        wanted, profiles = set(good), dict[Profile, None]()
+        entries, images = [], []
+        for record in self.journal.records():
+            if record.get("id") in wanted:
+                entries.append(Entry(record["id"], record["bytes"], record["digest"]))
+                images.append(self._listed(record))
+                profiles.setdefault(Profile.parse(record["profile"]))
+        return Contents(entries, images, profiles)
 
     def _listed(self, record: Record) -> Listed:
         """With the labels that this run was given, whichever run shared the image."""
@@ -120,16 +121,16 @@ class Batch:
     def _before(self, codec: Codec) -> Callable[[File], Result | None]:
         """What an earlier run did with a file, as it is now."""
         known = {
-            key(record): record
-            for record in self.journal.records
+            key(record): (record["digest"], _result_of(record, codec, resumed=True))
+            for record in self.journal.records()
             if "id" in record and (self.any_budget or record["budget"] == self.budgets.record)
         }
 
         def before(file: File) -> Result | None:
-            record = known.get(key(stamp_of(file[0]) | {"name": file[1]}))
-            if record is None or not _is_whole(self._path(record["id"]), record["digest"]):
+            found = known and known.get(key(stamp_of(file[0]) | {"name": file[1]}))
+            if not found or not _is_whole(self._path(found[1].id), found[0]):
                 return None
-            return _result_of(record, codec, resumed=True)
+            return found[1]
 
         return before
 

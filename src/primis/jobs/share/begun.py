@@ -31,11 +31,10 @@ def release_begun(work: Work, signer: Signer) -> Scope:
     """What was begun; a new start if it had not got that far. Raises OutputError where another
     began it."""
     files = list((work.partial / GRANTS).glob("owner.*.age"))
-    if not files or not work.begun:
+    noted = [record for record in work.journal.records() if "begun" in record]
+    if not files or not noted:
         return begin_release(work, signer)
-    begun, keys, signature = (
-        str(work.begun[-1].get(name)) for name in ("begun", "keys", "signature")
-    )
+    begun, keys, signature = (str(noted[-1].get(name)) for name in ("begun", "keys", "signature"))
     sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
     grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
     said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)

@@ -3,8 +3,10 @@ release, and what cannot be read is known."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ from primis.release.budgets import Need
 
 _SOON = 0.05
 """Seconds."""
+
+_AHEAD = 8
+"""Files for each thread that are asked for at once."""
 
 T = TypeVar("T")
 File = tuple[Path, str]
@@ -51,14 +56,14 @@ def look(
     on_look: Callable[[int, int], None] = lambda done, total: None,
 ) -> Needs:
     """What each file needs, or why it cannot be shared."""
-    before = {key(record): record for record in journal.records if "need" in record}
+    before = {key(r): Need(*r["need"]) for r in journal.records() if "need" in r}
 
     def need(file: Path, name: str) -> tuple[Record, Need | InputError, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
         stamp = stamp_of(file)
         known = before.get(key(stamp | {"name": name}))
         if known is not None:
-            return stamp, Need(*known["need"]), True
+            return stamp, known, True
         return stamp, _need(file, name, options), False
 
     needs: Needs = {}
@@ -84,10 +89,16 @@ def _need(file: Path, name: str, options: Options) -> Need | InputError:
 def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
     """Of each file, in order, as many at once as there are processes that decode."""
     threads = ThreadPoolExecutor(WORKERS)
-    asked = [threads.submit(call, *file) for file in files]
+    asked: deque[Future[T]] = deque()
     try:
-        for one in asked:
-            yield one.result()
+        for file in files:
+            asked.append(threads.submit(call, *file))
+            if len(asked) > _AHEAD * WORKERS:
+                yield asked[0].result()
+                asked.popleft()
+        while asked:
+            yield asked[0].result()
+            asked.popleft()
     except BaseException:  # an interruption ends the decoders, so no thread waits for one
         threads.shutdown(wait=False, cancel_futures=True)
         running = [one for one in asked if not one.cancelled()]
@@ -108,6 +119,7 @@ def stamp_of(file: Path) -> Record:
         return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
 
 
-def key(record: Record) -> tuple[object, ...]:
+def key(record: Record) -> bytes:
     """Tells files apart, and states of a file."""
-    return tuple(record[name] for name in ("file", "size", "mtime", "name"))
+    told = "\n".join(str(record[name]) for name in ("file", "size", "mtime", "name"))
+    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()

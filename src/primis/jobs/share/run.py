@@ -176,7 +176,10 @@ class _Sharing:
             scope = self._begin(work, shards)
             if shards is not None:
                 each = (Shard(number, shards) for number in range(1, shards + 1))
-                _join(work.journal, [held.enter_context(work.shard(s)) for s in each], scope)
+                parts = [held.enter_context(work.shard(shard)) for shard in each]
+                for part in parts:
+                    part.count_only_ours(scope.secret)
+                work.journal.join(parts)
                 _require_worked_on(files, work.journal, scope, shards)
             needs = look(files, work.journal, self.options, self.telling.on_look)
             budgets = self._budgets(needs, said=not finish)
@@ -243,7 +246,7 @@ class _Sharing:
 
     def _chosen(self, needs: Needs, budgets: Budgets, work: Work, images: int) -> Chosen:
         """What an earlier run chose, or anew."""
-        for record in work.journal.records:
+        for record in work.journal.records():
             if "chosen" in record:
                 return Chosen(*record["chosen"])
         trials = Trials(budgets, self.codec, self.options.max_pixels)
@@ -285,16 +288,9 @@ def _dealt(files: Sequence[File], scope: Scope, shards: int) -> list[int]:
     return dealt(files, order, shards)
 
 
-def _join(journal: Journal, parts: Sequence[Journal], scope: Scope) -> None:
-    """Have the records of all shards count as this call's own."""
-    for part in parts:
-        part.count_only_ours(scope.secret)
-        journal.records += part.records
-
-
 def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, shards: int) -> None:
     """Raise UsageError where a shard has work left. What failed is tried once more."""
-    known = {key(r) for r in journal.records if "id" in r or "failed" in r}
+    known = {key(r) for r in journal.records() if "id" in r or "failed" in r}
     left = [
         number
         for (file, name), number in zip(files, _dealt(files, scope, shards), strict=True)
