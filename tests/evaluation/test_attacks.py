@@ -49,13 +49,17 @@ from primis.audit.verdict import Decision, reach
 from primis.audit.wording import missed, shown
 from primis.bundle.settings import Settings
 from primis.codec import Codec
-from primis.errors import PrimisError, UsageError
+from primis.errors import PrimisError, UsageError, WorkerError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.jobs.executors.executor import Executor
+from primis.jobs.executors.processes import Processes
+from primis.jobs.executors.serial import Serial
 from primis.jobs.share import run as sharing
 from primis.metrics.estimate import Estimate
 from primis.metrics.fidelity import best_fit, psnr
 from primis.metrics.part import Parts
+from primis.metrics.progress import Progress, silent
 from primis.metrics.statistics import (
     auc_of,
     fixed_points_p,
@@ -764,3 +768,43 @@ def test_a_report_is_for_its_owner_alone(tmp_path: Path, signer, images: Path) -
     audit(Release(tmp_path / "r"), signer, budget=QUICK).write(tmp_path / "report")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "report").iterdir()} == {0o600}
     assert (tmp_path / "report").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_audit_by_processes_comes_to_the_same(
+    keyed_release: Path, folder: Path, signer, tmp_path: Path
+) -> None:
+    """Each attack by itself; what was kept is not run again, however many processes there are."""
+    seen: list[tuple[str, int, int]] = []
+
+    def attack(executor: Executor, progress: Progress = silent) -> Report:
+        return audit(
+            Release(keyed_release),
+            signer,
+            originals=folder,
+            budget=QUICK,
+            folder=tmp_path / "kept",
+            executor=executor,
+            progress=progress,
+        )
+
+    report = attack(Processes(2), lambda *told: seen.append(told))
+    attacking = [told[1:] for told in seen if told[0] == "attacking"]
+    assert attacking and attacking[-1][0] == attacking[-1][1]
+    kept = {path: path.read_bytes() for path in (tmp_path / "kept").iterdir()}
+    again = attack(Serial())
+    assert {path: path.read_bytes() for path in (tmp_path / "kept").iterdir()} == kept
+    assert [r.attack for r in again.results] == [r.attack for r in report.results]
+    assert again.verdict == report.verdict
+
+
+def test_an_error_of_an_attack_in_a_process_ends_the_audit(keyed_release, folder, signer) -> None:
+    with pytest.raises(WorkerError, match='"lengths" ended its worker process 3 times'):
+        audit(Release(keyed_release), signer, budget=QUICK, executor=Dying())
+
+
+class Dying(Serial):
+    """All workers die."""
+
+    def run(self, worker, tasks, total, done=lambda share: None):
+        for number, task in tasks:
+            yield number, worker.lost(task, 3) if task == "lengths" else worker(task)

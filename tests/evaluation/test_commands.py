@@ -16,6 +16,7 @@ from primis.imaging.padding import find_padding
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from tests.conftest import TINY
 from tests.core.test_cli import here, released, run, share
+from tests.hosts import web_host
 
 __all__ = ["here", "released", "run"]
 
@@ -40,6 +41,18 @@ def test_audit_writes_a_page_and_says_what_it_lacks(run, released, tmp_path) -> 
         "audit", "r", "-o", "x", "--model", TINY, "--owner", "other.key", status=1
     ).stderr.startswith("primis: ")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_release_on_a_web_host_is_audited_where_it_lies(here, tmp_path) -> None:
+    assert share(here, "chest.dcm")[0] == 0
+    with web_host(tmp_path) as host:
+        status, out, err = here(
+            "audit", f"{host.url}/r", "-o", "report", "--model", TINY, "--jobs", "2"
+        )
+    assert status == 0, err
+    assert "detected control: one secret for all images" in out
+    assert "too few images" in out
+    assert "--jobs or --dask" in here("audit", "r", "-o", "x", "--jobs", "2", "--dask", "x:1")[2]
 
 
 def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:

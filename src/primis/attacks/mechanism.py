@@ -18,7 +18,7 @@ from primis.attacks.controls import controls
 from primis.attacks.harness import Budget, Harness, Sharer
 from primis.attacks.judge import mean_fidelity
 from primis.attacks.result import FidelityMetrics, Result
-from primis.attacks.suite import Outcome, jobs, kept
+from primis.attacks.suite import Outcome, jobs, outcomes
 from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
@@ -103,7 +103,7 @@ def attack(
     harness = Harness(codec, settings, own, judged, budget, likely=mechanism.likely, report=report)
     alone = Sharer(settings, codec, mechanism.likely)
     seconds = [alone.view(s.image, s.name) for s in test]
-    checks = [done.result for done in kept(parts, controls(codec, settings, budget, report))]
-    outcomes = list(kept(parts, jobs(harness, seconds)))
+    checks = [done.result for done in outcomes(parts, controls(codec, settings, budget, report))]
+    made = list(outcomes(parts, jobs(harness, seconds)))
     ceiling = mean_fidelity(judged, [case.authorised for case in judged])
-    return Attacked(harness, checks, outcomes, ceiling)
+    return Attacked(harness, checks, made, ceiling)

@@ -280,7 +280,7 @@ def cryptographic_jobs(harness: Harness, headers: Sequence[Header] = ()) -> Iter
         yield Job(keys.KEYSTREAM, lambda: Outcome(keys.keystream_result(keys.pairs(cases))))
 
 
-def kept(parts: Parts, named: Iterable[Job]) -> Iterator[Outcome]:
+def outcomes(parts: Parts, named: Iterable[Job]) -> Iterator[Outcome]:
     """The outcome of each job, made now or before."""
     for job in named:
         yield outcome(parts, job)
@@ -288,13 +288,22 @@ def kept(parts: Parts, named: Iterable[Job]) -> Iterator[Outcome]:
 
 def outcome(parts: Parts, job: Job) -> Outcome:
     """The outcome of one job, made now or before."""
+    return kept(parts, job.name) or keep(parts, job.name, job.run())
 
-    def make() -> Part:
-        made = job.run()
-        drawn = enumerate(made.pictures)
-        pictures = {f"picture{k}": picture.astype(np.float32) for k, picture in drawn}
-        return Part(made.result.as_dict(), pictures)
 
-    part = parts.get(job.name, make)
+def kept(parts: Parts, name: str) -> Outcome | None:
+    """The outcome of the job of that name that an earlier run left, None where there is none."""
+    part = parts.kept(name)
+    return None if part is None else _outcome_of(part)
+
+
+def keep(parts: Parts, name: str, made: Outcome) -> Outcome:
+    """The outcome, kept for the next run; as that will find it."""
+    drawn = enumerate(made.pictures)
+    pictures = {f"picture{k}": picture.astype(np.float32) for k, picture in drawn}
+    return _outcome_of(parts.get(name, lambda: Part(made.result.as_dict(), pictures)))
+
+
+def _outcome_of(part: Part) -> Outcome:
     pictures = [part.arrays[key] for key in sorted(part.arrays)]
     return Outcome(Result.from_dict(part.body), pictures)

@@ -30,6 +30,9 @@ MINUTES = 10.0
 """How long an audit takes unless told otherwise."""
 
 _TRIED, _FEW, _BESIDE = 7, 8, 24
+_UNEVEN = 1.25
+"""What several workers take, against equal parts of what one takes: the longest attack may be the
+last, and each worker starts by itself."""
 
 
 class Cost(NamedTuple):
@@ -66,11 +69,12 @@ class Schedule:
         )
 
 
-def decide(minutes: float, spent: float, costs: Iterable[Cost]) -> Schedule:
-    """spent: seconds since the start."""
+def decide(minutes: float, spent: float, costs: Iterable[Cost], workers: int = 1) -> Schedule:
+    """spent: seconds since the start. workers: that share the work."""
     known = list(costs)
-    step = sum(cost.step for cost in known)
-    fixed = spent + sum(cost.fixed for cost in known)
+    share = 1.0 if workers == 1 else _UNEVEN / workers
+    step = share * sum(cost.step for cost in known)
+    fixed = spent + share * sum(cost.fixed for cost in known)
     wanted = (60 * minutes - fixed) / step if step else MOST_STEPS
     steps = int(min(max(wanted, LEAST_STEPS), MOST_STEPS))
     return Schedule(steps, minutes, (fixed + steps * step) / 60, fixed / 60)

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from primis.cli.arguments import Owner, open_signer, parse_path, require_between, require_place
+from primis.cli.arguments import (
+    Owner,
+    open_signer,
+    parse_path,
+    require_between,
+    require_one_way,
+    require_place,
+)
 from primis.cli.known import require_release
-from primis.cli.options import MaxPixels, ReleasePlace
+from primis.cli.options import Dask, DaskInsecure, Jobs, MaxPixels, ReleasePlace
 from primis.cli.say import say, tell
 from primis.errors import OutputError, UsageError
 from primis.study.names import PARTS, MechanismName, PartName
@@ -82,6 +89,9 @@ def audit(
     ] = [],  # noqa: B006
     owner: Owner = None,
     max_pixels: MaxPixels = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    dask_insecure: DaskInsecure = False,
 ) -> None:
     """Attack your own release; write a report with a verdict for each attacker.
 
@@ -93,6 +103,7 @@ def audit(
         require_between("steps", steps, 1, 10**6)
     if minutes is not None:
         require_between("minutes", minutes, 0.1, 10**5)
+    require_one_way(jobs, dask, dask_insecure)
     require_new(out)
     require_release(release)
     signer = open_signer(owner)
@@ -103,10 +114,17 @@ def audit(
     from primis.audit.run import audit as attack
     from primis.audit.schedule import MINUTES as DEFAULT_MINUTES
     from primis.imaging.image import reading_up_to
+    from primis.jobs.executors.choice import executor_for
+    from primis.jobs.executors.processes import cores
     from primis.release.reader import Release
 
     kept = out.with_name(out.name + PARTIAL)
-    with reading_up_to(max_pixels), _phases("audit") as progress:
+    many = jobs or (None if dask else cores())
+    with (
+        reading_up_to(max_pixels),
+        executor_for(many, dask, dask_insecure=dask_insecure) as executor,
+        _phases("audit") as progress,
+    ):
         report = attack(
             Release(release),
             signer,
@@ -116,6 +134,7 @@ def audit(
             budget=replace(MINUTES, steps=steps or MINUTES.steps),
             minutes=None if steps else minutes or DEFAULT_MINUTES,
             folder=kept,
+            executor=executor,
             progress=progress,
         )
     report.write(kept / "report")

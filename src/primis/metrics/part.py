@@ -71,6 +71,15 @@ class Parts:
         return Parts(self._folder, self._told, prefix=f"{self._prefix}{prefix}: ")
 
     @overload
+    def kept(self, name: str) -> Part | None: ...
+    @overload
+    def kept(self, name: str, kind: type[T]) -> T | None: ...
+
+    def kept(self, name: str, kind: type[Any] = Part) -> Any:
+        """The result of that name that was made before, None where there is none."""
+        return None if self._folder is None else from_file(self._path(self._folder, name), kind)
+
+    @overload
     def get(self, name: str, make: Callable[[], Part]) -> Part: ...
     @overload
     def get(self, name: str, make: Callable[[], T], kind: type[T]) -> T: ...
@@ -80,13 +89,15 @@ class Parts:
         if self._folder is None:
             return make()
         own_folder(self._folder)
-        digest = hashlib.sha256(f"{self._prefix}{name}".encode()).hexdigest()
-        path = self._folder / f"{self._plan}-{digest[:12]}.npz"
-        if (kept := from_file(path, kind)) is not None:
+        if (kept := self.kept(name, kind)) is not None:
             return kept
         made = make()
-        write_new(path, as_file(made), 0o600)
+        write_new(self._path(self._folder, name), as_file(made), 0o600)
         return made
+
+    def _path(self, folder: Path, name: str) -> Path:
+        digest = hashlib.sha256(f"{self._prefix}{name}".encode()).hexdigest()
+        return folder / f"{self._plan}-{digest[:12]}.npz"
 
 
 def as_file(result: object) -> bytes:

@@ -71,6 +71,10 @@ class Dask:
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    def count(self, total: int) -> int:
+        """See Executor."""
+        return max(1, min(total, sum(self._client.nthreads().values())))
+
     def run(
         self,
         worker: Worker[Task, Outcome],

@@ -38,6 +38,9 @@ class Worker(Protocol[Task, Outcome_co]):
 class Executor(Protocol):
     """Runs a worker on tasks."""
 
+    def count(self, total: int) -> int:
+        """How many of so many tasks are worked on at once."""
+
     def run(
         self,
         worker: Worker[Task, Outcome],

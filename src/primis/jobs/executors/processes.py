@@ -63,7 +63,7 @@ class Processes:
         self._workers = workers
 
     def count(self, total: int) -> int:
-        """How many to start for so many tasks; 1 for this process alone."""
+        """How many to start for so many tasks; 1 for this process alone. See Executor."""
         if self._workers is not None:
             return max(1, min(self._workers, total))
         if os.environ.get("PRIMIS_DEBUG"):  # an error is to be seen where it arises

@@ -11,6 +11,10 @@ from primis.jobs.executors.executor import Outcome, Task, Worker
 class Serial:
     """The simplest Executor; the network uses all cores."""
 
+    def count(self, total: int) -> int:
+        """See Executor."""
+        return 1
+
     def run(
         self,
         worker: Worker[Task, Outcome],

@@ -33,6 +33,9 @@ _HEADS = ("MAE", "ME", "RMSE", "PSNR, dB", "SSIM")
 _SHOWN, _BEST = 2, 4
 _ABREAST, _INCHES = 7, 7.2
 """Pictures beside each other on a sheet, and its width."""
+_POINTS = 5.5
+_LINE = 1.25 * _POINTS / 72
+"""Inches of a line of a title."""
 
 
 def chapter(study: Study) -> Chapter:
@@ -136,9 +139,13 @@ def sheet(rows: Sequence[Row]) -> bytes:
 
     lines = [(row, [row.cells[i] for i in part]) for row in rows for part in _parts(len(row.cells))]
     across = max(len(cells) for _, cells in lines)
-    canvas = Canvas(
-        (_INCHES, len(lines) * (_INCHES / across + 0.42)), dpi=200, layout="constrained"
-    )
+
+    def title(caption: str) -> str:
+        return textwrap.fill(caption, 120 // across)
+
+    tallest = max(title(caption).count("\n") + 1 for _, cells in lines for caption, _ in cells)
+    height = _INCHES / across + 0.08 + _LINE * tallest
+    canvas = Canvas((_INCHES, len(lines) * height), dpi=200, layout="constrained")
     for line, (row, cells) in zip(
         canvas.subplots(len(lines), across, squeeze=False), lines, strict=True
     ):
@@ -152,7 +159,7 @@ def sheet(rows: Sequence[Row]) -> bytes:
                 vmin=ends[0],
                 vmax=max(ends[1], ends[0] + 1e-9),
             )
-            axes.set_title(textwrap.fill(caption, 120 // across), fontsize=5.5, pad=3)
+            axes.set_title(title(caption), fontsize=_POINTS, pad=3)
     return png(canvas)
 
 
