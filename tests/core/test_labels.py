@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from primis.release.catalogue import Listed, seal_catalogue
 from primis.release.reader import Release
 from tests.conftest import TINY, VECTORS
 from tests.core.test_pages import RELEASE, SECRET
+from tests.documented import reader
 
 TABLE = "file,label,patient,note\na.dcm,normal,1,\nb.dcm, viral ,2,è\n"
 
@@ -74,6 +76,16 @@ def test_new_keys_and_new_images_leave_labels_as_they_are(folder, keys, signer, 
     add(Release(made), files, signer, models=(TINY,), labels=table, on_note=said.append)
     assert primis.open(made, keys["alice"]).labels == EXPECTED | {"d.dcm": {"label": "bacterial"}}
     assert said == [f'table "{table}": 1 of 2 rows name no image that is shared']
+
+
+def test_inspect_shows_labels_to_whoever_may_read_them(folder, keys, tmp_path, capsys) -> None:
+    shared(folder, keys, tmp_path / "release")
+    with reader(tmp_path, capsys) as call:
+        said = call("inspect", "release", "-i", keys["alice"])
+        assert "name b.dcm, labels (label viral, note è, patient 2)\n" in said
+        facts = json.loads(call("inspect", "release", "-i", keys["alice"], "--json"))
+        assert "viral" not in call("inspect", "release")
+    assert {x["name"]: x.get("labels", {}) for x in facts["names"]} == EXPECTED
 
 
 def test_who_has_no_grant_for_all_of_it_reads_none(folder, keys, signer, tmp_path) -> None:

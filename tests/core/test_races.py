@@ -57,12 +57,12 @@ def test_a_grant_made_during_rekey_is_not_lost(bucket, images, keys, signer, tmp
     share_to(bucket, images, keys)
     made: list[str] = []
 
-    def meanwhile(bundle_id: str) -> None:
+    def meanwhile(*progress: object) -> None:
         if not made:
             made.append(grant(Release(bucket), bob(keys), signer))
 
     with pytest.raises(OutputError, match='granted to "bob" meanwhile'):
-        rekey(Release(bucket), signer, on_bundle=meanwhile)
+        rekey(Release(bucket), signer, progress=meanwhile)
     assert is_whole(bucket, keys, tmp_path / "a", 2)
     assert "bob" in rekey(Release(bucket), signer).renewed
     assert Release(bucket).open_grants(read_identities(keys["bob"]))

@@ -94,6 +94,7 @@ def add(
             on_part=report.part,
             on_look=report.look,
             on_note=note,
+            on_sent=report.sent,
             on_wait=note,
         )
     good = [r for r in results if r.error is None]

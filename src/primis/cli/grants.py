@@ -119,17 +119,16 @@ def rekey(
     require_release(release)
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
-    from primis.cli.progress import bar
+    from primis.cli.progress import running_bar
     from primis.release.rekey import rekey as give_new_secrets
 
-    with telling(opened), bar() as progress:
-        task = progress.add_task("rekeying", total=len(opened.ids))
+    with telling(opened), running_bar("sealing anew") as progress:
         done = give_new_secrets(
             opened,
             signer,
             without=without,
             carry_others=carry_others,
-            on_bundle=lambda _: progress.advance(task),
+            progress=progress,
             on_wait=say_note,
         )
     facts: dict[str, Any] = {

@@ -16,7 +16,7 @@ from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
 from primis.release.grants import GrantFile
-from primis.release.naming import read_names
+from primis.release.naming import open_catalogue, read_names
 from primis.release.reader import Release
 
 _MAX_FILE = 1 << 32
@@ -62,8 +62,19 @@ def _release(place: str, identities: list[Identity], *, anew: bool) -> dict[str,
         opened = _open(release, identities)
         facts["opened"] = [_opened(g) for g in opened]
         if any(g.tier != "preview" for g in opened):
-            facts["names"] = [image._asdict() for image in read_names(release, opened)]
+            facts["names"] = _named(release, opened)
     return facts
+
+
+def _named(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
+    """Names, and labels where the grants open the catalogue and it has some."""
+    catalogue = open_catalogue(release, grants)
+    if catalogue is None:
+        return [image._asdict() for image in read_names(release, grants)]
+    return [
+        {"id": image.id, "name": image.name} | ({"labels": image.labels} if image.labels else {})
+        for image in catalogue
+    ]
 
 
 def _bundle(path: Path, data: bytes) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _explained(facts: dict[str, Any]) -> dict[str, Any]:
     if "recipients" in facts:
         whose = _whose(facts["recipients"], owner=facts.get("label") == "owner")
         facts = {key: facts[key] for key in facts if key != "recipients"} | {"opens with": whose}
-    names = {named["id"]: {"name": named["name"]} for named in facts.get("names", [])}
+    names = {named["id"]: named for named in facts.get("names", [])}
     if names:
         bundles = [bundle | names.get(bundle["id"], {}) for bundle in facts["bundles"]]
         facts = {key: facts[key] for key in facts if key != "names"} | {"bundles": bundles}
@@ -157,4 +168,6 @@ def _items(values: list[dict[str, Any]], indent: str) -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_short(v) for v in value) or "none"
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {_short(x)}" for key, x in value.items()) + ")"
     return "-" if value is None else str(value)

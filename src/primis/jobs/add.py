@@ -35,7 +35,7 @@ from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import Scope
 from primis.release.owner import owner_scope
-from primis.release.publish import parts_there, publish, remove_keys
+from primis.release.publish import OnSent, parts_there, publish, remove_keys
 from primis.release.reader import BUNDLES, PAGES, Release
 from primis.release.writer import Contents, timestamp, write_contents
 from primis.stores.local import LocalStore
@@ -55,6 +55,7 @@ def add(
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
+    on_sent: OnSent = lambda done, total: None,
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> list[Result]:
@@ -97,7 +98,7 @@ def add(
             if isinstance(release.store, LocalStore):
                 _move_in(now_there, scope, work, added, signer, created)
             else:
-                _send_in(now_there, scope, work, added, signer, created)
+                _send_in(now_there, scope, work, added, signer, created, on_sent)
         work.give_up()
     release.again()  # remembers the new version
     return results
@@ -151,14 +152,20 @@ def _move_in(
 
 
 def _send_in(
-    release: Release, scope: Scope, work: Work, added: Contents, signer: Signer, created: str
+    release: Release,
+    scope: Scope,
+    work: Work,
+    added: Contents,
+    signer: Signer,
+    created: str,
+    on_sent: OnSent,
 ) -> None:
     """The same on a host."""
     keep_only(work.partial / BUNDLES, *(f"{entry.id}.primis" for entry in added.entries))
     contents, version = _joined(release, scope, added), release.manifest.version + 1
     write_contents(work.partial, contents, scope, signer, version, created)
     old = {key for key in parts_there(release.store) if key.startswith(PAGES)}
-    publish(work.partial, release.store, over=release.tag)
+    publish(work.partial, release.store, over=release.tag, on_sent=on_sent)
     remove_keys(
         release.store, old - {f"{PAGES}/{p.name}" for p in (work.partial / PAGES).iterdir()}
     )

@@ -21,6 +21,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from glob import escape as glob_escape
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from primis.keys.home import work_folder
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
+from primis.metrics.progress import Progress, silent
 from primis.release.catalogue import Catalogue, Listed
 from primis.release.grants import GRANTS, Scope, make_grant, owner_grant, write_grant
 from primis.release.old_states import MANIFEST, OLD, left_behind
@@ -77,7 +79,7 @@ def rekey(
     *,
     without: Iterable[str] = (),
     carry_others: bool = False,
-    on_bundle: Callable[[str], None] = lambda bundle_id: None,
+    progress: Progress = silent,
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> Rekeyed:
@@ -95,14 +97,14 @@ def rekey(
         _sweep(path)
         folder, granted = _own_folder(path), set(release.labels())
         try:
-            done = _rebuild(release, folder, scope, signer, withdrawn, on_bundle, now())
-            _require_whole(folder, release, signer)
+            done = _rebuild(release, folder, scope, signer, withdrawn, progress, now())
+            _require_whole(folder, release, signer, progress)
             if isinstance(release.store, LocalStore):
                 left_out = _carry(path, folder, wanted=carry_others)
                 level(folder, 0o755)
                 still_there = _replace(folder, path, release.manifest.release, signer)
             else:
-                left_out, still_there = [], _swap(release, folder, granted)
+                left_out, still_there = [], _swap(release, folder, granted, progress)
         finally:
             remove_folder(folder)
         release.again()  # remembers the new version
@@ -118,7 +120,7 @@ def _place_of(release: Release) -> Path:
     return folder / f"host-{release.manifest.release}"
 
 
-def _swap(release: Release, folder: Path, granted: set[str]) -> list[str]:
+def _swap(release: Release, folder: Path, granted: set[str], progress: Progress) -> list[str]:
     """Send the new state to its host and remove the old one; what of that is still there. granted:
     labels that were renewed, or withdrawn. Raises OutputError where there are others by now."""
     store = release.store
@@ -128,7 +130,7 @@ def _swap(release: Release, folder: Path, granted: set[str]) -> list[str]:
             "once more"
         )
     old = parts_there(store)
-    publish(folder, store, over=release.tag)
+    publish(folder, store, over=release.tag, on_sent=partial(progress, "sending"))
     return [f"{release.place}/{key}" for key in remove_keys(store, old)]
 
 
@@ -168,7 +170,7 @@ def _rebuild(
     scope: Scope,
     signer: Signer,
     withdrawn: set[str],
-    on_bundle: Callable[[str], None],
+    progress: Progress,
     now: datetime.datetime,
 ) -> tuple[list[str], list[str]]:
     """Write the new state into a folder; (labels renewed, labels dropped)."""
@@ -177,14 +179,14 @@ def _rebuild(
     old, new = (release_secrets(x.secret, HIGHEST) for x in (scope, fresh))
     entries, renamed = [], {}
     ids = secrets.SystemRandom().sample(release.ids, len(release.ids))
-    for bundle_id, fetched in zip(ids, release.bundles(ids), strict=True):
+    for number, (bundle_id, fetched) in enumerate(zip(ids, release.bundles(ids), strict=True)):
+        progress("sealing anew", number, len(ids))
         renamed[bundle_id] = after = secrets.token_hex(16)
         opened = image_secrets(old, bundle_id)
         bundle = OpenedBundle.read(fetched.result(), opened, release.profiles, bundle_id)
         data = reseal(bundle, image_secrets(new, after), after)
         write_new(folder / BUNDLES / f"{after}.primis", data)
         entries.append(Entry.of(after, data))
-        on_bundle(bundle_id)
     store = LocalStore(folder)
     write_grant(store, owner_grant(fresh, signer), signer.recipient, signer)
     renewed = _renew(grants, store, fresh, signer, withdrawn, renamed)
@@ -233,12 +235,13 @@ def _renew(
     return renewed
 
 
-def _require_whole(folder: Path, before: Release, signer: Signer) -> None:
+def _require_whole(folder: Path, before: Release, signer: Signer, progress: Progress) -> None:
     """Read everything back before the old state goes. Raises what does not verify."""
     made = Release(folder)
     if len(made.ids) != len(before.ids):
         raise BadBundle(f'"{folder}" has {len(made.ids)} bundles, expected {len(before.ids)}')
-    for bundle_id in made.ids:
+    for number, bundle_id in enumerate(made.ids):
+        progress("reading back", number, len(made.ids))
         made.sections(bundle_id)
     owner_scope(made, signer)
 
