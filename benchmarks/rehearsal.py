@@ -23,10 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import machine, save
-
 import primis
-from primis.imaging.phantom import phantom_dicom
 from primis.jobs.result import Result
 from primis.keys.identity import generate, read_signer
 
@@ -132,6 +129,8 @@ def _peak() -> float:
 
 def lay_out(folder: Path, images: int, size: int) -> None:
     """Files under names of their own, a thousand in a folder."""
+    from primis.imaging.phantom import phantom_dicom  # brings pydicom, which opening does not need
+
     drawn = [phantom_dicom(size, seed=seed) for seed in range(min(images, _DISTINCT))]
     for number in range(images):
         part = folder / "in" / f"{number // 1000:03}"
@@ -150,6 +149,8 @@ def main() -> None:
     if arguments.phase:
         run_phase(arguments.phase, arguments.folder)
         return
+    from common import machine, save
+
     facts: dict[str, Any] = {"images": arguments.images, "size": arguments.size}
     with tempfile.TemporaryDirectory() as folder:
         lay_out(Path(folder), arguments.images, arguments.size)

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import primis
-from primis import api, errors
+from primis import errors
+from primis.api.array import Encoded
+from primis.api.release import ReleaseImage
 from primis.metrics.fidelity import Quality
 from primis.release.rekey import Rekeyed
 
 PAGE = Path(__file__).with_name("api.md")
 PARTS: dict[str, list[Any]] = {
-    "Releases": [api.share, api.open, api.restore, api.grant, api.rekey],
+    "Releases": [primis.share, primis.open, primis.restore, primis.grant, primis.rekey],
     "What they give": [
-        api.OpenRelease,
-        api.ReleaseImage,
+        primis.OpenRelease,
+        ReleaseImage,
         primis.Image,
         primis.Codes,
         primis.Result,
@@ -28,12 +30,12 @@ PARTS: dict[str, list[Any]] = {
         Rekeyed,
     ],
     "Training": [primis.Dataset],
-    "One array": [api.encode, api.Encoded, api.decode],
+    "One array": [primis.encode, Encoded, primis.decode],
     "Choices and keys": [primis.Settings, primis.Protection, primis.Tier, primis.Secret],
     "The mechanism": [primis.Codec, primis.ambiguate, primis.purify],
     "Errors": [primis.PrimisError],
 }
-MADE_FOR_YOU = (api.OpenRelease, api.ReleaseImage, primis.Codes)
+MADE_FOR_YOU = (primis.OpenRelease, ReleaseImage, primis.Codes)
 INSIDE = {"access", "analyse", "body", "listed", "of", "offset", "require_decided", "synthesise"}
 HEAD = """# API reference
 

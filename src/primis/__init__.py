@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Codec": "primis.codec",
     "Codes": "primis.sharing.codes",
-    "Dataset": "primis.api",
+    "Dataset": "primis.api.dataset",
     "Image": "primis.imaging.image",
-    "OpenRelease": "primis.api",
+    "OpenRelease": "primis.api.release",
     "PrimisError": "primis.errors",
     "Protection": "primis.bundle.settings",
     "Result": "primis.jobs.result",
@@ -22,14 +22,14 @@ _HOMES = {
     "Settings": "primis.bundle.settings",
     "Tier": "primis.keys.tier",
     "ambiguate": "primis.codes.ambiguation",
-    "decode": "primis.api",
-    "encode": "primis.api",
-    "grant": "primis.api",
-    "open": "primis.api",
+    "decode": "primis.api.array",
+    "encode": "primis.api.array",
+    "grant": "primis.api.commands",
+    "open": "primis.api.release",
     "purify": "primis.codes.ambiguation",
-    "rekey": "primis.api",
-    "restore": "primis.api",
-    "share": "primis.api",
+    "rekey": "primis.api.commands",
+    "restore": "primis.api.commands",
+    "share": "primis.api.commands",
 }
 
 __all__ = [
@@ -56,17 +56,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from primis.api import (
-        Dataset,
-        OpenRelease,
-        decode,
-        encode,
-        grant,
-        open,
-        rekey,
-        restore,
-        share,
-    )
+    from primis.api.array import decode, encode
+    from primis.api.commands import grant, rekey, restore, share
+    from primis.api.dataset import Dataset
+    from primis.api.release import OpenRelease, open
     from primis.bundle.settings import Protection, Settings
     from primis.codec import Codec
     from primis.codes.ambiguation import ambiguate, purify

@@ -12,30 +12,3 @@
 Places are paths or texts. Keys are what the command line takes: a public key as text or in a file
 to share with, a file of private keys to open with. What goes wrong is a `PrimisError`.
 """
-
-from __future__ import annotations
-
-from primis.api.array import Encoded, decode, encode
-from primis.api.commands import grant, rekey, restore, share
-from primis.api.dataset import Dataset
-from primis.api.places import Identities, Keys, Place
-from primis.api.release import OpenRelease, ReleaseImage, open
-from primis.sharing.codes import Codes
-
-__all__ = [
-    "Codes",
-    "Dataset",
-    "Encoded",
-    "Identities",
-    "Keys",
-    "OpenRelease",
-    "Place",
-    "ReleaseImage",
-    "decode",
-    "encode",
-    "grant",
-    "open",
-    "rekey",
-    "restore",
-    "share",
-]

@@ -7,20 +7,23 @@ each has one for every model that it uses.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from ctypes import Structure, c_int32, c_uint32, c_uint64, sizeof
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import wasmtime
 
 from primis.codes.layout import Layout
 from primis.codes.probabilities import FEATURES, HIDDEN, ContextModel
+
+if TYPE_CHECKING:
+    import wasmtime
 
 _INPUTS = 16
 """The features, the density and one."""
@@ -139,6 +142,8 @@ class Observed(NamedTuple):
 def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     """Memory is taken as it is needed: by default wasmtime reserves gigabytes of addresses. It is
     compiled by this thread: in a forked process those that would help are gone."""
+    import wasmtime  # a large library, which listing a release does not need
+
     config = wasmtime.Config()
     config.memory_reservation = 0
     config.memory_reservation_for_growth = _GROWTH
@@ -146,7 +151,15 @@ def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     config.signals_based_traps = False
     config.parallel_compilation = False
     engine = wasmtime.Engine(config)
+    atexit.register(_forget)
     return engine, wasmtime.Module(engine, FILE.read_bytes())
+
+
+def _forget() -> None:
+    """At the end, while wasmtime is still there to free what it made."""
+    _INSTANCES.kernels.clear()
+    _INSTANCES.flat = None
+    _compiled.cache_clear()
 
 
 class _Instance:
@@ -156,6 +169,8 @@ class _Instance:
     """
 
     def __init__(self) -> None:
+        import wasmtime
+
         engine, module = _compiled()
         self._store = wasmtime.Store(engine)
         try:
@@ -187,6 +202,8 @@ class _Instance:
         self._free = at + size
         missing = self._free - self._memory.data_len(self._store)
         if missing > 0:
+            import wasmtime
+
             try:
                 self._memory.grow(self._store, -(-missing // _PAGE))
             except wasmtime.WasmtimeError:
