@@ -49,13 +49,13 @@ from primis.cli.options import (
 )
 from primis.cli.say import note, result, warn
 from primis.errors import OutputError, StoreError, UsageError
-from primis.jobs.shards import Shard as Part
 from primis.keys.tier import Tier as TierName
 from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
+    from primis.jobs.shards import Shard as Part
     from primis.jobs.share.quality import Chosen
 
 EXAMPLES = (
@@ -182,8 +182,7 @@ def share(
     _require_place_outside(out, images)
     if shard is not None and finish:
         raise UsageError("--finish makes the release of all shards, expected --shard or --finish")
-    part = None if shard is None else Part.parse(shard)
-    recipients = parse_recipients(to if part is None else [t for t in to if not asks_for(t)])
+    recipients = parse_recipients(to if shard is None else [t for t in to if not asks_for(t)])
     if protection is Protection.SCA:
         warn(
             "level sca leaks the image to anyone (docs/threat-model.md): "
@@ -227,7 +226,7 @@ def share(
             psnr=psnr,
             labels=labels,
             executor=executor,
-            shard=part,
+            shard=shard,
             finish=finish,
             on_result=report.add,
             on_part=report.part,
@@ -245,13 +244,13 @@ def share(
     used = chosen[0].sparsity if chosen else settings.sparsity
     facts = _facts(out, results, granted, names)
     facts |= {"sparsity": used, "notes": notes, "warnings": warned}
-    if part is None:
+    if shard is None:
         line = _line(out, results, taken, granted, names)
     else:
-        facts["shard"] = str(part)
-        line = _line_of_shard(out, results, taken, part)
+        facts["shard"] = str(shard)
+        line = _line_of_shard(out, results, taken, shard)
     result(with_receipt(line, results), facts, as_json=as_json)
-    if part is None:
+    if shard is None:
         _remember(out)
     report.finish()
 
