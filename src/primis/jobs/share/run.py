@@ -37,7 +37,7 @@ from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.journal import Journal
 from primis.jobs.result import OnPart, OnResult, Result
-from primis.jobs.shards import Shard, dealt
+from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share.batch import Batch
 from primis.jobs.share.begun import begin_release, release_begun
 from primis.jobs.share.look import File, Needs, Options, key, look, stamp_of
@@ -162,31 +162,30 @@ class _Sharing:
     ) -> tuple[Batch, list[Result]]:
         """Work on all files; on those that no shard did, if the work of shards is to be
         finished."""
-        with ExitStack() as held:
-            shards = work.planned().get("shards")
-            if not finish and shards is not None:
-                raise OutputError(
-                    f'"{work.partial}" is being shared in {shards} shards: '
-                    "finish that, or delete the folder"
-                )
-            if finish and shards is None:
-                raise UsageError(
-                    f'no shard of "{self.destination.folder}" was shared, expected all of them'
-                )
-            scope = self._begin(work, shards)
-            if shards is not None:
-                each = (Shard(number, shards) for number in range(1, shards + 1))
-                parts = [held.enter_context(work.shard(shard)) for shard in each]
-                for part in parts:
-                    part.count_only_ours(scope.secret)
-                work.journal.join(parts)
-                _require_worked_on(files, work.journal, scope, shards)
-            needs = look(files, work.journal, self.options, self.telling.on_look)
-            budgets = self._budgets(needs, said=not finish)
-            if self.options.psnr is not None:
-                budgets = self._for_psnr(needs, budgets, work, len(files))
-            batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
-            return batch, self._share_each(batch, needs)
+        shards = work.planned().get("shards")
+        if not finish and shards is not None:
+            raise OutputError(
+                f'"{work.partial}" is being shared in {shards} shards: '
+                "finish that, or delete the folder"
+            )
+        if finish and shards is None:
+            raise UsageError(
+                f'no shard of "{self.destination}" was shared in "{work.partial}", '
+                "expected all of them"
+            )
+        scope = self._begin(work, shards)
+        if shards is not None:
+            parts = work.shards(shards)
+            for part in parts:
+                part.count_only_ours(scope.secret)
+            work.journal.join(parts)
+            _require_worked_on(files, work.journal, scope, shards)
+        needs = look(files, work.journal, self.options, self.telling.on_look)
+        budgets = self._budgets(needs, said=not finish)
+        if self.options.psnr is not None:
+            budgets = self._for_psnr(needs, budgets, work, len(files))
+        batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
+        return batch, self._share_each(batch, needs)
 
     def share_shard(
         self, files: Sequence[File], shard: Shard, on_wait: Callable[[str], None]
@@ -283,7 +282,8 @@ def _dealt(files: Sequence[File], scope: Scope, shards: int) -> list[int]:
     secret = derive(scope.secret, "shards").value
 
     def order(file: File) -> bytes:
-        return hmac.digest(secret, os.fsencode(f"{file[0]}\n{file[1]}"), "sha256")
+        told = f"{os.path.abspath(file[0])}\n{file[1]}"  # however the folder was spelled
+        return hmac.digest(secret, os.fsencode(told), "sha256")
 
     return dealt(files, order, shards)
 
@@ -297,10 +297,9 @@ def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, sh
         if key(stamp_of(file) | {"name": name}) not in known
     ]
     if left:
-        which = ", ".join(f"{number}/{shards}" for number in sorted(set(left)))
         raise UsageError(
             f"{len(left)} of {len(files)} images were not worked on yet, "
-            f"expected shards {which} to be run to their end"
+            f"expected shards {listed(left, shards)} to be run to their end"
         )
 
 
