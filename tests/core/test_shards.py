@@ -227,15 +227,17 @@ def test_shards_are_of_one_plan(share, tmp_path) -> None:
     with pytest.raises(UsageError, match="no shard"):
         share(finish=True)
     share("1/2")
+    for wrong in (lambda: share("1/3"), share):
+        with pytest.raises(OutputError, match="is being shared in 2 shards: finish that"):
+            wrong()
+    with pytest.raises(UsageError, match="expected one of them"):
+        share("2/2", finish=True)
     for wrong in (
-        lambda: share("1/3"),
         lambda: share("2/2", with_original=True),
         lambda: share(finish=True, measure=False),
     ):
         with pytest.raises(OutputError, match="started with different settings"):
             wrong()
-    with pytest.raises(OutputError, match="is being shared in 2 shards"):
-        share()
     share("2/2")
     assert len(names(share(finish=True))) == IMAGES
 
@@ -243,7 +245,7 @@ def test_shards_are_of_one_plan(share, tmp_path) -> None:
 def test_a_whole_share_is_not_gone_on_with_in_shards(share) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=stop)
-    with pytest.raises(OutputError, match="started with different settings"):
+    with pytest.raises(OutputError, match="is being shared without shards: finish that"):
         share("1/2")
     with pytest.raises(UsageError, match="no shard"):
         share(finish=True)

@@ -156,8 +156,7 @@ def share(
         bool,
         typer.Option(
             "--finish",
-            help="Make the release of what all shards did. All else is to be given as with "
-            "--shard.",
+            help="Make the release once all shards are done. Give all else as with --shard.",
         ),
     ] = False,
     verbose: Verbose = False,
@@ -354,7 +353,8 @@ def _line_of_shard(out: str, results: list[Result], taken: int, shard: Part) -> 
     good = sum(r.error is None for r in results)
     return (
         f'shared {good} of {taken} images of shard {shard} for "{out}"; '
-        "when all shards are done, the same command with --finish makes the release"
+        "when all shards are done, the same command with --finish in place of --shard makes the "
+        "release"
     )
 
 

@@ -39,7 +39,7 @@ class Journal:
         return _record(self._first) or {}
 
     def records(self) -> Iterator[Record]:
-        """What counts, in order; then that of the journals that were joined."""
+        """Those that count, in order; then those of the journals that were joined."""
         with self.path.open(encoding="utf-8", errors="replace") as file:
             file.readline()
             for line in file:

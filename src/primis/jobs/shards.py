@@ -46,8 +46,8 @@ def listed(numbers: Iterable[int], of: int) -> str:
 
 
 def dealt(things: Sequence[T], order: Callable[[T], Any], shards: int) -> list[int]:
-    """The number of the shard of each thing; shards are as large as each other. order: sorts them,
-    and tells nothing of them."""
+    """The number of each thing's shard; the sizes of shards differ by one at most. order: a key to
+    sort by, which reveals nothing of the things."""
     numbers = [0] * len(things)
     for place, k in enumerate(sorted(range(len(things)), key=lambda k: order(things[k]))):
         numbers[k] = place % shards + 1

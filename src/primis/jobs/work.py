@@ -1,8 +1,8 @@
 """A folder in the making, with a journal of what is done in it beside it, so that the same call
 again goes on where it stopped.
 
-Where several processes make it by shards, each holds the folder's lock while it begins, and then
-its shard's, with a journal of its own; who finishes holds them all.
+Where several processes make it in shards, each holds the folder's lock while it begins, and from
+then on its shard's, with a journal of its own. The last holds the folder's, so no shard can begin.
 """
 
 from __future__ import annotations
