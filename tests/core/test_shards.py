@@ -110,6 +110,15 @@ def test_a_file_that_changed_after_its_shard_is_not_published_as_it_was(
     assert len(Release(tmp_path / "r")) == IMAGES
 
 
+def test_images_that_are_no_longer_given_are_left_out_and_that_is_said(folder, share) -> None:
+    for number in (1, 2):
+        share(f"{number}/2")
+    (folder / "3.dcm").unlink()
+    notes: list[str] = []
+    assert len(share(finish=True, on_note=notes.append)) == IMAGES - 1
+    assert len(notes) == 1 and "are left out" in notes[0] and notes[0].endswith('1, first "3.dcm"')
+
+
 def test_what_failed_in_its_shard_is_tried_once_more_and_reported(
     folder, share, tmp_path, monkeypatch
 ) -> None:

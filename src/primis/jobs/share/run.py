@@ -93,9 +93,9 @@ def share(
     these calls.
 
     on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
-    all bundles larger, and of images without labels; on_chosen: of the S_x that was chosen;
-    on_sent: of files that are sent to a host; on_wait: who else works on the release, where a shard
-    waits for it.
+    all bundles larger, of images without labels, and of those that `finish` leaves out; on_chosen:
+    of the S_x that was chosen; on_sent: of files that are sent to a host; on_wait: who else works
+    on the release, where a shard waits for it.
 
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial". Raises UsageError if no image could be shared, if too few
@@ -164,25 +164,39 @@ class _Sharing:
         self, files: Sequence[File], work: Work, *, finish: bool
     ) -> tuple[Batch, list[Result]]:
         """Work on all files. finish: on what shards left, all of which were run."""
-        shards = work.planned().get("shards") if finish else None
-        if finish and shards is None:
-            raise UsageError(
-                f'no shard of "{self.destination}" was shared in "{work.partial}", '
-                "expected all of them"
-            )
+        shards = self._shards_begun(work) if finish else None
         scope = self._begin(work, shards)
         if shards is not None:
-            parts = work.shards(shards)
-            for part in parts:
-                part.count_only_ours(scope.secret)
-            work.journal.join(parts)
-            _require_worked_on(files, work.journal, scope, shards)
+            self._join(files, work, scope, shards)
         needs = look(files, work.journal, self.options, self.telling.on_look)
         budgets = self._budgets(needs, tell=not finish)
         if self.options.psnr is not None:
             budgets = self._for_psnr(needs, budgets, work, len(files))
         batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
         return batch, self._share_each(batch, needs)
+
+    def _shards_begun(self, work: Work) -> int:
+        """How many there are in all. Raises UsageError where there are none."""
+        shards = work.planned().get("shards")
+        if shards is None:
+            raise UsageError(
+                f'no shard of "{self.destination}" was shared in "{work.partial}", '
+                "expected all of them"
+            )
+        return int(shards)
+
+    def _join(self, files: Sequence[File], work: Work, scope: Scope, shards: int) -> None:
+        """Have all that shards did count. Raises UsageError where one has work left."""
+        journals = work.shards(shards)
+        for journal in journals:
+            journal.count_only_ours(scope.secret)
+        work.journal.join(journals)
+        _require_worked_on(files, work.journal, scope, shards)
+        if left_out := _left_out(files, work.journal):
+            self.telling.on_note(
+                "images that shards shared are left out, as they are not among those given: "
+                f'{len(left_out)}, first "{min(left_out)}"'
+            )
 
     def share_shard(
         self, files: Sequence[File], shard: Shard, on_wait: Callable[[str], None]
@@ -309,6 +323,12 @@ def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, sh
             f"{len(left)} of {len(files)} images were not worked on yet, "
             f"expected shards {listed(left, shards)} to be run to their end"
         )
+
+
+def _left_out(files: Sequence[File], journal: Journal) -> set[str]:
+    """Names of images that shards shared, and that are not to be in the release."""
+    given = {name for _, name in files}
+    return {r["name"] for r in journal.records() if "id" in r and r["name"] not in given}
 
 
 def _ignore(said: str) -> None:
