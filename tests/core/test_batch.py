@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import time
@@ -187,6 +188,21 @@ def test_no_journal_stays_when_the_end_was_cut_off(share, tmp_path, monkeypatch)
     assert not journal.exists()
 
 
+def test_a_share_that_was_killed_just_before_its_end_goes_on(share, tmp_path, monkeypatch) -> None:
+    """Giving all files one time takes long where there are many."""
+    from primis.jobs import work
+
+    def killed(folder: Path, mode: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "level", killed)
+    with pytest.raises(KeyboardInterrupt):
+        share()
+    monkeypatch.undo()
+    assert [result.resumed for result in share()] == [True] * 3
+    assert not list(tmp_path.rglob("*primis-mark")) and not list(tmp_path.glob("r.*"))
+
+
 def test_a_record_that_another_wrote_does_not_count(share, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=interrupt_after(1))
@@ -231,6 +247,13 @@ def test_a_bad_file_is_reported_and_the_others_are_shared(folder, share) -> None
     assert list(errors) == ["a/bad.png"]
     assert isinstance(errors["a/bad.png"], UnreadableImage)
     assert len(results) == 4
+
+
+def test_a_name_that_is_not_unicode_is_said_and_the_others_are_shared(folder, share) -> None:
+    with open(os.fsencode(folder / "a") + b"/\xff.dcm", "wb") as file:
+        file.write(phantom_dicom(48))
+    errors = [r.error for r in share() if r.error]
+    assert len(errors) == 1 and "has a name that is not UTF-8: rename it" in str(errors[0])
 
 
 def test_an_interrupted_restore_goes_on_where_it_stopped(share, keys, tmp_path) -> None:

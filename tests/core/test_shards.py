@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +19,9 @@ import pytest
 from primis.errors import OutputError, PrimisError, UsageError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
+from primis.jobs import work
 from primis.jobs.result import Result
-from primis.jobs.shards import Shard, dealt
+from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share import batch
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
@@ -38,12 +41,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def share(folder, keys, signer, tmp_path):
-    def run(shard: str | None = None, **how) -> list[Result]:
+    def run(shard: str | None = None, inputs: Path = folder, **how) -> list[Result]:
         to = [parse_recipient(f"alice={keys['alice']}")]
         part = None if shard is None else Shard.parse(shard)
         how = {"model": TINY, "settings": SETTINGS} | how
         settings = how.pop("settings")
-        return sharing.share([folder], tmp_path / "r", to, signer, settings, shard=part, **how)
+        return sharing.share([inputs], tmp_path / "r", to, signer, settings, shard=part, **how)
 
     return run
 
@@ -63,6 +66,10 @@ def test_shards_are_told_apart_and_as_large_as_each_other() -> None:
     for wrong in ("", "3", "0/8", "9/8", "3/0", "-1/8", "3/8/2", "1/1000000", "３/8"):
         with pytest.raises(UsageError, match="expected I/N"):
             Shard.parse(wrong)
+
+
+def test_shards_are_named_briefly() -> None:
+    assert listed([9, 3, 4, 5, 7, 8, 1, 1], 9) == "1/9, 3-5/9, 7-9/9"
 
 
 def test_all_shards_and_one_more_call_make_the_release(share, keys, tmp_path) -> None:
@@ -101,6 +108,15 @@ def test_a_file_that_changed_after_its_shard_is_not_published_as_it_was(
     share(shard["3.dcm"])
     share(finish=True)
     assert len(Release(tmp_path / "r")) == IMAGES
+
+
+def test_images_that_are_no_longer_given_are_left_out_and_that_is_said(folder, share) -> None:
+    for number in (1, 2):
+        share(f"{number}/2")
+    (folder / "3.dcm").unlink()
+    notes: list[str] = []
+    assert len(share(finish=True, on_note=notes.append)) == IMAGES - 1
+    assert len(notes) == 1 and "are left out" in notes[0] and notes[0].endswith('1, first "3.dcm"')
 
 
 def test_what_failed_in_its_shard_is_tried_once_more_and_reported(
@@ -148,6 +164,57 @@ def test_a_journal_of_an_older_release_in_this_place_is_begun_anew(share, tmp_pa
         share(finish=True)
 
 
+def test_a_shard_whose_journal_was_removed_stops_and_writes_no_other(
+    folder, share, tmp_path
+) -> None:
+    """It would be of nothing, and readable by others; it names files."""
+
+    def removed(result: Result, done: int, total: int) -> None:
+        shutil.rmtree(tmp_path / "r.partial")
+        for path in tmp_path.glob("r.partial.journal*"):
+            path.unlink()
+
+    with pytest.raises(OutputError, match=r'journal-1-of-2" cannot be written: No such file'):
+        share("1/2", on_result=removed)
+    assert not list(tmp_path.glob("r.partial.journal*"))
+
+
+def test_only_our_own_journals_of_shards_are_dropped(share, tmp_path, monkeypatch) -> None:
+    notes, others = (tmp_path / f"r.partial.journal-{name}" for name in ("notes", "9-of-9"))
+    for path in (notes, others):
+        path.write_text("something else")
+    monkeypatch.setattr(work, "is_ours", lambda path: path != others)
+    for number in (1, 2):
+        share(f"{number}/2")
+    share(finish=True)
+    assert sorted(tmp_path.glob("r.*")) == [others, notes]
+
+
+def test_the_last_call_holds_no_more_files_open_the_more_shards_there_are(tmp_path) -> None:
+    with work.Work(tmp_path / "r", "primis share") as made:
+        made.begin({})
+        for number in range(1, 101):
+            with made.shard(Shard(number, 101)):
+                pass
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 64
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 32, before[1]))
+        try:
+            found = made.shards(101)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(found) == 100  # one was never begun
+
+
+def test_files_are_dealt_alike_however_their_folder_is_spelled(
+    folder, share, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = [names(share("1/2")), names(share("2/2", inputs=Path(folder.name)))]
+    assert sorted(chain(*parts)) == [f"{k}.dcm" for k in range(IMAGES)]
+    assert [r.resumed for r in share(finish=True)] == [True] * IMAGES
+
+
 def test_a_shard_is_for_one_process_and_waits_for_nobody_elses(share, tmp_path) -> None:
     seen: list[str] = []
 
@@ -169,15 +236,17 @@ def test_shards_are_of_one_plan(share, tmp_path) -> None:
     with pytest.raises(UsageError, match="no shard"):
         share(finish=True)
     share("1/2")
+    for wrong in (lambda: share("1/3"), share):
+        with pytest.raises(OutputError, match="is being shared in 2 shards: finish that"):
+            wrong()
+    with pytest.raises(UsageError, match="expected one of them"):
+        share("2/2", finish=True)
     for wrong in (
-        lambda: share("1/3"),
         lambda: share("2/2", with_original=True),
         lambda: share(finish=True, measure=False),
     ):
         with pytest.raises(OutputError, match="started with different settings"):
             wrong()
-    with pytest.raises(OutputError, match="is being shared in 2 shards"):
-        share()
     share("2/2")
     assert len(names(share(finish=True))) == IMAGES
 
@@ -185,7 +254,7 @@ def test_shards_are_of_one_plan(share, tmp_path) -> None:
 def test_a_whole_share_is_not_gone_on_with_in_shards(share) -> None:
     with pytest.raises(KeyboardInterrupt):
         share(on_result=stop)
-    with pytest.raises(OutputError, match="started with different settings"):
+    with pytest.raises(OutputError, match="is being shared without shards: finish that"):
         share("1/2")
     with pytest.raises(UsageError, match="no shard"):
         share(finish=True)

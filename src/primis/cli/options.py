@@ -12,6 +12,7 @@ import typer
 
 from primis.cli import say
 from primis.cli.arguments import parse_path, parse_place, parse_signer
+from primis.jobs.shards import Shard as Part
 from primis.keys.tier import Tier as TierName
 
 EXIT_CODES = (
@@ -116,11 +117,12 @@ DaskInsecure = Annotated[
     ),
 ]
 Shard = Annotated[
-    str | None,
+    Part | None,
     typer.Option(
         "--shard",
         metavar="I/N",
         help="Work on the I-th of N parts of the images alone: for the array jobs of a cluster.",
+        parser=Part.parse,
     ),
 ]
 TrustAnew = Annotated[

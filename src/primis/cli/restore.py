@@ -85,7 +85,6 @@ def restore(
     from primis.cli.progress import Report
     from primis.jobs.executors.choice import executor_for
     from primis.jobs.restore import restore as restore_files
-    from primis.jobs.shards import Shard as Part
 
     opened = open_release(release, signer=signer, anew=trust_anew)
     with (
@@ -102,13 +101,16 @@ def restore(
             models=tuple(model),
             max_pixels=max_pixels,
             texture=texture,
-            shard=None if shard is None else Part.parse(shard),
+            shard=shard,
             executor=executor,
             on_result=report.add,
             on_part=report.part,
         )
     line = with_texture(with_receipt(_line(opened, out, results), results), results)
-    result(line, _facts(opened, out, results), as_json=as_json)
+    facts = _facts(opened, out, results)
+    if shard is not None:
+        facts["shard"] = str(shard)
+    result(line, facts, as_json=as_json)
     report.finish()
 
 

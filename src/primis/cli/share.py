@@ -49,13 +49,13 @@ from primis.cli.options import (
 )
 from primis.cli.say import note, result, warn
 from primis.errors import OutputError, StoreError, UsageError
-from primis.jobs.shards import Shard as Part
 from primis.keys.tier import Tier as TierName
 from primis.stores.places import is_url
 
 if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
+    from primis.jobs.shards import Shard as Part
     from primis.jobs.share.quality import Chosen
 
 EXAMPLES = (
@@ -156,8 +156,7 @@ def share(
         bool,
         typer.Option(
             "--finish",
-            help="Make the release of what all shards did. All else is to be given as with "
-            "--shard.",
+            help="Make the release once all shards are done. Give all else as with --shard.",
         ),
     ] = False,
     verbose: Verbose = False,
@@ -182,8 +181,7 @@ def share(
     _require_place_outside(out, images)
     if shard is not None and finish:
         raise UsageError("--finish makes the release of all shards, expected --shard or --finish")
-    part = None if shard is None else Part.parse(shard)
-    recipients = parse_recipients(to if part is None else [t for t in to if not asks_for(t)])
+    recipients = parse_recipients(to if shard is None else [t for t in to if not asks_for(t)])
     if protection is Protection.SCA:
         warn(
             "level sca leaks the image to anyone (docs/threat-model.md): "
@@ -227,7 +225,7 @@ def share(
             psnr=psnr,
             labels=labels,
             executor=executor,
-            shard=part,
+            shard=shard,
             finish=finish,
             on_result=report.add,
             on_part=report.part,
@@ -245,13 +243,13 @@ def share(
     used = chosen[0].sparsity if chosen else settings.sparsity
     facts = _facts(out, results, granted, names)
     facts |= {"sparsity": used, "notes": notes, "warnings": warned}
-    if part is None:
+    if shard is None:
         line = _line(out, results, taken, granted, names)
     else:
-        facts["shard"] = str(part)
-        line = _line_of_shard(out, results, taken, part)
+        facts["shard"] = str(shard)
+        line = _line_of_shard(out, results, taken, shard)
     result(with_receipt(line, results), facts, as_json=as_json)
-    if part is None:
+    if shard is None:
         _remember(out)
     report.finish()
 
@@ -355,7 +353,8 @@ def _line_of_shard(out: str, results: list[Result], taken: int, shard: Part) -> 
     good = sum(r.error is None for r in results)
     return (
         f'shared {good} of {taken} images of shard {shard} for "{out}"; '
-        "when all shards are done, the same command with --finish makes the release"
+        "when all shards are done, the same command with --finish in place of --shard makes the "
+        "release"
     )
 
 

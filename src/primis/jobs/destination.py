@@ -28,6 +28,9 @@ class Destination:
     folder: Path
     store: Store | None = None
 
+    def __str__(self) -> str:
+        return str(self.folder if self.store is None else self.store.place)
+
     @classmethod
     def of(cls, out: str | PathLike[str]) -> Destination:
         """Raises UsageError for a place that is only read, OutputError where a release lies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Journal:
         return _record(self._first) or {}
 
     def records(self) -> Iterator[Record]:
-        """What counts, in order; then that of the journals that were joined."""
+        """Those that count, in order; then those of the journals that were joined."""
         with self.path.open(encoding="utf-8", errors="replace") as file:
             file.readline()
             for line in file:
@@ -71,8 +72,9 @@ class Journal:
         if self._key is not None:
             record["tag"] = self._tag(record)
         try:
-            with self.path.open("a") as file:
-                file.write("\n" + json.dumps(record))  # a torn line before it stays its own
+            with self.path.open("r+b") as file:  # one that was removed meanwhile is not made anew
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n" + json.dumps(record).encode())  # a torn line stays its own
         except OSError as error:
             raise OutputError(f'"{self.path}" cannot be written: {error.strerror}') from None
         return record

@@ -1,8 +1,8 @@
 """A folder in the making, with a journal of what is done in it beside it, so that the same call
 again goes on where it stopped.
 
-Where several processes make it by shards, each holds the folder's lock while it begins, and then
-its shard's, with a journal of its own; who finishes holds them all.
+Where several processes make it in shards, each holds the folder's lock while it begins, and from
+then on its shard's, with a journal of its own. The last holds the folder's, so no shard can begin.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from primis.atomic import (
     PARTIAL,
     finish_folder,
+    is_ours,
     is_temporary,
     level,
     read_regular,
@@ -31,7 +33,7 @@ from primis.atomic import (
     write_new,
 )
 from primis.errors import OutputError
-from primis.jobs.journal import Journal
+from primis.jobs.journal import Journal, Record
 from primis.jobs.shards import Shard
 from primis.release.lock import locked
 
@@ -140,27 +142,49 @@ class Work:
     def shard(self, shard: Shard) -> Iterator[Journal]:
         """The journal of a shard, under the shard's lock; the folder's may be given up meanwhile.
         Raises OutputError where another process works on it."""
-        journal = Journal(self._beside(shard))
-        head = {"shard": list(shard), "mark": self._mark}
-        lock = self.out.with_name(f"{self.out.name}.shard-{shard.number}-of-{shard.of}")
-        with locked(lock, f"{self._doing} {shard}"):
-            if not journal.path.is_file() or journal.head() != head:
-                journal.start(head)
+        journal = self._journal_of(shard)
+        with self._alone(shard):
+            if not self._is_of(journal, shard):
+                journal.start(self._head_of(shard))
             yield journal
 
-    def _beside(self, shard: Shard) -> Path:
+    def shards(self, of: int) -> list[Journal]:
+        """The journals of all shards that were begun. Raises OutputError where a process works on
+        one of them; none can begin while this one holds the folder's lock."""
+        found = []
+        for shard in (Shard(number, of) for number in range(1, of + 1)):
+            journal = self._journal_of(shard)
+            if self._is_of(journal, shard):
+                with self._alone(shard):
+                    found.append(journal)
+        return found
+
+    def _alone(self, shard: Shard) -> AbstractContextManager[None]:
+        """Hold the lock of a shard."""
+        lock = self.out.with_name(f"{self.out.name}.shard-{shard.number}-of-{shard.of}")
+        return locked(lock, f"{self._doing} {shard}")
+
+    def _journal_of(self, shard: Shard) -> Journal:
         name = f"{self.journal.path.name}-{shard.number}-of-{shard.of}"
-        return self.journal.path.with_name(name)
+        return Journal(self.journal.path.with_name(name))
+
+    def _is_of(self, journal: Journal, shard: Shard) -> bool:
+        """Whether there is one, of this shard and folder."""
+        return journal.path.is_file() and journal.head() == self._head_of(shard)
+
+    def _head_of(self, shard: Shard) -> Record:
+        return {"shard": list(shard), "mark": self._mark}
 
     def finish(self, mode: int, *, keep: Collection[str] | None = None) -> None:
         """Give the folder its name, and all files one time: when each was made would tell how hard
         its image was. keep: all that belongs into it, None for whatever is there."""
         sweep_all(self.partial)
         for path in self.partial.iterdir():
-            if path.name == _MARK or (keep is not None and path.name not in keep):
+            if path.name != _MARK and keep is not None and path.name not in keep:
                 remove(path)
-        self.journal.clear()
         level(self.partial, mode)
+        self.journal.clear()  # from here on nothing that takes long: it could not be gone on with
+        (self.partial / _MARK).unlink()
         finish_folder(self.partial, self.out)
         self._drop_journals()
 
@@ -171,7 +195,7 @@ class Work:
 
     def _drop_journals(self) -> None:
         self.journal.drop()
-        start = f"{self.journal.path.name}-"
+        form = re.compile(re.escape(self.journal.path.name) + "-[0-9]+-of-[0-9]+")
         for path in self.journal.path.parent.iterdir():
-            if path.name.startswith(start):
+            if form.fullmatch(path.name) and is_ours(path):  # what is not, no shard goes on with
                 Journal(path).drop()

@@ -1,7 +1,6 @@
-"""A release in the making is gone on with only by whoever began it.
+"""A release in the making, which only the owner who began it goes on with.
 
-It must be what this owner began with here: under a secret that another knows all would be laid open
-to them.
+Under secrets that somebody else laid there, every image would be open to them.
 """
 
 from __future__ import annotations

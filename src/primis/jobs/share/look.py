@@ -78,12 +78,23 @@ def look(
 
 def _need(file: Path, name: str, options: Options) -> Need | InputError:
     try:
+        if not is_unicode(name):
+            return InputError(f'image "{file}" has a name that is not UTF-8: rename it')
         image, source = read(file, max_pixels=options.max_pixels)
         return Need.of(image, name, len(source) if options.with_original else 0)
     except InputError as error:
         return error
     except Exception as error:  # whatever it is, it must not stop the others
         return InputError(f'image "{file}" {unexpected(error, "read")}')
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name can be sealed: one of other bytes comes from the system as half surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:

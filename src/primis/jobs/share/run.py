@@ -5,12 +5,12 @@
 2  share each, in a random order (`batch`)
 3  write grants, pages, catalogue and, last, the manifest
 
-What others may have laid where a share goes on is not gone on with: it would decide what is signed,
-and under which secrets (`begun`).
+A share goes on only with what this owner began: anything else would decide what is signed, and
+under which secrets (`begun`).
 
-By shards, 1 and 2 are done for each in a process of its own, on whatever machine, and 3 by one more
-call. Files are dealt to shards in an order that the release secret makes, so budgets, which each
-shard has of its own, tell nothing of the order that files were in.
+In shards, each call does 1 and 2 for its part of the files, on any machine, and one more call does
+3. Which files are in a shard is drawn under the release secret. So budgets, which differ from shard
+to shard, reveal nothing of the order of the files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.journal import Journal
 from primis.jobs.result import OnPart, OnResult, Result
-from primis.jobs.shards import Shard, dealt
+from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share.batch import Batch
 from primis.jobs.share.begun import begin_release, release_begun
 from primis.jobs.share.look import File, Needs, Options, key, look, stamp_of
@@ -88,18 +88,21 @@ def share(
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. labels: a
     table whose columns are sealed in the catalogue (`read_labels`). executor: what works on the
-    images, by default this process. shard: work on this part of the images alone and make no
-    release yet; finish: make it of what all shards did. All calls are given the same.
+    images, by default this process. shard: share this part of the images alone, and make
+    no release yet. finish: make the release once all shards are done. All else is the same in all
+    these calls.
 
     on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
-    all bundles larger, and of images without labels; on_chosen: of the S_x that was chosen;
-    on_sent: of files that are sent to a host; on_wait: who else works on the release, where a shard
-    waits for it.
+    all bundles larger, of images without labels, and of those that `finish` leaves out; on_chosen:
+    of the S_x that was chosen; on_sent: of files that are sent to a host; on_wait: who else works
+    on the release, where a shard waits for it.
 
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial". Raises UsageError if no image could be shared, if too few
     reach `psnr` at any S_x, or where shards have work left.
     """
+    if shard is not None and finish:
+        raise UsageError("one shard was asked for and the end of all, expected one of them")
     require_labels(to)
     destination = Destination.of(out)
     files = collect(inputs)
@@ -160,33 +163,40 @@ class _Sharing:
     def share_all(
         self, files: Sequence[File], work: Work, *, finish: bool
     ) -> tuple[Batch, list[Result]]:
-        """Work on all files; on those that no shard did, if the work of shards is to be
-        finished."""
-        with ExitStack() as held:
-            shards = work.planned().get("shards")
-            if not finish and shards is not None:
-                raise OutputError(
-                    f'"{work.partial}" is being shared in {shards} shards: '
-                    "finish that, or delete the folder"
-                )
-            if finish and shards is None:
-                raise UsageError(
-                    f'no shard of "{self.destination.folder}" was shared, expected all of them'
-                )
-            scope = self._begin(work, shards)
-            if shards is not None:
-                each = (Shard(number, shards) for number in range(1, shards + 1))
-                parts = [held.enter_context(work.shard(shard)) for shard in each]
-                for part in parts:
-                    part.count_only_ours(scope.secret)
-                work.journal.join(parts)
-                _require_worked_on(files, work.journal, scope, shards)
-            needs = look(files, work.journal, self.options, self.telling.on_look)
-            budgets = self._budgets(needs, said=not finish)
-            if self.options.psnr is not None:
-                budgets = self._for_psnr(needs, budgets, work, len(files))
-            batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
-            return batch, self._share_each(batch, needs)
+        """Work on all files. finish: on what shards left, all of which were run."""
+        shards = self._shards_begun(work) if finish else None
+        scope = self._begin(work, shards)
+        if shards is not None:
+            self._join(files, work, scope, shards)
+        needs = look(files, work.journal, self.options, self.telling.on_look)
+        budgets = self._budgets(needs, tell=not finish)
+        if self.options.psnr is not None:
+            budgets = self._for_psnr(needs, budgets, work, len(files))
+        batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
+        return batch, self._share_each(batch, needs)
+
+    def _shards_begun(self, work: Work) -> int:
+        """How many there are in all. Raises UsageError where there are none."""
+        shards = work.planned().get("shards")
+        if shards is None:
+            raise UsageError(
+                f'no shard of "{self.destination}" was shared in "{work.partial}", '
+                "expected all of them"
+            )
+        return int(shards)
+
+    def _join(self, files: Sequence[File], work: Work, scope: Scope, shards: int) -> None:
+        """Have all that shards did count. Raises UsageError where one has work left."""
+        journals = work.shards(shards)
+        for journal in journals:
+            journal.count_only_ours(scope.secret)
+        work.journal.join(journals)
+        _require_worked_on(files, work.journal, scope, shards)
+        if left_out := _left_out(files, work.journal):
+            self.telling.on_note(
+                "images that shards shared are left out, as they are not among those given: "
+                f'{len(left_out)}, first "{min(left_out)}"'
+            )
 
     def share_shard(
         self, files: Sequence[File], shard: Shard, on_wait: Callable[[str], None]
@@ -198,19 +208,20 @@ class _Sharing:
                 if self.options.psnr is not None:
                     drawn = secrets.SystemRandom().sample(files, min(len(files), MOST_TRIED))
                     needs = look(drawn, work.journal, self.options)
-                    budgets = self._budgets(needs, said=False)
+                    budgets = self._budgets(needs, tell=False)
                     sparsity = self._for_psnr(needs, budgets, work, len(files)).settings.sparsity
                 journal = held.enter_context(work.shard(shard))
             journal.count_only_ours(scope.secret)
             numbers = _dealt(files, scope, shard.of)
             ours = [f for f, number in zip(files, numbers, strict=True) if number == shard.number]
             needs = look(ours, journal, self.options, self.telling.on_look)
-            budgets = self._budgets(needs, said=True)
+            budgets = self._budgets(needs, tell=True)
             if sparsity is not None:
                 budgets = replace(budgets, settings=with_sparsity(budgets.settings, sparsity))
             return self._share_each(self._batch(work, journal, scope, budgets), needs)
 
     def _begin(self, work: Work, shards: int | None) -> Scope:
+        _require_same_shards(work, shards)
         begun = work.begin(self._plan(shards))
         self.destination.require_no_others(work)
         scope = (release_begun if begun else begin_release)(work, self.signer)
@@ -229,12 +240,12 @@ class _Sharing:
         }
         return plan if shards is None else plan | {"shards": shards}
 
-    def _budgets(self, needs: Needs, *, said: bool) -> Budgets:
-        """said: tell of a file that makes all bundles larger."""
+    def _budgets(self, needs: Needs, *, tell: bool) -> Budgets:
+        """tell: whether to tell of a file that makes all bundles larger."""
         settings = self.options.settings
         sound = {name: need for (_, name), need in needs.items() if isinstance(need, Need)}
         budgets = Budgets.choose(settings, list(sound.values()))
-        if said and settings.header_bytes is None and (told := budgets.outlier(sound)):
+        if tell and settings.header_bytes is None and (told := budgets.outlier(sound)):
             self.telling.on_note(told)
         return budgets
 
@@ -278,12 +289,23 @@ class _Sharing:
         return batch.share_all(needs, self.codec, self.executor, told.on_result, told.on_part)
 
 
+def _require_same_shards(work: Work, shards: int | None) -> None:
+    """Raise OutputError where what was begun here is shared in another number of shards."""
+    planned = work.planned()
+    if planned.get("work") == "share" and planned.get("shards") != shards:
+        how = f"in {planned['shards']} shards" if "shards" in planned else "without shards"
+        raise OutputError(
+            f'"{work.partial}" is being shared {how}: finish that, or delete the folder'
+        )
+
+
 def _dealt(files: Sequence[File], scope: Scope, shards: int) -> list[int]:
     """The number of the shard of each file."""
     secret = derive(scope.secret, "shards").value
 
     def order(file: File) -> bytes:
-        return hmac.digest(secret, os.fsencode(f"{file[0]}\n{file[1]}"), "sha256")
+        told = f"{os.path.abspath(file[0])}\n{file[1]}"  # however the folder was spelled
+        return hmac.digest(secret, os.fsencode(told), "sha256")
 
     return dealt(files, order, shards)
 
@@ -297,11 +319,16 @@ def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, sh
         if key(stamp_of(file) | {"name": name}) not in known
     ]
     if left:
-        which = ", ".join(f"{number}/{shards}" for number in sorted(set(left)))
         raise UsageError(
             f"{len(left)} of {len(files)} images were not worked on yet, "
-            f"expected shards {which} to be run to their end"
+            f"expected shards {listed(left, shards)} to be run to their end"
         )
+
+
+def _left_out(files: Sequence[File], journal: Journal) -> set[str]:
+    """Names of images that shards shared, and that are not to be in the release."""
+    given = {name for _, name in files}
+    return {r["name"] for r in journal.records() if "id" in r and r["name"] not in given}
 
 
 def _ignore(said: str) -> None:
