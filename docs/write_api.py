@@ -14,8 +14,8 @@ import primis
 from primis import errors
 from primis.api.array import Encoded
 from primis.api.release import ReleaseImage
+from primis.jobs.rekey import Rekeyed
 from primis.metrics.fidelity import Quality
-from primis.release.rekey import Rekeyed
 
 PAGE = Path(__file__).with_name("api.md")
 PARTS: dict[str, list[Any]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -172,6 +173,22 @@ def finish_folder(partial: Path, out: Path) -> None:
         sync_folder(out.parent)
     except OSError as error:
         raise OutputError(f'"{out}" cannot be written: {reason(error)}') from None
+
+
+def keep_only(folder: Path, *patterns: str) -> None:
+    """Remove what lies in a folder and that no pattern names."""
+    kept = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in folder.iterdir():
+        if path not in kept:
+            remove(path)
+
+
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether there is a file of this digest, in hex."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def level(folder: Path, mode: int) -> None:

@@ -11,12 +11,12 @@ from primis.errors import OutputError, UsageError, WrongSigner
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import add as adding
 from primis.jobs.add import add
+from primis.jobs.rekey import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share.run import share
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.release.owner import grant
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from tests.conftest import SETTINGS, TINY
 
 

@@ -22,6 +22,7 @@ from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs.add import add
+from primis.jobs.rekey import rekey
 from primis.jobs.restore import restore
 from primis.jobs.result import Result
 from primis.jobs.share import quality as share_quality
@@ -34,7 +35,6 @@ from primis.metrics.fidelity import EXACT, Quality, gaussian_ssim
 from primis.release.budgets import Budgets
 from primis.release.owner import grant
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.restore import quality_at, read_image
 from primis.sharing.share import share_image

@@ -10,14 +10,14 @@ import pytest
 
 import primis
 from primis.errors import Changed, HostError, OutputError, StoreError
+from primis.jobs import rekey as rekeying
 from primis.jobs.add import add
+from primis.jobs.rekey import rekey
 from primis.jobs.restore import restore
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.release import publish as publishing
-from primis.release import rekey as rekeying
 from primis.release.owner import grant
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from primis.release.verify import verify
 from primis.stores.places import open_store
 from tests.conftest import TINY

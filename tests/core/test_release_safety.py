@@ -25,19 +25,23 @@ from primis.errors import (
     WrongSigner,
 )
 from primis.imaging.image import reading_up_to
+from primis.imaging.phantom import phantom_dicom
+from primis.jobs import rekey as rekeying
 from primis.jobs import restore as restoring
+from primis.jobs.add import add
+from primis.jobs.rekey import rekey
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.tier import Tier
-from primis.release import rekey as rekeying
+from primis.release.grants import Scope, owner_grant, write_grant
 from primis.release.known import KnownReleases
 from primis.release.lock import locked
 from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from primis.release.writer import write_manifest
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.restore import read_image
+from primis.stores.local import LocalStore
 from tests.conftest import SETTINGS, TINY
 
 
@@ -168,17 +172,71 @@ def test_two_shares_to_one_place_do_not_mix(images, signer, tmp_path) -> None:
 
 
 def test_rekey_writes_through_nothing_that_others_laid(release, keys, signer) -> None:
-    """Its folder had a name that anyone could foretell, and lay a link there."""
-    home = release.parent / "home"
+    """Its folder has a name that anyone can foretell, and lay a link there."""
+    home, link = release.parent / "home", release.parent / "release.rekey.partial"
     home.mkdir()
     (home / "manifest.json").write_text("precious")
-    for name in ("release.rekey.partial", f"release.rekey.{'0' * 16}.partial"):
-        (release.parent / name).symlink_to(home)
+    link.symlink_to(home)
+    with pytest.raises(OutputError, match="is a link or a device, expected your own"):
+        rekey(Release(release), signer)
+    link.unlink()
     rekey(Release(release), signer)
     assert [path.name for path in home.iterdir()] == ["manifest.json"]
     assert (home / "manifest.json").read_text() == "precious"
     assert opens(release, keys["alice"]) == 2
     assert not (release / "bundles").is_symlink()
+
+
+def test_rekey_goes_on_with_nothing_that_another_began(release, keys, signer) -> None:
+    """Under secrets of theirs all would be open to them."""
+
+    def stop(*progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rekey(Release(release), signer, progress=stop)
+    theirs = owner_grant(Scope.new(Release(release).manifest.release), signer)
+    place = LocalStore(release.parent / "release.rekey.partial")
+    next((place.folder / "grants").iterdir()).unlink()
+    write_grant(place, theirs, signer.recipient, read_signer(keys["stranger"]))
+    with pytest.raises(OutputError, match="was not begun with your key"):
+        rekey(Release(release), signer)
+    assert opens(release, keys["alice"]) == 2
+
+
+def test_rekey_goes_on_where_it_was_interrupted(release, keys, signer) -> None:
+    before, seen = Release(release).ids, list[tuple[str, int, int]]()
+
+    def stop(what: str, done: int, total: int) -> None:
+        if (what, done) == ("sealing anew", 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rekey(Release(release), signer, progress=stop)
+    assert Release(release).ids == before
+    assert opens(release, keys["alice"]) == 2
+    [made] = (release.parent / "release.rekey.partial" / "bundles").iterdir()
+    rekey(Release(release), signer, progress=lambda *told: seen.append(told))
+    assert [told for told in seen if told[0] == "sealing anew"] == [("sealing anew", 1, 2)]
+    assert made.stem in Release(release).ids
+    assert not set(before) & set(Release(release).ids)
+    assert opens(release, keys["alice"]) == 2
+    assert lone_neighbour(release)
+
+
+def test_a_rekey_of_another_state_is_begun_anew(release, keys, signer, tmp_path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if (what, done) == ("sealing anew", 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rekey(Release(release), signer, progress=stop)
+    [made] = (release.parent / "release.rekey.partial" / "bundles").iterdir()
+    (tmp_path / "more.dcm").write_bytes(phantom_dicom(48, seed=9))
+    add(Release(release), [tmp_path / "more.dcm"], signer, models=(TINY,))
+    rekey(Release(release), signer)
+    assert made.stem not in Release(release).ids
+    assert opens(release, keys["alice"]) == 3
 
 
 def test_rekey_that_fails_leaves_the_old_release_and_nothing_else(
@@ -208,9 +266,7 @@ def test_rekey_reads_back_what_it_wrote(release, signer, monkeypatch) -> None:
 
 
 def test_what_a_killed_rekey_left_is_named_and_removed_by_the_next(release, keys, signer) -> None:
-    killed = release.parent / f"release.rekey.{'a' * 16}.partial"
     old, mine = release.parent / "release.0123abcd.old", release.parent / "release.20251126.old"
-    killed.mkdir()
     shutil.copytree(release, old)
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
@@ -219,7 +275,6 @@ def test_what_a_killed_rekey_left_is_named_and_removed_by_the_next(release, keys
     assert "opens with withdrawn keys" in said
     rekey(Release(release), signer)
     assert not old.exists()
-    assert not killed.exists()
     assert (mine / "thesis.txt").exists()
     assert Release(release).notes == []
 
@@ -281,8 +336,6 @@ def test_another_signer_is_refused_until_it_is_named(release, known, keys, signe
     shutil.rmtree(release)
     images = release.parent / "theirs"
     images.mkdir()
-    from primis.imaging.phantom import phantom_dicom
-
     (images / "x.dcm").write_bytes(phantom_dicom(48, seed=5))
     alice = parse_recipient(f"alice={keys['alice']}")
     sharing.share([images], release, [alice], mallory, SETTINGS, model=TINY)

@@ -25,13 +25,13 @@ from primis.errors import (
     UsageError,
 )
 from primis.jobs.add import add
+from primis.jobs.rekey import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.release.catalogue import Listed
 from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release, bundle_key
-from primis.release.rekey import rekey
 from primis.release.verify import verify
 from primis.release.writer import Contents, write_contents
 from primis.stores import web

@@ -45,6 +45,7 @@ from primis.imaging.files import parse, read
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import restore as restoring
+from primis.jobs.rekey import rekey
 from primis.jobs.result import Result
 from primis.jobs.share import run as sharing
 from primis.keys.grant import Grant
@@ -55,7 +56,6 @@ from primis.metrics.fidelity import psnr
 from primis.release.grants import make_grant, write_grant
 from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from primis.release.writer import write_manifest
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for

@@ -20,13 +20,13 @@ from primis.errors import DamagedSection, NoTexture, UsageError
 from primis.imaging.image import Image
 from primis.imaging.padding import find_padding
 from primis.imaging.phantom import phantom_dicom
+from primis.jobs.rekey import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share.run import share
 from primis.keys.identity import parse_recipient, read_identities
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import Tier
 from primis.release.reader import Release
-from primis.release.rekey import rekey
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.reseal import reseal
 from primis.sharing.restore import decode_image, read_image, read_info, restore_image

@@ -20,6 +20,7 @@ from primis.api.places import (
 )
 from primis.bundle.settings import Settings
 from primis.errors import UsageError
+from primis.jobs import rekey as rekeying
 from primis.jobs import restore as restoring
 from primis.jobs.executors.choice import executor_for
 from primis.jobs.result import OnResult, Result
@@ -28,7 +29,6 @@ from primis.jobs.share import run as sharing
 from primis.keys.identity import Signer
 from primis.keys.tier import HIGHEST, Tier
 from primis.release import owner as owning
-from primis.release import rekey as rekeying
 from primis.release.naming import ids_of
 
 if TYPE_CHECKING:

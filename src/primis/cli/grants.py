@@ -120,7 +120,7 @@ def rekey(
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
     from primis.cli.progress import running_bar
-    from primis.release.rekey import rekey as give_new_secrets
+    from primis.jobs.rekey import rekey as give_new_secrets
 
     with telling(opened), running_bar("sealing anew") as progress:
         done = give_new_secrets(

@@ -15,17 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from primis.atomic import level, reason, remove, sweep_all, sync_folder
+from primis.atomic import keep_only, level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
-from primis.jobs.destination import staging
+from primis.jobs.destination import beside
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share.batch import Batch
 from primis.jobs.share.look import Needs, Options, look
-from primis.jobs.share.run import keep_only, labels_of
+from primis.jobs.share.run import labels_of
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
 from primis.keys.seal import release_secrets
@@ -75,7 +75,7 @@ def add(
     if release.has_originals:
         settings = replace(settings, original_bits=None)
     options = Options(settings, release.has_originals, max_pixels, measure)
-    with Work(_beside(release), "primis add") as work:
+    with Work(beside(release, "add"), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
         work.begin(plan | {"measure": measure})
         work.journal.count_only_ours(scope.secret)
@@ -177,11 +177,3 @@ def _joined(release: Release, scope: Scope, added: Contents) -> Contents:
         [*_listed(release, scope), *added.images],
         [*release.manifest.profiles, *added.profiles],
     )
-
-
-def _beside(release: Release) -> Path:
-    """Where the images are shared first."""
-    if isinstance(release.store, LocalStore):
-        return release.folder.with_name(f"{release.folder.name}.add")
-    place = staging(release.place)
-    return place.with_name(f"{place.name}.add")

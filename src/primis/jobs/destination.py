@@ -14,6 +14,7 @@ from primis.jobs.work import Work
 from primis.keys.home import work_folder
 from primis.release.old_states import require_nothing_cut_off
 from primis.release.publish import OnSent, publish, require_free, require_no_others, take_back
+from primis.release.reader import Release
 from primis.stores.local import LocalStore
 from primis.stores.places import open_store
 from primis.stores.store import Store
@@ -63,6 +64,14 @@ class Destination:
             return
         publish(work.partial, self.store, on_sent=on_sent)
         work.give_up()
+
+
+def beside(release: Release, ending: str) -> Path:
+    """Where something is made that then goes into a release."""
+    if isinstance(release.store, LocalStore):
+        return release.folder.with_name(f"{release.folder.name}.{ending}")
+    place = staging(release.place)
+    return place.with_name(f"{place.name}.{ending}")
 
 
 def staging(place: str) -> Path:

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from primis.atomic import reason, temporary_beside, write_new
+from primis.atomic import is_whole, reason, temporary_beside, write_new
 from primis.codec import Codec, OnnxEngine
 from primis.errors import (
     AccessError,
@@ -209,7 +209,7 @@ class _Batch:
         found: dict[str, Result] = {}
         for record in self.work.journal.records():
             name, bundle_id = record["name"], record["id"]
-            if not _is_whole(self.work.partial / name, record["sha256"]):
+            if not is_whole(self.work.partial / name, record["sha256"]):
                 continue
             known = record.get("quality")
             found[bundle_id] = Result(
@@ -317,10 +317,3 @@ def _move(folder: Path, moves: Sequence[tuple[str, str]]) -> None:
             os.rename(place, folder / after)
     except OSError as error:
         raise OutputError(f'"{folder}" cannot be written: {reason(error)}') from None
-
-
-def _is_whole(path: Path, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    except OSError:
-        return False

@@ -175,17 +175,29 @@ class Work:
     def _head_of(self, shard: Shard) -> Record:
         return {"shard": list(shard), "mark": self._mark}
 
-    def finish(self, mode: int, *, keep: Collection[str] | None = None) -> None:
+    def finish(
+        self,
+        mode: int,
+        *,
+        keep: Collection[str] | None = None,
+        put: Callable[[Path, Path], None] | None = None,
+    ) -> None:
         """Give the folder its name, and all files one time: when each was made would tell how hard
-        its image was. keep: all that belongs into it, None for whatever is there."""
+        its image was. keep: all that belongs into it, None for whatever is there. put: puts the
+        folder, its first argument, in its place."""
         sweep_all(self.partial)
         for path in self.partial.iterdir():
             if path.name != _MARK and keep is not None and path.name not in keep:
                 remove(path)
         level(self.partial, mode)
-        self.journal.clear()  # from here on nothing that takes long: it could not be gone on with
         (self.partial / _MARK).unlink()
-        finish_folder(self.partial, self.out)
+        try:
+            (put or finish_folder)(self.partial, self.out)
+        finally:
+            if os.path.lexists(self.partial):  # to be gone on with
+                write_new(self.partial / _MARK, self._mark.encode(), 0o600)
+            else:
+                self.journal.clear()  # no names may stay
         self._drop_journals()
 
     def give_up(self) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from primis.atomic import write_new
+from primis.atomic import is_whole, write_new
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
 from primis.codec import Codec
@@ -128,7 +127,7 @@ class Batch:
 
         def before(file: File) -> Result | None:
             found = known and known.get(key(stamp_of(file[0]) | {"name": file[1]}))
-            if not found or not _is_whole(self._path(found[1].id), found[0]):
+            if not found or not is_whole(self._path(found[1].id), found[0]):
                 return None
             return found[1]
 
@@ -183,10 +182,3 @@ def _unfamiliar(listed: Listed, kept: float | None, codec: Codec) -> Unfamiliar 
     if listed.modality and listed.modality not in ("unknown", *domain.modalities):
         return Unfamiliar(listed.modality, domain.images)
     return Unfamiliar(COLOUR, domain.images) if listed.channels >= 3 else None
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
-    except OSError:
-        return False

@@ -26,12 +26,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from primis.atomic import remove
+from primis.atomic import keep_only
 from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.datasets.labels import Labels, read_labels
 from primis.errors import OutputError, UsageError
+from primis.jobs.begun import begin_release, release_begun
 from primis.jobs.destination import Destination
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
@@ -39,7 +40,6 @@ from primis.jobs.journal import Journal
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share.batch import Batch
-from primis.jobs.share.begun import begin_release, release_begun
 from primis.jobs.share.look import File, Needs, Options, key, look, stamp_of
 from primis.jobs.share.quality import MOST_TRIED, Chosen, OnChosen, Trials, with_sparsity
 from primis.jobs.work import Work
@@ -350,12 +350,3 @@ def require_labels(to: Sequence[Recipient]) -> None:
         require_free_label(recipient)
         if labels.count(recipient.label) > 1:
             raise UsageError(f'label "{recipient.label}" is given to two recipients')
-
-
-def keep_only(folder: Path, *patterns: str) -> None:
-    """What an earlier, interrupted run left and this one does not name does not belong to the
-    release."""
-    kept = {path for pattern in patterns for path in folder.glob(pattern)}
-    for path in folder.iterdir():
-        if path not in kept:
-            remove(path)

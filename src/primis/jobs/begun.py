@@ -15,9 +15,9 @@ from primis.release.grants import GRANTS, Scope, owner_grant, write_grant
 from primis.stores.local import LocalStore
 
 
-def begin_release(work: Work, signer: Signer) -> Scope:
-    """New secrets for a folder in the making."""
-    scope = Scope.new()
+def begin_release(work: Work, signer: Signer, release_id: str | None = None) -> Scope:
+    """New secrets for a folder in the making. release_id: None for a new release."""
+    scope = Scope.new(release_id)
     remove_folder(work.partial / GRANTS)
     store = LocalStore(work.partial)
     write_grant(store, owner_grant(scope, signer), signer.recipient, signer)
@@ -26,20 +26,25 @@ def begin_release(work: Work, signer: Signer) -> Scope:
     return scope
 
 
-def release_begun(work: Work, signer: Signer) -> Scope:
+def release_begun(work: Work, signer: Signer, release_id: str | None = None) -> Scope:
     """What was begun; a new start if it had not got that far. Raises OutputError where another
-    began it."""
+    began it, or for another release."""
     files = list((work.partial / GRANTS).glob("owner.*.age"))
     noted = [record for record in work.journal.records() if "begun" in record]
     if not files or not noted:
-        return begin_release(work, signer)
+        return begin_release(work, signer, release_id)
     begun, keys, signature = (str(noted[-1].get(name)) for name in ("begun", "keys", "signature"))
     sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
     grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
     said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
-    ours = said == (begun, keys, signer.public, "owner", HIGHEST)
+    ours = said == (release_id or begun, keys, signer.public, "owner", HIGHEST)
     message = _message(work, begun, keys)
-    if grant.secret is None or not ours or not verify(signer.public, message, signature):
+    if (
+        release_id not in (None, begun)
+        or grant.secret is None
+        or not ours
+        or not verify(signer.public, message, signature)
+    ):
         raise OutputError(
             f'"{work.partial}" was not begun with your key: look what it is, and remove it'
         )

@@ -2,9 +2,9 @@
 access, or a key was lost.
 
 1  hold the release's lock, and take the release as it is now
-2  make a folder of a random name beside it, which nobody can have laid there
-3  seal every bundle anew, under a new id, in a random order            sharing/reseal
-4  renew the grants that the owner signed, but for those withdrawn      release/grants
+2  begin a folder beside it, or go on with the one that an interrupted call left      work, begun
+3  seal every bundle anew, under a new id, in a random order                          sharing/reseal
+4  renew the grants that the owner signed, but for those withdrawn                    release/grants
 5  sign a manifest of the next version
 6  read everything back
 7  put the new folder in the old one's place, and remove the old one
@@ -20,33 +20,34 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from glob import escape as glob_escape
 from pathlib import Path
 
 from primis.atomic import (
-    PARTIAL,
     is_ours,
-    level,
-    own_folder,
+    is_whole,
+    keep_only,
     reason,
     remove,
     remove_folder,
+    require_ours,
     sync_folder,
     write_new,
 )
 from primis.bundle.manifest import Entry
-from primis.errors import BadBundle, OutputError, UsageError
+from primis.errors import BadBundle, FormatError, OutputError, UsageError
 from primis.imaging.dicom_uids import instance_uid
+from primis.jobs.begun import begin_release, release_begun
+from primis.jobs.destination import beside
+from primis.jobs.work import Work
 from primis.keys.grant import Grant
-from primis.keys.home import work_folder
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.metrics.progress import Progress, silent
 from primis.release.catalogue import Catalogue, Listed
-from primis.release.grants import GRANTS, Scope, make_grant, owner_grant, write_grant
+from primis.release.grants import GRANTS, Scope, make_grant, write_grant
 from primis.release.old_states import MANIFEST, OLD, left_behind
 from primis.release.owner import owner_scope
 from primis.release.publish import parts_there, publish, remove_keys
@@ -83,41 +84,53 @@ def rekey(
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
 ) -> Rekeyed:
-    """Give a release new secrets, new ids and new grants.
+    """Give a release new secrets, new ids and new grants. A call that was interrupted goes on.
 
     Every grant that the owner signed for this release and that lies in it is renewed, but for those
     in `without` and all others to the same keys. carry_others: keep files in the folder that are
     not part of the format; links are never followed. on_wait: is told who else is changing it.
     """
-    with release.changing("primis rekey", on_wait) as now_there:
-        release = now_there
-        scope = owner_scope(release, signer)
-        withdrawn = _withdrawn(release, set(without))
-        path = _place_of(release)
-        _sweep(path)
-        folder, granted = _own_folder(path), set(release.labels())
-        try:
-            done = _rebuild(release, folder, scope, signer, withdrawn, progress, now())
-            _require_whole(folder, release, signer, progress)
-            if isinstance(release.store, LocalStore):
-                left_out = _carry(path, folder, wanted=carry_others)
-                level(folder, 0o755)
-                still_there = _replace(folder, path, release.manifest.release, signer)
-            else:
-                left_out, still_there = [], _swap(release, folder, granted, progress)
-        finally:
-            remove_folder(folder)
+    with (
+        release.changing("primis rekey", on_wait) as now_there,
+        Work(beside(now_there, "rekey"), "primis rekey") as work,
+    ):
+        old = owner_scope(now_there, signer)
+        withdrawn, granted = _withdrawn(now_there, set(without)), set(now_there.labels())
+        making = _Rekeying(now_there, signer, work, old, _begin(work, now_there, signer), progress)
+        done = making.rebuild(withdrawn, now())
+        if isinstance(now_there.store, LocalStore):
+            left_out, still_there = _put(now_there, signer, work, carry_others=carry_others)
+        else:
+            left_out, still_there = [], _swap(now_there, work.partial, granted, progress)
+            work.give_up()
         release.again()  # remembers the new version
         return Rekeyed(*done, left_out, still_there)
 
 
-def _place_of(release: Release) -> Path:
-    """The folder that the new state is made beside."""
-    if isinstance(release.store, LocalStore):
-        return release.folder
-    folder = work_folder()
-    own_folder(folder)
-    return folder / f"host-{release.manifest.release}"
+def _begin(work: Work, release: Release, signer: Signer) -> Scope:
+    """The new secrets: of what an interrupted call began of the very same state, or new ones."""
+    plan = {"work": "rekey", "state": release.digest, "signer": signer.public}
+    if os.path.lexists(work.partial) and work.planned() != plan:
+        require_ours(work.partial)
+        work.give_up()
+    start = release_begun if work.begin(plan) else begin_release
+    scope = start(work, signer, release.manifest.release)
+    work.journal.count_only_ours(scope.secret)
+    return scope
+
+
+def _put(
+    release: Release, signer: Signer, work: Work, *, carry_others: bool
+) -> tuple[list[str], list[str]]:
+    """Put the new state in the place of the old one: (what was left out, what is still there)."""
+    path, still_there = release.folder, list[str]()
+    left_out = _carry(path, work.partial, wanted=carry_others)
+
+    def put(fresh: Path, _: Path) -> None:
+        still_there.extend(_replace(fresh, path, release.manifest.release, signer))
+
+    work.finish(0o755, put=put)
+    return left_out, still_there
 
 
 def _swap(release: Release, folder: Path, granted: set[str], progress: Progress) -> list[str]:
@@ -146,54 +159,66 @@ def _withdrawn(release: Release, without: set[str]) -> set[str]:
     return without
 
 
-def _own_folder(path: Path) -> Path:
-    """A new folder beside the release, of a random name: nobody can lay another there first."""
-    folder = path.with_name(f"{path.name}.rekey.{secrets.token_hex(8)}{PARTIAL}")
-    try:
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise OutputError(f'"{folder}" cannot be made: {reason(error)}') from None
-    return folder
+@dataclass(frozen=True)
+class _Rekeying:
+    """Makes the new state of a release. old, fresh: its secrets before and after."""
 
+    release: Release
+    signer: Signer
+    work: Work
+    old: Scope = field(repr=False)
+    fresh: Scope = field(repr=False)
+    progress: Progress
 
-def _sweep(path: Path) -> None:
-    """Remove what a `rekey` that was killed left behind; under the lock none is being made."""
-    pattern = f"{glob_escape(path.name)}.rekey.{'[0-9a-f]' * 16}{PARTIAL}"
-    for folder in path.parent.glob(pattern):
-        if not folder.is_symlink() and is_ours(folder):
-            remove_folder(folder)
+    def rebuild(self, withdrawn: set[str], now: datetime.datetime) -> tuple[list[str], list[str]]:
+        """Write the new state into the folder; (labels renewed, labels dropped)."""
+        release, folder, signer = self.release, self.work.partial, self.signer
+        grants = release.open_grants([signer.identity], trust=signer.public)
+        made = self._seal_anew()
+        keep_only(folder / BUNDLES, *(f"{entry.id}.primis" for entry in made.values()))
+        keep_only(folder / GRANTS, "owner.*.age")
+        renamed = {bundle_id: entry.id for bundle_id, entry in made.items()}
+        store = LocalStore(folder)
+        renewed = _renew(grants, store, self.fresh, signer, withdrawn, renamed)
+        listed = _relisted(release, release_secrets(self.old.secret, HIGHEST), renamed)
+        contents = Contents([*made.values()], listed, release.manifest.profiles)
+        version = release.manifest.version + 1
+        write_contents(folder, contents, self.fresh, signer, version, timestamp(now))
+        try:
+            _require_whole(folder, release, signer, self.progress)
+        except FormatError:
+            self.work.give_up()  # what does not verify is not gone on with
+            raise
+        return renewed, sorted({*release.labels()} - {*renewed, "owner"})
 
+    def _seal_anew(self) -> dict[str, Entry]:
+        """Every bundle as the new state lists it, by the id that it had."""
+        release = self.release
+        made = self._before()
+        left = [bundle_id for bundle_id in release.ids if bundle_id not in made]
+        secrets.SystemRandom().shuffle(left)
+        old, new = (release_secrets(x.secret, HIGHEST) for x in (self.old, self.fresh))
+        for bundle_id, fetched in zip(left, release.bundles(left), strict=True):
+            self.progress("sealing anew", len(made), len(release))
+            after = secrets.token_hex(16)
+            opened = image_secrets(old, bundle_id)
+            bundle = OpenedBundle.read(fetched.result(), opened, release.profiles, bundle_id)
+            data = reseal(bundle, image_secrets(new, after), after)
+            write_new(self._path(after), data)
+            made[bundle_id] = entry = Entry.of(after, data)
+            self.work.journal.note(before=bundle_id, entry=entry)
+        return made
 
-def _rebuild(
-    release: Release,
-    folder: Path,
-    scope: Scope,
-    signer: Signer,
-    withdrawn: set[str],
-    progress: Progress,
-    now: datetime.datetime,
-) -> tuple[list[str], list[str]]:
-    """Write the new state into a folder; (labels renewed, labels dropped)."""
-    grants = release.open_grants([signer.identity], trust=signer.public)
-    fresh = Scope.new(release.manifest.release)
-    old, new = (release_secrets(x.secret, HIGHEST) for x in (scope, fresh))
-    entries, renamed = [], {}
-    ids = secrets.SystemRandom().sample(release.ids, len(release.ids))
-    for number, (bundle_id, fetched) in enumerate(zip(ids, release.bundles(ids), strict=True)):
-        progress("sealing anew", number, len(ids))
-        renamed[bundle_id] = after = secrets.token_hex(16)
-        opened = image_secrets(old, bundle_id)
-        bundle = OpenedBundle.read(fetched.result(), opened, release.profiles, bundle_id)
-        data = reseal(bundle, image_secrets(new, after), after)
-        write_new(folder / BUNDLES / f"{after}.primis", data)
-        entries.append(Entry.of(after, data))
-    store = LocalStore(folder)
-    write_grant(store, owner_grant(fresh, signer), signer.recipient, signer)
-    renewed = _renew(grants, store, fresh, signer, withdrawn, renamed)
-    contents = Contents(entries, _relisted(release, old, renamed), release.manifest.profiles)
-    version = release.manifest.version + 1
-    write_contents(folder, contents, fresh, signer, version, timestamp(now))
-    return renewed, sorted({*release.labels()} - {*renewed, "owner"})
+    def _before(self) -> dict[str, Entry]:
+        """What an interrupted call sealed anew."""
+        noted = (r for r in self.work.journal.records() if "before" in r)
+        known = {record["before"]: Entry(*record["entry"]) for record in noted}
+        return {
+            i: entry for i, entry in known.items() if is_whole(self._path(entry.id), entry.digest)
+        }
+
+    def _path(self, bundle_id: str) -> Path:
+        return self.work.partial / BUNDLES / f"{bundle_id}.primis"
 
 
 def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> list[Listed]:
