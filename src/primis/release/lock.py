@@ -86,7 +86,7 @@ def _open(path: Path) -> IO[str]:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o600)
     about = os.fstat(descriptor)
-    if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+    if stat.S_ISREG(about.st_mode) and about.st_nlink <= 1:  # 0: its holder has just removed it
         file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
         begin = _BEGIN
         with contextlib.suppress(OSError):  # Windows: whoever holds it
