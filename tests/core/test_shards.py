@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -13,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import portalocker
 import pydicom
 import pytest
 
@@ -251,6 +254,21 @@ def test_a_lock_that_its_holder_removes_while_it_is_opened_is_waited_for(
     with locked(tmp_path / "r", "primis share", on_wait=lambda said: None):
         assert path.exists()
     assert opened
+
+
+def test_a_lock_that_another_machine_removes_is_waited_for(tmp_path, monkeypatch) -> None:
+    """NFS says so when the file that was opened is to be locked."""
+    plain, told = fcntl.flock, []
+
+    def flock(file, flags: int) -> None:
+        if not told:
+            told.append(flags)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        plain(file, flags)
+
+    monkeypatch.setattr(portalocker.portalocker, "LOCKER", flock)
+    with locked(tmp_path / "r", "primis share"):
+        assert told
 
 
 def test_shards_are_of_one_plan(share, tmp_path) -> None:
