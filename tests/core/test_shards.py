@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -13,9 +15,11 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import portalocker
 import pydicom
 import pytest
 
+from primis.cli.main import main
 from primis.errors import OutputError, PrimisError, UsageError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
@@ -25,6 +29,7 @@ from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share import batch
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
+from primis.release.lock import locked
 from primis.release.reader import Release
 from tests.conftest import SETTINGS, TINY
 
@@ -232,6 +237,40 @@ def test_a_shard_is_for_one_process_and_waits_for_nobody_elses(share, tmp_path) 
     assert len(names(share(finish=True))) == IMAGES
 
 
+def test_a_lock_that_its_holder_removes_while_it_is_opened_is_waited_for(
+    tmp_path, monkeypatch
+) -> None:
+    """As where many shards begin at once."""
+    plain, path, opened = os.open, tmp_path / ".r.primis-lock", []
+
+    def open_and_lose(file, *how, **more) -> int:
+        descriptor = plain(file, *how, **more)
+        if Path(file) == path and not opened:
+            path.unlink()
+            opened.append(descriptor)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    with locked(tmp_path / "r", "primis share", on_wait=lambda said: None):
+        assert path.exists()
+    assert opened
+
+
+def test_a_lock_that_another_machine_removes_is_waited_for(tmp_path, monkeypatch) -> None:
+    """NFS says so when the file that was opened is to be locked."""
+    plain, told = fcntl.flock, []
+
+    def flock(file, flags: int) -> None:
+        if not told:
+            told.append(flags)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        plain(file, flags)
+
+    monkeypatch.setattr(portalocker.portalocker, "LOCKER", flock)
+    with locked(tmp_path / "r", "primis share"):
+        assert told
+
+
 def test_shards_are_of_one_plan(share, tmp_path) -> None:
     with pytest.raises(UsageError, match="no shard"):
         share(finish=True)
@@ -304,6 +343,24 @@ def test_images_are_restored_in_shards(share, keys, tmp_path) -> None:
     assert sorted(chain(*parts)) == [f"{k}.dcm" for k in range(IMAGES)]
     with pytest.raises(UsageError, match="shard 8/8 has no image, expected fewer shards"):
         restoring.restore(release, identities, tmp_path / "o", models=(TINY,), shard=Shard(8, 8))
+
+
+def test_restored_shards_from_the_command_line(share, keys, tmp_path, capsys, monkeypatch) -> None:
+    share()
+    base = ["restore", str(tmp_path / "r"), "-i", str(keys["alice"]), "-o", str(tmp_path / "o")]
+    base += ["--model", str(TINY), "--jobs", "1"]
+    assert run_main(monkeypatch, *base, "--shard", "3") == 2
+    assert 'primis: shard is "3", expected I/N' in capsys.readouterr().err
+    assert run_main(monkeypatch, *base, "--shard", "3/3", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["shard"], facts["restored"]) == ("3/3", 2)
+
+
+def run_main(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["primis", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
 
 
 def test_shards_run_at_once_from_the_command_line(folder, keys, tmp_path) -> None:

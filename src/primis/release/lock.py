@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import socket
 import stat
@@ -25,6 +26,8 @@ from primis.errors import OutputError
 _BEGIN = "primis lock: "
 _POLL = 0.1
 _LONGEST = 200
+_STALE = getattr(errno, "ESTALE", -1)
+"""What NFS says of a file that another machine has removed."""
 
 
 @contextmanager
@@ -71,8 +74,10 @@ def _try(path: Path, folder: Path, on_wait: Callable[[str], None] | None) -> IO[
             raise OutputError(f"{said}: wait until that is done") from None
         on_wait(said)
         return None
-    except (portalocker.LockException, OSError):
+    except (portalocker.LockException, OSError) as error:
         file.close()
+        if _STALE in (getattr(error, "errno", None), getattr(error.__cause__, "errno", None)):
+            return None
         raise OutputError(f'"{path}" cannot be locked: its disk knows no locks') from None
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False)):
@@ -86,7 +91,7 @@ def _open(path: Path) -> IO[str]:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o600)
     about = os.fstat(descriptor)
-    if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+    if stat.S_ISREG(about.st_mode) and about.st_nlink <= 1:  # 0: its holder has just removed it
         file = os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
         begin = _BEGIN
         with contextlib.suppress(OSError):  # Windows: whoever holds it
