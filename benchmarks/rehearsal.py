@@ -2,10 +2,11 @@
 
     python benchmarks/rehearsal.py [--images N] [--size S]
 
-Phantoms of S x S pixels, 12 bits, 200 of them again and again under other names: shares them,
-opens the release, restores one by its id, grants, gives new secrets, and lists it again; each in a
-process of its own, whose time and largest memory are measured. While it shares, images a second and
-memory in use are noted after each tenth. results/rehearsal.json.
+Phantoms of S x S pixels, 12 bits, 200 of them again and again under other names: shares them in one
+process, opens the release, restores one by its id, grants, gives new secrets, and lists it again.
+Sharing and new secrets are interrupted in the middle and gone on with. Each step runs in a process
+of its own, whose time and largest memory are measured. While it shares, images a second and memory
+in use are noted after each tenth. results/rehearsal.json.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import primis
-from primis.jobs.result import Result
-from primis.keys.identity import generate, read_signer
+
+if TYPE_CHECKING:
+    from primis.jobs.result import Result
+
+# what a step needs is imported where it runs: opening is to be measured without the rest
 
 _STATUS = Path("/proc/self/status")
 _IMAGES = 160_000
@@ -44,22 +49,31 @@ class Row:
 
 @dataclass
 class Log:
-    """Notes a row after each tenth."""
+    """Notes a row after each tenth. until: how many are done when it interrupts."""
 
+    until: int
     rows: list[Row] = field(default_factory=list)
-    since: float = field(default_factory=time.perf_counter)
+    begun: float = field(default_factory=time.perf_counter)
+    since: float = 0.0
+    gone_on: float = 0.0
 
     def note(self, result: Result, done: int, total: int) -> None:
         """As `share` calls it after each image."""
         if result.error is not None:
             raise result.error
-        tenth = max(1, total // 10)
-        if done % tenth:
+        if result.resumed:
             return
         now = time.perf_counter()
-        self.rows.append(Row(done, tenth / (now - self.since), resident()))
-        print(f"{done:7} images  {self.rows[-1].rate:6.1f} images/s", file=sys.stderr, flush=True)
-        self.since = now
+        if not self.since:
+            self.since = now
+            self.gone_on = now - self.begun
+        tenth = max(1, total // 10)
+        if done % tenth == 0:
+            self.rows.append(Row(done, tenth / (now - self.since), resident()))
+            print(f"{done:7} images  {self.rows[-1].rate:6.1f}/s", file=sys.stderr, flush=True)
+            self.since = now
+        if done == self.until:
+            raise KeyboardInterrupt
 
 
 def resident() -> float:
@@ -68,13 +82,22 @@ def resident() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-def share(folder: Path) -> dict[str, Any]:
-    log = Log()
+def share(folder: Path, until: int = 0) -> dict[str, Any]:
+    """until: after how many images it is interrupted. first: seconds to the first image that was
+    not done before."""
+    from primis.keys.identity import read_signer
+
+    log = Log(until)
     owner = read_signer(folder / "key")
-    primis.share(
-        folder / "in", folder / "release", to=[], owner=owner, measure=False, on_result=log.note
-    )
-    return {"rows": [asdict(row) for row in log.rows]}
+    with suppress(KeyboardInterrupt):
+        primis.share(
+            folder / "in", folder / "release", to=[], owner=owner, measure=False, on_result=log.note
+        )
+    return {"rows": [asdict(row) for row in log.rows], "first": log.gone_on}
+
+
+def share_half(folder: Path) -> dict[str, Any]:
+    return share(folder, len(list((folder / "in").glob("*/*"))) // 2)
 
 
 def open_release(folder: Path) -> dict[str, Any]:
@@ -96,6 +119,8 @@ def restore_one(folder: Path) -> dict[str, Any]:
 
 
 def grant(folder: Path) -> dict[str, Any]:
+    from primis.keys.identity import generate, read_signer
+
     (folder / "other").write_text(generate())
     to = read_signer(folder / "other").recipient.text
     return {"grants": len(primis.grant(folder / "release", to=to, owner=folder / "key"))}
@@ -105,12 +130,29 @@ def rekey(folder: Path) -> dict[str, Any]:
     return {"renewed": len(primis.rekey(folder / "release", owner=folder / "key").renewed)}
 
 
+def rekey_half(folder: Path) -> dict[str, Any]:
+    from primis.jobs.rekey import rekey as give_new_secrets
+    from primis.keys.identity import read_signer
+    from primis.release.reader import Release
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == total // 2:
+            raise KeyboardInterrupt
+
+    signer = read_signer(folder / "key")
+    with suppress(KeyboardInterrupt):
+        give_new_secrets(Release(folder / "release"), signer, progress=interrupt)
+    return {}
+
+
 PHASES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "share": share,
+    "share, half": share_half,
+    "share, the rest": share,
     "open": open_release,
     "restore one": restore_one,
     "grant": grant,
-    "rekey": rekey,
+    "rekey, half": rekey_half,
+    "rekey, the rest": rekey,
     "list": list_names,
 }
 
@@ -129,7 +171,8 @@ def _peak() -> float:
 
 def lay_out(folder: Path, images: int, size: int) -> None:
     """Files under names of their own, a thousand in a folder."""
-    from primis.imaging.phantom import phantom_dicom  # brings pydicom, which opening does not need
+    from primis.imaging.phantom import phantom_dicom
+    from primis.keys.identity import generate
 
     drawn = [phantom_dicom(size, seed=seed) for seed in range(min(images, _DISTINCT))]
     for number in range(images):
