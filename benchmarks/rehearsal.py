@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -78,8 +77,13 @@ class Log:
 
 def resident() -> float:
     """MiB of memory in use."""
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> float:
+    """MiB. (What getrusage calls the largest memory in use counts that of the parent.)"""
     lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def share(folder: Path, until: int = 0) -> dict[str, Any]:
@@ -166,7 +170,7 @@ def run_phase(name: str, folder: Path) -> None:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return _memory("VmHWM")
 
 
 def lay_out(folder: Path, images: int, size: int) -> None:
