@@ -14,7 +14,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-KINDS = ("ct-2d", "mri-2d", "ultrasound-2d")
+KINDS = ("ct-2d", "ultrasound-2d")
 _REPEAT = 3
 """How often the images of the smaller kinds are listed for training."""
 

@@ -24,7 +24,6 @@ LEVELS = (38.5, 42.0, 46.0)
 """PSNRs in dB at which codecs are compared."""
 MODALITIES = (
     "ct-2d",
-    "mri-2d",
     "ultrasound-2d",
     "ct-head",
     "mr-t1",
