@@ -4,6 +4,7 @@
     ├── UsageError                what was asked for makes no sense
     │   └── TextureUnavailable        needs PyRadiomics, which is not installed
     ├── InputError                a file given to primis
+    │   ├── Rounded                   samples that 16 bits do not hold, where that was refused
     │   ├── UnreadableImage           cannot be decoded, or is not an image
     │   │   ├── NoPixels                  DICOM that is sound, but no image
     │   │   └── TooManyPixels             more than the reader takes; max_pixels allows others
@@ -81,6 +82,15 @@ class OverBudget(InputError):
             would_do = f"{setting} = {value:g} would do"
         super().__init__(f"{what}: {would_do}")
         self.setting, self.value = setting, value
+
+
+class Rounded(InputError):
+    """A file has samples that 16 bits do not hold as they are. by: the most by which one would be
+    rounded, in units of its values."""
+
+    def __init__(self, path: Path, by: float) -> None:
+        super().__init__(f'image "{path}" has samples that would be rounded, by up to {by:.3g}')
+        self.path, self.by = path, by
 
 
 class UnreadableImage(InputError):

@@ -341,6 +341,7 @@ FIELDS = {
     "spacing_mm": None,
     "padding_range": None,
     "notes": [],
+    "rounding": 0.5,
     "header_bytes": 2,
 }
 
@@ -354,7 +355,7 @@ def test_a_reply_is_taken_as_it_is() -> None:
     image = apart._reply(reply(), 1000)
     assert isinstance(image, Image)
     assert image.pixels.ravel().tolist() == list(range(6))
-    assert image.header == b"{}"
+    assert (image.header, image.rounding) == (b"{}", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +381,9 @@ def test_a_reply_is_taken_as_it_is() -> None:
         {"padding_range": [0.5, 1]},
         {"notes": "no"},
         {"notes": [1]},
+        {"rounding": -1.0},
+        {"rounding": "0"},
+        {"rounding": float("inf")},
         {"header_bytes": 1 << 40},
         {"header_bytes": -1},
         {"header_bytes": 3},  # then a sample is missing

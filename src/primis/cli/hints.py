@@ -19,6 +19,10 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         "ask the owner for a grant of that tier, or restore a lower one with --tier",
     ),
     (errors.TooManyPixels, "--max-pixels N allows more, as far as your memory holds them"),
+    (
+        errors.Rounded,
+        "without --exact it is shared as it is rounded, with --with-original the file comes back",
+    ),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
     (
         errors.WrongSigner,

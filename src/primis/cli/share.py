@@ -137,6 +137,12 @@ def share(
         float | None,
         typer.Option(help="Budget for each file, bits per sample. (default: enough for all)"),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Refuse files whose samples would be rounded: NIfTI of real numbers."
+        ),
+    ] = False,
     owner: Owner = None,
     model: Annotated[
         Path | None,
@@ -223,6 +229,7 @@ def share(
             max_pixels=max_pixels,
             measure=not no_measure,
             psnr=psnr,
+            exact=exact,
             labels=labels,
             executor=executor,
             shard=shard,

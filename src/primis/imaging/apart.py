@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -245,6 +246,7 @@ class Fields(NamedTuple):
     spacing_mm: list[float] | None
     padding_range: list[int] | None
     notes: list[str]
+    rounding: float
     header_bytes: int
 
 
@@ -305,7 +307,14 @@ def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
         bytes(header),
         None if padding is None else padding_range,
         notes,
+        _rounding(fields.rounding),
     )
+
+
+def _rounding(value: Any) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise ValueError
+    return value
 
 
 def _whole(value: Any, least: int, most: int) -> int:

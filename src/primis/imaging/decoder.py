@@ -107,6 +107,7 @@ def _send_image(replies: BinaryIO, image: Image) -> None:
         None if image.spacing_mm is None else [float(x) for x in image.spacing_mm],
         None if image.padding_range is None else [int(x) for x in image.padding_range],
         list(image.notes),
+        float(image.rounding),
         len(image.header),
     )
     text = json.dumps(fields._asdict()).encode()

@@ -110,8 +110,10 @@ def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
     Raises UnreadableImage and MemoryError.
     """
-    from primis.imaging import raster
+    from primis.imaging import nifti, raster
 
+    if nifti.is_nifti(data):
+        return nifti.read_nifti(data, max_pixels)
     if data[128:132] == b"DICM" or not raster.is_raster(
         data
     ):  # its preamble may be the start of a TIFF
@@ -124,13 +126,17 @@ def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 def render(image: Image, derivation: Derivation) -> bytes:
     """The file of the image's own kind."""
-    from primis.imaging import dicom, raster
+    if image.kind == "dicom":
+        from primis.imaging.dicom import write_dicom
 
-    return (
-        dicom.write_dicom(image, derivation)
-        if image.kind == "dicom"
-        else raster.write_raster(image)
-    )
+        return write_dicom(image, derivation)
+    if image.kind in ("nifti", "nifti-gz"):
+        from primis.imaging.nifti import write_nifti
+
+        return write_nifti(image)
+    from primis.imaging.raster import write_raster
+
+    return write_raster(image)
 
 
 if __name__ == "__main__":

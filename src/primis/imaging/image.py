@@ -11,7 +11,15 @@ import numpy as np
 
 from primis.errors import TooManyPixels, UnreadableImage
 
-KINDS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "dicom": ".dcm"}
+KINDS = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "tiff": ".tif",
+    "dicom": ".dcm",
+    "nifti": ".nii",
+    "nifti-gz": ".nii.gz",
+}
 """Kinds of file that are read and written, and the suffix a restored file gets."""
 
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA", "CHANNELS")
@@ -77,11 +85,12 @@ class Image:
     pixels: (frames, height, width, channels), unsigned or signed integers of 8 or 16 bits, as
     stored: no rescale, no window, no inversion applied. bit_depth: meaningful bits per sample,
     1..16. photometric: MONOCHROME1 (the least value is white), MONOCHROME2, RGB, LA or RGBA (with
-    opacity), or CHANNELS (five or more, of any meaning). kind: png, jpeg, webp, tiff or dicom.
-    spacing_mm: between rows and between columns, None where unknown. header: what a writer of this
-    kind needs beyond the pixels, opaque to all others, and private. padding_range: (lowest,
-    highest) sample that the file itself declares to be no tissue, or None. notes: what of the file
-    cannot come back, one line each, without values.
+    opacity), or CHANNELS (five or more, of any meaning). kind: one of KINDS. spacing_mm: between
+    rows and between columns, None where unknown. header: what a writer of this kind needs beyond
+    the pixels, opaque to all others, and private. padding_range: (lowest, highest) sample that the
+    file itself declares to be no tissue, or None. notes: what of the file cannot come back, one
+    line each, without values. rounding: the most by which a sample differs from that of the file,
+    in units of its values; 0 where none does.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -92,6 +101,7 @@ class Image:
     header: bytes = field(default=b"", repr=False)
     padding_range: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    rounding: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

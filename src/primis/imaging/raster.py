@@ -50,7 +50,7 @@ def read_raster(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
         raise
     except Exception:  # decoders raise whatever they like
         raise UnreadableImage(_DAMAGED) from None
-    raise UnreadableImage("is no PNG, JPEG, WebP, TIFF or DICOM")
+    raise UnreadableImage("is no PNG, JPEG, WebP, TIFF, NIfTI or DICOM")
 
 
 def write_raster(image: Image) -> bytes:

@@ -29,6 +29,8 @@ _SUFFIXES = {
     "webp": {".webp"},
     "tiff": {".tif", ".tiff", ".btf", ".tf8"},
     "dicom": {".dcm", ".dicom", ".dic", ".ima"},
+    "nifti": {".nii"},
+    "nifti-gz": {".nii.gz"},
 }
 _OURS = (".partial", ".old")
 """Endings of folders that primis itself makes and passes over."""
@@ -52,7 +54,7 @@ def safe_name(name: str | None, bundle_id: str, kind: str) -> str:
 
 def kind_of(name: str) -> str | None:
     """The kind of file that a name's ending stands for."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = _suffix(name).lower()
     return next((kind for kind, known in _SUFFIXES.items() if suffix in known), None)
 
 
@@ -69,7 +71,9 @@ class FreeNames:
     def take(self, name: str, bundle_id: str, kind: str) -> str:
         """The name, or one with a part of the id, or the id alone, where it is taken."""
         path = PurePosixPath(name)
-        numbered = path.with_name(f"{path.stem}-{bundle_id[:8]}{path.suffix}")
+        suffix = _suffix(path.name)
+        stem = path.name[: len(path.name) - len(suffix)]
+        numbered = path.with_name(f"{stem}-{bundle_id[:8]}{suffix}")
         plain = PurePosixPath(f"{bundle_id}{KINDS[kind]}")
         chosen = next((x for x in (path, numbered) if self._is_free(x)), plain)
         self._add(chosen)
@@ -95,10 +99,17 @@ def _safe_part(part: str) -> str:
     return f"{kept}_" if kept.casefold().endswith(_OURS) else kept
 
 
+def _suffix(name: str) -> str:
+    """The ending of a name, that of a compressed file whole."""
+    if name.lower().endswith(KINDS["nifti-gz"]):
+        return name[-len(KINDS["nifti-gz"]) :]
+    return PurePosixPath(name).suffix
+
+
 def _with_suffix(name: str, kind: str) -> str:
     """A name whose ending is one of its kind. DICOM files may have the names of their media, which
     have none, or those of their UIDs."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = _suffix(name).lower()
     if suffix in _SUFFIXES[kind] or (kind == "dicom" and _MEDIA_NAME.fullmatch(name)):
         return name
     if any(suffix in known for known in _SUFFIXES.values()):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from primis.bundle.settings import Settings
-from primis.errors import InputError
+from primis.errors import InputError, Rounded
 from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
 from primis.jobs.journal import Journal, Record
@@ -38,8 +38,9 @@ Needs = dict[File, Need | InputError]
 class Options:
     """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
     what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
+    exact: refuse files whose samples are rounded when they are read.
 
-    The last two are no settings: those are public.
+    The last three are no settings: those are public.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Options:
     max_pixels: int | None
     measure: bool = True
     psnr: float | None = None
+    exact: bool = False
 
 
 def look(
@@ -81,6 +83,8 @@ def _need(file: Path, name: str, options: Options) -> Need | InputError:
         if not is_unicode(name):
             return InputError(f'image "{file}" has a name that is not UTF-8: rename it')
         image, source = read(file, max_pixels=options.max_pixels)
+        if options.exact and image.rounding:
+            return Rounded(file, image.rounding)
         return Need.of(image, name, len(source) if options.with_original else 0)
     except InputError as error:
         return error
