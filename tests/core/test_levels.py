@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import primis
 from primis.bundle.container import read_bundle
 from primis.codec import Codec
 from primis.errors import DamagedSection
@@ -22,7 +23,7 @@ from primis.sharing.opened import OpenedBundle
 from primis.sharing.reseal import reseal
 from primis.sharing.restore import restore_image
 from primis.sharing.share import share_image
-from tests.conftest import SETTINGS
+from tests.conftest import SETTINGS, TINY
 
 
 def secrets_of(bundle_id: str) -> dict[str, Secret]:
@@ -215,3 +216,21 @@ def test_levels_that_lie_in_later_parts_are_found() -> None:
     pixels = np.zeros((2, 1100, 1000, 1), np.int16)  # more than are looked at in one go
     pixels[1, -1, -1] = -7
     assert find_levels(pixels).tolist() == [-7, 0]
+
+
+def test_lossless_seals_every_sample_whatever_the_image(keys, tmp_path) -> None:
+    """And no size tells how many levels it has."""
+    noise = np.random.default_rng(0)
+    shapes = {"few": (4, np.uint8), "many": (256, np.uint8), "deep": (60_000, np.uint16)}
+    for name, (levels, dtype) in shapes.items():
+        pixels = noise.integers(0, levels, (40, 56)).astype(dtype)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    files = [tmp_path / f"{name}.png" for name in shapes]
+    how = {"to": [], "owner": keys["owner"], "model": TINY}
+    results = {r.name: r for r in primis.share(files, tmp_path / "r", lossless=True, **how)}
+    assert {(r.error, r.quality.psnr, r.kept) for r in results.values()} == {(None, None, None)}
+    assert results["few.png"].bytes == results["many.png"].bytes
+    primis.restore(tmp_path / "r", tmp_path / "o", identity=keys["owner"], models=[TINY])
+    for path in files:
+        restored = np.asarray(PIL.Image.open(tmp_path / "o" / path.name))
+        assert (restored == np.asarray(PIL.Image.open(path))).all()

@@ -51,6 +51,7 @@ def share(
     measure: bool = True,
     psnr: float | None = None,
     exact: bool = False,
+    lossless: bool = False,
     labels: Place | None = None,
     jobs: int | None = 1,
     dask: str | Client | None = None,
@@ -71,15 +72,16 @@ def share(
     recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
     the images reach it, measured on at most 64 images, drawn at random. exact: refuse files whose
-    samples would be rounded: NIfTI of real numbers. labels: a table (CSV) with a column `file`,
-    whose other columns are sealed in the release's catalogue; a row belongs to the file it names,
-    from the table's folder, or to the image of that name. jobs: processes that work at once, None
-    for as many as cores. dask: in their place, the address of a Dask scheduler or a
-    `distributed.Client`; image files must lie at the same path on all its machines. dask_insecure:
-    allow a scheduler on another machine without TLS. shard: "3/8" works on the third of eight parts
-    of the images alone; finish: makes the release of what all shards did. All else is to be given
-    alike in these calls. on_result: is called after each image with its `Result`, the number done
-    and the number of all.
+    samples would be rounded: NIfTI of real numbers. lossless: seal every sample as it is, so that
+    tier diagnostic has no loss and an image takes as many bytes as uncompressed. labels: a table
+    (CSV) with a column `file`, whose other columns are sealed in the release's catalogue; a row
+    belongs to the file it names, from the table's folder, or to the image of that name. jobs:
+    processes that work at once, None for as many as cores. dask: in their place, the address of a
+    Dask scheduler or a `distributed.Client`; image files must lie at the same path on all its
+    machines. dask_insecure: allow a scheduler on another machine without TLS. shard: "3/8" works on
+    the third of eight parts of the images alone; finish: makes the release of what all shards did.
+    All else is to be given alike in these calls. on_result: is called after each image with its
+    `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
@@ -107,6 +109,7 @@ def share(
             measure=measure,
             psnr=psnr,
             exact=exact,
+            lossless=lossless,
             labels=None if labels is None else Path(labels),
             executor=executor,
             shard=None if shard is None else Shard.parse(shard),

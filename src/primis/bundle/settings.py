@@ -40,8 +40,8 @@ class Settings:
     level keyed. protection: the level. code_bits: budget for what is coded, in bits per true entry:
     at level keyed supports and values, at level sca the supports. header_bytes: budget for the name
     and the file's header, compressed. original_bits: budget for the file itself, in bits per
-    sample; 0 where it is not there. exact_bits: bits per sample of an image of few grey levels that
-    is sealed exactly, 0 for all others.
+    sample; 0 where it is not there. exact_bits: bits per sample of an image that is sealed exactly,
+    by default one of few grey levels, 0 for all others.
 
     The last four are None where they are left to the weights and the images
     (`sharing.fit.settings_for`); in a bundle none is None.

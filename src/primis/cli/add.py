@@ -24,6 +24,7 @@ from primis.cli.options import (
     DaskInsecure,
     Jobs,
     Json,
+    Lossless,
     MaxPixels,
     ReleasePlace,
     TrustAnew,
@@ -56,6 +57,7 @@ def add(
     ] = [],  # noqa: B006
     least_psnr: LeastPsnr = None,
     no_measure: NoMeasure = False,
+    lossless: Lossless = False,
     labels: LabelTable = None,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
@@ -88,6 +90,7 @@ def add(
             models=tuple(model),
             max_pixels=max_pixels,
             measure=not no_measure,
+            lossless=lossless,
             labels=labels,
             executor=executor,
             on_result=report.add,

@@ -80,6 +80,14 @@ Quiet = Annotated[
     bool,
     typer.Option("-q", "--quiet", help="Print errors and warnings only, no progress or notes."),
 ]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless",
+        help="Seal every sample as it is, for tier diagnostic: an image takes as many bytes as it "
+        "has uncompressed, and some for its preview.",
+    ),
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option(

@@ -41,6 +41,7 @@ from primis.cli.options import (
     DaskInsecure,
     Jobs,
     Json,
+    Lossless,
     MaxPixels,
     Shard,
     Tier,
@@ -143,6 +144,7 @@ def share(
             "--exact", help="Refuse files whose samples would be rounded: NIfTI of real numbers."
         ),
     ] = False,
+    lossless: Lossless = False,
     owner: Owner = None,
     model: Annotated[
         Path | None,
@@ -175,6 +177,8 @@ def share(
     require_measured(least_psnr, no_measure=no_measure)
     if psnr is not None and sparsity is not None:
         raise UsageError("--psnr chooses S_x, expected --psnr or --sparsity and not both")
+    if psnr is not None and lossless:
+        raise UsageError("--lossless keeps every sample, expected --psnr or --lossless")
     settings = _settings(
         decoys=decoys,
         protection=protection,
@@ -230,6 +234,7 @@ def share(
             measure=not no_measure,
             psnr=psnr,
             exact=exact,
+            lossless=lossless,
             labels=labels,
             executor=executor,
             shard=shard,

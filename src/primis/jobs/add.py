@@ -49,6 +49,7 @@ def add(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     measure: bool = True,
+    lossless: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
@@ -62,8 +63,8 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure, labels, executor: as of
-    `share`; those that the release has stay.
+    A name that the release has already is reported and skipped. measure, lossless, labels and
+    executor are as of `share`; labels that the release has stay.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
@@ -74,10 +75,10 @@ def add(
     settings = replace(profile.settings, header_bytes=None, exact_bits=None)
     if release.has_originals:
         settings = replace(settings, original_bits=None)
-    options = Options(settings, release.has_originals, max_pixels, measure)
+    options = Options(settings, release.has_originals, max_pixels, measure, lossless=lossless)
     with Work(beside(release, "add"), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
-        work.begin(plan | {"measure": measure})
+        work.begin(plan | {"measure": measure, "lossless": lossless})
         work.journal.count_only_ours(scope.secret)
         looked = look(files, work.journal, options, on_look)
         needs = _without_known(looked, _listed(release, scope))
@@ -124,7 +125,7 @@ def _without_known(needs: Needs, listed: Sequence[Listed]) -> Needs:
 def _budgets(release: Release, options: Options, needs: Needs) -> Budgets:
     """At least those that the release has."""
     sound = [need for need in needs.values() if isinstance(need, Need)]
-    chosen = Budgets.choose(options.settings, sound)
+    chosen = Budgets.choose(options.settings, sound, lossless=options.lossless)
     before = max(p.settings.header_bytes or 0 for p in release.manifest.profiles)
     wide = max(before, chosen.settings.header_bytes or 0)
     return replace(chosen, settings=replace(chosen.settings, header_bytes=wide), fits_all=wide)

@@ -43,20 +43,23 @@ class Need:
 @dataclass(frozen=True)
 class Budgets:
     """What the settings of a release leave to its files, decided. fits_all: the `header_bytes` that
-    would hold every header."""
+    would hold every header. lossless: every sample is sealed as it is."""
 
     settings: Settings
     original_times: int
     fits_all: int
+    lossless: bool = False
 
     @classmethod
-    def choose(cls, settings: Settings, needs: Sequence[Need]) -> Budgets:
+    def choose(
+        cls, settings: Settings, needs: Sequence[Need], *, lossless: bool = False
+    ) -> Budgets:
         fits_all = header_budget(
             need.header_bytes for need in needs if need.header_bytes <= MAX_HEADER_BYTES
         )
         times = max((need.original_times for need in needs), default=1)
         chosen = fits_all if settings.header_bytes is None else settings.header_bytes
-        return cls(replace(settings, header_bytes=chosen), times, fits_all)
+        return cls(replace(settings, header_bytes=chosen), times, fits_all, lossless)
 
     def outlier(self, needs: Mapping[str, Need]) -> str | None:
         """What to say of a file whose header makes every bundle of the release far larger."""
@@ -91,11 +94,13 @@ class Budgets:
 
     def of(self, image: Image, *, with_original: bool) -> Settings:
         """The settings for one image."""
-        if not with_original or self.settings.original_bits is not None:
-            return self.settings
-        plain = 8.0 * image.pixels.dtype.itemsize
-        bits = min(plain * self.original_times, float(MAX_ORIGINAL_BITS))
-        return replace(self.settings, original_bits=bits)
+        settings, bits = self.settings, 8 * image.pixels.dtype.itemsize
+        if self.lossless:  # whatever its levels are: the size is not to tell
+            settings = replace(settings, exact_bits=bits)
+        if not with_original or settings.original_bits is not None:
+            return settings
+        original = min(float(bits * self.original_times), float(MAX_ORIGINAL_BITS))
+        return replace(settings, original_bits=original)
 
     @property
     def record(self) -> list[int]:

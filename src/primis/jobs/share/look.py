@@ -38,9 +38,10 @@ Needs = dict[File, Need | InputError]
 class Options:
     """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
     what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
-    exact: refuse files whose samples are rounded when they are read.
+    exact: refuse files whose samples are rounded when they are read. lossless: seal every sample as
+    it is.
 
-    The last three are no settings: those are public.
+    The last four are no settings: those are public.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class Options:
     measure: bool = True
     psnr: float | None = None
     exact: bool = False
+    lossless: bool = False
 
 
 def look(

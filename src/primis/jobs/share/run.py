@@ -70,6 +70,7 @@ def share(
     measure: bool = True,
     psnr: float | None = None,
     exact: bool = False,
+    lossless: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     shard: Shard | None = None,
@@ -88,10 +89,10 @@ def share(
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. exact: refuse
-    files whose samples would be rounded. labels: a table whose columns are sealed in the catalogue
-    (`read_labels`). executor: what works on the images, by default this process. shard: share this
-    part of the images alone, and make no release yet. finish: make the release once all shards are
-    done. All else is the same in all these calls.
+    files whose samples would be rounded. lossless: seal every sample as it is. labels: a table
+    whose columns are sealed in the catalogue (`read_labels`). executor: what works on the images,
+    by default this process. shard: share this part of the images alone, and make no release yet.
+    finish: make the release once all shards are done. All else is the same in all these calls.
 
     on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
     all bundles larger, of images without labels, and of those that `finish` leaves out; on_chosen:
@@ -109,7 +110,7 @@ def share(
     files = collect(inputs)
     told = labels_of(labels, files, on_note if shard is None else _ignore)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    options = Options(settings, with_original, max_pixels, measure, psnr, exact)
+    options = Options(settings, with_original, max_pixels, measure, psnr, exact, lossless)
     sharing = _Sharing(
         destination,
         codec,
@@ -238,6 +239,7 @@ class _Sharing:
             "measure": self.options.measure,
             "psnr": self.options.psnr,
             "exact": self.options.exact,
+            "lossless": self.options.lossless,
             "signer": self.signer.public,
         }
         return plan if shards is None else plan | {"shards": shards}
@@ -246,7 +248,7 @@ class _Sharing:
         """tell: whether to tell of a file that makes all bundles larger."""
         settings = self.options.settings
         sound = {name: need for (_, name), need in needs.items() if isinstance(need, Need)}
-        budgets = Budgets.choose(settings, list(sound.values()))
+        budgets = Budgets.choose(settings, list(sound.values()), lossless=self.options.lossless)
         if tell and settings.header_bytes is None and (told := budgets.outlier(sound)):
             self.telling.on_note(told)
         return budgets
