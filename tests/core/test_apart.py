@@ -342,6 +342,7 @@ FIELDS = {
     "padding_range": None,
     "notes": [],
     "rounding": 0.5,
+    "identifying": ["PatientName"],
     "header_bytes": 2,
 }
 
@@ -381,6 +382,8 @@ def test_a_reply_is_taken_as_it_is() -> None:
         {"padding_range": [0.5, 1]},
         {"notes": "no"},
         {"notes": [1]},
+        {"identifying": "no"},
+        {"identifying": [1]},
         {"rounding": -1.0},
         {"rounding": "0"},
         {"rounding": float("inf")},

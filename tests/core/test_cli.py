@@ -1120,18 +1120,30 @@ def test_a_private_key_as_recipient_is_a_warning(run, tmp_path) -> None:
     assert "private key" not in run(*share, "--to", "p=k.pub", "-o", "s").stderr
 
 
-def test_share_says_who_gets_the_dicom_header(run, tmp_path) -> None:
+def test_share_says_what_of_the_headers_may_identify(run, tmp_path) -> None:
+    """By name, and nothing of what the elements say."""
     from PIL import Image as Pillow
 
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "chest.dcm").write_bytes(phantom_dicom(64))
     Pillow.new("L", (64, 64)).save(tmp_path / "plain.png")
     run("keygen", "-o", "k")
-    said = "the whole DICOM header, the patient's name included"
+    said = "1 of 1 images have header elements that may identify a patient"
     share = ("share", "--to", "k.pub", "--model", TINY)
-    assert said in run(*share, "in", "-o", "r1").stderr
+    first = run(*share, "in", "-o", "r1").stderr
+    assert said in first and "PatientName" in first and "PHANTOM" not in first
     assert said not in run(*share, "in", "-o", "r2", "--tier", "preview").stderr
     assert said not in run(*share, "plain.png", "-o", "r3").stderr
+    source = pydicom.dcmread(io.BytesIO(phantom_dicom(64)))
+    source.PatientIdentityRemoved, source.BurnedInAnnotation = "YES", "YES"
+    source.save_as(tmp_path / "in" / "other.dcm")
+    done = run(*share, "in", "-o", "r4", "--json")
+    found = json.loads(done.stdout)["identifying"]
+    assert (found["files"], found["of"], found["burned_in"]) == (1, 2, 1)
+    assert found["names"]["PatientName"] == 1 and "BurnedInAnnotation" not in found["names"]
+    assert "1 of 2 images say that what identifies a patient is burned into their" in done.stderr
+    (tmp_path / "more.dcm").write_bytes(phantom_dicom(64, seed=1))
+    assert said in run("add", "r1", "more.dcm", "--model", TINY).stderr
 
 
 @pytest.mark.usefixtures("quick_passphrases")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +31,10 @@ from primis.cli.options import (
     Verbose,
 )
 from primis.cli.say import note, result
-from primis.cli.share import image_facts, unfamiliar
+from primis.cli.share import identified, image_facts, unfamiliar
+
+if TYPE_CHECKING:
+    from primis.jobs.share.look import Identifying
 
 EXAMPLES = (
     "primis add release new.dcm more-xrays",
@@ -78,6 +81,13 @@ def add(
 
     opened = open_release(release, anew=trust_anew)
     sparsity = opened.manifest.profiles[0].settings.sparsity
+    identifying: list[Identifying] = []
+    warned: list[str] = []
+
+    def tell_identifying(found: Identifying) -> None:
+        identifying.append(found)
+        warned.extend(identified(found))
+
     with (
         telling(opened),
         executor_for(jobs, dask, dask_insecure=dask_insecure) as executor,
@@ -97,6 +107,7 @@ def add(
             on_part=report.part,
             on_look=report.look,
             on_note=note,
+            on_identifying=tell_identifying,
             on_sent=report.sent,
             on_wait=note,
         )
@@ -105,7 +116,7 @@ def add(
     taken = len(results) - report.passed_over
     notes = unfamiliar(results, "its")
     least = LEAST_PSNR if least_psnr is None else least_psnr
-    warned = warn_of_losses(
+    warned += warn_of_losses(
         results, least, "images that are added have the S_x of the release, a new one may not"
     )
     facts = {
@@ -116,6 +127,7 @@ def add(
         "images": [image_facts(r) for r in results],
         "notes": notes,
         "warnings": warned,
+        "identifying": identifying[0]._asdict() if identifying else None,
     }
     line = f'added {len(good)} of {taken} images to "{release}" ({size})'
     result(with_receipt(line, results), facts, as_json=as_json)

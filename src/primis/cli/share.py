@@ -57,7 +57,11 @@ if TYPE_CHECKING:
     from primis.bundle.settings import Settings
     from primis.jobs.result import Result
     from primis.jobs.shards import Shard as Part
+    from primis.jobs.share.look import Identifying
     from primis.jobs.share.quality import Chosen
+
+_NAMED = 6
+"""Header elements that are named in a line."""
 
 EXAMPLES = (
     "primis share xrays --to partner=partner.key.pub -o release",
@@ -197,17 +201,18 @@ def share(
             "level sca leaks the image to anyone (docs/threat-model.md): "
             "never publish images of patients at this level"
         )
-    if granted is not TierName.PREVIEW and _has_dicom(images):
-        note(
-            f"recipients of tier {granted} get the whole DICOM header, "
-            "the patient's name included: de-identify first what they must not see"
-        )
     from primis.cli.progress import Report
     from primis.jobs.executors.choice import executor_for
     from primis.jobs.share.run import share as share_files
 
     bar = Report("sharing", verbose=verbose, sparsity=settings.sparsity, named=images)
     chosen: list[Chosen] = []
+    identifying: list[Identifying] = []
+    warned: list[str] = []
+
+    def tell_identifying(found: Identifying) -> None:
+        identifying.append(found)
+        warned.extend(identified(found, granted))
 
     def tell_chosen(choice: Chosen) -> None:
         chosen.append(choice)
@@ -243,6 +248,7 @@ def share(
             on_part=report.part,
             on_look=report.look,
             on_note=note,
+            on_identifying=tell_identifying,
             on_chosen=tell_chosen,
             on_sent=report.sent,
             on_wait=note,
@@ -251,10 +257,11 @@ def share(
     names = [recipient.label for recipient in recipients]
     notes = unfamiliar(results, "the default" if model is None else "these")
     least = min(LEAST_PSNR, psnr or LEAST_PSNR) if least_psnr is None else least_psnr
-    warned = warn_of_losses(results, least, "share with a larger --sparsity, or with --psnr")
+    warned += warn_of_losses(results, least, "share with a larger --sparsity, or with --psnr")
     used = chosen[0].sparsity if chosen else settings.sparsity
     facts = _facts(out, results, granted, names)
     facts |= {"sparsity": used, "notes": notes, "warnings": warned}
+    facts["identifying"] = identifying[0]._asdict() if identifying else None
     if shard is None:
         line = _line(out, results, taken, granted, names)
     else:
@@ -327,22 +334,25 @@ def _require_place_outside(out: str, images: Sequence[Path]) -> None:
         )
 
 
-def _has_dicom(images: Sequence[Path]) -> bool:
-    """Whether any of the files to share begins as DICOM files do."""
-    from primis.datasets.files import collect
-
-    with refusing():
-        return any(_begins_as_dicom(path) for path, _ in collect(images))
-
-
-def _begins_as_dicom(path: Path) -> bool:
-    from primis.atomic import open_regular
-
-    try:
-        with open_regular(path) as file:
-            return file.read(132)[128:] == b"DICM"
-    except (OSError, ValueError):  # sharing it says why
-        return False
+def identified(found: Identifying, tier: TierName = TierName.DIAGNOSTIC) -> list[str]:
+    """Say what recipients of a tier will see that may identify patients; what was warned of."""
+    if found.files and tier is not TierName.PREVIEW:
+        named = list(found.names)[:_NAMED]
+        rest = len(found.names) - len(named)
+        more = f" and {rest} more (--json has all)" if rest else ""
+        note(
+            f"{found.files} of {found.of} images have header elements that may identify a patient "
+            f"(DICOM PS3.15, basic profile): {', '.join(named)}{more}; recipients of tier "
+            "diagnostic get them: de-identify first what they must not see"
+        )
+    if not found.burned_in:
+        return []
+    said = (
+        f"{found.burned_in} of {found.of} images say that what identifies a patient is burned into "
+        "their pixels: recipients of any tier may read it"
+    )
+    warn(said)
+    return [said]
 
 
 def _chosen(chosen: Chosen, psnr: float) -> str:

@@ -247,6 +247,7 @@ class Fields(NamedTuple):
     padding_range: list[int] | None
     notes: list[str]
     rounding: float
+    identifying: list[str]
     header_bytes: int
 
 
@@ -290,11 +291,7 @@ def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
     if padding is not None:  # may lie outside of what samples hold: a file declares what it likes
         low, high = (_whole(x, 2 * min(limits.min, -(1 << 15)), 1 << 32) for x in padding)
         padding_range = (low, high)
-    if not isinstance(fields.notes, list) or not all(isinstance(n, str) for n in fields.notes):
-        raise _Died
-    notes = tuple(
-        "".join(c if c.isprintable() else " " for c in note)[:_MAX_LINE] for note in fields.notes
-    )
+    notes, identifying = _lines(fields.notes), _lines(fields.identifying)
     header = _read(pipe, _whole(fields.header_bytes, 0, _MAX_HEADER))
     pixels = np.empty((frames, height, width, channels), dtype)
     _fill(pipe, memoryview(pixels).cast("B"))
@@ -308,7 +305,14 @@ def _read_image(pipe: Any, body: Any, max_pixels: int) -> Image:
         None if padding is None else padding_range,
         notes,
         _rounding(fields.rounding),
+        identifying,
     )
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+        raise ValueError
+    return tuple("".join(c if c.isprintable() else " " for c in x)[:_MAX_LINE] for x in value)
 
 
 def _rounding(value: Any) -> float:

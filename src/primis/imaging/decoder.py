@@ -108,6 +108,7 @@ def _send_image(replies: BinaryIO, image: Image) -> None:
         None if image.padding_range is None else [int(x) for x in image.padding_range],
         list(image.notes),
         float(image.rounding),
+        list(image.identifying),
         len(image.header),
     )
     text = json.dumps(fields._asdict()).encode()

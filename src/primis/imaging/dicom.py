@@ -62,6 +62,7 @@ from primis.imaging.dicom_pixels import (
     syntax_name,
     unpack_12_bits,
 )
+from primis.imaging.dicom_profile import identifying
 from primis.imaging.dicom_reader import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -274,7 +275,17 @@ def _image(source: _Source, pixels: np.ndarray, bits: int) -> Image:
     padding = None if colour else _padding_range(kept, layout, bits)
     photometric = "RGB" if colour else layout.photometric
     spacing = _spacing(kept)
-    return Image(pixels, bits, photometric, "dicom", spacing, header, padding, reader.notes)
+    return Image(
+        pixels,
+        bits,
+        photometric,
+        "dicom",
+        spacing,
+        header,
+        padding,
+        reader.notes,
+        identifying=identifying(kept),
+    )
 
 
 def _bounded(data_set: DataSet, reader: Reader) -> bytes:

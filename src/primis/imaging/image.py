@@ -26,6 +26,9 @@ PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA", "CHANNELS")
 """What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is
 opacity; CHANNELS are five or more, of any meaning."""
 
+BURNED_IN = "BurnedInAnnotation"
+"""Among what may identify a patient, where a file says YES: it is in the pixels."""
+
 MAX_CHANNELS = 16
 MEANING = dict.fromkeys(range(5, MAX_CHANNELS + 1), "CHANNELS") | {
     1: "MONOCHROME2",
@@ -90,7 +93,8 @@ class Image:
     the pixels, opaque to all others, and private. padding_range: (lowest, highest) sample that the
     file itself declares to be no tissue, or None. notes: what of the file cannot come back, one
     line each, without values. rounding: the most by which a sample differs from that of the file,
-    in units of its values; 0 where none does.
+    in units of its values; 0 where none does. identifying: names of elements of its header that may
+    identify a patient.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -102,6 +106,7 @@ class Image:
     padding_range: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     rounding: float = 0.0
+    identifying: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

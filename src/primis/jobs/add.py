@@ -24,7 +24,7 @@ from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share.batch import Batch
-from primis.jobs.share.look import Needs, Options, look
+from primis.jobs.share.look import Identifying, Needs, Options, look
 from primis.jobs.share.run import labels_of
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
@@ -56,6 +56,7 @@ def add(
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
+    on_identifying: Callable[[Identifying], None] = lambda found: None,
     on_sent: OnSent = lambda done, total: None,
     on_wait: Callable[[str], None] = lambda said: None,
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
@@ -81,6 +82,7 @@ def add(
         work.begin(plan | {"measure": measure, "lossless": lossless})
         work.journal.count_only_ours(scope.secret)
         looked = look(files, work.journal, options, on_look)
+        on_identifying(Identifying.of_all(looked))
         needs = _without_known(looked, _listed(release, scope))
         budgets = _budgets(release, options, needs)
         batch = Batch(work.partial / BUNDLES, work.journal, scope, budgets, options, told)

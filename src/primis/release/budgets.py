@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from primis.bundle.settings import (
     MAX_HEADER_BYTES,
@@ -23,13 +24,20 @@ from primis.sharing.sections.source_header import pack_header
 _FAR_LARGER = 4
 
 
+@cache
+def _the_same(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for all files alike: there may be many."""
+    return names
+
+
 @dataclass(frozen=True)
 class Need:
     """What one file takes besides its code. original_times: bits for the file itself, as a multiple
-    of what its samples take uncompressed."""
+    of what its samples take uncompressed. identifying: as of Image."""
 
     header_bytes: int
     original_times: int
+    identifying: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, image: Image, name: str, original_size: int) -> Need:
@@ -37,7 +45,18 @@ class Need:
         padding = None if find_levels(image.pixels) is not None else find_padding(image)
         packed = len(pack_header(image, name, padding)) + LENGTH_BYTES
         header_bytes = max(MIN_HEADER_BYTES, packed)
-        return cls(header_bytes, original_times(original_size, image, header_bytes))
+        times = original_times(original_size, image, header_bytes)
+        return cls(header_bytes, times, _the_same(image.identifying))
+
+    @classmethod
+    def again(cls, header_bytes: int, original_times: int, *identifying: str) -> Need:
+        """Inverse of `record`."""
+        return cls(header_bytes, original_times, _the_same(identifying))
+
+    @property
+    def record(self) -> list[int | str]:
+        """What a journal keeps of it."""
+        return [self.header_bytes, self.original_times, *self.identifying]
 
 
 @dataclass(frozen=True)

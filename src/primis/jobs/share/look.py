@@ -4,18 +4,20 @@ release, and what cannot be read is known."""
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from primis.bundle.settings import Settings
 from primis.errors import InputError, Rounded
 from primis.imaging.apart import WORKERS, end
 from primis.imaging.files import read
+from primis.imaging.image import BURNED_IN
 from primis.jobs.journal import Journal, Record
 from primis.jobs.result import unexpected
 from primis.release.budgets import Need
@@ -53,6 +55,25 @@ class Options:
     lossless: bool = False
 
 
+class Identifying(NamedTuple):
+    """What of the files may identify patients. files: how many, of so many that can be shared, have
+    elements in their headers that may; names: of these, and how many files have each, as the first
+    file that has them has them; burned_in: how many files say that it is among the pixels."""
+
+    files: int
+    of: int
+    names: dict[str, int]
+    burned_in: int
+
+    @classmethod
+    def of_all(cls, needs: Needs) -> Identifying:
+        """Of what a pass found."""
+        sound = [need.identifying for need in needs.values() if isinstance(need, Need)]
+        names = Counter(chain.from_iterable(sound))
+        burned_in = names.pop(BURNED_IN, 0)
+        return cls(sum(bool({*x} - {BURNED_IN}) for x in sound), len(sound), dict(names), burned_in)
+
+
 def look(
     files: Sequence[File],
     journal: Journal,
@@ -60,7 +81,7 @@ def look(
     on_look: Callable[[int, int], None] = lambda done, total: None,
 ) -> Needs:
     """What each file needs, or why it cannot be shared."""
-    before = {key(r): Need(*r["need"]) for r in journal.records() if "need" in r}
+    before = {key(r): Need.again(*r["need"]) for r in journal.records() if "need" in r}
 
     def need(file: Path, name: str) -> tuple[Record, Need | InputError, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
@@ -74,7 +95,7 @@ def look(
     with closing(_in_threads(need, files)) as looked:
         for (file, name), (stamp, found, known) in zip(files, looked, strict=True):
             if isinstance(found, Need) and not known:
-                journal.note(**stamp, name=name, need=[found.header_bytes, found.original_times])
+                journal.note(**stamp, name=name, need=found.record)
             needs[file, name] = found
             on_look(len(needs), len(files))
     return needs

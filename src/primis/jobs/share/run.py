@@ -40,7 +40,7 @@ from primis.jobs.journal import Journal
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share.batch import Batch
-from primis.jobs.share.look import File, Needs, Options, key, look, stamp_of
+from primis.jobs.share.look import File, Identifying, Needs, Options, key, look, stamp_of
 from primis.jobs.share.quality import MOST_TRIED, Chosen, OnChosen, Trials, with_sparsity
 from primis.jobs.work import Work
 from primis.keys.identity import Recipient, Signer
@@ -79,6 +79,7 @@ def share(
     on_part: OnPart = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
+    on_identifying: Callable[[Identifying], None] = lambda found: None,
     on_chosen: OnChosen = lambda chosen: None,
     on_sent: OnSent = lambda done, total: None,
     on_wait: Callable[[str], None] = lambda said: None,
@@ -95,9 +96,10 @@ def share(
     finish: make the release once all shards are done. All else is the same in all these calls.
 
     on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
-    all bundles larger, of images without labels, and of those that `finish` leaves out; on_chosen:
-    of the S_x that was chosen; on_sent: of files that are sent to a host; on_wait: who else works
-    on the release, where a shard waits for it.
+    all bundles larger, of images without labels, and of those that `finish` leaves out;
+    on_identifying: of what may identify patients; on_chosen: of the S_x that was chosen; on_sent:
+    of files that are sent to a host; on_wait: who else works on the release, where a shard waits
+    for it.
 
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial". Raises UsageError if no image could be shared, if too few
@@ -118,7 +120,7 @@ def share(
         signer,
         executor or Serial(),
         told,
-        _Telling(on_result, on_part, on_look, on_note, on_chosen),
+        _Telling(on_result, on_part, on_look, on_note, on_identifying, on_chosen),
     )
     if shard is not None:
         return sharing.share_shard(files, shard, on_wait)
@@ -147,6 +149,7 @@ class _Telling(NamedTuple):
     on_part: OnPart
     on_look: Callable[[int, int], None]
     on_note: Callable[[str], None]
+    on_identifying: Callable[[Identifying], None]
     on_chosen: OnChosen
 
 
@@ -170,7 +173,7 @@ class _Sharing:
         scope = self._begin(work, shards)
         if shards is not None:
             self._join(files, work, scope, shards)
-        needs = look(files, work.journal, self.options, self.telling.on_look)
+        needs = self._look(files, work.journal)
         budgets = self._budgets(needs, tell=not finish)
         if self.options.psnr is not None:
             budgets = self._for_psnr(needs, budgets, work, len(files))
@@ -216,7 +219,7 @@ class _Sharing:
             journal.count_only_ours(scope.secret)
             numbers = _dealt(files, scope, shard.of)
             ours = [f for f, number in zip(files, numbers, strict=True) if number == shard.number]
-            needs = look(ours, journal, self.options, self.telling.on_look)
+            needs = self._look(ours, journal)
             budgets = self._budgets(needs, tell=True)
             if sparsity is not None:
                 budgets = replace(budgets, settings=with_sparsity(budgets.settings, sparsity))
@@ -243,6 +246,11 @@ class _Sharing:
             "signer": self.signer.public,
         }
         return plan if shards is None else plan | {"shards": shards}
+
+    def _look(self, files: Sequence[File], journal: Journal) -> Needs:
+        needs = look(files, journal, self.options, self.telling.on_look)
+        self.telling.on_identifying(Identifying.of_all(needs))
+        return needs
 
     def _budgets(self, needs: Needs, *, tell: bool) -> Budgets:
         """tell: whether to tell of a file that makes all bundles larger."""
