@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pydicom
@@ -14,6 +17,7 @@ from primis.imaging.dicom_profile import PRIVATE, _profile
 from primis.imaging.files import parse, read
 from primis.imaging.image import BURNED_IN
 from primis.imaging.phantom import phantom_dicom
+from tests.documented import blocks, commands, lay_out_images, reader
 
 
 def identifying(change=lambda data: None) -> tuple[str, ...]:
@@ -77,6 +81,27 @@ def test_a_file_that_says_it_was_de_identified_is_believed_but_for_its_pixels() 
         data.BurnedInAnnotation = "YES"
 
     assert identifying(burned) == (BURNED_IN,)
+
+
+def test_the_page_on_de_identification_runs_as_it_stands(tmp_path, capsys) -> None:
+    """And no name of a patient is left in what is restored."""
+    pytest.importorskip("dicognito")
+    lay_out_images(tmp_path)
+    page = "docs/how-to/de-identify.md"
+    [shell], [python] = blocks(page, "sh"), blocks(page, "python")
+    [de_identify] = [line for line in shell.splitlines() if line.startswith("python")]
+    words = [sys.executable, *de_identify.split()[1:]]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    with reader(tmp_path, capsys) as call:
+        call("keygen", "-o", "alice.key")
+        [share] = commands(page)
+        call(*share.words)
+        exec(compile(python, page, "exec"), {})
+        again = json.loads(call(*share.words[:-1], "again", "--json"))
+        assert again["identifying"]["files"] == 0
+        call("restore", "again", "-i", "alice.key", "-o", "restored")
+    for path in (tmp_path / "restored").iterdir():
+        assert b"Phantom^Chest" not in path.read_bytes()
 
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dicom"
