@@ -23,7 +23,7 @@ demo: .venv/base
 	$(BIN)/primis demo --force
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 # As in a plain installation, even where torch is there; in under two minutes.
 test-core: .venv/test
