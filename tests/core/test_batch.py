@@ -22,6 +22,7 @@ from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
 from primis.jobs import restore_task
+from primis.jobs.journal import Journal
 from primis.jobs.result import Result
 from primis.jobs.share import look as looking
 from primis.jobs.share import run as sharing
@@ -349,6 +350,13 @@ def test_a_release_for_its_owner_alone_has_an_index_of_grants(folder, signer, tm
     sharing.share([folder], tmp_path / "r", [], signer, SETTINGS, model=TINY)
     [owners] = (tmp_path / "r" / "grants").glob("*.age")
     assert index_names(LocalStore(tmp_path / "r")) == [owners.name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_journal_on_a_full_disk_says_so(tmp_path) -> None:
+    (tmp_path / "journal").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="cannot be written: the disk is full"):
+        Journal(tmp_path / "journal").note(id="1")
 
 
 def test_a_torn_bundle_is_shared_anew(share, tmp_path) -> None:
