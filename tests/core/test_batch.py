@@ -22,14 +22,16 @@ from primis.imaging.files import read
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
 from primis.jobs import restore_task
+from primis.jobs.journal import Journal
 from primis.jobs.result import Result
 from primis.jobs.share import look as looking
 from primis.jobs.share import run as sharing
 from primis.jobs.share import task as share_task
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
-from primis.release.grants import Scope, owner_grant
+from primis.release.grants import Scope, index_names, owner_grant
 from primis.release.reader import Release, bundle_key
+from primis.stores.local import LocalStore
 from tests.conftest import SETTINGS, TINY
 
 
@@ -341,6 +343,20 @@ def test_a_resumed_share_grants_only_to_those_named_now(
     bob = parse_recipient(f"bob={keys['bob']}")
     sharing.share([folder], tmp_path / "r", [bob], signer, SETTINGS, model=TINY)
     assert [g.label for g in Release(tmp_path / "r").grants()] == ["bob", "owner"]
+
+
+def test_a_release_for_its_owner_alone_has_an_index_of_grants(folder, signer, tmp_path) -> None:
+    """Without it nobody finds the owner's on a host that lists no folders."""
+    sharing.share([folder], tmp_path / "r", [], signer, SETTINGS, model=TINY)
+    [owners] = (tmp_path / "r" / "grants").glob("*.age")
+    assert index_names(LocalStore(tmp_path / "r")) == [owners.name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_journal_on_a_full_disk_says_so(tmp_path) -> None:
+    (tmp_path / "journal").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="cannot be written: the disk is full"):
+        Journal(tmp_path / "journal").note(id="1")
 
 
 def test_a_torn_bundle_is_shared_anew(share, tmp_path) -> None:

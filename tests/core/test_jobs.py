@@ -145,6 +145,16 @@ class Doubler:
         return f"{task} lost after {tries}"
 
 
+class Sleeper(Doubler):
+    """A worker whose tasks take minutes."""
+
+    def __call__(self, task: int, done=None) -> int:
+        assert self.once is not None
+        (self.once / f"{task} began").touch()
+        time.sleep(600)
+        return task
+
+
 @pytest.fixture
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers find this module where we do."""
@@ -262,6 +272,26 @@ def test_an_interruption_ends_all_workers_and_the_same_call_goes_on(keys, signer
     assert len(results) == 12 and all(r.error is None for r in results)
     assert sum(r.resumed for r in results) >= 3
     assert not list(tmp_path.glob("r.partial*"))
+
+
+def test_workers_end_with_a_coordinator_that_is_killed(tmp_path) -> None:
+    script = """
+        import sys
+        from pathlib import Path
+        from primis.jobs.executors.processes import Processes
+        from tests.core.test_jobs import Sleeper
+        worker = Sleeper(once=Path(sys.argv[1]))
+        list(Processes(2).run(worker, iter(enumerate(range(2))), 2))
+    """
+    mark = f"{tmp_path.name}-{os.getpid()}"
+    running = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        env=os.environ | {"MARK": mark, "PYTHONPATH": os.pathsep.join(map(str, PLACES))},
+    )
+    _wait_until(lambda: len(list(tmp_path.glob("* began"))) == 2)
+    running.kill()
+    running.wait()
+    _wait_until(lambda: not _marked(mark))
 
 
 def _marked(mark: str) -> list[Path]:

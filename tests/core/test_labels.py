@@ -88,6 +88,14 @@ def test_inspect_shows_labels_to_whoever_may_read_them(folder, keys, tmp_path, c
     assert {x["name"]: x.get("labels", {}) for x in facts["names"]} == EXPECTED
 
 
+def test_a_label_of_two_lines_passes_for_no_line_of_inspect(folder, keys, tmp_path, capsys) -> None:
+    shared(folder, keys, tmp_path / "release", 'file,label\na.dcm,"ill\nsigner: forged"\n')
+    with reader(tmp_path, capsys) as call:
+        lines = call("inspect", "release", "-i", keys["alice"]).splitlines()
+    assert [line for line in lines if "forged" in line and "name a.dcm" in line]
+    assert "signer: forged)" not in lines
+
+
 def test_who_has_no_grant_for_all_of_it_reads_none(folder, keys, signer, tmp_path) -> None:
     made = shared(folder, keys, tmp_path / "release")
     bob = read_signer(keys["bob"]).recipient.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -41,6 +42,7 @@ from primis.attacks.result import (
     counted,
 )
 from primis.attacks.suite import Job, Outcome, jobs, outcome, trainers
+from primis.audit.course import Attackers
 from primis.audit.pictures import sights
 from primis.audit.report import Report
 from primis.audit.run import audit
@@ -800,6 +802,28 @@ def test_an_audit_by_processes_comes_to_the_same(
 def test_an_error_of_an_attack_in_a_process_ends_the_audit(keyed_release, folder, signer) -> None:
     with pytest.raises(WorkerError, match='"lengths" ended its worker process 3 times'):
         audit(Release(keyed_release), signer, budget=QUICK, executor=Dying())
+
+
+def test_an_error_that_cannot_be_sent_is_named(monkeypatch, keyed) -> None:
+    class Odd(Exception):
+        """Of a library; known here alone."""
+
+    def fail() -> Outcome:
+        raise Odd
+
+    attackers = Attackers(keyed, [], [], enough=True)
+    monkeypatch.setattr(Attackers, "_by_name", {"odd": Job("odd", fail)})
+    sent = pickle.loads(pickle.dumps(attackers("odd")))
+    assert isinstance(sent, WorkerError)
+    assert str(sent) == '"odd" failed with Odd'
+
+
+def test_a_worker_gets_the_same_harness(keyed) -> None:
+    given = replace(keyed, seed=7, likely=False)
+    got = pickle.loads(pickle.dumps(Attackers(given, [], [], enough=True))).harness
+    assert (got.seed, got.likely, got.budget) == (7, False, given.budget)
+    assert [case.name for case in got.owned] == [case.name for case in given.owned]
+    assert [case.name for case in got.judged] == [case.name for case in given.judged]
 
 
 class Dying(Serial):

@@ -55,6 +55,24 @@ def test_a_release_on_a_web_host_is_audited_where_it_lies(here, tmp_path) -> Non
     assert "--jobs or --dask" in here("audit", "r", "-o", "x", "--jobs", "2", "--dask", "x:1")[2]
 
 
+@pytest.mark.parametrize(("debug", "workers"), [("", 3), ("1", 1)])
+def test_an_audit_uses_all_cores_unless_an_error_is_looked_for(
+    here, monkeypatch, debug: str, workers: int
+) -> None:
+    """An error is to be seen where it arises: `PRIMIS_DEBUG=1 shows where`."""
+    from primis.audit import run as auditing
+    from primis.jobs.executors import processes
+
+    def counted(*_: object, executor, **__: object) -> None:
+        raise UsageError(f"{executor.count(100)} at once")
+
+    assert share(here, "chest.dcm")[0] == 0
+    monkeypatch.setattr(auditing, "audit", counted)
+    monkeypatch.setattr(processes, "cores", lambda: 3)
+    monkeypatch.setenv("PRIMIS_DEBUG", debug)
+    assert f"{workers} at once" in here("audit", "r", "-o", "x", "--model", TINY)[2]
+
+
 def test_an_audit_that_finds_a_leak_fails(monkeypatch, tmp_path, capsys) -> None:
     from typer.testing import CliRunner
 

@@ -58,6 +58,16 @@ def test_what_others_may_have_laid_there_is_not_taken(tmp_path: Path, codec) -> 
             work()
 
 
+def test_a_folder_that_others_may_write_in_is_not_read(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "kept", {})
+    assert parts.kept("p") is None
+    parts.get("p", lambda: Part({"x": 1}))
+    assert parts.kept("p") is not None
+    (tmp_path / "kept").chmod(0o777)
+    with pytest.raises(OutputError, match="others may write in"):
+        parts.kept("p")
+
+
 def test_a_damaged_version_is_made_anew(tmp_path: Path, codec) -> None:
     versions = Versions(tmp_path / "kept", {"default": codec}, version_list([4.0]))
     pixels = draw_phantom(64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -66,9 +67,10 @@ class Attackers:
 
     def __reduce__(self) -> tuple[Callable[..., Attackers], tuple[Any, ...]]:
         harness = self.harness
-        of_harness = (harness.settings, harness.owned, harness.judged, harness.budget)
+        cases = (harness.owned, harness.judged)
+        known = (harness.settings, *cases, harness.budget, harness.seed, harness.likely)
         rest = (self.again, self.headers, self.enough)
-        return _single_threaded, (harness.codec.checkpoint, *of_harness, *rest)
+        return _single_threaded, (harness.codec.checkpoint, known, *rest)
 
     def __call__(self, task: str, done: Done = unheard) -> Made | Exception:
         """See Worker."""
@@ -77,7 +79,7 @@ class Attackers:
         try:
             return Made(self._by_name[task].run(), time.monotonic() - start)
         except Exception as error:
-            return error
+            return _sendable(error, task)
 
     def lost(self, task: str, tries: int) -> Made | Exception:
         """See Worker."""
@@ -96,10 +98,18 @@ class Attackers:
         return self(task)
 
 
-def _single_threaded(checkpoint: Checkpoint, *given: Any) -> Attackers:
-    settings, owned, judged, budget, again, headers, enough = given
+def _single_threaded(checkpoint: Checkpoint, known: tuple[Any, ...], *rest: Any) -> Attackers:
     codec = Codec(checkpoint, OnnxEngine(checkpoint, threads=1))
-    return Attackers(Harness(codec, settings, owned, judged, budget), again, headers, enough)
+    return Attackers(Harness(codec, *known), *rest)
+
+
+def _sendable(error: Exception, task: str) -> Exception:
+    """The error as another process can read it; some of other libraries cannot be."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return WorkerError(f'"{task}" failed with {type(error).__name__}')
+    return error
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,8 @@ def audit(
     from primis.release.reader import Release
 
     kept = out.with_name(out.name + PARTIAL)
-    many = jobs or (None if dask else cores())
+    few = dask or os.environ.get("PRIMIS_DEBUG")  # an error is to be seen where it arises
+    many = jobs or (None if few else cores())
     with (
         reading_up_to(max_pixels),
         executor_for(many, dask, dask_insecure=dask_insecure) as executor,

@@ -12,6 +12,7 @@ from primis.bundle.container import read_bundle, read_head, stands_alone
 from primis.bundle.describe import describe_bundle, describe_grant, describe_manifest
 from primis.bundle.header import MAGIC
 from primis.cli.known import open_release, require_release
+from primis.cli.say import plain
 from primis.errors import BadGrant, InputError, NoMatchingGrant
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
@@ -166,8 +167,9 @@ def _items(values: list[dict[str, Any]], indent: str) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    """In one line: names and labels come from others, and could pass for lines of ours."""
     if isinstance(value, list):
         return ", ".join(_short(v) for v in value) or "none"
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {_short(x)}" for key, x in value.items()) + ")"
-    return "-" if value is None else str(value)
+        return "(" + ", ".join(f"{plain(key)} {_short(x)}" for key, x in value.items()) + ")"
+    return "-" if value is None else plain(str(value))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from primis.atomic import require_ours, write_new
+from primis.atomic import reason, require_ours, write_new
 from primis.errors import OutputError
 from primis.keys.seal import Secret, derive
 
@@ -76,7 +76,7 @@ class Journal:
                 file.seek(0, os.SEEK_END)
                 file.write(b"\n" + json.dumps(record).encode())  # a torn line stays its own
         except OSError as error:
-            raise OutputError(f'"{self.path}" cannot be written: {error.strerror}') from None
+            raise OutputError(f'"{self.path}" cannot be written: {reason(error)}') from None
         return record
 
     def clear(self) -> None:

@@ -15,7 +15,9 @@ and removes the old state (`publish`).
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
 import os
 import secrets
 import shutil
@@ -47,7 +49,7 @@ from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.metrics.progress import Progress, silent
 from primis.release.catalogue import Catalogue, Listed
-from primis.release.grants import GRANTS, Scope, make_grant, write_grant
+from primis.release.grants import GRANTS, Scope, make_grant, write_grant, write_index
 from primis.release.old_states import MANIFEST, OLD, left_behind
 from primis.release.owner import owner_scope
 from primis.release.publish import parts_there, publish, remove_keys
@@ -96,8 +98,13 @@ def rekey(
     ):
         old = owner_scope(now_there, signer)
         withdrawn, granted = _withdrawn(now_there, set(without)), set(now_there.labels())
-        making = _Rekeying(now_there, signer, work, old, _begin(work, now_there, signer), progress)
-        done = making.rebuild(withdrawn, now())
+        grants = _to_renew(now_there, signer, withdrawn)
+        opens = {_opens(grant) for grant in grants}
+        making = _Rekeying(
+            now_there, signer, work, old, _begin(work, now_there, signer, opens), progress
+        )
+        done = making.rebuild(grants, now())
+        work.journal.note(shown=sorted(opens))  # from here on others may read what is made
         if isinstance(now_there.store, LocalStore):
             left_out, still_there = _put(now_there, signer, work, carry_others=carry_others)
         else:
@@ -107,16 +114,31 @@ def rekey(
         return Rekeyed(*done, left_out, still_there)
 
 
-def _begin(work: Work, release: Release, signer: Signer) -> Scope:
-    """The new secrets: of what an interrupted call began of the very same state, or new ones."""
+def _begin(work: Work, release: Release, signer: Signer, opens: set[str]) -> Scope:
+    """The new secrets: of what an interrupted call began of the very same state, or new ones.
+    opens: what the grants to come open (`_opens`). If that call may have shown others a grant that
+    opens more, whoever took it could open all that is made under its secrets."""
     plan = {"work": "rekey", "state": release.digest, "signer": signer.public}
-    if os.path.lexists(work.partial) and work.planned() != plan:
+    if os.path.lexists(work.partial):
         require_ours(work.partial)
-        work.give_up()
+        begun = work.planned()
+        if begun.get("work") == "rekey" and (begun != plan or _shown(work) - opens):
+            work.give_up()
     start = release_begun if work.begin(plan) else begin_release
     scope = start(work, signer, release.manifest.release)
     work.journal.count_only_ours(scope.secret)
     return scope
+
+
+def _shown(work: Work) -> set[str]:
+    """What grants open that others may have read."""
+    return {opened for record in work.journal.records() for opened in record.get("shown", ())}
+
+
+def _opens(grant: Grant) -> str:
+    """What a grant opens and for whom, without a name in it."""
+    images = "all" if grant.secret is not None else " ".join(sorted(grant.images))
+    return hashlib.sha256(f"{grant.recipient}\n{grant.tier}\n{images}".encode()).hexdigest()
 
 
 def _put(
@@ -124,6 +146,7 @@ def _put(
 ) -> tuple[list[str], list[str]]:
     """Put the new state in the place of the old one: (what was left out, what is still there)."""
     path, still_there = release.folder, list[str]()
+    work.keep_only((MANIFEST, PAGES, BUNDLES, GRANTS))  # an interrupted call may have carried more
     left_out = _carry(path, work.partial, wanted=carry_others)
 
     def put(fresh: Path, _: Path) -> None:
@@ -142,7 +165,8 @@ def _swap(release: Release, folder: Path, granted: set[str], progress: Progress)
             f'"{release.place}" was granted to "{sorted(new)[0]}" meanwhile: give it new secrets '
             "once more"
         )
-    old = parts_there(store)
+    ours = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    old = parts_there(store) - ours  # an interrupted call may have sent some of ours
     publish(folder, store, over=release.tag, on_sent=partial(progress, "sending"))
     return [f"{release.place}/{key}" for key in remove_keys(store, old)]
 
@@ -170,16 +194,18 @@ class _Rekeying:
     fresh: Scope = field(repr=False)
     progress: Progress
 
-    def rebuild(self, withdrawn: set[str], now: datetime.datetime) -> tuple[list[str], list[str]]:
+    def rebuild(
+        self, grants: Sequence[Grant], now: datetime.datetime
+    ) -> tuple[list[str], list[str]]:
         """Write the new state into the folder; (labels renewed, labels dropped)."""
         release, folder, signer = self.release, self.work.partial, self.signer
-        grants = release.open_grants([signer.identity], trust=signer.public)
         made = self._seal_anew()
         keep_only(folder / BUNDLES, *(f"{entry.id}.primis" for entry in made.values()))
         keep_only(folder / GRANTS, "owner.*.age")
         renamed = {bundle_id: entry.id for bundle_id, entry in made.items()}
         store = LocalStore(folder)
-        renewed = _renew(grants, store, self.fresh, signer, withdrawn, renamed)
+        renewed = _renew(grants, store, self.fresh, signer, renamed)
+        write_index(store)
         listed = _relisted(release, release_secrets(self.old.secret, HIGHEST), renamed)
         contents = Contents([*made.values()], listed, release.manifest.profiles)
         version = release.manifest.version + 1
@@ -233,31 +259,33 @@ def _relisted(release: Release, old: TierSecrets, renamed: dict[str, str]) -> li
     return listed
 
 
-def _renew(
-    grants: Sequence[Grant],
-    store: Store,
-    fresh: Scope,
-    signer: Signer,
-    withdrawn: set[str],
-    renamed: dict[str, str],
-) -> list[str]:
+def _to_renew(release: Release, signer: Signer, withdrawn: set[str]) -> list[Grant]:
+    """One for each label: those that open an image, with a key that none was withdrawn from."""
+    grants = release.open_grants([signer.identity], trust=signer.public)
     gone = {g.recipient for g in grants if g.label in withdrawn and g.recipient}
-    renewed: list[str] = []
+    chosen: dict[str, Grant] = {}
+    for grant in grants:
+        out = grant.label in {"owner", *withdrawn} or grant.recipient in {"", *gone}
+        if not out and any(map(grant.covers, release.ids)):
+            chosen.setdefault(grant.label, grant)
+    return [*chosen.values()]
+
+
+def _renew(
+    grants: Sequence[Grant], store: Store, fresh: Scope, signer: Signer, renamed: dict[str, str]
+) -> list[str]:
+    """Write them under the new secrets; their labels."""
     for grant in grants:
         images = None
         if grant.secret is None:
             images = [renamed[i] for i in grant.images if i in renamed]
-        done = {"owner", *withdrawn, *renewed}
-        if grant.label in done or not grant.recipient or grant.recipient in gone or images == []:
-            continue
         kind = grant.recipient.split()[0] if " " in grant.recipient else "age"
         recipient = Recipient(kind, grant.recipient, grant.label)
         again = make_grant(
             fresh, recipient, signer, grant.tier, images, grant.note, grant.not_after
         )
         write_grant(store, again, recipient, signer)
-        renewed.append(grant.label)
-    return renewed
+    return [grant.label for grant in grants]
 
 
 def _require_whole(folder: Path, before: Release, signer: Signer, progress: Progress) -> None:
@@ -323,8 +351,12 @@ def _replace(fresh: Path, path: Path, release_id: str, signer: Signer) -> list[s
 
 
 def _remove_state(folder: Path) -> None:
-    """The manifest goes last: what is cut off here can still be told for what it is."""
-    for name in (GRANTS, BUNDLES):
-        remove(folder / name)
-    if not any(os.path.lexists(folder / name) for name in (GRANTS, BUNDLES)):
-        remove_folder(folder)
+    """Grants go first. The manifest goes last: what is cut off here can still be told for what it
+    is."""
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name != GRANTS):
+            if path.name != MANIFEST:
+                with contextlib.suppress(OSError):
+                    remove(path)
+        if [path.name for path in folder.iterdir()] == [MANIFEST]:
+            remove_folder(folder)

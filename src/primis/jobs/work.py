@@ -114,19 +114,20 @@ class Work:
     def _start(self) -> None:
         self._mark = secrets.token_hex(16)
         self._drop_journals()
-        self.journal.start({"plan": self.head, "mark": self._mark})
+        head = {"plan": self.head, "mark": self._mark}
+        self.journal.start(head)
         try:
             self.partial.mkdir(mode=0o700)
         except OSError as error:
             raise OutputError(f'"{self.partial}" cannot be written: {reason(error)}') from None
+        self.journal.start(head | {"inode": self._inode()})
         write_new(self.partial / _MARK, self._mark.encode(), 0o600)
 
     def _require_mark(self) -> None:
         """Raise OutputError unless the folder is the one that the journal is of: another that was
         put in its place would be published."""
-        if all(
-            is_temporary(path) for path in self.partial.iterdir()
-        ):  # killed before it was marked
+        is_new = all(is_temporary(path) for path in self.partial.iterdir())
+        if is_new or self._was_unmarked():  # killed before it was marked, or put in its place
             write_new(self.partial / _MARK, self._mark.encode(), 0o600)
         try:
             found = read_regular(self.partial / _MARK, 100).decode("ascii", "replace")
@@ -137,6 +138,11 @@ class Work:
                 f'"{self.partial}" is not the folder that "{self.journal.path.name}" is of: '
                 "look what it is, and remove it"
             )
+
+    def _was_unmarked(self) -> bool:
+        """Whether it is the folder that was made, and lost its mark to `finish`."""
+        same = self.journal.head().get("inode") == self._inode()
+        return same and not os.path.lexists(self.partial / _MARK)
 
     @contextmanager
     def shard(self, shard: Shard) -> Iterator[Journal]:
@@ -186,9 +192,8 @@ class Work:
         its image was. keep: all that belongs into it, None for whatever is there. put: puts the
         folder, its first argument, in its place."""
         sweep_all(self.partial)
-        for path in self.partial.iterdir():
-            if path.name != _MARK and keep is not None and path.name not in keep:
-                remove(path)
+        if keep is not None:
+            self.keep_only(keep)
         level(self.partial, mode)
         (self.partial / _MARK).unlink()
         try:
@@ -199,6 +204,16 @@ class Work:
             else:
                 self.journal.clear()  # no names may stay
         self._drop_journals()
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Remove what lies in the folder besides."""
+        for path in self.partial.iterdir():
+            if path.name not in {_MARK, *names}:
+                remove(path)
+
+    def _inode(self) -> int:
+        """What the disk tells the folder by: no other has it while this one is there."""
+        return self.partial.lstat().st_ino
 
     def give_up(self) -> None:
         """Remove a folder in which nothing came about."""

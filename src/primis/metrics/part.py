@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import struct
 import zipfile
 import zlib
@@ -76,8 +77,12 @@ class Parts:
     def kept(self, name: str, kind: type[T]) -> T | None: ...
 
     def kept(self, name: str, kind: type[Any] = Part) -> Any:
-        """The result of that name that was made before, None where there is none."""
-        return None if self._folder is None else from_file(self._path(self._folder, name), kind)
+        """The result of that name that was made before, None where there is none. Raises
+        OutputError where it or the folder is not ours."""
+        if self._folder is None or not os.path.lexists(self._folder):
+            return None
+        require_ours(self._folder)
+        return from_file(self._path(self._folder, name), kind)
 
     @overload
     def get(self, name: str, make: Callable[[], Part]) -> Part: ...

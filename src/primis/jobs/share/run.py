@@ -48,7 +48,14 @@ from primis.keys.seal import derive
 from primis.keys.tier import Tier
 from primis.network.checkpoint import named, read_checkpoint, shipped
 from primis.release.budgets import Budgets, Need
-from primis.release.grants import GRANTS, Scope, make_grant, require_free_label, write_grant
+from primis.release.grants import (
+    GRANTS,
+    Scope,
+    make_grant,
+    require_free_label,
+    write_grant,
+    write_index,
+)
 from primis.release.old_states import MANIFEST
 from primis.release.publish import OnSent
 from primis.release.reader import BUNDLES, PAGES
@@ -135,6 +142,7 @@ def share(
         for recipient in to:
             made = make_grant(batch.scope, recipient, signer, Tier(tier))
             write_grant(LocalStore(work.partial), made, recipient, signer)
+        write_index(LocalStore(work.partial))
         keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
         contents = batch.contents(good)
         write_contents(work.partial, contents, batch.scope, signer, 1, timestamp(now()))
