@@ -142,6 +142,27 @@ def test_a_release_that_another_put_there_meanwhile_stays(bucket, images, keys, 
     assert store.get("manifest.json", 100).data == b"another's"
 
 
+def test_a_grant_that_was_sent_and_is_not_wanted_any_more_is_told(
+    bucket, images, keys, monkeypatch, caplog
+) -> None:
+    from primis.stores.bucket import BucketStore
+
+    plain = BucketStore.put_new
+
+    def breaks(self, key: str, data: bytes) -> None:
+        raise HostError(key, "the host cannot be reached")
+
+    monkeypatch.setattr(BucketStore, "put_new", breaks)  # the manifest, which goes last
+    with pytest.raises(HostError):
+        share_to(bucket, images, keys)
+    monkeypatch.setattr(BucketStore, "put_new", plain)
+    primis.share(images, bucket, to=[], owner=keys["owner"], model=TINY)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith('a grant to "age-')
+    assert "lay on the host when an earlier call was interrupted" in said
+    assert Release(bucket).labels() == ["owner"]
+
+
 def test_an_upload_that_was_cut_off_goes_on(bucket, images, keys, monkeypatch) -> None:
     from primis.stores.bucket import BucketStore
 

@@ -12,6 +12,7 @@ from primis.atomic import own_folder
 from primis.errors import UsageError
 from primis.jobs.work import Work
 from primis.keys.home import work_folder
+from primis.release.grants import GRANTS, label_of
 from primis.release.old_states import require_nothing_cut_off
 from primis.release.publish import OnSent, publish, require_free, require_no_others, take_back
 from primis.release.reader import Release
@@ -52,10 +53,14 @@ class Destination:
         if self.store is not None:
             require_no_others(work.partial, self.store)
 
-    def take_back(self, work: Work) -> None:
-        """Remove from a host what an interrupted call sent and this one makes anew."""
-        if self.store is not None:
-            take_back(work.partial, self.store)
+    def take_back(self, work: Work) -> set[str]:
+        """Remove from a host what an interrupted call sent and this one makes anew; the labels of
+        grants that were there for anyone to fetch."""
+        if self.store is None:
+            return set()
+        labels = {label for name in self.store.list(GRANTS) if (label := label_of(name))}
+        take_back(work.partial, self.store)
+        return labels
 
     def finish(self, work: Work, keep: Collection[str], on_sent: OnSent) -> None:
         """Give the folder its name, or send it."""

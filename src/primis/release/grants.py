@@ -101,7 +101,7 @@ class GrantsFolder:
     def names(self) -> list[str]:
         """Of all grants, by label; files with other names are none. Raises BadGrant where there are
         more than anyone makes, HostError."""
-        names = sorted(set(filter(_label_of, grant_names(self.store))))
+        names = sorted(set(filter(label_of, grant_names(self.store))))
         if len(names) > _MAX_GRANTS:
             raise BadGrant(
                 f'release "{self.store.place}" has {len(names)} grants, '
@@ -111,7 +111,7 @@ class GrantsFolder:
 
     def labels(self) -> list[str]:
         """Of all grants; what is in them is not looked at. Raises as `names` does."""
-        return [_label_of(name) for name in self.names()]
+        return [label_of(name) for name in self.names()]
 
     def files(self, names: Sequence[str] | None = None) -> list[GrantFile]:
         """Grants, by label: all, or those of these names. A damaged one is left out, with a note.
@@ -143,7 +143,7 @@ class GrantsFolder:
                 "it does not match the checksum in its name"
             )
             return None
-        return GrantFile(_label_of(name), path, data)
+        return GrantFile(label_of(name), path, data)
 
     def open(self, identities: Iterable[Identity], *, trust: str | None = None) -> list[Grant]:
         """The grants these identities open, the highest tier and widest scope first.
@@ -155,7 +155,7 @@ class GrantsFolder:
         NoMatchingGrant, saying which keys were offered and which grants are there, if none does.
         """
         offered, names, tried = list(identities), self.names(), _Tried()
-        later = [] if trust or len(names) < _MANY else [n for n in names if _label_of(n) == "owner"]
+        later = [] if trust or len(names) < _MANY else [n for n in names if label_of(n) == "owner"]
         self._try(self.files([n for n in names if n not in later]), offered, trust, tried)
         if later and (tried.owners_key or not tried.opened):
             self._try(self.files(later), offered, trust, tried)
@@ -348,7 +348,7 @@ def write_grant(store: Store, grant: Grant, recipient: Recipient, signer: Signer
     """Sign a grant, seal it to its recipient and put it with the others; its key. Older ones stay;
     one under its label is a UsageError."""
     data = grant.seal(recipient, signer)
-    if grant.label in map(_label_of, store.list(GRANTS)):
+    if grant.label in map(label_of, store.list(GRANTS)):
         raise UsageError(f'label "{grant.label}" is taken by another grant, expected a new one')
     key = f"{GRANTS}/{grant.label}.{hashlib.sha256(data).hexdigest()[:_CHECKSUM]}.age"
     try:
@@ -388,7 +388,7 @@ def write_index(store: Store) -> None:
     key = f"{GRANTS}/{INDEX}"
     for _ in range(_TRIES):
         before = _tag_of(store, key)
-        names = sorted(filter(_label_of, store.list(GRANTS)))
+        names = sorted(filter(label_of, store.list(GRANTS)))
         data = canonical({"format": 1, "grants": names})
         try:
             if before == "":
@@ -401,7 +401,7 @@ def write_index(store: Store) -> None:
 
 def is_grant(name: str) -> bool:
     """Whether a file of this name may be a grant."""
-    return bool(_label_of(name))
+    return bool(label_of(name))
 
 
 def _tag_of(store: Store, key: str) -> str | None:
@@ -417,7 +417,7 @@ def _tag_of(store: Store, key: str) -> str | None:
         return ""
 
 
-def _label_of(name: str) -> str:
+def label_of(name: str) -> str:
     """The label of a grant by its file's name; "" for what is none."""
     stem = name.removesuffix(".age")
     label, _, checksum = stem.rpartition(".")

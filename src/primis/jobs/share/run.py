@@ -137,7 +137,12 @@ def share(
         if not good:
             work.give_up()
             raise UsageError("no image could be shared")
-        destination.take_back(work)
+        shown = destination.take_back(work) - {"owner"} - {recipient.label for recipient in to}
+        if shown:
+            on_note(
+                f'a grant to "{min(shown)}" lay on the host when an earlier call was interrupted: '
+                "whoever fetched it can open this release, unless it is given new secrets"
+            )
         keep_only(work.partial / GRANTS, "owner.*.age")
         for recipient in to:
             made = make_grant(batch.scope, recipient, signer, Tier(tier))
