@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from primis.bundle.container import read_bundle
 from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.imaging.image import Image
+from primis.imaging.padding import filled_frames, find_padding
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import data_range, psnr
 from primis.network.checkpoint import read_checkpoint, shipped
@@ -242,7 +244,10 @@ def baseline_curve(name: str, images: Sequence[Scaled]) -> Curve:
 
 
 def scaled(image: Image, *, own: bool) -> Scaled:
-    """own: PSNR is to the image's own range, else to full scale."""
+    """Padding filled, for all codecs alike. own: PSNR is to the image's own range, else to full
+    scale."""
+    frames = np.stack(list(filled_frames(image, find_padding(image))))
+    image = replace(image, pixels=frames, padding_range=None)
     span = float(max(int(image.pixels.max()) - int(image.pixels.min()), 1))
     return Scaled(image, span if own else data_range(image.pixels, image.bit_depth))
 
