@@ -14,6 +14,7 @@ from typing import Any
 
 import attack_tables
 import numpy as np
+import scale_tables
 import study_tables
 from markdown_tables import HERE, number, result, rows, with_interval, with_sd
 
@@ -237,6 +238,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "modalities": modalities,
     "speed": speed,
     "training_speed": training_speed,
+    "processes": scale_tables.processes,
+    "remote": scale_tables.remote,
+    "loader": scale_tables.loader,
+    "rehearsal": scale_tables.rehearsal,
+    "rehearsal_rates": scale_tables.rehearsal_rates,
 }
 
 _TABLE = re.compile(r"(<!-- (?!end )(\w+) -->\n).*?(?=<!-- end -->)", re.S)
