@@ -291,10 +291,11 @@ def _renew(
 def _require_whole(folder: Path, before: Release, signer: Signer, progress: Progress) -> None:
     """Read everything back before the old state goes. Raises what does not verify."""
     made = Release(folder)
-    if len(made.ids) != len(before.ids):
-        raise BadBundle(f'"{folder}" has {len(made.ids)} bundles, expected {len(before.ids)}')
-    for number, bundle_id in enumerate(made.ids):
-        progress("reading back", number, len(made.ids))
+    ids = made.ids
+    if len(ids) != len(before):
+        raise BadBundle(f'"{folder}" has {len(ids)} bundles, expected {len(before)}')
+    for number, bundle_id in enumerate(ids):
+        progress("reading back", number, len(ids))
         made.sections(bundle_id)
     owner_scope(made, signer)
 
