@@ -22,8 +22,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 demo: .venv/base
 	$(BIN)/primis demo --force
 
+# Each process with one thread: together they have as many as there are cores.
 test: .venv/dev
-	$(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 # As in a plain installation, even where torch is there; in under two minutes.
 test-core: .venv/test
