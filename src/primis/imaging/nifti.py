@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 
 from primis.errors import UnreadableImage
@@ -34,19 +33,11 @@ _GZIP = b"\x1f\x8b"
 _LARGEST_HEAD = 1 << 23
 _FORMS = {348: (344, b"n+1\0", b"ni1\0"), 540: (4, b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
 """By the length of a header: where its magic is, that of one file and that of a pair of files."""
-_HEADERS: dict[int, Any] = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _COLOURS = {128: 3, 2304: 4}
 """Channels by data type: RGB and RGBA, 8 bits each."""
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _STEPS = 65535
 _DAMAGED = "cannot be decoded: damaged or cut off"
-
-
-class _Scale(NamedTuple):
-    """What samples are in the file: low + step * sample."""
-
-    low: float
-    step: float
 
 
 class _Head(NamedTuple):
@@ -130,7 +121,7 @@ def _parse(start: bytes) -> _Head:
     size, order, magic = form
     if magic == _FORMS[size][2]:
         raise UnreadableImage("is the header of a NIfTI pair (.hdr and .img), expected one file")
-    header = _HEADERS[size](start[:size], endianness=order, check=False)
+    header = _header(start[:size], order)
     begin = int(header["vox_offset"])
     if not size + 4 <= begin <= _LARGEST_HEAD:
         raise UnreadableImage(f"has its voxels at byte {begin}, expected {size + 4} or later")
@@ -140,6 +131,14 @@ def _parse(start: bytes) -> _Head:
     oriented = int(header["qform_code"]) > 0 or int(header["sform_code"]) > 0
     notes = () if oriented else ("has no orientation: qform and sform codes are 0",)
     return _Head(shape, begin, dtype, _spacing(header), notes)
+
+
+def _header(block: bytes, order: str) -> Any:
+    """nibabel is imported here: other kinds do not need it, and each process that decodes would."""
+    import nibabel
+
+    kind: Any = nibabel.Nifti1Header if len(block) == 348 else nibabel.Nifti2Header
+    return kind(block, endianness=order, check=False)
 
 
 def _dimensions(header: Any) -> list[int]:
@@ -157,7 +156,7 @@ def _dtype(header: Any, order: str) -> tuple[np.dtype, int]:
         return np.dtype(np.uint8), _COLOURS[code]
     try:
         dtype = np.dtype(header.get_data_dtype()).newbyteorder(order)
-    except (KeyError, nibabel.spatialimages.HeaderDataError):
+    except KeyError:
         dtype = np.dtype(np.void)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UnreadableImage(
@@ -246,7 +245,7 @@ def _stored(image: Image, head: _Head, kept: Kept) -> Iterator[np.ndarray]:
         if base is not None:
             yield (frame.astype(head.dtype) + head.dtype.type(base)).astype(head.dtype)
         elif scale is not None:
-            low, step = _Scale(*struct.unpack(">dd", scale))
+            low, step = struct.unpack(">dd", scale)
             yield _as_type(low + step * frame.astype(np.float64), head.dtype)
         elif head.dtype.newbyteorder("=") == frame.dtype:
             yield frame.astype(head.dtype)

@@ -37,14 +37,9 @@ def release_begun(work: Work, signer: Signer, release_id: str | None = None) -> 
     sealed = signer.identity.decrypt(files[0].read_bytes()) or b""
     grant = read_grant(split_grant(sealed, str(files[0])), str(files[0]))
     said = (grant.release, grant.keys, grant.signer, grant.label, grant.tier)
-    ours = said == (release_id or begun, keys, signer.public, "owner", HIGHEST)
-    message = _message(work, begun, keys)
-    if (
-        release_id not in (None, begun)
-        or grant.secret is None
-        or not ours
-        or not verify(signer.public, message, signature)
-    ):
+    wanted = (release_id or begun, keys, signer.public, "owner", HIGHEST)
+    message = _message(work, wanted[0], keys)
+    if grant.secret is None or said != wanted or not verify(signer.public, message, signature):
         raise OutputError(
             f'"{work.partial}" was not begun with your key: look what it is, and remove it'
         )
