@@ -157,11 +157,12 @@ def test_another_version_on_a_worker_is_one_line() -> None:
 
 
 def test_a_scheduler_that_ends_in_the_middle_keeps_the_journal(
-    share, folder, keys, signer, tmp_path
+    share, cluster, folder, keys, signer, tmp_path
 ) -> None:
     other = distributed.LocalCluster(
         n_workers=1,
         threads_per_worker=1,
+        loop=cluster.loop,  # of its own it must start within 10 s, which a busy machine may miss
         host="127.0.0.1",
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
