@@ -23,7 +23,7 @@ class Unfamiliar(NamedTuple):
 COLOUR = "colour"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be many
 class Result:
     """What became of one image that was to be shared or restored.
 

@@ -30,7 +30,7 @@ def _the_same(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be many
 class Need:
     """What one file takes besides its code. original_times: bits for the file itself, as a multiple
     of what its samples take uncompressed. identifying: as of Image."""

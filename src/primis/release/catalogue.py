@@ -29,7 +29,7 @@ _PER_MM = 10**9
 _PURPOSE = "catalogue"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be many
 class Listed:
     """An image as the catalogue lists it. spacing: between rows and columns, in 10^-9 mm; modality,
     study, series, instance: of DICOM as it is restored at tier diagnostic, else empty. labels: what

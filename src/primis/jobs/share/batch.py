@@ -65,6 +65,7 @@ class Batch:
         for k, file in enumerate(files):
             if known := before(file):
                 tell(k, known)
+        del before  # of many images it is large
         left = [k for k in range(len(files)) if k not in results]
         secrets.SystemRandom().shuffle(left)
         left.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
