@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import rfc8785
 
@@ -34,7 +35,11 @@ from primis.bundle.manifest import (
 from primis.bundle.settings import Profile, Settings
 from primis.canonical import canonical
 from primis.codec import Codec
+from primis.imaging.dicom_derived import preface
+from primis.imaging.dicom_elements import DataSet, encode, put
+from primis.imaging.dicom_series import join
 from primis.imaging.image import Image
+from primis.imaging.nifti import read_nifti
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs.share.run import share
 from primis.keys.identity import _signer, _x25519, read_signer
@@ -561,6 +566,38 @@ def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
             tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
         },
         "pixels with texture, 16 bits each": textured.astype(">u2").tobytes().hex(),
+        "source headers": {"dicom-series": series_header(), "nifti": nifti_header()},
+    }
+
+
+def series_header() -> dict[str, object]:
+    """What the header of a series keeps of two files, and the header of each."""
+    images, headers = [], []
+    for number in (1, 2):
+        data_set: DataSet = {}
+        put(data_set, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.2")
+        put(data_set, "SOPInstanceUID", f"1.2.3.{number}")
+        put(data_set, "Modality", "CT")
+        put(data_set, "InstanceNumber", str(number))
+        put(data_set, "ImagePositionPatient", "0", "0", str(5 * number))
+        headers.append(preface(data_set) + encode(data_set))
+        pixels = np.full((1, 2, 2, 1), number, np.uint16)
+        images.append(Image(pixels, 12, "MONOCHROME2", "dicom", header=headers[-1]))
+    names = ["ct/b.dcm", "ct/a.dcm"]
+    files = [{"name": n, "header": h.hex()} for n, h in zip(names, headers, strict=True)]
+    return {"header": join(images, names).header.hex(), "files": files}
+
+
+def nifti_header() -> dict[str, object]:
+    """Of a volume of real numbers: its file, its samples and what its header keeps."""
+    voxels = np.arange(8, dtype=np.float32).reshape(2, 2, 2) / 4
+    file = bytes(nibabel.Nifti1Image(voxels, np.diag([1, 2, 3, 1])).to_bytes())
+    image = read_nifti(file, 100)
+    return {
+        "file": file.hex(),
+        "header": image.header.hex(),
+        "samples": image.pixels.ravel().tolist(),
+        "shape": list(image.shape),
     }
 
 

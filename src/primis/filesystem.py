@@ -17,12 +17,14 @@ from fsspec.spec import AbstractFileSystem
 
 from primis.api.places import Place
 from primis.api.release import OpenRelease, ReleaseImage, own_release
+from primis.imaging.image import SERIES
 from primis.jobs.names import FreeNames, kind_of, safe_name
 from primis.keys.tier import Tier
 
 
 class PrimisFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """`primis://NAME` is the file that `primis restore` would write for the image of that name.
+    """`primis://NAME` is the file that `primis restore` would write for the image of that name. The
+    files of a series lie where they lay; which they are is read when their folder is listed.
 
     release, signer, models: as of `primis.open`. identity: files of private keys; by default the
     owner's key. tier: by default the highest that the key opens.
@@ -68,10 +70,12 @@ class PrimisFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ship
     ) -> bytes:
         """The bytes of a file. Raises FileNotFoundError, and as `ReleaseImage.file` does."""
         path = self._strip_protocol(path)
-        image = self._tree().files.get(path)
-        if image is None:
+        entry = self._tree().files.get(path)
+        if entry is None:
             raise FileNotFoundError(errno.ENOENT, "no such image in the release", path)
-        return image.file(self._tier)[start:end]
+        image, frame = entry
+        [data] = image.files(self._tier, frames=frame).values()
+        return data[start:end]
 
     def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> io.BytesIO:
         if mode != "rb":
@@ -81,30 +85,36 @@ class PrimisFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ship
     def _tree(self) -> _Tree:
         release = self._own.get()
         if self._listing is None or self._listing[0] is not release:
-            self._listing = release, _Tree(release)
+            self._listing = release, _Tree(release, self._tier)
         return self._listing[1]
 
 
 class _Tree:
-    """files: images by path. folders: what lies in each, "" for the whole release."""
+    """files: the image of each path, and its frame where it is of a series. folders: what lies in
+    each, "" for the whole release."""
 
-    def __init__(self, release: OpenRelease) -> None:
+    def __init__(self, release: OpenRelease, tier: Tier | str | None) -> None:
         free = FreeNames()
-        self.files: dict[str, ReleaseImage] = {}
+        self.files: dict[str, tuple[ReleaseImage, int | None]] = {}
         self.folders: dict[str, set[str]] = {"": set()}
         for image in sorted(release, key=lambda image: (image.name or "", image.id)):
-            path = _path_of(image, free)
-            self.files[path] = image
-            self._add(PurePosixPath(path))
+            slices = [] if tier == Tier.PREVIEW else image.slices
+            if not slices:
+                self._add(_path_of(image, free), image, None)
+            for frame, name in enumerate(slices):
+                path = free.take(safe_name(name, image.id, "dicom"), image.id, "dicom")
+                self._add(path, image, frame)
 
-    def _add(self, path: PurePosixPath) -> None:
+    def _add(self, name: str, image: ReleaseImage, frame: int | None) -> None:
+        self.files[name] = image, frame
+        path = PurePosixPath(name)
         for parent in path.parents:
             self.folders.setdefault("" if parent.name == "" else str(parent), set()).add(str(path))
             path = parent
 
 
 def _path_of(image: ReleaseImage, free: FreeNames) -> str:
-    kind = image.kind or kind_of(image.name or "")
+    kind = "dicom" if image.kind == SERIES else image.kind or kind_of(image.name or "")
     if image.name is None or kind is None:
         return image.id
     return free.take(safe_name(image.name, image.id, kind), image.id, kind)

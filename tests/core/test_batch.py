@@ -15,7 +15,7 @@ import PIL.Image
 import pydicom
 import pytest
 
-from primis.datasets.files import collect
+from primis.datasets.files import Source, collect
 from primis.errors import OutputError, UnreadableImage, UsageError
 from primis.imaging import apart
 from primis.imaging.files import read
@@ -552,7 +552,9 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
     folder, share, keys, signer, tmp_path, monkeypatch
 ) -> None:
     script = b"#!/bin/sh\necho owned\n"
-    monkeypatch.setattr(share_task, "read", lambda path, **how: (read(path, **how)[0], script))
+    monkeypatch.setattr(
+        share_task, "read_source", lambda source, **how: (read(source.place, **how)[0], script)
+    )
     to = [parse_recipient(f"alice={keys['alice']}")]
     sharing.share(
         [folder],
@@ -611,12 +613,12 @@ def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
         (folder / f"{number}.dcm").write_bytes(phantom_dicom(48, seed=number))
     reads: list[Path] = []
 
-    def slow_read(path: Path, **how):
-        reads.append(path)
+    def slow_read(source: Source, max_pixels: int | None):
+        reads.append(source.place)
         time.sleep(0.02)  # or all are read before a busy machine comes to interrupt them
-        return read(path, **how)
+        return read(source.place, max_pixels)
 
-    monkeypatch.setattr(looking, "read", slow_read)
+    monkeypatch.setattr(looking, "read_source", slow_read)
 
     def on_look(done: int, total: int) -> None:
         raise KeyboardInterrupt

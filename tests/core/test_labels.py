@@ -10,6 +10,7 @@ import pytest
 
 import primis
 from primis.bundle.pages import FANOUT
+from primis.datasets.files import Source
 from primis.datasets.labels import MOST_BYTES, read_labels
 from primis.errors import UsageError
 from primis.imaging.phantom import phantom_dicom
@@ -130,7 +131,7 @@ def test_a_row_is_found_by_its_file_or_by_the_name_it_is_shared_under(folder, tm
     (tmp_path / "far").mkdir()
     far = table_of(tmp_path / "far" / "t.csv", "file,x\nc.dcm,2\na.dcm,1\n")
     for table in (beside, far):
-        labels = read_labels(table, files)
+        labels = read_labels(table, [Source.of(file) for file in files])
         assert [labels.of(*file) for file in files] == [{"x": "1"}, {"x": "2"}]
         assert labels.note == ""
 
@@ -149,7 +150,7 @@ def test_a_table_that_is_no_use_is_refused_in_one_line(folder, tmp_path, text, w
     files = [(folder / "a.dcm", "a.dcm"), (folder / "b.dcm", "same.dcm")]
     files.append((folder / "deep" / "c.dcm", "same.dcm"))
     with pytest.raises(UsageError, match=why) as refused:
-        read_labels(table_of(tmp_path / "t.csv", text), files)
+        read_labels(table_of(tmp_path / "t.csv", text), [Source.of(file) for file in files])
     assert "\n" not in str(refused.value)
 
 

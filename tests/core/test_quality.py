@@ -18,6 +18,7 @@ from primis.bundle.container import read_bundle
 from primis.bundle.settings import Settings
 from primis.cli.fidelity import with_receipt
 from primis.codec import Codec
+from primis.datasets.files import Source
 from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
@@ -303,7 +304,7 @@ def trials(monkeypatch, psnr_of) -> tuple[Trials, list[tuple[str, float]]]:
         measured.append((name, settings.sparsity))
         return SimpleNamespace(quality=Quality(psnr_of(name, settings.sparsity), 0.9))
 
-    monkeypatch.setattr(share_quality, "read", lambda path, **how: (path, b""))
+    monkeypatch.setattr(share_quality, "read_source", lambda source, **how: (source, b""))
     monkeypatch.setattr(share_quality, "share_image", fake_share)
     budgets = Budgets.choose(SETTINGS, [])
     return Trials(budgets, None, None), measured  # type: ignore[arg-type]
@@ -321,7 +322,9 @@ def test_the_smallest_s_x_at_which_95_percent_reach_the_psnr(
         return at_one[name] + 3.3 * math.log2(sparsity)
 
     choosing, measured = trials(monkeypatch, psnr_of)
-    chosen = choosing.choose([(Path(n), n) for n in at_one], 42, lambda done, total: None)
+    chosen = choosing.choose(
+        [Source.of((Path(n), n)) for n in at_one], 42, lambda done, total: None
+    )
     reached = {s: sum(psnr_of(n, s) >= 42 for n in at_one) for s in STEPS}
     assert chosen == (min(s for s in STEPS if reached[s] >= count - spared), count, count)
     assert count - reached[chosen.sparsity] <= 0.05 * count
@@ -332,8 +335,8 @@ def test_the_smallest_s_x_at_which_95_percent_reach_the_psnr(
 def test_of_many_images_some_are_drawn(monkeypatch) -> None:
     choosing, measured = trials(monkeypatch, lambda name, sparsity: 40 + sparsity)
     looked: list[tuple[int, int]] = []
-    files = [(Path(str(k)), str(k)) for k in range(500)]
-    chosen = choosing.choose(files, 42, lambda done, total: looked.append((done, total)))
+    sources = [Source.of((Path(str(k)), str(k))) for k in range(500)]
+    chosen = choosing.choose(sources, 42, lambda done, total: looked.append((done, total)))
     assert chosen == (2.0, 64, 500)
     assert looked == [(k, 64) for k in range(1, 65)]
     drawn = {name for name, _ in measured}
@@ -344,7 +347,7 @@ def test_of_many_images_some_are_drawn(monkeypatch) -> None:
 def test_a_psnr_out_of_reach_says_how_far_it_is(monkeypatch) -> None:
     choosing, _ = trials(monkeypatch, lambda name, sparsity: 30 + sparsity / 2)
     with pytest.raises(UsageError, match=r'of 60 dB: at S_x = 32, .* "7" has 46.0 dB'):
-        choosing.choose([(Path("7"), "7")], 60, lambda done, total: None)
+        choosing.choose([Source.of((Path("7"), "7"))], 60, lambda done, total: None)
 
 
 def test_an_image_that_cannot_be_shared_chooses_nothing(monkeypatch) -> None:
@@ -354,10 +357,10 @@ def test_an_image_that_cannot_be_shared_chooses_nothing(monkeypatch) -> None:
         return 40 + sparsity
 
     choosing, _ = trials(monkeypatch, psnr_of)
-    files = [(Path(name), name) for name in ("bad", "good")]
-    assert choosing.choose(files, 42, lambda done, total: None) == (2.0, 1, 2)
+    sources = [Source.of((Path(name), name)) for name in ("bad", "good")]
+    assert choosing.choose(sources, 42, lambda done, total: None) == (2.0, 1, 2)
     unchanged = (SETTINGS.sparsity, 0, 1)
-    assert choosing.choose(files[:1], 42, lambda done, total: None) == unchanged
+    assert choosing.choose(sources[:1], 42, lambda done, total: None) == unchanged
 
 
 def test_s_n_follows_s_x_where_it_is_the_default() -> None:

@@ -131,7 +131,7 @@ def test_what_failed_in_its_shard_is_tried_once_more_and_reported(
     plain = batch.ShareWorker.__call__
 
     def fails(self, task, done=lambda share: None):
-        return OutputErrorAsInput() if task.name == "4.dcm" else plain(self, task, done)
+        return OutputErrorAsInput() if task.source.name == "4.dcm" else plain(self, task, done)
 
     monkeypatch.setattr(batch.ShareWorker, "__call__", fails)
     failed = [r.name for k in (1, 2) for r in share(f"{k}/2") if r.error is not None]

@@ -12,6 +12,9 @@ from primis.bundle.container import read_bundle, write_bundle
 from primis.bundle.manifest import read_manifest, split_manifest
 from primis.codes.coder import decode_code
 from primis.errors import BadManifest, FormatError, ModelError
+from primis.imaging.dicom_series import headers_in
+from primis.imaging.image import Image
+from primis.imaging.nifti import write_nifti
 from primis.jobs.restore import restore
 from primis.keys.identity import read_identities, verify
 from primis.keys.seal import (
@@ -65,6 +68,22 @@ def test_good_bundle_restores(tier, codec) -> None:
     error = restored.image.pixels.astype(float) - phantom().pixels
     assert abs(error).mean() < {"preview": 0.08, "diagnostic": 0.05}[tier] * 4095
     assert list(restored.image.shape) == FACTS["shape"]
+
+
+def test_the_header_of_a_series_gives_each_file_its_own() -> None:
+    told = FACTS["source headers"]["dicom-series"]
+    files = list(headers_in(bytes.fromhex(told["header"]), 2))
+    assert [{"name": f.name, "header": f.data.hex()} for f in files] == told["files"]
+
+
+def test_a_nifti_volume_comes_back_as_its_steps() -> None:
+    told = FACTS["source headers"]["nifti"]
+    samples = np.array(told["samples"], np.uint16).reshape(told["shape"])
+    image = Image(samples, 16, "MONOCHROME2", "nifti", header=bytes.fromhex(told["header"]))
+    file, restored = bytes.fromhex(told["file"]), write_nifti(image)
+    before, after = (np.frombuffer(data[352:], "<f4") for data in (file, restored))
+    assert restored[:352] == file[:352]
+    assert abs(before - after).max() <= 1.75 / 65535
 
 
 def test_writing_what_was_read_gives_the_same_bytes() -> None:

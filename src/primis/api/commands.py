@@ -52,6 +52,7 @@ def share(
     psnr: float | None = None,
     exact: bool = False,
     lossless: bool = False,
+    series: bool = True,
     labels: Place | None = None,
     jobs: int | None = 1,
     dask: str | Client | None = None,
@@ -73,8 +74,9 @@ def share(
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
     the images reach it, measured on at most 64 images, drawn at random. exact: refuse files whose
     samples would be rounded: NIfTI of real numbers. lossless: seal every sample as it is, so that
-    tier diagnostic has no loss and an image takes as many bytes as uncompressed. labels: a table
-    (CSV) with a column `file`, whose other columns are sealed in the release's catalogue; a row
+    tier diagnostic has no loss and an image takes as many bytes as uncompressed. series: the slices
+    of one DICOM series and geometry are one image; else each file is one. labels: a table (CSV)
+    with a column `file`, whose other columns are sealed in the release's catalogue; a row
     belongs to the file it names, from the table's folder, or to the image of that name. jobs:
     processes that work at once, None for as many as cores. dask: in their place, the address of a
     Dask scheduler or a `distributed.Client`; image files must lie at the same path on all its
@@ -110,6 +112,7 @@ def share(
             psnr=psnr,
             exact=exact,
             lossless=lossless,
+            series=series,
             labels=None if labels is None else Path(labels),
             executor=executor,
             shard=None if shard is None else Shard.parse(shard),

@@ -21,7 +21,7 @@ from primis.api.places import (
     wherever,
 )
 from primis.errors import AccessError, UnexpectedRelease, UsageError
-from primis.imaging.image import Image
+from primis.imaging.image import SERIES, Image, NamedFile
 from primis.jobs import restore as restoring
 from primis.keys.grant import Grant
 from primis.keys.identity import Identity
@@ -40,6 +40,7 @@ from primis.sharing.restore import (
     read_codes,
     read_image,
     restore_image,
+    slice_names,
     tier_of_texture,
 )
 
@@ -171,7 +172,8 @@ class ReleaseImage:
 
     @property
     def kind(self) -> str | None:
-        """Kind of file that was shared: png, jpeg, webp, tiff or dicom."""
+        """Kind of file that was shared: png, jpeg, webp, tiff, dicom, nifti, nifti-gz, or
+        dicom-series for the slices of a series, which are one image."""
         return self._listed.kind if self._listed else None
 
     @property
@@ -202,6 +204,13 @@ class ReleaseImage:
     @property
     def _listed(self) -> Listed | None:
         return self._release.listed(self.id)
+
+    @property
+    def slices(self) -> list[str]:
+        """Of a DICOM series the name of each slice's file, in the order of frames; else nothing,
+        as where the key opens tier preview alone. Raises GrantExpired, BadBundle, DamagedSection.
+        """
+        return [] if self.kind not in (None, SERIES) else self._release.slices(self.id)
 
     @property
     def tier(self) -> Tier:
@@ -253,9 +262,29 @@ class ReleaseImage:
         """The bytes of a file of the kind that was shared, at tier original of the very file.
 
         tier: by default the highest that the grant opens. texture: as of `read`; the tier is then
-        diagnostic by default. Raises as `read` does.
+        diagnostic by default. Raises as `read` does, and UsageError for a series, which is several
+        files.
         """
-        return self._release.file(self.id, Tier(tier) if tier else None, texture=texture)
+        files = self.files(tier, texture=texture)
+        if len(files) > 1:
+            raise UsageError(
+                f'image "{self.name}" is a series of {len(files)} files: files(tier) gives them'
+            )
+        return next(iter(files.values()))
+
+    def files(
+        self,
+        tier: Tier | str | None = None,
+        *,
+        texture: bool = False,
+        frames: int | slice | None = None,
+    ) -> dict[str, bytes]:
+        """The bytes of each file by the name that it was shared under: of a series one for each
+        slice, of all else one. tier, texture: as of `file`. frames: those slices alone. A name that
+        the key does not open is the image's id. Raises as `read` does."""
+        wanted = Tier(tier) if tier else None
+        files = self._release.files(self.id, wanted, texture=texture, frames=frames)
+        return {file.name or self.id: file.data for file in files}
 
 
 class OpenRelease:
@@ -357,19 +386,33 @@ class OpenRelease:
             return self._catalogue.get(bundle_id)
         return self._pages.find(bundle_id)
 
+    def slices(self, bundle_id: str) -> list[str]:
+        """See `ReleaseImage.slices`."""
+        tier, bundle = self._opened(bundle_id, None)
+        return [] if tier == Tier.PREVIEW else slice_names(bundle)
+
     def quality(self, bundle_id: str) -> Quality | None:
         """See `ReleaseImage.quality`."""
         tier, bundle = self._opened(bundle_id, None)
         return quality_at(bundle, min(tier, Tier.DIAGNOSTIC))
 
-    def file(self, bundle_id: str, tier: Tier | None, *, texture: bool = False) -> bytes:
-        """See `ReleaseImage.file`."""
+    def files(
+        self,
+        bundle_id: str,
+        tier: Tier | None,
+        *,
+        texture: bool = False,
+        frames: Frames | None = None,
+    ) -> tuple[NamedFile, ...]:
+        """See `ReleaseImage.files`."""
         tier = tier_of_texture(tier) if texture else tier
         wanted, bundle = self._opened(bundle_id, tier)
         if tier is None and wanted == Tier.ORIGINAL and "original" not in bundle.parts:
             wanted = Tier.DIAGNOSTIC
         group = self._release.manifest.release
-        return restore_image(bundle, wanted, self._codec_for, group=group, texture=texture).data
+        return restore_image(
+            bundle, wanted, self._codec_for, group=group, texture=texture, frames=frames
+        ).files
 
     def _decoded(self, bundle_id: str, tier: Tier | None) -> tuple[Tier, OpenedBundle]:
         """Of what is decoded and is no file."""

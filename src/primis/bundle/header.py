@@ -127,7 +127,7 @@ class Header:
         self.settings.require_decided()
         sizes = {
             "info": INFO_BASE + self.geometry.frames * (INFO_PER_FRAME + self._texture_bytes),
-            "header": self.settings.header_bytes or 0,
+            "header": self.settings.header_budget(self.geometry.frames),
         }
         if exact := self.settings.exact_bits:
             table = 2 * 2**exact if exact < 16 else 0

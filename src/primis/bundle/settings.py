@@ -22,7 +22,7 @@ class Protection(StrEnum):
 
 
 PROFILE_NAME = 8
-MIN_HEADER_BYTES, MAX_HEADER_BYTES = 64, 1 << 24
+MIN_HEADER_BYTES, MAX_HEADER_BYTES, MAX_FRAME_HEADER_BYTES = 64, 1 << 24, 1 << 20
 MAX_ORIGINAL_BITS = 64
 EXACT_BITS = (0, 1, 2, 4, 8, 16)
 MAX_PER_POSITION = 4096
@@ -39,11 +39,12 @@ class Settings:
     S_n, decoys per position, at level sca; in steps of 1/1000, by default as many as S_x; 0 at
     level keyed. protection: the level. code_bits: budget for what is coded, in bits per true entry:
     at level keyed supports and values, at level sca the supports. header_bytes: budget for the name
-    and the file's header, compressed. original_bits: budget for the file itself, in bits per
-    sample; 0 where it is not there. exact_bits: bits per sample of an image that is sealed exactly,
-    by default one of few grey levels, 0 for all others.
+    and the file's header, compressed. frame_header_bytes: what each frame but the first adds to
+    that, for series, whose frames have headers of their own. original_bits: budget for the file
+    itself, in bits per sample; 0 where it is not there. exact_bits: bits per sample of an image
+    that is sealed exactly, by default one of few grey levels, 0 for all others.
 
-    The last four are None where they are left to the weights and the images
+    The four that have no default are None where they are left to the weights and the images
     (`sharing.fit.settings_for`); in a bundle none is None.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     protection: Protection = Protection.KEYED
     code_bits: float | None = None
     header_bytes: int | None = None
+    frame_header_bytes: int = 0
     original_bits: float | None = None
     exact_bits: int | None = None
 
@@ -67,6 +69,10 @@ class Settings:
         """The same at another level, with the default decoys and code budget of that level."""
         return replace(self, protection=protection, decoys=None, code_bits=None)
 
+    def header_budget(self, frames: int) -> int:
+        """Bytes for the header of an image of so many frames; 0 where that is left open."""
+        return (self.header_bytes or 0) + self.frame_header_bytes * (frames - 1)
+
     def require_decided(self) -> None:
         """Raise ValueError while something is left to an image."""
         if None in (self.code_bits, self.header_bytes, self.original_bits, self.exact_bits):
@@ -80,6 +86,7 @@ class Settings:
             "code_bits": milli(self.code_bits),
             "decoys": milli(self.decoys),
             "exact_bits": self.exact_bits,
+            "frame_header_bytes": self.frame_header_bytes,
             "header_bytes": self.header_bytes,
             "original_bits": milli(self.original_bits),
             "protection": self.protection.value,
@@ -166,13 +173,14 @@ def milli(value: float | None) -> int:
 
 def _settings(body: Any) -> Settings:
     names = {"decoys", "exact_bits", "header_bytes", "original_bits", "protection"}
-    fields.record(body, names | {"sparsity", "code_bits"})
+    fields.record(body, names | {"sparsity", "code_bits", "frame_header_bytes"})
     return Settings(
         sparsity=fields.thousandths(body["sparsity"], 0.001, MAX_PER_POSITION),
         decoys=fields.thousandths(body["decoys"], 0, MAX_PER_POSITION),
         protection=Protection(fields.one_of(body["protection"], [p.value for p in Protection])),
         code_bits=fields.thousandths(body["code_bits"], 0, MAX_BITS_PER_ENTRY),
         header_bytes=fields.whole(body["header_bytes"], MIN_HEADER_BYTES, MAX_HEADER_BYTES),
+        frame_header_bytes=fields.whole(body["frame_header_bytes"], 0, MAX_FRAME_HEADER_BYTES),
         original_bits=fields.thousandths(body["original_bits"], 0, MAX_ORIGINAL_BITS),
         exact_bits=fields.one_of(body["exact_bits"], EXACT_BITS),
     )

@@ -88,6 +88,14 @@ Lossless = Annotated[
         "has uncompressed, and some for its preview.",
     ),
 ]
+NoSeries = Annotated[
+    bool,
+    typer.Option(
+        "--no-series",
+        help="Share each DICOM file alone, as an image of its own. By default the slices of one "
+        "series and geometry are one image.",
+    ),
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option(

@@ -119,6 +119,10 @@ class Report:
         self._progress.stop()
         self._tell_passed_over()
 
+    def gather(self, done: int, total: int) -> None:
+        """One file was looked at, to know what series it is of."""
+        self._phases.show("finding series", done, total)
+
     def look(self, done: int, total: int) -> None:
         """One file was looked at, to know what its header takes."""
         self._phases.show("looking at the files", done, total)

@@ -7,6 +7,7 @@ import csv
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from primis.errors import UsageError
@@ -15,7 +16,39 @@ _HIDDEN = ("DICOMDIR", "Thumbs.db", "desktop.ini")
 _NOT_IMAGES = {".csv", ".md", ".txt", ".json", ".toml", ".html", ".pdf", ".xml", ".yaml", ".yml"}
 
 
-def collect(inputs: Sequence[Path]) -> list[tuple[Path, str]]:
+File = tuple[Path, str]
+"""Where a file is, and what it is shared as."""
+
+
+@dataclass(frozen=True, slots=True)  # there may be many
+class Source:
+    """What becomes one image. name: what it is shared as. files: one of that name, or those of a
+    series, in the order of its frames."""
+
+    name: str
+    files: tuple[File, ...]
+
+    @classmethod
+    def of(cls, file: File) -> Source:
+        """Of one file."""
+        return cls(file[1], (file,))
+
+    @property
+    def is_series(self) -> bool:
+        """Whether it is of several files."""
+        return len(self.files) > 1
+
+    @property
+    def place(self) -> Path:
+        """Where its first file is."""
+        return self.files[0][0]
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f'series "{self.name}"' if self.is_series else f'image "{self.place}"'
+
+
+def collect(inputs: Sequence[Path]) -> list[File]:
     """(file, name) of all inputs; folders are searched, and what lies in them is named from there.
 
     Passed over in folders: hidden files and folders, tables and texts, releases. What cannot be
@@ -48,7 +81,7 @@ class _Found:
     """Files, each once."""
 
     def __init__(self) -> None:
-        self.files: list[tuple[Path, str]] = []
+        self.files: list[File] = []
         self._seen: set[tuple[str, ...]] = set()
 
     def add(self, path: Path, name: str) -> None:

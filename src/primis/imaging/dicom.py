@@ -67,6 +67,7 @@ from primis.imaging.dicom_reader import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
+    Encoding,
     Reader,
     TooLarge,
 )
@@ -147,6 +148,18 @@ def read_header(header: bytes) -> DataSet:
     meta, at = reader.meta(len(PREAMBLE))
     if text(meta, "TransferSyntaxUID") != EXPLICIT_VR_LITTLE_ENDIAN:
         raise ValueError("transfer syntax is not explicit VR little endian")
+    return _sound_elements(reader, at)
+
+
+def parse_elements(data: bytes) -> DataSet:
+    """A data set in explicit VR little endian, without what comes before one in a file. Raises
+    ValueError as `read_header` does."""
+    if len(data) > MAX_HEADER:
+        raise ValueError(f"more than {MAX_HEADER} bytes")
+    return _sound_elements(Reader(memoryview(data)), 0)
+
+
+def _sound_elements(reader: Reader, at: int) -> DataSet:
     data_set = reader.data_set(at, EXPLICIT_LITTLE)
     if reader.broken:
         raise ValueError("elements that cannot be parsed")
@@ -165,7 +178,33 @@ class _Source:
     """Whether the samples are big endian."""
 
 
+def parse_header(data: bytes) -> DataSet:
+    """The data set of a file, or of the beginning of one, that has pixels. Raises
+    UnreadableImage."""
+    with _quiet():
+        return _parse_elements(data, MAX_PIXELS).data_set
+
+
+class _Elements(NamedTuple):
+    """A file's elements, and how it is encoded."""
+
+    reader: Reader
+    data_set: DataSet
+    syntax: str
+    encoding: Encoding
+
+
 def _parse(data: bytes, max_pixels: int) -> _Source:
+    reader, data_set, syntax, encoding = _parse_elements(data, max_pixels)
+    assert reader.pixels is not None
+    settle_signs(data_set, signed=number(data_set, "PixelRepresentation") == 1)
+    layout = layout_of(data_set, reader.pixels, max_pixels)
+    if not isinstance(reader.pixels, list):
+        layout, reader.pixels = unpack_12_bits(layout, reader.pixels)
+    return _Source(reader, data_set, syntax, layout, encoding.big or syntax == _GE_BIG)
+
+
+def _parse_elements(data: bytes, max_pixels: int) -> _Elements:
     reader = Reader(memoryview(data))
     meta, at = reader.meta(_start(reader))
     syntax = text(meta, "TransferSyntaxUID")
@@ -186,11 +225,7 @@ def _parse(data: bytes, max_pixels: int) -> _Source:
         if reader.broken or not data_set:
             raise UnreadableImage("cannot be parsed as DICOM, it is damaged or cut off")
         raise NoPixels(_modality(data_set))
-    settle_signs(data_set, signed=number(data_set, "PixelRepresentation") == 1)
-    layout = layout_of(data_set, reader.pixels, max_pixels)
-    if not isinstance(reader.pixels, list):
-        layout, reader.pixels = unpack_12_bits(layout, reader.pixels)
-    return _Source(reader, data_set, syntax, layout, encoding.big or syntax == _GE_BIG)
+    return _Elements(reader, data_set, syntax, encoding)
 
 
 def _start(reader: Reader) -> int:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from primis.errors import NoPixels, UnreadableImage
 from primis.imaging import apart
-from primis.imaging.image import MAX_PIXELS, Derivation, Image, pixel_limit
+from primis.imaging.image import MAX_PIXELS, SERIES, Derivation, Image, pixel_limit
 
 _MAX_BYTES = 1 << 32
 _NOT_FILES = (
@@ -35,10 +38,22 @@ def read(path: Path, max_pixels: int | None = None) -> tuple[Image, bytes]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of at most 4 GiB; nothing else is opened, nothing is waited for.
+    """The bytes of a regular file of at most 4 GiB. Raises UnreadableImage, which names the
+    file."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)
+    if len(data) != size:
+        raise UnreadableImage(f'image "{path}" changed while it was read')
+    if not data:
+        raise UnreadableImage(f'image "{path}" is empty')
+    return data
 
-    Raises UnreadableImage, which names the file.
-    """
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file of at most 4 GiB; nothing else is opened, nothing is waited for. Raises
+    UnreadableImage, which names the file."""
     try:
         _require_file(path, os.stat(path))
         flags = (
@@ -46,20 +61,14 @@ def read_bytes(path: Path) -> bytes:
         )
         descriptor = os.open(path, os.O_RDONLY | sum(flags))
         with open(descriptor, "rb") as file:
-            there = os.fstat(descriptor)
-            _require_file(path, there)  # another may lie there by now
-            data = file.read(there.st_size + 1)
+            _require_file(path, os.fstat(descriptor))  # another may lie there by now
+            yield file
     except OSError as error:
         raise UnreadableImage(_why(path, error)) from None
     except ValueError:  # a zero in the middle
         raise UnreadableImage(
             f'image "{path}" cannot be read: no file can have this name'
         ) from None
-    if len(data) != there.st_size:
-        raise UnreadableImage(f'image "{path}" changed while it was read')
-    if not data:
-        raise UnreadableImage(f'image "{path}" is empty')
-    return data
 
 
 def _require_file(path: Path, there: os.stat_result) -> None:
@@ -125,8 +134,8 @@ def parse_here(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def render(image: Image, derivation: Derivation) -> bytes:
-    """The file of the image's own kind."""
-    if image.kind == "dicom":
+    """The file of the image's own kind; of a series with its headers see `dicom_series`."""
+    if image.kind in ("dicom", SERIES):  # of a series without headers, one file of all frames
         from primis.imaging.dicom import write_dicom
 
         return write_dicom(image, derivation)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,12 @@ KINDS = {
     "dicom": ".dcm",
     "nifti": ".nii",
     "nifti-gz": ".nii.gz",
+    "dicom-series": ".dcm",
 }
-"""Kinds of file that are read and written, and the suffix a restored file gets."""
+"""Kinds of file that are read and written, and the suffix a restored file gets. A DICOM series is
+as many files as it has frames."""
+
+SERIES = "dicom-series"
 
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "LA", "RGBA", "CHANNELS")
 """What samples mean: in MONOCHROME1 the least value is white (DICOM PS3.3, C.7.6.3.1.2); A is
@@ -119,6 +124,16 @@ class Image:
         return self.pixels.nbytes
 
 
+class NamedFile(NamedTuple):
+    """A file, and the path that it was shared under, None where that is not known."""
+
+    name: str | None
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"NamedFile({len(self.data)} bytes)"
+
+
 @dataclass(frozen=True)
 class Derivation:
     """How a restored image differs from its source, for formats that must record it.
@@ -133,6 +148,10 @@ class Derivation:
     seed: str
     group: str
     lossless: bool = False
+
+    def of_frame(self, number: int) -> Derivation:
+        """Of a frame that is a file of its own, counted from 0."""
+        return replace(self, seed=f"{self.seed} {number}" if number else self.seed)
 
 
 def wide(dtype: np.dtype) -> np.dtype:

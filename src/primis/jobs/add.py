@@ -26,6 +26,7 @@ from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.share.batch import Batch
 from primis.jobs.share.look import Identifying, Needs, Options, look
 from primis.jobs.share.run import labels_of
+from primis.jobs.share.source import gather
 from primis.jobs.work import Work
 from primis.keys.identity import Signer
 from primis.keys.seal import release_secrets
@@ -50,10 +51,12 @@ def add(
     max_pixels: int | None = None,
     measure: bool = True,
     lossless: bool = False,
+    series: bool = True,
     labels: Path | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
+    on_gather: Callable[[int, int], None] = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
     on_identifying: Callable[[Identifying], None] = lambda found: None,
@@ -64,13 +67,14 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure, lossless, labels and
-    executor are as of `share`; labels that the release has stay.
+    A name that the release has already is reported and skipped. measure, lossless, series, labels
+    and executor are as of `share`; labels that the release has stay.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
-    scope, files = owner_scope(release, signer), collect(inputs)
-    told = labels_of(labels, files, on_note)
+    scope = owner_scope(release, signer)
+    sources = gather(collect(inputs), series=series, on_file=on_gather)
+    told = labels_of(labels, sources, on_note)
     profile = release.manifest.profiles[0]
     codec = Codec(find_checkpoint(profile.model, models))
     settings = replace(profile.settings, header_bytes=None, exact_bits=None)
@@ -79,9 +83,9 @@ def add(
     options = Options(settings, release.has_originals, max_pixels, measure, lossless=lossless)
     with Work(beside(release, "add"), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
-        work.begin(plan | {"measure": measure, "lossless": lossless})
+        work.begin(plan | {"measure": measure, "lossless": lossless, "series": series})
         work.journal.count_only_ours(scope.secret)
-        looked = look(files, work.journal, options, on_look)
+        looked = look(sources, work.journal, options, on_look)
         on_identifying(Identifying.of_all(looked))
         needs = _without_known(looked, _listed(release, scope))
         budgets = _budgets(release, options, needs)
@@ -117,10 +121,10 @@ def _listed(release: Release, scope: Scope) -> list[Listed]:
 def _without_known(needs: Needs, listed: Sequence[Listed]) -> Needs:
     known = {image.name for image in listed}
     return {
-        (file, name): InputError(f'the release has an image "{name}" already')
-        if name in known
+        source: InputError(f'the release has an image "{source.name}" already')
+        if source.name in known
         else need
-        for (file, name), need in needs.items()
+        for source, need in needs.items()
     }
 
 
@@ -128,9 +132,11 @@ def _budgets(release: Release, options: Options, needs: Needs) -> Budgets:
     """At least those that the release has."""
     sound = [need for need in needs.values() if isinstance(need, Need)]
     chosen = Budgets.choose(options.settings, sound, lossless=options.lossless)
-    before = max(p.settings.header_bytes or 0 for p in release.manifest.profiles)
-    wide = max(before, chosen.settings.header_bytes or 0)
-    return replace(chosen, settings=replace(chosen.settings, header_bytes=wide), fits_all=wide)
+    all_of = [chosen.settings, *(p.settings for p in release.manifest.profiles)]
+    wide = max(s.header_bytes or 0 for s in all_of)
+    each = max(s.frame_header_bytes for s in all_of)
+    settings = replace(chosen.settings, header_bytes=wide, frame_header_bytes=each)
+    return replace(chosen, settings=settings, fits_all=wide)
 
 
 def _move_in(

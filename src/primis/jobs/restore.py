@@ -8,8 +8,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from primis.atomic import is_whole, reason, temporary_beside, write_new
 from primis.codec import Codec, OnnxEngine
@@ -20,12 +21,15 @@ from primis.errors import (
     OutputError,
     UsageError,
 )
+from primis.imaging.image import NamedFile
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
+from primis.jobs.journal import Record
 from primis.jobs.names import FreeNames, safe_name
 from primis.jobs.restore_task import (
+    Kind,
     Refusal,
-    RestoredFile,
+    RestoredFiles,
     RestoreTask,
     RestoreWorker,
     codecs_of,
@@ -103,7 +107,8 @@ def restore(
                 "texture": texture,
             }
         )
-        names = FreeNames(record["name"] for record in work.journal.records())
+        restored = map(_files_of, work.journal.records())
+        names = FreeNames(file.name for files in restored for file in files)
         batch = _Batch(release, tier and Tier(tier), max_pixels, texture, work, names)
         results = batch.restore_all(access, worker, executor or Serial(), on_result, on_part)
         if all(r.error for r in results):
@@ -208,19 +213,9 @@ class _Batch:
         """What an earlier run restored."""
         found: dict[str, Result] = {}
         for record in self.work.journal.records():
-            name, bundle_id = record["name"], record["id"]
-            if not is_whole(self.work.partial / name, record["sha256"]):
-                continue
-            known = record.get("quality")
-            found[bundle_id] = Result(
-                name,
-                bundle_id,
-                record["bytes"],
-                tier=Tier(record["tier"]),
-                resumed=True,
-                quality=None if known is None else Quality(*known),
-                texture=record["texture"],
-            )
+            files = _files_of(record)
+            if all(is_whole(self.work.partial / file.name, file.sha256) for file in files):
+                found[record["id"]] = _result(record, files, resumed=True)
         return found
 
     def _task(
@@ -245,61 +240,105 @@ class _Batch:
             texture=self.texture,
         )
 
-    def _keep(self, bundle_id: str, outcome: RestoredFile | Refusal) -> Result:
-        """Write one file, and note it."""
-        if not isinstance(outcome, RestoredFile):
+    def _keep(self, bundle_id: str, outcome: RestoredFiles | Refusal) -> Result:
+        """Write the files of one image, and note them."""
+        if not isinstance(outcome, RestoredFiles):
             return Result(bundle_id, bundle_id, error=outcome)
-        restored, kind = outcome.restored, outcome.kind
-        if kind is None:  # an original gets the name of an image only if it is one
-            wanted = name = f"{bundle_id}.bin"
-            notes: tuple[str, ...] = (f'original "{bundle_id}" is no image: it {outcome.why}',)
-        else:
-            wanted = safe_name(restored.name, bundle_id, kind)
-            name = self.names.take(wanted, bundle_id, kind)
-            notes = _renamed(restored.name, name)
-        write_new(self.work.partial / name, restored.data, 0o600)
-        size, digest = len(restored.data), hashlib.sha256(restored.data).hexdigest()
-        tier, quality, texture = restored.tier, restored.quality, restored.texture
-        self.work.journal.note(
+        restored = outcome.restored
+        files = [
+            self._write(bundle_id, file, kind)
+            for file, kind in zip(restored.files, outcome.kinds, strict=True)
+        ]
+        record = self.work.journal.note(
             id=bundle_id,
-            name=name,
-            wanted=wanted,
-            sealed=restored.name,
-            kind=kind,
-            bytes=size,
-            tier=tier,
-            sha256=digest,
-            quality=quality,
-            texture=texture,
+            name=restored.name,
+            files=files,
+            tier=restored.tier,
+            quality=restored.quality,
+            texture=restored.texture,
         )
-        return Result(
-            name, bundle_id, size, tier=tier, notes=notes, quality=quality, texture=texture
-        )
+        return _result(record, files)
+
+    def _write(self, bundle_id: str, file: NamedFile, kind: Kind) -> _File:
+        if kind.name is None:  # an original gets the name of an image only if it is one
+            wanted = name = f"{bundle_id}.bin"
+        else:
+            wanted = safe_name(file.name, bundle_id, kind.name)
+            name = self.names.take(wanted, bundle_id, kind.name)
+        write_new(self.work.partial / name, file.data, 0o600)
+        digest = hashlib.sha256(file.data).hexdigest()
+        return _File(name, wanted, file.name, kind.name, kind.why, len(file.data), digest)
 
     def _settle(self, results: list[Result]) -> list[Result]:
         """Where several wanted one name the first in order gets it, whichever was done first."""
-        wishes = {
-            r["id"]: (r["wanted"], r["kind"], r["sealed"]) for r in self.work.journal.records()
-        }
+        records = {record["id"]: record for record in self.work.journal.records()}
         names, settled = FreeNames(), []
         moves: list[tuple[str, str]] = []
         for result in results:
-            wanted, kind, sealed = wishes.get(result.id, (None, None, None))
-            name = result.name
-            if result.error is None and kind is not None:
-                name = names.take(wanted, result.id, kind)
-            if name == result.name:
+            if result.error is not None:
                 settled.append(result)
                 continue
-            moves.append((result.name, name))
-            settled.append(replace(result, name=name, notes=_renamed(sealed, name)))
+            record = records[result.id]
+            before = _files_of(record)
+            after = [file.settled(names, result.id) for file in before]
+            moves += [(b.name, a.name) for b, a in zip(before, after, strict=True) if a != b]
+            settled.append(_result(record, after, resumed=result.resumed))
         _move(self.work.partial, moves)
         return settled
 
 
-def _renamed(sealed: str | None, name: str) -> tuple[str, ...]:
-    """What to say of the name of a file."""
-    return () if sealed in (None, name) else (f'"{sealed}" is restored as "{name}"',)
+class _File(NamedTuple):
+    """A restored file, as the journal has it. name: in the folder; wanted: where no other had it;
+    sealed: what it was shared under; kind: None where it is no image, and why."""
+
+    name: str
+    wanted: str
+    sealed: str | None
+    kind: str | None
+    why: str
+    bytes: int
+    sha256: str
+
+    def settled(self, names: FreeNames, bundle_id: str) -> _File:
+        """Under the name that is free for it."""
+        if self.kind is None:
+            return self
+        return self._replace(name=names.take(self.wanted, bundle_id, self.kind))
+
+
+def _files_of(record: Record) -> list[_File]:
+    return [_File(*file) for file in record["files"]]
+
+
+def _result(record: Record, files: Sequence[_File], *, resumed: bool = False) -> Result:
+    """What the journal says of an image that was restored, its files under these names."""
+    quality = record["quality"]
+    return Result(
+        _name_of(record, files),
+        record["id"],
+        sum(file.bytes for file in files),
+        tier=Tier(record["tier"]),
+        resumed=resumed,
+        notes=_notes(record["id"], files),
+        quality=None if quality is None else Quality(*quality),
+        texture=record["texture"],
+    )
+
+
+def _name_of(record: Record, files: Sequence[_File]) -> str:
+    """Of a series the name it was shared under, which may be a folder's."""
+    return files[0].name if len(files) == 1 else str(record["name"])
+
+
+def _notes(bundle_id: str, files: Sequence[_File]) -> tuple[str, ...]:
+    """What to say of files and their names."""
+    odd = [file for file in files if file.kind is None]
+    moved = [f for f in files if f.kind is not None and f.sealed not in (None, f.name)]
+    notes = [f'original "{bundle_id}" is no image: it {file.why}' for file in odd]
+    if moved:
+        more = f", and {len(moved) - 1} more files under other names" if len(moved) > 1 else ""
+        notes.append(f'"{moved[0].sealed}" is restored as "{moved[0].name}"{more}')
+    return tuple(notes)
 
 
 def _move(folder: Path, moves: Sequence[tuple[str, str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from primis.bundle.container import Profiles, read_header, read_sections
 from primis.bundle.ranged import RangedBytes
@@ -17,7 +18,7 @@ from primis.errors import (
     UnreadableImage,
 )
 from primis.imaging.files import parse
-from primis.imaging.image import reading_up_to
+from primis.imaging.image import SERIES, reading_up_to
 from primis.jobs.result import lost, unexpected
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
@@ -41,13 +42,19 @@ class RestoreTask:
     texture: bool = False
 
 
+class Kind(NamedTuple):
+    """Of a restored file: one of `KINDS`; None where an original is no image, and why."""
+
+    name: str | None
+    why: str = ""
+
+
 @dataclass(frozen=True)
-class RestoredFile:
-    """What came of a bundle. kind: of the file; None where an original is no image, and why."""
+class RestoredFiles:
+    """What came of a bundle. kinds: of its files."""
 
     restored: Restored
-    kind: str | None
-    why: str = ""
+    kinds: tuple[Kind, ...]
 
 
 Refusal = FormatError | AccessError | ModelError | TooManyPixels
@@ -65,11 +72,11 @@ class RestoreWorker:
     ) -> tuple[Callable[[tuple[Checkpoint, ...]], RestoreWorker], tuple[tuple[Checkpoint, ...]]]:
         return _single_threaded, (self.checkpoints,)
 
-    def __call__(self, task: RestoreTask, done: Done = silent) -> RestoredFile | Refusal:
+    def __call__(self, task: RestoreTask, done: Done = silent) -> RestoredFiles | Refusal:
         """See `restore_bundle`."""
         return restore_bundle(task, self.codec_for, done)
 
-    def lost(self, task: RestoreTask, tries: int) -> RestoredFile | Refusal:
+    def lost(self, task: RestoreTask, tries: int) -> RestoredFiles | Refusal:
         """See Worker."""
         return BadBundle(f'bundle "{task.bundle_id}" {lost(tries)}')
 
@@ -81,7 +88,7 @@ class RestoreWorker:
         """It has all that it takes."""
         return task
 
-    def elsewhere(self, task: RestoreTask, machine: str) -> RestoredFile | Refusal:
+    def elsewhere(self, task: RestoreTask, machine: str) -> RestoredFiles | Refusal:
         """See Worker."""
         return self(task)
 
@@ -107,7 +114,7 @@ def _single_threaded(checkpoints: tuple[Checkpoint, ...]) -> RestoreWorker:
 
 def restore_bundle(
     task: RestoreTask, codec_for: CodecFor, done: Done = silent
-) -> RestoredFile | Refusal:
+) -> RestoredFiles | Refusal:
     """The file, or why there is none: whatever it is, it must not stop the others."""
     try:
         with reading_up_to(task.max_pixels):
@@ -118,7 +125,7 @@ def restore_bundle(
         return BadBundle(f'bundle "{task.bundle_id}" {unexpected(error, "restored")}')
 
 
-def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFile:
+def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFiles:
     parsed = read_header(task.data, task.bundle_id, task.profiles)
     require_few_pixels(parsed.header, len(task.data))
     parts = read_sections(task.data, task.bundle_id, parsed)
@@ -129,9 +136,15 @@ def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFile
     restored = restore_image(
         bundle, tier, codec_for, group=task.release, texture=task.texture, done=done
     )
-    if restored.tier != Tier.ORIGINAL:
-        return RestoredFile(restored, restored.kind)
+    if restored.tier == Tier.ORIGINAL:
+        kinds = tuple(_kind_of(file.data, task.max_pixels) for file in restored.files)
+    else:
+        kinds = (Kind("dicom" if restored.kind == SERIES else restored.kind),) * len(restored.files)
+    return RestoredFiles(restored, kinds)
+
+
+def _kind_of(data: bytes, max_pixels: int | None) -> Kind:
     try:
-        return RestoredFile(restored, parse(restored.data, max_pixels=task.max_pixels).kind)
+        return Kind(parse(data, max_pixels=max_pixels).kind)
     except UnreadableImage as error:
-        return RestoredFile(restored, None, str(error))
+        return Kind(None, str(error))

@@ -7,21 +7,24 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from primis.bundle.settings import (
+    MAX_FRAME_HEADER_BYTES,
     MAX_HEADER_BYTES,
     MAX_ORIGINAL_BITS,
     MIN_HEADER_BYTES,
     Settings,
 )
 from primis.errors import InputError, OverBudget
-from primis.imaging.image import Image
+from primis.imaging.image import SERIES, Image
 from primis.imaging.levels import find_levels
 from primis.imaging.padding import find_padding
 from primis.keys.seal import LENGTH_BYTES
-from primis.sharing.fit import header_budget
+from primis.sharing.fit import header_budget, power_of_two
 from primis.sharing.sections.original import original_times
 from primis.sharing.sections.source_header import pack_header
 
 _FAR_LARGER = 4
+_OF_SERIES = 4096
+"""Least `header_bytes` where there are series: about what their slices have in common."""
 
 
 @cache
@@ -32,11 +35,13 @@ def _the_same(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)  # there may be many
 class Need:
-    """What one file takes besides its code. original_times: bits for the file itself, as a multiple
-    of what its samples take uncompressed. identifying: as of Image."""
+    """What one image takes besides its code. original_times: bits for the file itself, as a
+    multiple of what its samples take uncompressed. slices: of a series, 1 for all else.
+    identifying: as of Image."""
 
     header_bytes: int
     original_times: int
+    slices: int = 1
     identifying: tuple[str, ...] = ()
 
     @classmethod
@@ -46,17 +51,23 @@ class Need:
         packed = len(pack_header(image, name, padding)) + LENGTH_BYTES
         header_bytes = max(MIN_HEADER_BYTES, packed)
         times = original_times(original_size, image, header_bytes)
-        return cls(header_bytes, times, _the_same(image.identifying))
+        slices = image.shape[0] if image.kind == SERIES else 1
+        return cls(header_bytes, times, slices, _the_same(image.identifying))
 
     @classmethod
-    def again(cls, header_bytes: int, original_times: int, *identifying: str) -> Need:
+    def again(cls, header_bytes: int, original_times: int, slices: int, *identifying: str) -> Need:
         """Inverse of `record`."""
-        return cls(header_bytes, original_times, _the_same(identifying))
+        return cls(header_bytes, original_times, slices, _the_same(identifying))
+
+    def per_slice(self, header_bytes: int) -> int:
+        """`frame_header_bytes` with which a series fits."""
+        rest = max(0, self.header_bytes - header_bytes)
+        return min(power_of_two(-(-rest // (self.slices - 1))), MAX_FRAME_HEADER_BYTES)
 
     @property
     def record(self) -> list[int | str]:
         """What a journal keeps of it."""
-        return [self.header_bytes, self.original_times, *self.identifying]
+        return [self.header_bytes, self.original_times, self.slices, *self.identifying]
 
 
 @dataclass(frozen=True)
@@ -73,15 +84,20 @@ class Budgets:
     def choose(
         cls, settings: Settings, needs: Sequence[Need], *, lossless: bool = False
     ) -> Budgets:
-        fits_all = header_budget(
-            need.header_bytes for need in needs if need.header_bytes <= MAX_HEADER_BYTES
-        )
+        alone = [need.header_bytes for need in needs if need.slices == 1]
+        fits_all = header_budget(size for size in alone if size <= MAX_HEADER_BYTES)
+        series = [need for need in needs if need.slices > 1]
+        if series:
+            fits_all = max(fits_all, _OF_SERIES)
         times = max((need.original_times for need in needs), default=1)
         chosen = fits_all if settings.header_bytes is None else settings.header_bytes
-        return cls(replace(settings, header_bytes=chosen), times, fits_all, lossless)
+        frame = max((need.per_slice(chosen) for need in series), default=0)
+        settings = replace(settings, header_bytes=chosen, frame_header_bytes=frame)
+        return cls(settings, times, fits_all, lossless)
 
     def outlier(self, needs: Mapping[str, Need]) -> str | None:
         """What to say of a file whose header makes every bundle of the release far larger."""
+        needs = {name: need for name, need in needs.items() if need.slices == 1}
         if len(needs) < 2:
             return None
         *others, name = sorted(needs, key=lambda name: needs[name].header_bytes)
@@ -97,16 +113,16 @@ class Budgets:
 
     def fit(self, need: Need | InputError) -> bool:
         """Whether an image's header fits, as far as it could be looked at."""
-        budget = self.settings.header_bytes or 0
-        return isinstance(need, Need) and need.header_bytes <= budget
+        if not isinstance(need, Need):
+            return False
+        return need.header_bytes <= self.settings.header_budget(need.slices)
 
     def require_fit(self, need: Need) -> None:
         """Raise InputError for a header that is too large for a budget that was given."""
-        budget = self.settings.header_bytes or 0
         if not self.fit(need):
             raise OverBudget(
                 f"the header takes {need.header_bytes} bytes compressed, "
-                f"the settings leave {budget}; for all files",
+                f"the settings leave {self.settings.header_budget(need.slices)}; for all files",
                 "header_bytes",
                 self.fits_all if need.header_bytes <= MAX_HEADER_BYTES else None,
             )
@@ -124,4 +140,5 @@ class Budgets:
     @property
     def record(self) -> list[int]:
         """What a bundle must have been made with to belong to the release."""
-        return [self.settings.header_bytes or 0, self.original_times]
+        settings = self.settings
+        return [settings.header_bytes or 0, settings.frame_header_bytes, self.original_times]

@@ -13,10 +13,10 @@ from primis.codec import Codec
 from primis.codes.probabilities import ContextModel
 from primis.codes.selection import TILE
 from primis.errors import InputError, UsageError
-from primis.imaging.image import Image
+from primis.imaging.image import SERIES, Image
 from primis.imaging.levels import bits_of, find_levels
 
-_DICOM_HEADER, _OTHER_HEADER = 8192, 1024
+_DICOM_HEADER, _SLICE_HEADER, _OTHER_HEADER = 8192, 1024, 1024
 _SCA_BITS = 2.75
 
 
@@ -24,9 +24,10 @@ def settings_for(
     image: Image, settings: Settings, model: ContextModel, *, with_original: bool
 ) -> Settings:
     """The settings with what they leave to the weights and the image: for the code what S_x entries
-    take on average, by the model; 8192 bytes for the header of DICOM and 1024 for that of others;
-    for the file itself as many bits as its samples take uncompressed; and for an image of few grey
-    levels the bits that number them. Of the content only the last tells.
+    take on average, by the model; 8192 bytes for the header of DICOM, 1024 more for each further
+    slice of a series, and 1024 for the header of others; for the file itself as many bits as its
+    samples take uncompressed; and for an image of few grey levels the bits that number them. Of the
+    content only the last tells.
     """
     code_bits = settings.code_bits
     if code_bits is None:
@@ -34,7 +35,8 @@ def settings_for(
         code_bits = _SCA_BITS if sca else model.bits_per_entry(settings.sparsity)
     header_bytes, bits, exact = settings.header_bytes, settings.original_bits, settings.exact_bits
     if header_bytes is None:
-        header_bytes = _DICOM_HEADER if image.kind == "dicom" else _OTHER_HEADER
+        header_bytes = _DICOM_HEADER if image.kind in ("dicom", SERIES) else _OTHER_HEADER
+        header_bytes += _SLICE_HEADER * (image.shape[0] - 1) if image.kind == SERIES else 0
     if bits is None:
         bits = 8.0 * image.pixels.dtype.itemsize if with_original else 0.0
     if with_original != (bits > 0):
@@ -79,5 +81,9 @@ def header_for(
 
 def header_budget(needs: Iterable[int]) -> int:
     """`header_bytes` for images whose headers need so many bytes: a power of two that holds all."""
-    most = max(needs, default=MIN_HEADER_BYTES)
-    return int(max(MIN_HEADER_BYTES, 1 << max(most - 1, 1).bit_length()))
+    return max(MIN_HEADER_BYTES, power_of_two(max(needs, default=0)))
+
+
+def power_of_two(number: int) -> int:
+    """The least that is not less than a number, from 1 on."""
+    return int(1 << max(number - 1, 0).bit_length())

@@ -32,8 +32,10 @@ from primis.errors import (
 from primis.imaging.files import render
 from primis.imaging.image import (
     PER_BYTE_OF_BUNDLE,
+    SERIES,
     Derivation,
     Image,
+    NamedFile,
     pixel_limit,
     require_size,
 )
@@ -62,18 +64,24 @@ Frames = int | slice
 
 @dataclass(frozen=True)
 class Restored:
-    """An image as a file. name: the path it was shared under, None at tier preview. image: None at
-    tier original, whose file is not looked at. quality: how near it is to what was shared, None at
-    tier preview and where that was not measured. texture: noise like the texture that was lost was
-    added; the quality is that of the image without it."""
+    """An image as a file, or a series as its files. name: the path it was shared under, None at
+    tier preview. image: None at tier original, whose files are not looked at. quality: how near it
+    is to what was shared, None at tier preview and where that was not measured. texture: noise like
+    the texture that was lost was added; the quality is that of the image without it."""
 
-    data: bytes = field(repr=False)
+    files: tuple[NamedFile, ...] = field(repr=False)
     name: str | None = field(repr=False)
     tier: Tier
     kind: str
     image: Image | None = field(default=None, repr=False)
     quality: Quality | None = field(default=None, repr=False)
     texture: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """Of what is one file."""
+        [file] = self.files
+        return file.data
 
 
 def restore_image(
@@ -83,21 +91,36 @@ def restore_image(
     *,
     group: str,
     texture: bool = False,
+    frames: Frames | None = None,
     done: Done = silent,
 ) -> Restored:
     """A file of the source's kind, or the source itself. group: the release's id, for what a
-    restored file records of its origin; texture: as of `read_image`; done: is told how far it is.
-    Raises DamagedSection, ModelError, TierTooLow."""
+    restored file records of its origin; texture: as of `read_image`; frames: those files of a
+    series alone; done: is told how far it is. Raises DamagedSection, ModelError, TierTooLow."""
     tier = tier_of_texture(tier) if texture else tier
+    if frames is not None and read_info(bundle).kind != SERIES:
+        raise UsageError("frames have files of their own in a series alone")
     if tier == Tier.ORIGINAL:
-        return _restore_original(bundle)
-    image, name = read_image(bundle, tier, codec_for, done, texture=texture)
+        return _restore_original(bundle, frames)
+    image, name = read_image(bundle, tier, codec_for, done, texture=texture, frames=frames)
     added = texture and not _is_exact(bundle, tier)
+    derivation = derivation_of(bundle, image, tier, group, texture=added)
     try:
-        file = render(image, derivation_of(bundle, image, tier, group, texture=added))
+        files = _files(image, name, derivation, bundle.header, frames)
     except Exception:  # whatever a writer meets in a header that is none
         raise DamagedSection('section "header" does not fit its image') from None
-    return Restored(file, name, tier, image.kind, image, quality_at(bundle, tier), added)
+    return Restored(files, name, tier, image.kind, image, quality_at(bundle, tier), added)
+
+
+def _files(
+    image: Image, name: str | None, derivation: Derivation, header: Header, frames: Frames | None
+) -> tuple[NamedFile, ...]:
+    if image.kind == SERIES and image.header:
+        from primis.imaging.dicom_series import write_series  # a large library
+
+        numbers = chosen_frames(header, frames)
+        return tuple(write_series(image, derivation, header.geometry.frames, numbers))
+    return (NamedFile(name, render(image, derivation)),)
 
 
 def tier_of_texture(tier: Tier | None) -> Tier:
@@ -262,6 +285,22 @@ def read_source_header(bundle: OpenedBundle, dtype: np.dtype) -> SourceHeader:
     return unpack_header(bundle.unseal("header"), bundle.header.geometry, dtype)
 
 
+def slice_names(bundle: OpenedBundle) -> list[str]:
+    """Of a series the names of its files, in the order of its frames; of all else none. Raises
+    DamagedSection, TierTooLow."""
+    info = read_info(bundle)
+    if info.kind != SERIES:
+        return []
+    from primis.imaging.dicom_series import unpack_files  # a large library
+
+    source = read_source_header(bundle, info.dtype).source
+    try:
+        files, _ = unpack_files(source, bundle.header.geometry.frames)
+    except ValueError:
+        raise DamagedSection('section "header" does not fit its image') from None
+    return [file.name for file in files if file.name is not None]
+
+
 def derivation_of(
     bundle: OpenedBundle, image: Image, tier: Tier, group: str, *, texture: bool = False
 ) -> Derivation:
@@ -327,10 +366,19 @@ def _purify(
     return levels
 
 
-def _restore_original(bundle: OpenedBundle) -> Restored:
+def _restore_original(bundle: OpenedBundle, frames: Frames | None) -> Restored:
     if "original" not in bundle.parts:
         raise TierTooLow(f'bundle "{bundle.header.id}" has no original: it was shared without')
     require_tier(bundle.secrets, TIERS[-1])
     kind = read_info(bundle).kind
-    file, name = bundle.unseal("original"), read_name(bundle)
-    return Restored(file, name, Tier.ORIGINAL, kind, quality=EXACT)
+    data, name = bundle.unseal("original"), read_name(bundle)
+    files = [NamedFile(name, data)]
+    if kind == SERIES:
+        from primis.imaging.dicom_series import unpack_files  # a large library
+
+        try:
+            whole, _ = unpack_files(data, bundle.header.geometry.frames)
+        except ValueError:
+            raise DamagedSection('section "original" holds no series') from None
+        files = [whole[number] for number in chosen_frames(bundle.header, frames)]
+    return Restored(tuple(files), name, Tier.ORIGINAL, kind, quality=EXACT)

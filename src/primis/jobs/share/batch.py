@@ -12,12 +12,14 @@ from primis.atomic import is_whole, write_new
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
 from primis.codec import Codec
+from primis.datasets.files import Source
 from primis.datasets.labels import Labels
 from primis.errors import InputError
 from primis.jobs.executors.executor import Executor
 from primis.jobs.journal import Journal, Record
 from primis.jobs.result import COLOUR, OnPart, OnResult, Result, Unfamiliar
-from primis.jobs.share.look import File, Needs, Options, key, stamp_of
+from primis.jobs.share.look import Needs, Options
+from primis.jobs.share.source import key, stamp_of
 from primis.jobs.share.task import SharedFile, ShareTask, ShareWorker
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST
@@ -49,43 +51,43 @@ class Batch:
         on_result: OnResult,
         on_part: OnPart = lambda done, total: None,
     ) -> list[Result]:
-        """A result for each file, in their order. Told first: what an earlier run did, then those
+        """A result for each image, in their order. Told first: what an earlier run did, then those
         that cannot fit.
 
         The order of work is random: a folder may be listed as it was filled.
         """
-        files = list(needs)
+        sources = list(needs)
         results: dict[int, Result] = {}
 
         def tell(k: int, result: Result) -> None:
             results[k] = result
-            on_result(result, len(results), len(files))
+            on_result(result, len(results), len(sources))
 
         before = self._before(codec)
-        for k, file in enumerate(files):
-            if known := before(file):
+        for k, source in enumerate(sources):
+            if known := before(source):
                 tell(k, known)
         del before  # of many images it is large
-        left = [k for k in range(len(files)) if k not in results]
+        left = [k for k in range(len(sources)) if k not in results]
         secrets.SystemRandom().shuffle(left)
-        left.sort(key=lambda k: self.budgets.fit(needs[files[k]]))
+        left.sort(key=lambda k: self.budgets.fit(needs[sources[k]]))
         opened = release_secrets(self.scope.secret, HIGHEST)
         given: dict[int, tuple[ShareTask, Record]] = {}
 
         def tasks() -> Iterator[tuple[int, ShareTask]]:
             for k in left:
-                task = self._task(files[k], needs[files[k]], opened)
-                given[k] = task, stamp_of(task.file)
+                task = self._task(sources[k], needs[sources[k]], opened)
+                given[k] = task, stamp_of(task.source)
                 yield k, task
 
         def done(share: float) -> None:
-            on_part(len(results) + share, len(files))
+            on_part(len(results) + share, len(sources))
 
         worker = ShareWorker(codec)
         with closing(executor.run(worker, tasks(), len(left), done)) as outcomes:
             for k, outcome in outcomes:
                 tell(k, self._keep(*given.pop(k), outcome, codec))
-        return [results[k] for k in range(len(files))]
+        return [results[k] for k in range(len(sources))]
 
     def contents(self, good: Iterable[str]) -> Contents:
         """What the release lists of bundles that were shared."""
@@ -103,11 +105,10 @@ class Batch:
         labels = self.labels.of(Path(record["file"]), record["name"])
         return replace(Listed.parse(record["listed"]), labels=labels)
 
-    def _task(self, file: File, need: Need | InputError, opened: TierSecrets) -> ShareTask:
+    def _task(self, source: Source, need: Need | InputError, opened: TierSecrets) -> ShareTask:
         bundle_id = secrets.token_hex(16)
         return ShareTask(
-            file=file[0],
-            name=file[1],
+            source=source,
             bundle_id=bundle_id,
             release=self.scope.release,
             secrets=image_secrets(opened, bundle_id),
@@ -118,16 +119,16 @@ class Batch:
             measure=self.options.measure,
         )
 
-    def _before(self, codec: Codec) -> Callable[[File], Result | None]:
-        """What an earlier run did with a file, as it is now."""
+    def _before(self, codec: Codec) -> Callable[[Source], Result | None]:
+        """What an earlier run did with an image, as its files are now."""
         known = {
             key(record): (record["digest"], _result_of(record, codec, resumed=True))
             for record in self.journal.records()
             if "id" in record and (self.any_budget or record["budget"] == self.budgets.record)
         }
 
-        def before(file: File) -> Result | None:
-            found = known and known.get(key(stamp_of(file[0]) | {"name": file[1]}))
+        def before(source: Source) -> Result | None:
+            found = known and known.get(key(stamp_of(source) | {"name": source.name}))
             if not found or not is_whole(self._path(found[1].id), found[0]):
                 return None
             return found[1]
@@ -139,12 +140,12 @@ class Batch:
     ) -> Result:
         """Write one bundle, and note it. stamp: of its file before it was read."""
         if not isinstance(outcome, SharedFile):
-            self.journal.note(**stamp, name=task.name, failed=True)
-            return Result(task.name, task.bundle_id, error=outcome)
+            self.journal.note(**stamp, name=task.source.name, failed=True)
+            return Result(task.source.name, task.bundle_id, error=outcome)
         write_new(self._path(task.bundle_id), outcome.data)
         record = self.journal.note(
             **stamp,
-            name=task.name,
+            name=task.source.name,
             budget=task.budgets.record,
             id=task.bundle_id,
             bytes=outcome.entry.size,

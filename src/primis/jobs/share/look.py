@@ -1,25 +1,25 @@
 """A pass over the files, before anything is encoded: what each needs decides the budgets of the
-release, and what cannot be read is known."""
+release, and what cannot be read is known. A slice that cannot is taken out of its series."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from primis.bundle.settings import Settings
+from primis.datasets.files import Source
 from primis.errors import InputError, Rounded
 from primis.imaging.apart import WORKERS, end
-from primis.imaging.files import read
-from primis.imaging.image import BURNED_IN
+from primis.imaging.image import BURNED_IN, Image
 from primis.jobs.journal import Journal, Record
 from primis.jobs.result import unexpected
+from primis.jobs.share.source import joined, key, read_slices, read_source, stamp_of
 from primis.release.budgets import Need
 
 _SOON = 0.05
@@ -29,11 +29,11 @@ _AHEAD = 8
 """Files for each thread that are asked for at once."""
 
 T = TypeVar("T")
-File = tuple[Path, str]
-"""Where a file is, and what it is shared as."""
+Needs = dict[Source, Need | InputError]
+"""What each image needs, or why it cannot be shared."""
 
-Needs = dict[File, Need | InputError]
-"""What each file needs, or why it cannot be shared."""
+_one_series = Lock()
+"""Only one is held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -75,44 +75,77 @@ class Identifying(NamedTuple):
 
 
 def look(
-    files: Sequence[File],
+    sources: Sequence[Source],
     journal: Journal,
     options: Options,
     on_look: Callable[[int, int], None] = lambda done, total: None,
 ) -> Needs:
-    """What each file needs, or why it cannot be shared."""
+    """What each image needs, or why it cannot be shared."""
     before = {key(r): Need.again(*r["need"]) for r in journal.records() if "need" in r}
 
-    def need(file: Path, name: str) -> tuple[Record, Need | InputError, bool]:
+    def need(source: Source) -> tuple[Record, Needs, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
-        stamp = stamp_of(file)
-        known = before.get(key(stamp | {"name": name}))
+        stamp = stamp_of(source)
+        known = before.get(key(stamp | {"name": source.name}))
         if known is not None:
-            return stamp, known, True
-        return stamp, _need(file, name, options), False
+            return stamp, {source: known}, True
+        return stamp, _needs(source, options), False
 
     needs: Needs = {}
-    with closing(_in_threads(need, files)) as looked:
-        for (file, name), (stamp, found, known) in zip(files, looked, strict=True):
-            if isinstance(found, Need) and not known:
-                journal.note(**stamp, name=name, need=found.record)
-            needs[file, name] = found
-            on_look(len(needs), len(files))
+    with closing(_in_threads(need, sources)) as looked:
+        for number, (source, (stamp, found, known)) in enumerate(zip(sources, looked, strict=True)):
+            if not known:
+                _note(journal, source, stamp, found)
+            needs |= found
+            on_look(number + 1, len(sources))
     return needs
 
 
-def _need(file: Path, name: str, options: Options) -> Need | InputError:
+def _note(journal: Journal, source: Source, stamp: Record, found: Needs) -> None:
+    """What was found, for the next run. The whole of a series that was taken apart is done with."""
+    for each, need in found.items():
+        if isinstance(need, Need):
+            own = stamp if each == source else stamp_of(each)
+            journal.note(**own, name=each.name, need=need.record)
+    if source not in found:
+        journal.note(**stamp, name=source.name, failed=True)
+
+
+def _needs(source: Source, options: Options) -> Needs:
+    """Of an image; of a series and, each for itself, of its files that cannot be read."""
+    if not source.is_series:
+        return {source: _checked(source, lambda: read_source(source, options.max_pixels), options)}
+    with _one_series:
+        try:
+            read_files = read_slices(source, options.max_pixels)
+        except InputError as error:
+            return {source: error}
+        pairs = list(zip(source.files, read_files, strict=True))
+        bad: Needs = {Source.of(f): one for f, one in pairs if isinstance(one, InputError)}
+        good = [(f, one) for f, one in pairs if not isinstance(one, InputError)]
+        if not good:
+            return bad
+        rest = replace(source, files=tuple(f for f, _ in good))
+        if len(good) == 1:
+            return bad | _needs(Source.of(rest.files[0]), options)
+        return bad | {rest: _checked(rest, lambda: joined(rest, [r for _, r in good]), options)}
+
+
+def _checked(
+    source: Source, read_it: Callable[[], tuple[Image, bytes]], options: Options
+) -> Need | InputError:
     try:
-        if not is_unicode(name):
-            return InputError(f'image "{file}" has a name that is not UTF-8: rename it')
-        image, source = read(file, max_pixels=options.max_pixels)
+        for name in (source.name, *(name for _, name in source.files)):
+            if not is_unicode(name):
+                return InputError(f"{source} has a name that is not UTF-8: rename it")
+        image, data = read_it()
         if options.exact and image.rounding:
-            return Rounded(file, image.rounding)
-        return Need.of(image, name, len(source) if options.with_original else 0)
+            return Rounded(source.place, image.rounding)
+        return Need.of(image, source.name, len(data) if options.with_original else 0)
     except InputError as error:
         return error
     except Exception as error:  # whatever it is, it must not stop the others
-        return InputError(f'image "{file}" {unexpected(error, "read")}')
+        return InputError(f"{source} {unexpected(error, 'read')}")
 
 
 def is_unicode(name: str) -> bool:
@@ -124,13 +157,13 @@ def is_unicode(name: str) -> bool:
     return True
 
 
-def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, None, None]:
-    """Of each file, in order, as many at once as there are processes that decode."""
+def _in_threads(call: Callable[[Source], T], sources: Sequence[Source]) -> Generator[T, None, None]:
+    """Of each, in order, as many at once as there are processes that decode."""
     threads = ThreadPoolExecutor(WORKERS)
     asked: deque[Future[T]] = deque()
     try:
-        for file in files:
-            asked.append(threads.submit(call, *file))
+        for source in sources:
+            asked.append(threads.submit(call, source))
             if len(asked) > _AHEAD * WORKERS:
                 yield asked[0].result()
                 asked.popleft()
@@ -146,18 +179,3 @@ def _in_threads(call: Callable[..., T], files: Sequence[File]) -> Generator[T, N
         end()
         raise
     threads.shutdown()
-
-
-def stamp_of(file: Path) -> Record:
-    """Tells whether a file is still as it was."""
-    try:
-        stat = file.stat()
-        return {"file": str(file.resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
-    except OSError:
-        return {"file": str(file), "size": -1, "mtime": -1}  # reading it says why
-
-
-def key(record: Record) -> bytes:
-    """Tells files apart, and states of a file."""
-    told = "\n".join(str(record[name]) for name in ("file", "size", "mtime", "name"))
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()

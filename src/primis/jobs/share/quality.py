@@ -14,14 +14,14 @@ import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from primis.bundle.settings import Settings
 from primis.codec import Codec
+from primis.datasets.files import Source
 from primis.errors import InputError, UsageError
-from primis.imaging.files import read
 from primis.imaging.image import Image
+from primis.jobs.share.source import read_source
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST
 from primis.release.budgets import Budgets
@@ -75,38 +75,37 @@ class Trials:
     max_pixels: int | None
 
     def choose(
-        self, files: Sequence[tuple[Path, str]], psnr: float, on_look: Callable[[int, int], None]
+        self, sources: Sequence[Source], psnr: float, on_look: Callable[[int, int], None]
     ) -> Chosen:
-        """files: where they are, and what they are shared as. Raises UsageError where too few reach
-        the PSNR."""
-        drawn = secrets.SystemRandom().sample(files, min(len(files), MOST_TRIED))
+        """Raises UsageError where too few reach the PSNR."""
+        drawn = secrets.SystemRandom().sample(sources, min(len(sources), MOST_TRIED))
         spared = _spared(len(drawn))
         hardest: list[_Needed] = []  # of the spared and the one before them, ascending
         tried = 0
-        for number, (file, name) in enumerate(drawn, start=1):
+        for number, source in enumerate(drawn, start=1):
             on_look(number, len(drawn))
             full = len(hardest) > spared
-            needed = self._needed(file, name, psnr, hardest[0].step if full else 0)
+            needed = self._needed(source, psnr, hardest[0].step if full else 0)
             if needed is not None:
                 tried += 1
                 hardest = sorted([*hardest, needed])[-spared - 1 :]
             if len(hardest) > spared and hardest[0].step == _BEYOND:
                 break
         if not hardest:
-            return Chosen(self.budgets.settings.sparsity, 0, len(files))
+            return Chosen(self.budgets.settings.sparsity, 0, len(sources))
         decisive = hardest[-_spared(tried) - 1]
         if decisive.step == _BEYOND:
             raise UsageError(
                 f"too few images reach a PSNR of {psnr:g} dB: at S_x = {STEPS[-1]:g}, "
                 f'the largest there is, "{decisive.name}" has {decisive.most:.1f} dB'
             )
-        return Chosen(STEPS[decisive.step], tried, len(files))
+        return Chosen(STEPS[decisive.step], tried, len(sources))
 
-    def _needed(self, file: Path, name: str, psnr: float, floor: int) -> _Needed | None:
+    def _needed(self, source: Source, psnr: float, floor: int) -> _Needed | None:
         """None for an image that cannot be shared: sharing it says why."""
         try:
-            image, _ = read(file, max_pixels=self.max_pixels)
-            return self._least_step(image, name, psnr, floor)
+            image, _ = read_source(source, max_pixels=self.max_pixels)
+            return self._least_step(image, source.name, psnr, floor)
         except Exception:
             return None
 

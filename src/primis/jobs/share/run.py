@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from primis.atomic import keep_only
 from primis.bundle.settings import Settings
 from primis.codec import Codec
-from primis.datasets.files import collect
+from primis.datasets.files import Source, collect
 from primis.datasets.labels import Labels, read_labels
 from primis.errors import OutputError, UsageError
 from primis.jobs.begun import begin_release, release_begun
@@ -40,8 +40,9 @@ from primis.jobs.journal import Journal
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.shards import Shard, dealt, listed
 from primis.jobs.share.batch import Batch
-from primis.jobs.share.look import File, Identifying, Needs, Options, key, look, stamp_of
+from primis.jobs.share.look import Identifying, Needs, Options, look
 from primis.jobs.share.quality import MOST_TRIED, Chosen, OnChosen, Trials, with_sparsity
+from primis.jobs.share.source import gather, key, stamp_of
 from primis.jobs.work import Work
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import derive
@@ -78,12 +79,14 @@ def share(
     psnr: float | None = None,
     exact: bool = False,
     lossless: bool = False,
+    series: bool = True,
     labels: Path | None = None,
     executor: Executor | None = None,
     shard: Shard | None = None,
     finish: bool = False,
     on_result: OnResult = lambda result, done, total: None,
     on_part: OnPart = lambda done, total: None,
+    on_gather: Callable[[int, int], None] = lambda done, total: None,
     on_look: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda said: None,
     on_identifying: Callable[[Identifying], None] = lambda found: None,
@@ -97,16 +100,17 @@ def share(
     What `settings` leave open is chosen for the release by a pass over its files, so that all of
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. exact: refuse
-    files whose samples would be rounded. lossless: seal every sample as it is. labels: a table
-    whose columns are sealed in the catalogue (`read_labels`). executor: what works on the images,
-    by default this process. shard: share this part of the images alone, and make no release yet.
-    finish: make the release once all shards are done. All else is the same in all these calls.
+    files whose samples would be rounded. lossless: seal every sample as it is. series: slices of
+    one DICOM series become one image; else each file is one. labels: a table whose columns are
+    sealed in the catalogue (`read_labels`). executor: what works on the images, by default this
+    process. shard: share this part of the images alone, and make no release yet. finish: make the
+    release once all shards are done. All else is the same in all these calls.
 
-    on_look: is told of the pass's progress; on_part: within an image; on_note: of a file that makes
-    all bundles larger, of images without labels, and of those that `finish` leaves out;
-    on_identifying: of what may identify patients; on_chosen: of the S_x that was chosen; on_sent:
-    of files that are sent to a host; on_wait: who else works on the release, where a shard waits
-    for it.
+    on_gather: is told of the search for series; on_look: of the pass's progress; on_part: within an
+    image; on_note: of a file that makes all bundles larger, of images without labels, and of those
+    that `finish` leaves out; on_identifying: of what may identify patients; on_chosen: of the S_x
+    that was chosen; on_sent: of files that are sent to a host; on_wait: who else works on the
+    release, where a shard waits for it.
 
     Raises OutputError if `out` exists, is being made by another process or cannot be written; what
     was done stays in "<out>.partial". Raises UsageError if no image could be shared, if too few
@@ -116,8 +120,8 @@ def share(
         raise UsageError("one shard was asked for and the end of all, expected one of them")
     require_labels(to)
     destination = Destination.of(out)
-    files = collect(inputs)
-    told = labels_of(labels, files, on_note if shard is None else _ignore)
+    sources = gather(collect(inputs), series=series, on_file=on_gather)
+    told = labels_of(labels, sources, on_note if shard is None else _ignore)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
     options = Options(settings, with_original, max_pixels, measure, psnr, exact, lossless)
     sharing = _Sharing(
@@ -127,12 +131,13 @@ def share(
         signer,
         executor or Serial(),
         told,
+        series,
         _Telling(on_result, on_part, on_look, on_note, on_identifying, on_chosen),
     )
     if shard is not None:
-        return sharing.share_shard(files, shard, on_wait)
+        return sharing.share_shard(sources, shard, on_wait)
     with Work(destination.folder, "primis share") as work:
-        batch, results = sharing.share_all(files, work, finish=finish)
+        batch, results = sharing.share_all(sources, work, finish=finish)
         good = [result.id for result in results if result.error is None]
         if not good:
             work.give_up()
@@ -176,20 +181,21 @@ class _Sharing:
     signer: Signer
     executor: Executor
     labels: Labels
+    series: bool
     telling: _Telling
 
     def share_all(
-        self, files: Sequence[File], work: Work, *, finish: bool
+        self, sources: Sequence[Source], work: Work, *, finish: bool
     ) -> tuple[Batch, list[Result]]:
-        """Work on all files. finish: on what shards left, all of which were run."""
+        """Work on all images. finish: on what shards left, all of which were run."""
         shards = self._shards_begun(work) if finish else None
         scope = self._begin(work, shards)
         if shards is not None:
-            self._join(files, work, scope, shards)
-        needs = self._look(files, work.journal)
+            self._join(sources, work, scope, shards)
+        needs = self._look(sources, work.journal)
         budgets = self._budgets(needs, tell=not finish)
         if self.options.psnr is not None:
-            budgets = self._for_psnr(needs, budgets, work, len(files))
+            budgets = self._for_psnr(needs, budgets, work, len(sources))
         batch = self._batch(work, work.journal, scope, budgets, any_budget=finish)
         return batch, self._share_each(batch, needs)
 
@@ -203,35 +209,36 @@ class _Sharing:
             )
         return int(shards)
 
-    def _join(self, files: Sequence[File], work: Work, scope: Scope, shards: int) -> None:
+    def _join(self, sources: Sequence[Source], work: Work, scope: Scope, shards: int) -> None:
         """Have all that shards did count. Raises UsageError where one has work left."""
         journals = work.shards(shards)
         for journal in journals:
             journal.count_only_ours(scope.secret)
         work.journal.join(journals)
-        _require_worked_on(files, work.journal, scope, shards)
-        if left_out := _left_out(files, work.journal):
+        _require_worked_on(sources, work.journal, scope, shards)
+        if left_out := _left_out(sources, work.journal):
             self.telling.on_note(
                 "images that shards shared are left out, as they are not among those given: "
                 f'{len(left_out)}, first "{min(left_out)}"'
             )
 
     def share_shard(
-        self, files: Sequence[File], shard: Shard, on_wait: Callable[[str], None]
+        self, sources: Sequence[Source], shard: Shard, on_wait: Callable[[str], None]
     ) -> list[Result]:
-        """Work on the files of a shard."""
+        """Work on the images of a shard."""
         with ExitStack() as held:
             with Work(self.destination.folder, "primis share", on_wait=on_wait) as work:
                 scope, sparsity = self._begin(work, shard.of), None
                 if self.options.psnr is not None:
-                    drawn = secrets.SystemRandom().sample(files, min(len(files), MOST_TRIED))
+                    drawn = secrets.SystemRandom().sample(sources, min(len(sources), MOST_TRIED))
                     needs = look(drawn, work.journal, self.options)
                     budgets = self._budgets(needs, tell=False)
-                    sparsity = self._for_psnr(needs, budgets, work, len(files)).settings.sparsity
+                    budgets = self._for_psnr(needs, budgets, work, len(sources))
+                    sparsity = budgets.settings.sparsity
                 journal = held.enter_context(work.shard(shard))
             journal.count_only_ours(scope.secret)
-            numbers = _dealt(files, scope, shard.of)
-            ours = [f for f, number in zip(files, numbers, strict=True) if number == shard.number]
+            numbers = _dealt(sources, scope, shard.of)
+            ours = [s for s, number in zip(sources, numbers, strict=True) if number == shard.number]
             needs = self._look(ours, journal)
             budgets = self._budgets(needs, tell=True)
             if sparsity is not None:
@@ -256,19 +263,20 @@ class _Sharing:
             "psnr": self.options.psnr,
             "exact": self.options.exact,
             "lossless": self.options.lossless,
+            "series": self.series,
             "signer": self.signer.public,
         }
         return plan if shards is None else plan | {"shards": shards}
 
-    def _look(self, files: Sequence[File], journal: Journal) -> Needs:
-        needs = look(files, journal, self.options, self.telling.on_look)
+    def _look(self, sources: Sequence[Source], journal: Journal) -> Needs:
+        needs = look(sources, journal, self.options, self.telling.on_look)
         self.telling.on_identifying(Identifying.of_all(needs))
         return needs
 
     def _budgets(self, needs: Needs, *, tell: bool) -> Budgets:
         """tell: whether to tell of a file that makes all bundles larger."""
         settings = self.options.settings
-        sound = {name: need for (_, name), need in needs.items() if isinstance(need, Need)}
+        sound = {source.name: n for source, n in needs.items() if isinstance(n, Need)}
         budgets = Budgets.choose(settings, list(sound.values()), lossless=self.options.lossless)
         if tell and settings.header_bytes is None and (told := budgets.outlier(sound)):
             self.telling.on_note(told)
@@ -286,7 +294,7 @@ class _Sharing:
             if "chosen" in record:
                 return Chosen(*record["chosen"])
         trials = Trials(budgets, self.codec, self.options.max_pixels)
-        fitting = [file for file, need in needs.items() if budgets.fit(need)]
+        fitting = [source for source, need in needs.items() if budgets.fit(need)]
         try:
             chosen = trials.choose(fitting, self.options.psnr or 0, self.telling.on_look)
         except UsageError:
@@ -324,35 +332,37 @@ def _require_same_shards(work: Work, shards: int | None) -> None:
         )
 
 
-def _dealt(files: Sequence[File], scope: Scope, shards: int) -> list[int]:
-    """The number of the shard of each file."""
+def _dealt(sources: Sequence[Source], scope: Scope, shards: int) -> list[int]:
+    """The number of the shard of each image."""
     secret = derive(scope.secret, "shards").value
 
-    def order(file: File) -> bytes:
-        told = f"{os.path.abspath(file[0])}\n{file[1]}"  # however the folder was spelled
+    def order(source: Source) -> bytes:
+        told = f"{os.path.abspath(source.place)}\n{source.name}"  # however the folder was spelled
         return hmac.digest(secret, os.fsencode(told), "sha256")
 
-    return dealt(files, order, shards)
+    return dealt(sources, order, shards)
 
 
-def _require_worked_on(files: Sequence[File], journal: Journal, scope: Scope, shards: int) -> None:
+def _require_worked_on(
+    sources: Sequence[Source], journal: Journal, scope: Scope, shards: int
+) -> None:
     """Raise UsageError where a shard has work left. What failed is tried once more."""
     known = {key(r) for r in journal.records() if "id" in r or "failed" in r}
     left = [
         number
-        for (file, name), number in zip(files, _dealt(files, scope, shards), strict=True)
-        if key(stamp_of(file) | {"name": name}) not in known
+        for source, number in zip(sources, _dealt(sources, scope, shards), strict=True)
+        if key(stamp_of(source) | {"name": source.name}) not in known
     ]
     if left:
         raise UsageError(
-            f"{len(left)} of {len(files)} images were not worked on yet, "
+            f"{len(left)} of {len(sources)} images were not worked on yet, "
             f"expected shards {listed(left, shards)} to be run to their end"
         )
 
 
-def _left_out(files: Sequence[File], journal: Journal) -> set[str]:
+def _left_out(sources: Sequence[Source], journal: Journal) -> set[str]:
     """Names of images that shards shared, and that are not to be in the release."""
-    given = {name for _, name in files}
+    given = {source.name for source in sources}
     return {r["name"] for r in journal.records() if "id" in r and r["name"] not in given}
 
 
@@ -360,9 +370,11 @@ def _ignore(said: str) -> None:
     pass
 
 
-def labels_of(table: Path | None, files: Sequence[File], on_note: Callable[[str], None]) -> Labels:
-    """What a table says of files, read before anything is encoded. Raises UsageError."""
-    labels = Labels() if table is None else read_labels(table, files)
+def labels_of(
+    table: Path | None, sources: Sequence[Source], on_note: Callable[[str], None]
+) -> Labels:
+    """What a table says of images, read before anything is encoded. Raises UsageError."""
+    labels = Labels() if table is None else read_labels(table, sources)
     if labels.note:
         on_note(labels.note)
     return labels

@@ -1,4 +1,4 @@
-"""One file to share: a picklable task and a worker that depends on nothing else."""
+"""One image to share: a picklable task and a worker that depends on nothing else."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from primis.bundle.manifest import Entry
 from primis.bundle.settings import Profile
 from primis.codec import Codec, Done, OnnxEngine, silent
+from primis.datasets.files import Source
 from primis.errors import InputError, UnreadableImage
 from primis.imaging.dicom_uids import instance_uid, series_uid
-from primis.imaging.files import read
-from primis.imaging.image import Image
+from primis.imaging.image import SERIES, Image
 from primis.jobs.result import lost, unexpected
+from primis.jobs.share.source import read_source
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
@@ -24,14 +25,16 @@ from primis.release.budgets import Budgets, Need
 from primis.release.catalogue import Listed, spacing_of
 from primis.sharing.share import share_image
 
+if TYPE_CHECKING:
+    from primis.imaging.dicom import Origin
+
 
 @dataclass(frozen=True)
 class ShareTask:
-    """file: where it is; name: what it is shared as. secrets: of this image alone. release: its id.
-    max_pixels: None for the reader's default. measure: seal what the image loses."""
+    """secrets: of this image alone. release: its id. max_pixels: None for the reader's default.
+    measure: seal what the image loses."""
 
-    file: Path
-    name: str
+    source: Source
     bundle_id: str
     release: str
     secrets: TierSecrets = field(repr=False)
@@ -70,24 +73,26 @@ class ShareWorker:
 
     def lost(self, task: ShareTask, tries: int) -> SharedFile | InputError:
         """See Worker."""
-        return InputError(f'image "{task.file}" {lost(tries)}')
+        return InputError(f"{task.source} {lost(tries)}")
 
     def size(self, task: ShareTask) -> int:
         """See Worker."""
         try:
-            return task.file.stat().st_size
+            return sum(file.stat().st_size for file, _ in task.source.files)
         except OSError:  # sharing it says why
             return 0
 
     def sent(self, task: ShareTask) -> ShareTask:
-        """With a path from the root."""
-        return replace(task, file=Path(os.path.abspath(task.file)))
+        """With paths from the root."""
+        files = tuple((Path(os.path.abspath(file)), name) for file, name in task.source.files)
+        return replace(task, source=replace(task.source, files=files))
 
     def elsewhere(self, task: ShareTask, machine: str) -> SharedFile | InputError:
         """See Worker. A file that is not there is told with the machine."""
-        if not isinstance(task.need, InputError) and not os.path.lexists(task.file):
+        missing = [file for file, _ in task.source.files if not os.path.lexists(file)]
+        if missing and not isinstance(task.need, InputError):
             return UnreadableImage(
-                f'image "{task.file}" is not there for the worker on "{machine}": '
+                f'image "{missing[0]}" is not there for the worker on "{machine}": '
                 "files must lie at the same path on all machines"
             )
         return self(task)
@@ -104,22 +109,22 @@ def share_file(task: ShareTask, codec: Codec, done: Done = silent) -> SharedFile
     except InputError as error:
         return error
     except Exception as error:
-        return InputError(f'image "{task.file}" {unexpected(error, "encoded")}')
+        return InputError(f"{task.source} {unexpected(error, 'encoded')}")
 
 
 def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     if isinstance(task.need, InputError):
         raise task.need
     task.budgets.require_fit(task.need)
-    image, source = read(task.file, max_pixels=task.max_pixels)
+    image, data = read_source(task.source, max_pixels=task.max_pixels)
     shared = share_image(
         image,
         task.budgets.of(image, with_original=task.with_original),
         task.secrets,
         codec,
         bundle_id=task.bundle_id,
-        name=task.name,
-        original=source if task.with_original else None,
+        name=task.source.name,
+        original=data if task.with_original else None,
         measure=task.measure,
         done=done,
     )
@@ -138,10 +143,7 @@ def listed_of(image: Image, task: ShareTask) -> Listed:
     """The image as the catalogue lists it."""
     frames, height, width, channels = image.shape
     told: dict[str, Any] = {}
-    if image.kind == "dicom" and image.header:
-        from primis.imaging.dicom import origin_of
-
-        origin = origin_of(image.header)
+    if origin := _origin(image):
         told = {
             "modality": origin.modality,
             "study": origin.study,
@@ -150,7 +152,7 @@ def listed_of(image: Image, task: ShareTask) -> Listed:
         }
     return Listed(
         id=task.bundle_id,
-        name=task.name,
+        name=task.source.name,
         kind=image.kind,
         frames=frames,
         height=height,
@@ -159,3 +161,15 @@ def listed_of(image: Image, task: ShareTask) -> Listed:
         spacing=spacing_of(image.spacing_mm),
         **told,
     )
+
+
+def _origin(image: Image) -> Origin | None:
+    """Of DICOM with its header; that of a series has in common what is needed here."""
+    if image.kind not in ("dicom", SERIES) or not image.header:
+        return None
+    from primis.imaging.dicom import origin_of  # a large library, which no other kind needs
+    from primis.imaging.dicom_series import unpack_files
+
+    if image.kind == SERIES:
+        return origin_of(unpack_files(image.header, image.shape[0])[1])
+    return origin_of(image.header)

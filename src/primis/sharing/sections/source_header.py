@@ -19,8 +19,8 @@ from primis.imaging.padding import Padding, pack_padding, padding_bytes, unpack_
 from primis.keys.seal import LENGTH_BYTES
 from primis.sharing.fit import header_budget
 
-MAX_SOURCE_HEADER = 1 << 24
-"""Bytes of a source's header, uncompressed."""
+MAX_SOURCE_HEADER, _FOR_EACH_FRAME, _MOST = 1 << 24, 1 << 17, 1 << 28
+"""Bytes of a source's header, uncompressed: of one frame, for each further frame, in all."""
 
 _MAX_LINE = 1 << 16
 _DAMAGED = 'section "header" does not describe its image'
@@ -35,12 +35,15 @@ class SourceHeader:
     source: bytes = field(repr=False)
 
 
+def max_source_header(frames: int) -> int:
+    """Bytes that a source's header may take."""
+    return min(MAX_SOURCE_HEADER + _FOR_EACH_FRAME * (frames - 1), _MOST)
+
+
 def pack_header(image: Image, name: str, padding: Padding | None) -> bytes:
     """The section before it is padded and sealed. Raises InputError."""
-    if len(image.header) > MAX_SOURCE_HEADER:
-        raise InputError(
-            f"the header takes {len(image.header)} bytes, expected at most {MAX_SOURCE_HEADER}"
-        )
+    if len(image.header) > (most := max_source_header(image.shape[0])):
+        raise InputError(f"the header takes {len(image.header)} bytes, expected at most {most}")
     described, data = ({}, b"") if padding is None else pack_padding(padding)
     line = canonical({"name": name} | ({"padding": described} if described else {}))
     return zlib.compress(b"".join([line, b"\n", data, image.header]), 9, DEFLATE)
@@ -70,7 +73,7 @@ def unpack_header(packed: bytes, geometry: Geometry, dtype: np.dtype) -> SourceH
             padding = unpack_padding(described, data, geometry.shape, dtype)
         except (ValueError, KeyError, TypeError, OverflowError):
             raise DamagedSection(_DAMAGED) from None
-    return SourceHeader(name, padding, inflating.rest(MAX_SOURCE_HEADER))
+    return SourceHeader(name, padding, inflating.rest(max_source_header(geometry.frames)))
 
 
 def unpack_name(packed: bytes) -> str:

@@ -1,0 +1,139 @@
+"""Files to images: which files are slices of one series, and what is read of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+from primis.datasets.files import File, Source
+from primis.errors import InputError, TooManyPixels, UnreadableImage
+from primis.imaging.files import read
+from primis.imaging.image import Image, NamedFile, pixel_limit
+from primis.imaging.series import Slice, in_order, slice_in
+from primis.jobs.journal import Record
+
+_SERIES = "series"
+
+
+def gather(
+    files: Sequence[File],
+    *,
+    series: bool = True,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Source]:
+    """What each image is made of, in the order of the first files. series: slices of one series and
+    one geometry become one image; else each file is one."""
+    if not series or len(files) < 2:
+        return [Source.of(file) for file in files]
+    groups: dict[object, list[tuple[File, Slice | None]]] = defaultdict(list)
+    for number, file in enumerate(files):
+        there = slice_in(file[0])
+        groups[number if there is None else there.alike].append((file, there))
+        on_file(number + 1, len(files))
+    names = _Names(files)
+    return [names.source(members) for members in groups.values()]
+
+
+class _Names:
+    """Names of series: the folder of their files, with a number where others have it."""
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self._taken = Counter(name for _, name in files)
+
+    def source(self, members: Sequence[tuple[File, Slice | None]]) -> Source:
+        """Of files that belong together."""
+        slices = [there for _, there in members if there is not None]
+        if len(members) == 1 or len(slices) < len(members):
+            return Source.of(members[0][0])
+        ordered = tuple(members[k][0] for k in in_order(slices))
+        return Source(self._name([name for _, name in ordered], slices[0].number), ordered)
+
+    def _name(self, names: Sequence[str], number: str) -> str:
+        folder = _folder_of(names)
+        plain = f"{_SERIES}-{number}" if number.isalnum() else _SERIES
+        wished = [folder] if folder else []
+        wished.append(f"{folder}/{plain}" if folder else plain)
+        free = next((name for name in wished if not self._taken[name]), None)
+        if free is None:
+            self._taken[wished[-1]] += 1
+            free = f"{wished[-1]}-{self._taken[wished[-1]]}"
+        self._taken[free] += 1
+        return free
+
+
+def _folder_of(names: Sequence[str]) -> str:
+    """The folder that all of them lie in, as names have it; "" where there is none."""
+    common = PurePosixPath(names[0]).parent
+    while not all(PurePosixPath(name).is_relative_to(common) for name in names):
+        common = common.parent
+    return common.as_posix().lstrip("/.")
+
+
+def read_source(source: Source, max_pixels: int | None = None) -> tuple[Image, bytes]:
+    """An image, and the file or files as tier original has them. Raises UnreadableImage, which
+    names the file."""
+    if not source.is_series:
+        return read(source.place, max_pixels=max_pixels)
+    read_files = read_slices(source, max_pixels)
+    for one in read_files:
+        if isinstance(one, InputError):
+            raise one
+    return joined(source, [one for one in read_files if not isinstance(one, InputError)])
+
+
+def read_slices(
+    source: Source, max_pixels: int | None
+) -> list[tuple[Image, bytes] | UnreadableImage]:
+    """Of each file of a series. Raises TooManyPixels where all together have too many."""
+    read_files: list[tuple[Image, bytes] | UnreadableImage] = []
+    size = samples = 0
+    for path, _ in source.files:
+        try:
+            image, data = read(path, max_pixels=max_pixels)
+        except UnreadableImage as error:
+            read_files.append(error)
+            continue
+        size, samples = size + len(data), samples + image.pixels.size
+        if samples > (limit := pixel_limit(max_pixels, size)):
+            raise TooManyPixels(f"{source} has over {limit} samples, expected at most as many")
+        read_files.append((image, data))
+    return read_files
+
+
+def joined(source: Source, read_files: Sequence[tuple[Image, bytes]]) -> tuple[Image, bytes]:
+    """The image of a series, and its files. Raises UnreadableImage."""
+    from primis.imaging.dicom_series import join, pack_files  # a large library
+
+    names = [name for _, name in source.files]
+    data = [one for _, one in read_files]
+    try:
+        image = join([image for image, _ in read_files], names)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{source} {error}") from None
+    return image, pack_files(map(NamedFile, names, data))
+
+
+def stamp_of(source: Source) -> Record:
+    """Tells whether files are still as they were."""
+    if not source.is_series:
+        return _stamp(source.files[0])
+    stamps = [_stamp(file) | {"name": file[1]} for file in source.files]
+    told = repr([sorted(stamp.items()) for stamp in stamps]).encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(told, digest_size=16).hexdigest()
+    return {"file": stamps[0]["file"], "size": len(stamps), "mtime": digest}
+
+
+def _stamp(file: File) -> Record:
+    try:
+        stat = file[0].stat()
+        return {"file": str(file[0].resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+    except OSError:
+        return {"file": str(file[0]), "size": -1, "mtime": -1}  # reading it says why
+
+
+def key(record: Record) -> bytes:
+    """Tells sources apart, and states of one."""
+    told = "\n".join(str(record[name]) for name in ("file", "size", "mtime", "name"))
+    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
