@@ -54,7 +54,7 @@ class Stretch:
 def find_stretch(image: Image, padding: Padding | None) -> Stretch | None:
     """For the window that a grey DICOM file declares, where that is narrow beside the range of the
     samples outside padding."""
-    if image.kind != "dicom" or image.shape[3] > 1:
+    if image.kind != "dicom" or image.shape[3] > 1 or not image.header:
         return None
     from primis.imaging.dicom import window_of  # a large library, which no other kind needs
 
