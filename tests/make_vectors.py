@@ -220,6 +220,10 @@ class Good:
         """With other figures of its quality."""
         return self.info(20, struct.pack(">Ih", psnr, ssim))
 
+    def stretch(self, low: int, high: int, times: int) -> bytes:
+        """With another stretch."""
+        return self.info(26, struct.pack(">2iB", low, high, times))
+
     def header(self, change: Callable[[bytes], bytes]) -> bytes:
         """With section `header` changed before it was padded and sealed."""
         return resealed(self.data, "header", lambda padded: pad(change(unpad(padded)), len(padded)))
@@ -323,15 +327,20 @@ def bad_infos(good: Good) -> dict[str, bytes]:
         "info_of_another_kind": good.info(0, b"\x63"),
         "info_of_no_depth": good.info(3, b"\0"),
         "info_with_half_a_spacing": good.info(4, bytes(8)),
-        "info_range_upside_down": good.info(26, struct.pack(">2i", 5, 4)),
-        "info_threshold_not_a_number": good.info(34, b"\x7f" + b"\xff" * 7),
-        "info_threshold_zero": good.info(34, bytes(8)),
+        "info_stretch_upside_down": good.stretch(5, 4, 3),
+        "info_stretch_of_no_times": good.stretch(0, 0, 0),
+        "info_stretch_of_17_times": good.stretch(4, 5, 17),
+        "info_stretch_of_nothing": good.stretch(4, 5, 1),
+        "info_stretch_outside_the_type": good.stretch(0, 65536, 3),
+        "info_range_upside_down": good.info(35, struct.pack(">2i", 5, 4)),
+        "info_threshold_not_a_number": good.info(43, b"\x7f" + b"\xff" * 7),
+        "info_threshold_zero": good.info(43, bytes(8)),
         "info_ssim_above_one": good.quality(42000, 1001),
         "info_ssim_without_psnr": good.quality(0, 900),
         "info_without_loss_and_unlike": good.quality((1 << 32) - 1, 999),
         "info_texture_without_loss": good.quality((1 << 32) - 1, 1000),
         "info_texture_not_measured": good.quality(0, 0),
-        "info_texture_without_spread": good.info(43, b"\0"),
+        "info_texture_without_spread": good.info(52, b"\0"),
         "info_texture_goes_on": resealed(
             good.data, "info", lambda info: info[:-1] + bytes([info[-1] | 1])
         ),

@@ -289,8 +289,8 @@ def test_noise_is_that_of_the_specification(codec) -> None:
         for t in (False, True)
     )
     info = bytes.fromhex(FACTS["info"])
-    low, high = np.frombuffer(info[26:34], ">i4").astype(int)
-    noise = spec_noise(plain.astype(float), info[42:], FACTS["bundle_id"], high - low)
+    low, high = np.frombuffer(info[35:43], ">i4").astype(int)
+    noise = spec_noise(plain.astype(float), info[51:], FACTS["bundle_id"], high - low)
     assert noise.std() > 5
     assert (np.clip(np.round(plain + noise), low, high) == textured).all()
     right = np.frombuffer(bytes.fromhex(FACTS["pixels with texture, 16 bits each"]), ">u2")

@@ -39,7 +39,7 @@ from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 from primis.network.presets import Preset
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import open_codes
+from primis.sharing.restore import open_codes, read_info
 from primis.sharing.share import share_image
 
 WINDOW = 32
@@ -239,10 +239,15 @@ def open_case(
     patient: str,
     traits: Mapping[str, str] | None = None,
 ) -> JudgedCase:
-    """A case from a bundle, its secrets and the image that it was made of."""
+    """A case from a bundle, its secrets and the image that it was made of.
+
+    Where grey levels are stretched, all of its own are.
+    """
     shared = OpenedBundle.read(bundle, keys, name=name)
     code, scale = open_codes(shared, codec)[0]
-    geometry, pixels = shared.header.geometry, original.pixels[0, ..., 0]
+    stretch = read_info(shared).stretch
+    whole = original.pixels[0] if stretch is None else stretch.apply(original.pixels[0])
+    geometry, pixels = shared.header.geometry, whole[..., 0]
     authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
     rows, columns = (middle(side) for side in geometry.grid)
     public = read_public_code(shared)[0][0][:, rows, columns]
@@ -260,7 +265,7 @@ def open_case(
         code.levels[0][:, rows, columns],
         code.threshold,
         authorised[crop],
-        data_range(original.pixels[0], original.bit_depth),
+        data_range(whole, original.bit_depth),
         keys,
     )
 

@@ -23,6 +23,7 @@ from primis.errors import UsageError
 from primis.imaging.files import read
 from primis.imaging.image import Image
 from primis.imaging.padding import filled_frames, find_padding
+from primis.imaging.stretch import find_stretch
 from primis.keys.identity import Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import Tier
@@ -126,9 +127,13 @@ def _require_shared(
 
 
 def _as_encoded(image: Image, header: Header) -> np.ndarray:
-    """The first frame as it was encoded: without padding, unless it was sealed exactly."""
-    padding = None if header.settings.exact_bits else find_padding(image)
-    return next(iter(filled_frames(image, padding)))
+    """The first frame as it was encoded: without padding and stretched, unless it was sealed
+    exactly."""
+    if header.settings.exact_bits:
+        return image.pixels[0]
+    padding = find_padding(image)
+    frame, stretch = next(iter(filled_frames(image, padding))), find_stretch(image, padding)
+    return frame if stretch is None else stretch.apply(frame)
 
 
 def _is_shared(case: JudgedCase, frame: np.ndarray, codec: Codec) -> bool:

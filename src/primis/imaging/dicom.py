@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ from primis.imaging.dicom_elements import (
     encode,
     number,
     raw_value,
+    sequence,
     settle_signs,
     size_of,
     tag_of,
@@ -83,6 +85,9 @@ _GE_BIG = "1.2.840.113619.5.2"
 _PIXEL_TAGS = range(0x7FE00000, 0x7FE10000)
 _LARGEST_SPACING = 1e6
 """Millimetres; what is more is no spacing."""
+_NO_WINDOW = ("", "", "1", "0")
+"""Centre, width, slope and intercept where a header does not say."""
+
 _FIRST_GROUPS = (b"\0\0", b"\x02\0", b"\x08\0", b"\0\x08")
 _PADDING, _PADDING_LIMIT = "PixelPaddingValue", "PixelPaddingRangeLimit"
 
@@ -377,6 +382,27 @@ def origin_of(header: bytes) -> Origin:
     data_set = read_header(header)
     uids = (text(data_set, name) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
     return Origin(_modality(data_set), *uids)
+
+
+def window_of(header: bytes) -> tuple[float, float] | None:
+    """Ends of the first window that a header declares, in stored samples; None where there is none,
+    or where more than slope and intercept lies between. Raises ValueError as `read_header` does."""
+    data_set = read_header(header)
+    if sequence(data_set, "ModalityLUTSequence"):
+        return None
+    names = ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept")
+    told = (
+        text(data_set, name) or default for name, default in zip(names, _NO_WINDOW, strict=True)
+    )
+    try:
+        centre, width, slope, intercept = (float(number) for number in told)
+    except ValueError:
+        return None
+    if not all(map(math.isfinite, (centre, width, slope, intercept))) or width <= 0 or not slope:
+        return None
+    ends = ((centre + side * width / 2 - intercept) / slope for side in (-1, 1))
+    low, high = sorted(ends)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _modality(data_set: DataSet) -> str:

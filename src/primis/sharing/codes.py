@@ -23,7 +23,8 @@ class Codes:
     stands for. stride: pixels from one position to the next. atoms_per_map: M. offset: a level n
     stands for |n| + offset steps.
 
-    Padding was filled in before the image was encoded, so a code knows none.
+    Padding was filled in before the image was encoded, so a code knows none. Where a window is
+    stretched, as that of a CT is, grey levels are stretched ones.
     """
 
     levels: np.ndarray = field(repr=False)

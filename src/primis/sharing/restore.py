@@ -40,6 +40,7 @@ from primis.imaging.image import (
     require_size,
 )
 from primis.imaging.padding import impose_padding
+from primis.imaging.stretch import STRETCHED
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.codes import Codes
@@ -210,15 +211,18 @@ def decode_image(
         raise NoTexture(f'bundle "{header.id}" holds no texture: it was shared without measuring')
     chosen = range(header.geometry.frames) if frames is None else frames
     pixels = np.empty((len(chosen), *header.geometry.shape[1:]), info.dtype)
+    stretch = info.stretch
     opened = 1 if tier == Tier.PREVIEW else None
-    size, dtype, count = pixels.shape[1:3], pixels.dtype, len(pixels)
+    size, count = pixels.shape[1:3], len(pixels)
+    dtype = pixels.dtype if stretch is None else STRETCHED
     seed = bytes.fromhex(header.id)
     codes = _codes(bundle, tier, codec, info, chosen, done)
     for number, (frame, (code, scale)) in enumerate(zip(chosen, codes, strict=True)):
         decoding = within(done, (number + 0.5) / count, (number + 1) / count)
-        pixels[number] = codec.decode(code, scale, size, dtype, opened, decoding)
+        decoded = codec.decode(code, scale, size, dtype, opened, decoding)
         if texture:
-            add_texture(pixels[number], info.textures[frame], scale, seed, frame)
+            add_texture(decoded, info.textures[frame], scale, seed, frame)
+        pixels[number] = decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
     return info.image(pixels)
 
 
@@ -236,7 +240,7 @@ def _codec_of(header: Header, codec_for: CodecFor) -> Codec:
 
 
 def open_codes(bundle: OpenedBundle, codec: Codec) -> list[tuple[SparseCode, Scale]]:
-    """The true code Z of each frame and the range of its grey levels."""
+    """The true code Z of each frame and the range of its grey levels, stretched if they are."""
     frames = range(bundle.header.geometry.frames)
     return list(_codes(bundle, Tier.DIAGNOSTIC, codec, read_info(bundle), frames))
 
@@ -347,7 +351,9 @@ def _codes(
     for number, frame in enumerate(frames):
         purifying = within(done, number / count, (number + 0.5) / count)
         levels, scale = _purify(bundle, public, frame, tier, codec, purifying), info.frames[frame]
-        yield SparseCode(levels, scale.threshold, codec.offset), Scale(scale.low, scale.high)
+        code = SparseCode(levels, scale.threshold, codec.offset)
+        ends = (scale.low, scale.high)
+        yield code, Scale(*(ends if info.stretch is None else map(info.stretch.level, ends)))
 
 
 def _purify(

@@ -1,6 +1,7 @@
 """One image to one bundle: the sharing phase (docs/format.md, section 6).
 
-1  fill what is padding, encode a frame, keep its top S_x entries    imaging/padding, codec
+1  fill what is padding, stretch the window, encode a frame, keep    imaging/padding, stretch,
+   its top S_x entries                                               codec
 2  code supports and values, per record; keep as many entries as     filling, protection/
    fill the budget that the settings give
 3  seal the supports; publish them and the masked values in a        protection/keyed
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import secrets as system
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from primis.codes.ambiguation import Draw
 from primis.codes.sparse import SparseCode
 from primis.imaging.image import Image
 from primis.imaging.padding import filled_frames, find_padding
+from primis.imaging.stretch import Stretch, find_stretch
 from primis.keys.seal import TierSecrets
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.filling import fit_code
@@ -90,15 +93,16 @@ def share_image(
     settings = settings_for(image, settings, weights, with_original=original is not None)
     header = header_for(image.shape, settings, codec, bundle_id)
     padding = None if settings.exact_bits else find_padding(image)
+    stretch = None if settings.exact_bits else find_stretch(image, padding)
     meter = Meter(image, padding) if measure and not settings.exact_bits else None
-    frames = []
+    coding, frames = _Coding(header, secrets, codec, draw, stretch, meter), []
     for number, pixels in enumerate(filled_frames(image, padding)):
         step = within(done, number / image.shape[0], (number + 1) / image.shape[0])
-        frames.append(_share_frame(pixels, number, header, secrets, codec, draw, step, meter))
+        frames.append(_share_frame(pixels, number, coding, step))
     measured = None if meter is None else meter.quality
     quality = EXACT if settings.exact_bits else measured
     plain = {
-        "info": _info(image, frames, quality, header).pack(),
+        "info": _info(image, frames, quality, stretch, header).pack(),
         "header": fit_header(pack_header(image, name, padding), header.plain_sizes["header"]),
     }
     if settings.exact_bits:
@@ -127,32 +131,44 @@ class _Frame:
     texture: FrameTexture
 
 
-def _info(image: Image, frames: list[_Frame], quality: Quality | None, header: Header) -> Info:
-    textures = [] if header.settings.exact_bits else [frame.texture for frame in frames]
-    return Info.of(image, [frame.scale for frame in frames], quality, textures)
+class _Coding(NamedTuple):
+    """What the frames of an image have in common."""
+
+    header: Header
+    secrets: TierSecrets
+    codec: Codec
+    draw: Draw
+    stretch: Stretch | None
+    meter: Meter | None
 
 
-def _share_frame(
-    pixels: np.ndarray,
-    number: int,
+def _info(
+    image: Image,
+    frames: list[_Frame],
+    quality: Quality | None,
+    stretch: Stretch | None,
     header: Header,
-    secrets: TierSecrets,
-    codec: Codec,
-    draw: Draw,
-    done: Done,
-    meter: Meter | None,
-) -> _Frame:
+) -> Info:
+    textures = [] if header.settings.exact_bits else [frame.texture for frame in frames]
+    return Info.of(image, [frame.scale for frame in frames], quality, textures, stretch)
+
+
+def _share_frame(pixels: np.ndarray, number: int, coding: _Coding, done: Done) -> _Frame:
+    header, secrets, codec, draw, stretch, meter = coding
     of_records = record_secrets(header, secrets, number)
     sharing = done if meter is None else within(done, 0, _OF_SHARING)
-    z, scale = codec.encode(pixels, within(sharing, 0, _OF_TRANSFORM))
+    coded = pixels if stretch is None else stretch.apply(pixels)
+    z, scale = codec.encode(coded, within(sharing, 0, _OF_TRANSFORM))
     code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
     del z  # as large as the frame in single precision
     texture = no_texture(header.geometry)
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
-        decoded = codec.decode(code, scale, size, pixels.dtype, done=measuring)
-        meter.add(number, pixels, decoded)
-        texture = meter.texture(number, pixels, decoded, scale)
+        decoded = codec.decode(code, scale, size, coded.dtype, done=measuring)
+        meter.add(
+            number, pixels, decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
+        )
+        texture = meter.texture(number, coded, decoded, scale)
     sealed = [
         seal_support(stream, secret, header)
         for stream, secret in zip(encoded.supports, of_records, strict=True)
@@ -169,7 +185,7 @@ def _share_frame(
         b"".join(index),
         published.public,
         published.supports,
-        FrameScale(scale.low, scale.high, code.threshold),
+        FrameScale(int(pixels.min()), int(pixels.max()), code.threshold),
         int(np.count_nonzero(code.levels)),
         texture,
     )

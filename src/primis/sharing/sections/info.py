@@ -11,13 +11,15 @@ import numpy as np
 from primis.bundle.header import Header
 from primis.errors import DamagedSection
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
+from primis.imaging.stretch import MOST_TIMES, Stretch
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.texture import FrameTexture, unpack_texture
 
-_BASE = struct.Struct(">4B2QIh")
+_BASE = struct.Struct(">4B2QIh2iB")
 _FRAME = struct.Struct(">2id")
 _DTYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int8", "int16"))
 _KINDS = tuple(KINDS)
+_NO_STRETCH = (0, 0, 1)
 _PER_MM = 10**9
 _MAX_SPACING = 10**6 * _PER_MM
 _NOT_MEASURED = (0, 0)
@@ -29,7 +31,7 @@ flat), and more than any range needs."""
 
 @dataclass(frozen=True)
 class FrameScale:
-    """low, high: range of a frame's grey levels, before padding; threshold: t."""
+    """low, high: range of a frame's grey levels, before padding, not stretched; threshold: t."""
 
     low: int
     high: int
@@ -39,7 +41,8 @@ class FrameScale:
 @dataclass(frozen=True)
 class Info:
     """As in Image; frames: one scale for each; quality: None where it was not measured. textures:
-    what each frame lost, empty where samples are exact."""
+    what each frame lost, empty where samples are exact. stretch: of grey levels before they are
+    coded; None for none."""
 
     kind: str
     dtype: np.dtype
@@ -49,6 +52,7 @@ class Info:
     frames: list[FrameScale] = field(repr=False)
     quality: Quality | None = field(default=None, repr=False)
     textures: list[FrameTexture] = field(default_factory=list, repr=False)
+    stretch: Stretch | None = None
 
     @classmethod
     def of(
@@ -57,6 +61,7 @@ class Info:
         frames: list[FrameScale],
         quality: Quality | None,
         textures: list[FrameTexture],
+        stretch: Stretch | None,
     ) -> Info:
         """Of an image."""
         return cls(
@@ -68,6 +73,7 @@ class Info:
             frames,
             quality,
             textures,
+            stretch,
         )
 
     def image(self, pixels: np.ndarray) -> Image:
@@ -84,6 +90,7 @@ class Info:
             self.bit_depth,
             *(min(round(mm * _PER_MM), _MAX_SPACING) for mm in spacing),
             *_pack_quality(self.quality),
+            *_pack_stretch(self.stretch),
         )
         scales = b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
         planes = (plane for texture in self.textures for plane in texture)
@@ -118,14 +125,33 @@ def _unpack_quality(psnr: int, ssim: int, *, exact: bool) -> Quality | None:
     return Quality(psnr / 1000, ssim / 1000) if psnr else None
 
 
+def _pack_stretch(stretch: Stretch | None) -> tuple[int, int, int]:
+    return _NO_STRETCH if stretch is None else (stretch.low, stretch.high, stretch.times)
+
+
+def _unpack_stretch(
+    packed: tuple[int, int, int], dtype: np.dtype, header: Header
+) -> Stretch | None:
+    """Raises ValueError."""
+    if packed == _NO_STRETCH:
+        return None
+    low, high, times = packed
+    limits, plain = np.iinfo(dtype), header.settings.exact_bits or header.geometry.channels > 1
+    if plain or not 1 < times <= MOST_TIMES or not limits.min <= low < high <= limits.max:
+        raise ValueError("no stretch")
+    return Stretch(low, high, times)
+
+
 def _unpack(data: bytes, header: Header) -> Info:
-    kind, dtype, photometric, depth, *spacing, psnr, ssim = _BASE.unpack_from(data)
+    kind, dtype, photometric, depth, *rest = _BASE.unpack_from(data)
+    *spacing, psnr, ssim, first, last, times = rest
     quality = _unpack_quality(psnr, ssim, exact=bool(header.settings.exact_bits))
     sample = _DTYPES[dtype]
     if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
         raise ValueError("no image")
     if bool(spacing[0]) != bool(spacing[1]):
         raise ValueError("no spacing")
+    stretch = _unpack_stretch((first, last, times), sample, header)
     limits = np.iinfo(sample)
     end = _BASE.size + _FRAME.size * header.geometry.frames
     frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size : end])]
@@ -141,7 +167,15 @@ def _unpack(data: bytes, header: Header) -> Info:
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
     return Info(
-        _KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality, textures
+        _KINDS[kind],
+        sample,
+        PHOTOMETRIC[photometric],
+        depth,
+        known,
+        frames,
+        quality,
+        textures,
+        stretch,
     )
 
 
