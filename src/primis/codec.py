@@ -51,8 +51,17 @@ def within(done: Done, start: float, stop: float) -> Done:
     return lambda share: done(start + share * (stop - start))
 
 
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Engine(Protocol):
-    """What runs the network."""
+    """What runs the network. threads: how many it may take."""
+
+    threads: int
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """(n, 1, H, W) float32 -> coefficients (n, LM, h, w) float32."""
@@ -97,6 +106,11 @@ class Codec:
         self.architecture = checkpoint.architecture
         self.preset, self.layout = checkpoint.preset, checkpoint.layout
         self._engine = engine or OnnxEngine(checkpoint)
+
+    @property
+    def threads(self) -> int:
+        """How many frames are worth working on at once."""
+        return self._engine.threads
 
     @property
     def offset(self) -> float:
@@ -270,6 +284,7 @@ class OnnxEngine:
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int = 0) -> None:
+        self.threads = threads or cores()
         self._encode, self._decode = (
             self._session(checkpoint, name, threads) for name in ("encode", "decode")
         )
@@ -297,6 +312,7 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are shared
         try:
             bare = checkpoint.architecture.graph(name).read_bytes()
             graph = with_tensors(bare, name, checkpoint.network)
@@ -338,6 +354,7 @@ class TorchEngine:
         except RuntimeError:
             model, preset = checkpoint.digest[:12], checkpoint.preset.name
             raise ModelError(f'model "{model}" does not fit its preset "{preset}"') from None
+        self.threads = 1
         self._model = module.to(memory_format=torch.channels_last)
 
     def encode(self, x: np.ndarray) -> np.ndarray:

@@ -227,6 +227,20 @@ def test_a_declared_range_comes_back_value_by_value_and_takes_no_tissue() -> Non
     assert not ((back[:, 9:] >= 0) & (back[:, 9:] <= 5)).any()
 
 
+def test_the_padding_that_all_slices_have_is_packed_once() -> None:
+    """As the corners outside of the circle that a CT reconstructs."""
+    mask = np.broadcast_to(OUTSIDE, (6, SIDE, SIDE)).copy()
+    mask[3, SIDE // 2] = True
+    values = np.array([[7]], np.uint16)
+    alone, _ = pack_padding(Padding(mask[:1], values, None))
+    described, data = pack_padding(Padding(mask, values, None))
+    assert (alone["frames"], described["frames"]) == (0, 1)
+    again = unpack_padding(described, data, (6, SIDE, SIDE, 1), np.dtype("uint16"))
+    assert (again.mask == mask).all()
+    with pytest.raises(ValueError, match="another kind"):
+        padding_bytes(described | {"frames": 2}, (6, SIDE, SIDE, 1))
+
+
 @pytest.mark.parametrize("values", [1, 3])
 def test_padding_packs_and_unpacks(values: int) -> None:
     pixels = draw_phantom(48)[None, ..., None] + 10

@@ -113,9 +113,9 @@ def audit(
     from primis.attacks.harness import MINUTES
     from primis.audit.run import audit as attack
     from primis.audit.schedule import MINUTES as DEFAULT_MINUTES
+    from primis.codec import cores
     from primis.imaging.image import reading_up_to
     from primis.jobs.executors.choice import executor_for
-    from primis.jobs.executors.processes import cores
     from primis.release.reader import Release
 
     kept = out.with_name(out.name + PARTIAL)

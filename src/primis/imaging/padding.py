@@ -232,14 +232,28 @@ def move_strays(
 
 
 def pack_padding(padding: Padding) -> tuple[dict[str, Any], bytes]:
-    """What describes the padding for JSON, and its bytes: the mask, each row as its difference from
-    the one above, 8 pixels a byte from the high bit down; then the values, 2 bytes a sample."""
-    mask = padding.mask.copy()
-    mask[:, 1:] ^= padding.mask[:, :-1]
-    bits = np.packbits(mask).tobytes()
+    """What describes the padding for JSON, and its bytes: the mask as differences, from frame to
+    frame where that leaves fewer, then from row to row, 8 pixels a byte from the high bit down;
+    then the values, 2 bytes a sample."""
+    rows, both = _differences(padding.mask), _differences(_between_frames(padding.mask))
+    frames = int(np.count_nonzero(both) < np.count_nonzero(rows))
+    bits = np.packbits(both if frames else rows).tobytes()
     values = padding.values.astype(wide(padding.values.dtype)).tobytes()
     declared = None if padding.declared is None else list(padding.declared)
-    return {"declared": declared, "values": len(padding.values)}, bits + values
+    return {"declared": declared, "frames": frames, "values": len(padding.values)}, bits + values
+
+
+def _differences(mask: np.ndarray) -> np.ndarray:
+    """From row to row."""
+    out = mask.copy()
+    out[:, 1:] ^= mask[:, :-1]
+    return out
+
+
+def _between_frames(mask: np.ndarray) -> np.ndarray:
+    out = mask.copy()
+    out[1:] ^= mask[:-1]
+    return out
 
 
 def padding_bytes(described: Any, shape: tuple[int, int, int, int]) -> int:
@@ -248,6 +262,8 @@ def padding_bytes(described: Any, shape: tuple[int, int, int, int]) -> int:
     Raises ValueError where it describes none.
     """
     count, size = described["values"], int(np.prod(shape[:3]))
+    if type(described["frames"]) is not int or described["frames"] not in (0, 1):
+        raise ValueError("differences of another kind")
     if type(count) is not int or not 1 <= count <= size:
         raise ValueError("padding without values")
     return -(-size // 8) + 2 * count * shape[3]
@@ -259,6 +275,8 @@ def unpack_padding(
     """Inverse of `pack_padding`. Raises ValueError where the parts do not fit."""
     size, channels = int(np.prod(shape[:3])), shape[3]
     mask = _unpack_mask(data, shape[:3])
+    if described["frames"]:
+        np.bitwise_xor.accumulate(mask, axis=0, out=mask)
     count = described["values"]
     values = np.frombuffer(data, wide(dtype), count * channels, -(-size // 8))
     limits, declared = np.iinfo(dtype), described["declared"]

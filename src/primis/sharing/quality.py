@@ -5,6 +5,9 @@ Padding does not count: it comes back as it was. The range is the image's own, o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from primis.codec import Scale
@@ -17,53 +20,61 @@ _BAND = 128
 """Rows whose errors are summed at a time."""
 
 
+class Loss(NamedTuple):
+    """Of a frame: sums over its pixels outside padding, of which there are so many."""
+
+    squared: float = 0.0
+    similar: float = 0.0
+    pixels: int = 0
+
+
 class Meter:
-    """Compares an image with what is decoded, frame by frame."""
+    """Compares an image with what is decoded, frame by frame, in any order."""
 
     def __init__(self, image: Image, padding: Padding | None) -> None:
         self._outside = None if padding is None else padding.mask
         self._declared = None if padding is None else padding.declared
         self._bit_depth = image.bit_depth
-        parts = [self._counted(number, frame) for number, frame in enumerate(image.pixels)]
+        parts = (self._counted(number, frame) for number, frame in enumerate(image.pixels))
         ends = [(int(part.min()), int(part.max())) for part in parts if part.size]
         self._black = min(low for low, _ in ends)
         self._range = max(max(high for _, high in ends) - self._black, 1)
-        self._squared = self._similar = 0.0
-        self._count = 0
 
-    def add(self, number: int, frame: np.ndarray, decoded: np.ndarray) -> None:
-        """A frame (H, W, c), its padding filled, and what is decoded in its place; what of that is
-        no padding and looks like it is moved, as it will be."""
+    def loss(self, number: int, frame: np.ndarray, decoded: np.ndarray) -> Loss:
+        """Of a frame (H, W, c), its padding filled, and what is decoded in its place; what of that
+        is no padding and looks like it is moved, as it will be."""
         inside = None if self._outside is None else ~self._outside[number]
         if inside is not None:
             move_strays(decoded, ~inside, self._declared, self._bit_depth)
         pixels = frame[..., 0].size if inside is None else int(np.count_nonzero(inside))
         if not pixels:
-            return
+            return Loss()
+        squared = similar = 0.0
         for top in range(0, len(frame), _BAND):
             band = slice(top, top + _BAND)
             error = frame[band].astype(np.float64) - decoded[band]
-            self._squared += float(np.sum((error if inside is None else error[inside[band]]) ** 2))
+            squared += float(np.sum((error if inside is None else error[inside[band]]) ** 2))
         for channel in range(frame.shape[2]):
             pair = frame[..., channel], decoded[..., channel]
-            similar = gaussian_ssim(*pair, self._range, inside, black=self._black)
-            self._similar += similar * pixels
-        self._count += pixels * frame.shape[2]
+            ssim = gaussian_ssim(*pair, self._range, inside, black=self._black)
+            similar += ssim * pixels
+        return Loss(squared, similar, pixels * frame.shape[2])
 
     def texture(
         self, number: int, frame: np.ndarray, decoded: np.ndarray, scale: Scale
     ) -> FrameTexture:
-        """What a frame lost of its texture, outside padding. decoded: as `add` left it."""
+        """What a frame lost of its texture, outside padding. decoded: as `loss` left it."""
         outside = None if self._outside is None else self._outside[number]
         return measure_texture(frame, decoded, scale, outside)
 
-    @property
-    def quality(self) -> Quality:
-        """Of all frames so far, as it is sealed: in thousandths."""
-        if not self._squared:
+    def quality(self, losses: Sequence[Loss]) -> Quality:
+        """Of all frames, as it is sealed: in thousandths. losses: in their order, or the last digit
+        may differ."""
+        squared, similar, pixels = (sum(sums) for sums in zip(*losses, strict=True))
+        if not squared:
             return EXACT
-        psnr = psnr_of_mse(self._squared / self._count, self._range)
-        return Quality(max(round(psnr, 3), 0.001), round(self._similar / self._count, 3))
+        psnr = psnr_of_mse(squared / pixels, self._range)
+        return Quality(max(round(psnr, 3), 0.001), round(similar / pixels, 3))
 
     def _counted(self, number: int, frame: np.ndarray) -> np.ndarray:
         return frame if self._outside is None else frame[~self._outside[number]]

@@ -44,6 +44,7 @@ from primis.imaging.stretch import STRETCHED
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.codes import Codes
+from primis.sharing.frames import each_frame
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -216,13 +217,18 @@ def decode_image(
     size, count = pixels.shape[1:3], len(pixels)
     dtype = pixels.dtype if stretch is None else STRETCHED
     seed = bytes.fromhex(header.id)
-    codes = _codes(bundle, tier, codec, info, chosen, done)
-    for number, (frame, (code, scale)) in enumerate(zip(chosen, codes, strict=True)):
-        decoding = within(done, (number + 0.5) / count, (number + 1) / count)
+    public = LEVELS[header.settings.protection].open(bundle)
+
+    def decode(number: int, frame: int, done: Done) -> None:
+        purifying, decoding = within(done, 0, 0.5), within(done, 0.5, 1)
+        code, scale = _code(bundle, public, frame, tier, codec, info, purifying)
         decoded = codec.decode(code, scale, size, dtype, opened, decoding)
         if texture:
             add_texture(decoded, info.textures[frame], scale, seed, frame)
         pixels[number] = decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
+
+    for _ in each_frame(decode, chosen, count, at_once=codec.threads, done=done):
+        pass
     return info.image(pixels)
 
 
@@ -345,15 +351,25 @@ def _codes(
     codec: Codec,
     info: Info,
     frames: Sequence[int],
-    done: Done = silent,
 ) -> Iterator[tuple[SparseCode, Scale]]:
-    public, count = LEVELS[bundle.header.settings.protection].open(bundle), len(frames)
-    for number, frame in enumerate(frames):
-        purifying = within(done, number / count, (number + 0.5) / count)
-        levels, scale = _purify(bundle, public, frame, tier, codec, purifying), info.frames[frame]
-        code = SparseCode(levels, scale.threshold, codec.offset)
-        ends = (scale.low, scale.high)
-        yield code, Scale(*(ends if info.stretch is None else map(info.stretch.level, ends)))
+    public = LEVELS[bundle.header.settings.protection].open(bundle)
+    for frame in frames:
+        yield _code(bundle, public, frame, tier, codec, info)
+
+
+def _code(
+    bundle: OpenedBundle,
+    public: PublicCode,
+    frame: int,
+    tier: Tier,
+    codec: Codec,
+    info: Info,
+    done: Done = silent,
+) -> tuple[SparseCode, Scale]:
+    levels, scale = _purify(bundle, public, frame, tier, codec, done), info.frames[frame]
+    ends = (scale.low, scale.high)
+    stretched = ends if info.stretch is None else map(info.stretch.level, ends)
+    return SparseCode(levels, scale.threshold, codec.offset), Scale(*stretched)
 
 
 def _purify(

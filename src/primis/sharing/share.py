@@ -35,6 +35,7 @@ from primis.keys.seal import TierSecrets
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for
+from primis.sharing.frames import each_frame
 from primis.sharing.opened import (
     places,
     record_secrets,
@@ -42,7 +43,7 @@ from primis.sharing.opened import (
     seal_support,
     seal_whole,
 )
-from primis.sharing.quality import Meter
+from primis.sharing.quality import Loss, Meter
 from primis.sharing.sections.exact import pack_exact
 from primis.sharing.sections.info import FrameScale, Info
 from primis.sharing.sections.original import fit_original
@@ -95,11 +96,10 @@ def share_image(
     padding = None if settings.exact_bits else find_padding(image)
     stretch = None if settings.exact_bits else find_stretch(image, padding)
     meter = Meter(image, padding) if measure and not settings.exact_bits else None
-    coding, frames = _Coding(header, secrets, codec, draw, stretch, meter), []
-    for number, pixels in enumerate(filled_frames(image, padding)):
-        step = within(done, number / image.shape[0], (number + 1) / image.shape[0])
-        frames.append(_share_frame(pixels, number, coding, step))
-    measured = None if meter is None else meter.quality
+    coding = _Coding(header, secrets, codec, draw, stretch, meter)
+    filled, count = filled_frames(image, padding), image.shape[0]
+    frames = list(each_frame(coding.share, filled, count, at_once=codec.threads, done=done))
+    measured = None if meter is None else meter.quality([frame.loss for frame in frames])
     quality = EXACT if settings.exact_bits else measured
     plain = {
         "info": _info(image, frames, quality, stretch, header).pack(),
@@ -121,7 +121,7 @@ def share_image(
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame's parts of the sections, its true entries, and the texture that it loses."""
+    """A frame's parts of the sections, its true entries, and what it loses."""
 
     index: bytes
     public: bytes
@@ -129,6 +129,7 @@ class _Frame:
     scale: FrameScale
     entries: int
     texture: FrameTexture
+    loss: Loss
 
 
 class _Coding(NamedTuple):
@@ -140,6 +141,10 @@ class _Coding(NamedTuple):
     draw: Draw
     stretch: Stretch | None
     meter: Meter | None
+
+    def share(self, number: int, pixels: np.ndarray, done: Done) -> _Frame:
+        """See `_share_frame`."""
+        return _share_frame(pixels, number, self, done)
 
 
 def _info(
@@ -161,13 +166,12 @@ def _share_frame(pixels: np.ndarray, number: int, coding: _Coding, done: Done) -
     z, scale = codec.encode(coded, within(sharing, 0, _OF_TRANSFORM))
     code, encoded = fit_code(z, header, codec, draw, within(sharing, _OF_TRANSFORM, 1))
     del z  # as large as the frame in single precision
-    texture = no_texture(header.geometry)
+    texture, loss = no_texture(header.geometry), Loss()
     if meter is not None:
         measuring, size = within(done, _OF_SHARING, 1), pixels.shape[:2]
         decoded = codec.decode(code, scale, size, coded.dtype, done=measuring)
-        meter.add(
-            number, pixels, decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
-        )
+        shown = decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
+        loss = meter.loss(number, pixels, shown)
         texture = meter.texture(number, coded, decoded, scale)
     sealed = [
         seal_support(stream, secret, header)
@@ -188,6 +192,7 @@ def _share_frame(pixels: np.ndarray, number: int, coding: _Coding, done: Done) -
         FrameScale(int(pixels.min()), int(pixels.max()), code.threshold),
         int(np.count_nonzero(code.levels)),
         texture,
+        loss,
     )
 
 

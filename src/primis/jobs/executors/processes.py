@@ -24,7 +24,7 @@ from collections.abc import Generator, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple
 
-from primis.codec import Done, silent
+from primis.codec import Done, cores, silent
 from primis.errors import WorkerError
 from primis.jobs.executors.executor import TRIES, Outcome, Task, Worker
 from primis.jobs.executors.serial import Serial
@@ -44,13 +44,6 @@ _ENDS_BY_ITSELF = 20
 """Workers that die before any task is done, after which no more are started."""
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Processes:

@@ -117,7 +117,7 @@ def _needs(source: Source, options: Options) -> Needs:
         return {source: _checked(source, lambda: read_source(source, options.max_pixels), options)}
     with _one_series:
         try:
-            read_files = read_slices(source, options.max_pixels)
+            read_files = read_slices(source, options.max_pixels, original=options.with_original)
         except InputError as error:
             return {source: error}
         pairs = list(zip(source.files, read_files, strict=True))

@@ -7,12 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
+from primis.codec import Done
 from primis.datasets.files import File, Source
 from primis.errors import InputError, TooManyPixels, UnreadableImage
+from primis.imaging.apart import WORKERS
 from primis.imaging.files import read
 from primis.imaging.image import Image, NamedFile, pixel_limit
 from primis.imaging.series import Slice, in_order, slice_in
 from primis.jobs.journal import Record
+from primis.sharing.frames import each_frame
 
 _SERIES = "series"
 
@@ -71,12 +74,14 @@ def _folder_of(names: Sequence[str]) -> str:
     return common.as_posix().lstrip("/.")
 
 
-def read_source(source: Source, max_pixels: int | None = None) -> tuple[Image, bytes]:
-    """An image, and the file or files as tier original has them. Raises UnreadableImage, which
-    names the file."""
+def read_source(
+    source: Source, max_pixels: int | None = None, *, original: bool = False
+) -> tuple[Image, bytes]:
+    """An image, and the file or files as tier original has them; those of a series only if they are
+    asked for. Raises UnreadableImage, which names the file."""
     if not source.is_series:
         return read(source.place, max_pixels=max_pixels)
-    read_files = read_slices(source, max_pixels)
+    read_files = read_slices(source, max_pixels, original=original)
     for one in read_files:
         if isinstance(one, InputError):
             raise one
@@ -84,21 +89,28 @@ def read_source(source: Source, max_pixels: int | None = None) -> tuple[Image, b
 
 
 def read_slices(
-    source: Source, max_pixels: int | None
+    source: Source, max_pixels: int | None, *, original: bool
 ) -> list[tuple[Image, bytes] | UnreadableImage]:
-    """Of each file of a series. Raises TooManyPixels where all together have too many."""
+    """Of each file of a series, as of `read_source`. Raises TooManyPixels where all together have
+    too many."""
+
+    def read_one(number: int, file: File, done: Done) -> tuple[Image, bytes] | UnreadableImage:
+        try:
+            return read(file[0], max_pixels=max_pixels)
+        except UnreadableImage as error:
+            return error
+
     read_files: list[tuple[Image, bytes] | UnreadableImage] = []
     size = samples = 0
-    for path, _ in source.files:
-        try:
-            image, data = read(path, max_pixels=max_pixels)
-        except UnreadableImage as error:
-            read_files.append(error)
+    for one in each_frame(read_one, source.files, len(source.files), at_once=WORKERS):
+        if isinstance(one, UnreadableImage):
+            read_files.append(one)
             continue
+        image, data = one
         size, samples = size + len(data), samples + image.pixels.size
         if samples > (limit := pixel_limit(max_pixels, size)):
             raise TooManyPixels(f"{source} has over {limit} samples, expected at most as many")
-        read_files.append((image, data))
+        read_files.append((image, data if original else b""))
     return read_files
 
 

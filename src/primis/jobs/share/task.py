@@ -116,7 +116,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     if isinstance(task.need, InputError):
         raise task.need
     task.budgets.require_fit(task.need)
-    image, data = read_source(task.source, max_pixels=task.max_pixels)
+    image, data = read_source(task.source, max_pixels=task.max_pixels, original=task.with_original)
     shared = share_image(
         image,
         task.budgets.of(image, with_original=task.with_original),
