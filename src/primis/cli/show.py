@@ -112,6 +112,7 @@ def _opened(grant: Grant) -> dict[str, Any]:
         "label": grant.label,
         "tier": grant.tier,
         "images": "all" if grant.secret is not None else sorted(grant.images),
+        "regions": {i: str(opened.region) for i, opened in sorted(grant.regions.items())},
         "note": grant.note,
         "not_after": grant.not_after.isoformat() if grant.not_after else None,
     }

@@ -92,7 +92,7 @@ def restore_image(
     if tier == Tier.ORIGINAL:
         return _restore_original(bundle)
     image, name = read_image(bundle, tier, codec_for, done, texture=texture)
-    added = texture and not _is_exact(bundle, tier)
+    added = texture and not is_exact(bundle, tier)
     try:
         file = render(image, derivation_of(bundle, image, tier, group, texture=added))
     except Exception:  # whatever a writer meets in a header that is none
@@ -128,9 +128,9 @@ def read_image(
     tier = tier_of_texture(tier) if texture else tier
     require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
     chosen = chosen_frames(bundle.header, frames)
-    exact = _is_exact(bundle, tier)
+    exact = is_exact(bundle, tier)
     image = (
-        _exact_image(bundle, chosen)
+        exact_image(bundle, chosen)
         if exact
         else decode_image(bundle, tier, codec_for, done, texture=texture, frames=chosen)
     )
@@ -180,7 +180,7 @@ def decode_image(
     """What the code holds at tier preview or diagnostic, without padding and source header. frames:
     the numbers of those that are decoded, None for all."""
     header = bundle.header
-    codec = _codec_of(header, codec_for)
+    codec = codec_of(header, codec_for)
     require_tier(bundle.secrets, tier)
     info = read_info(bundle)
     if texture and info.quality is None:
@@ -199,7 +199,7 @@ def decode_image(
     return info.image(pixels)
 
 
-def _codec_of(header: Header, codec_for: CodecFor) -> Codec:
+def codec_of(header: Header, codec_for: CodecFor) -> Codec:
     """The codec that decodes a bundle. Raises ModelError."""
     codec = codec_for(header.model)
     preset, geometry = codec.preset, header.geometry
@@ -232,7 +232,7 @@ def read_codes(
             f'bundle "{header.id}" has no code to learn from: its samples are sealed exactly, '
             "as those of masks and label maps are"
         )
-    codec = _codec_of(header, codec_for)
+    codec = codec_of(header, codec_for)
     require_tier(bundle.secrets, tier)
     chosen = chosen_frames(header, frames)
     atoms = header.geometry.atoms_per_map if tier == Tier.PREVIEW else header.geometry.atoms
@@ -267,7 +267,7 @@ def derivation_of(
 ) -> Derivation:
     """What a restored file records of its origin. texture: noise like it was added, which makes
     another instance of another series."""
-    header, exact = bundle.header, _is_exact(bundle, tier)
+    header, exact = bundle.header, is_exact(bundle, tier)
     stride = header.geometry.stride
     text = (
         f"primis: S_x = {header.settings.sparsity:g} non-zeros per {stride} x {stride} block, "
@@ -283,11 +283,12 @@ def derivation_of(
     return Derivation(text, ratio, f"{header.id} {kind}", f"{group} {kind}", lossless=exact)
 
 
-def _is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
+def is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
+    """Whether a tier's samples are sealed as they are, and there is nothing to decode."""
     return tier == Tier.DIAGNOSTIC and bool(bundle.header.settings.exact_bits)
 
 
-def _exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
+def exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
     """An image of few grey levels; no model is needed."""
     require_tier(bundle.secrets, Tier.DIAGNOSTIC)
     info = read_info(bundle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -97,6 +97,22 @@ class Info:
         except (ValueError, IndexError, struct.error):
             raise DamagedSection('section "info" does not describe an image') from None
 
+    def of_frames(self, first: int, last: int) -> Info:
+        """What some frames need besides their code: nothing of other frames, and neither quality
+        nor texture, which tell of all the image."""
+        return replace(self, frames=self.frames[first : last + 1], quality=None, textures=[])
+
+    @classmethod
+    def unpack_frames(cls, data: bytes, count: int) -> Info:
+        """Inverse of `pack` after `of_frames`. Raises DamagedSection."""
+        try:
+            info, rest = _unpack_frames(data, count, exact=False)
+            if rest or info.quality is not None:
+                raise ValueError("more than a region has")
+        except (ValueError, IndexError, struct.error):
+            raise DamagedSection("what a grant says of a region's frames is malformed") from None
+        return info
+
 
 def _pack_quality(quality: Quality | None) -> tuple[int, int]:
     """In thousandths."""
@@ -119,30 +135,36 @@ def _unpack_quality(psnr: int, ssim: int, *, exact: bool) -> Quality | None:
 
 
 def _unpack(data: bytes, header: Header) -> Info:
+    exact = bool(header.settings.exact_bits)
+    info, rest = _unpack_frames(data, header.geometry.frames, exact=exact)
+    textures = _unpack_textures(rest, header)
+    if info.quality in (None, EXACT) and any(rest):
+        raise ValueError("texture of what was not measured")
+    return replace(info, textures=textures)
+
+
+def _unpack_frames(data: bytes, count: int, *, exact: bool) -> tuple[Info, bytes]:
+    """All but textures, and the bytes that hold these. Raises ValueError."""
     kind, dtype, photometric, depth, *spacing, psnr, ssim = _BASE.unpack_from(data)
-    quality = _unpack_quality(psnr, ssim, exact=bool(header.settings.exact_bits))
+    quality = _unpack_quality(psnr, ssim, exact=exact)
     sample = _DTYPES[dtype]
     if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
         raise ValueError("no image")
     if bool(spacing[0]) != bool(spacing[1]):
         raise ValueError("no spacing")
     limits = np.iinfo(sample)
-    end = _BASE.size + _FRAME.size * header.geometry.frames
+    end = _BASE.size + _FRAME.size * count
     frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size : end])]
-    if len(frames) != header.geometry.frames:
+    if len(frames) != count:
         raise ValueError("other frames")
-    textures = _unpack_textures(data[end:], header)
-    if quality in (None, EXACT) and any(data[end:]):
-        raise ValueError("texture of what was not measured")
     for f in frames:
         sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
         if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
             raise ValueError("no scale")
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
-    return Info(
-        _KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality, textures
-    )
+    info = Info(_KINDS[kind], sample, PHOTOMETRIC[photometric], depth, known, frames, quality)
+    return info, data[end:]
 
 
 def _unpack_textures(data: bytes, header: Header) -> list[FrameTexture]:
