@@ -27,7 +27,7 @@ from primis.sharing.restore import Frames, is_exact
 BEGINNING = 8192
 """Bytes: that much is on its way before a second request could be."""
 
-REGION_BEGINNING, REGION_SLACK, REGION_SPANS = 1024, 512, 2048
+REGION_BEGINNING, REGION_SLACK, REGION_SPANS = 1024, 128, 2048
 """Of a region: bytes that are fetched first; bytes that are fetched rather than by a request more;
 and requests beyond which all that lies between is fetched too."""
 
