@@ -39,6 +39,7 @@ from primis.release.reader import Release
 from primis.sharing.fit import tile_positions
 from primis.sharing.region import REACH, Box, open_region
 from tests.conftest import TINY
+from tests.documented import blocks, commands, lay_out_images, reader
 from tests.hosts import web_host
 
 TILE = 64
@@ -578,3 +579,45 @@ def test_of_a_tenth_of_a_mammogram_little_is_fetched(keys, tmp_path) -> None:
         assert host.sent < 0.5 * size
     assert np.mean(shares) <= 0.15
     assert max(shares) <= 0.17
+
+
+def test_a_region_is_restored_from_a_web_host_by_other_processes(release, keys, tmp_path) -> None:
+    """They fetch nothing themselves: all that they read was fetched before."""
+    give(release, keys, "three.tif", (*REGION, 1, 2), tier="preview")
+    with web_host(release.parent) as host:
+        for who, options in (("bob", {}), ("alice", {"region": REGION})):
+            for jobs in (1, 2):
+                results = primis.restore(
+                    f"{host.url}/release",
+                    tmp_path / f"{who}-{jobs}",
+                    identity=keys[who],
+                    models=[TINY],
+                    jobs=jobs,
+                    **options,
+                )
+                assert [r.error for r in results] == [None] * (3 if who == "alice" else 1)
+            one, two = (
+                {f.name: f.read_bytes() for f in (tmp_path / f"{who}-{jobs}").iterdir()}
+                for jobs in (1, 2)
+            )
+            assert one == two
+
+
+def test_the_page_on_regions_runs_as_it_stands(tmp_path, capsys) -> None:
+    page = "docs/how-to/regions.md"
+    listed, [program] = commands(page), blocks(page, "python")
+    assert len(listed) == 4
+    lay_out_images(tmp_path, count=2)
+    with reader(tmp_path, capsys) as call:
+        for name in ("alice", "bob"):
+            call("keygen", "-o", f"{name}.key")
+        for command in listed:
+            call(*command.words)
+        there: dict[str, object] = {}
+        exec(compile(program, page, "exec"), there)
+    part, detail = (there[name].pixels for name in ("part", "detail"))
+    assert (part.shape, detail.shape) == ((1, 50, 60, 1), (1, 20, 20, 1))
+    [of_bob] = (tmp_path / "part").iterdir()
+    assert of_bob.stem == there["image"].id
+    [same] = (tmp_path / "same-part").iterdir()
+    assert np.array_equal(parse(same.read_bytes()).pixels, part)
