@@ -13,6 +13,7 @@ from primis.bundle.manifest import read_manifest, split_manifest
 from primis.codes.coder import decode_code
 from primis.errors import BadManifest, FormatError, ModelError
 from primis.jobs.restore import restore
+from primis.keys.grant import RegionSecrets
 from primis.keys.identity import read_identities, verify
 from primis.keys.seal import (
     Secret,
@@ -25,6 +26,7 @@ from primis.keys.seal import (
 from primis.keys.tier import Tier
 from primis.release.reader import Release
 from primis.sharing.opened import OpenedBundle
+from primis.sharing.region import read_region
 from primis.sharing.restore import decode_image, restore_image
 from tests.conftest import TINY, VECTORS
 from tests.make_vectors import phantom
@@ -110,6 +112,21 @@ def test_streams_of_the_vector_decode_to_its_levels(codec) -> None:
 
 
 PIXELS = FACTS["pixels, 16 bits each"][Tier.DIAGNOSTIC]
+
+
+@pytest.mark.parametrize("tier", [Tier.PREVIEW, Tier.DIAGNOSTIC])
+def test_the_region_of_the_vector_opens_its_pixels(tier: Tier, codec) -> None:
+    header, parts = read_bundle(GOOD.read_bytes(), "good")
+    said = FACTS["region, as a grant has it"]
+    opened = RegionSecrets.parse(said, Tier.DIAGNOSTIC)
+    assert opened.body == said
+    assert opened.info.hex() == FACTS["info"][:40] + "0" * 12 + FACTS["info"][52:84]
+    bundle = OpenedBundle.of(header, parts, opened)
+    pixels = read_region(bundle, tier, lambda digest: codec)[0].pixels
+    whole = np.frombuffer(bytes.fromhex(FACTS["pixels, 16 bits each"][tier]), ">u2")
+    x, y, width, height = said["region"][:4]
+    right = whole.reshape(FACTS["shape"])[:, y : y + height, x : x + width]
+    assert np.abs(pixels.astype(int) - right).max() <= 1
 
 
 def dense(record: dict) -> np.ndarray:
