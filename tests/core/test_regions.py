@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -364,6 +365,20 @@ def test_a_grant_with_a_malformed_region_is_refused(release, keys, signer, spoil
     spoil(region)
     with pytest.raises(BadGrant):
         read_grant(SignedGrant(held.signer, canonical(body)), "it")
+
+
+def test_a_region_beyond_its_tiles_is_an_error(release, keys) -> None:
+    """An owner's software may be wrong: a reader neither crashes nor shows what it lacks."""
+    give(release, keys, "one.png")
+    image = of_bob(release, keys)
+    [held] = image._release._grants
+    [opened_] = held.regions.values()
+    held.regions[image.id] = replace(opened_, region=Region(0, 0, 300, 250, 0, 0))
+    with pytest.raises(NotCovered, match="tile 0"):
+        image.read()
+    held.regions[image.id] = replace(opened_, info=opened_.info[:-1])
+    with pytest.raises(DamagedSection, match="malformed"):
+        image.read()
 
 
 def test_what_has_no_regions_is_refused(release, sources, keys, tmp_path) -> None:
