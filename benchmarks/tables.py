@@ -1,4 +1,5 @@
-"""Writes the tables of benchmarks/README.md and docs/evaluation.md from results/.
+"""Writes the tables of benchmarks/README.md, docs/evaluation.md and docs/how-to/regions.md from
+results/.
 
     python benchmarks/tables.py
 
@@ -20,7 +21,8 @@ from markdown_tables import HERE, number, result, rows, with_interval, with_sd
 
 from primis.metrics.estimate import Estimate
 
-PAGES = (HERE / "README.md", HERE.parent / "docs" / "evaluation.md")
+_DOCS = HERE.parent / "docs"
+PAGES = (HERE / "README.md", _DOCS / "evaluation.md", _DOCS / "how-to" / "regions.md")
 LEVELS = (38.5, 42.0, 46.0)
 """PSNRs in dB at which codecs are compared."""
 MODALITIES = (
@@ -241,6 +243,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "processes": scale_tables.processes,
     "remote": scale_tables.remote,
     "loader": scale_tables.loader,
+    "tiles": scale_tables.tiles,
+    "tile_edges": scale_tables.tile_edges,
     "rehearsal": scale_tables.rehearsal,
     "rehearsal_rates": scale_tables.rehearsal_rates,
 }

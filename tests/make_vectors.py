@@ -41,6 +41,7 @@ from primis.imaging.dicom_series import join
 from primis.imaging.image import Image
 from primis.imaging.nifti import read_nifti
 from primis.imaging.phantom import draw_phantom, phantom_dicom
+from primis.imaging.region import Region
 from primis.jobs.share.run import share
 from primis.keys.identity import _signer, _x25519, read_signer
 from primis.keys.seal import (
@@ -61,6 +62,7 @@ from primis.network.architecture import architecture_of
 from primis.network.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from primis.network.presets import Preset
 from primis.sharing.opened import OpenedBundle, whole_secret
+from primis.sharing.region import open_region
 from primis.sharing.restore import decode_image, open_codes
 from primis.sharing.share import share_image
 
@@ -68,6 +70,7 @@ VECTORS = Path(__file__).parent / "vectors"
 TINY = VECTORS / "tiny.safetensors"
 BUNDLE_ID = "00112233445566778899aabbccddeeff"
 RELEASE_SECRET = Secret(bytes(range(32)))
+REGION = Region(10, 20, 30, 16)
 OWNER = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX"
 READER = "AGE-SECRET-KEY-1XNZA5E60N8C3HV3UTLKQZMQJDSUJ3T6RZ6VWQVNS4ESQ83EWLNTQAX8448"
 SETTINGS = Settings(
@@ -575,6 +578,7 @@ def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
             tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
         },
         "pixels with texture, 16 bits each": textured.astype(">u2").tobytes().hex(),
+        "region, as a grant has it": open_region(bundle, REGION, Tier.DIAGNOSTIC).body,
         "source headers": {"dicom-series": series_header(), "nifti": nifti_header()},
     }
 

@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from primis.codes.selection import Selector
+from primis.codes.selection import TILE, Selector
 from primis.codes.sparse import SparseCode
 from primis.errors import ModelError
 from primis.imaging.tiles import Window, windows
@@ -150,9 +150,10 @@ class Codec:
         """
         return self.architecture.selection(z, entries, self.checkpoint.tables)
 
-    def selector(self, z: np.ndarray, entries: int) -> Selector:
-        """Chooses entries of z (c, LM, h, w), about so many, as the preset selects them."""
-        return self.architecture.selector(z, entries, self.checkpoint.tables)
+    def selector(self, z: np.ndarray, entries: int, tile: int = TILE) -> Selector:
+        """Chooses entries of z (c, LM, h, w), about so many, as the preset selects them. tile:
+        positions of a side of what is coded on its own."""
+        return self.architecture.selector(z, entries, self.checkpoint.tables, tile)
 
     def decode(
         self,

@@ -186,6 +186,10 @@ class NotCovered(AccessError):
     """The grant does not cover this image."""
 
 
+class NoRegion(AccessError):
+    """A region that an image does not have, or of an image that is sealed as one part."""
+
+
 class NoTexture(AccessError):
     """Texture was asked for, and not measured when the image was shared."""
 

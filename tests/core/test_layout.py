@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,7 @@ choices = st.builds(
 @given(geometries, choices)
 @settings(max_examples=60, deadline=None)
 def test_reads_what_it_writes(geometry: Geometry, chosen: Settings) -> None:
+    chosen = replace(chosen, tile=geometry.tile * geometry.stride)
     header = Header("0" * 32, geometry, chosen, "f" * 64)
     parts = {name: bytes(size) for name, size in header.fixed_sizes.items()}
     parts.setdefault("public", b"free")

@@ -736,8 +736,8 @@ def test_a_try_that_keeps_a_few_less_than_asked_for_is_not_the_last(codec) -> No
     z, selector = coefficients(header, 1), codec.selector
 
     class OneLess:
-        def __init__(self, z: np.ndarray, entries: int) -> None:
-            self.entries, self._of = entries, selector(z, entries)
+        def __init__(self, z: np.ndarray, entries: int, tile: int) -> None:
+            self.entries, self._of = entries, selector(z, entries, tile)
 
         def keep(self, entries: int) -> SparseCode:
             return self._of.keep(entries - 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from primis.bundle.container import read_bundle, write_bundle
+from primis.bundle.header import INFO_BASE, INFO_PER_FRAME
 from primis.bundle.manifest import read_manifest, split_manifest
 from primis.codes.coder import decode_code
 from primis.errors import BadManifest, FormatError, ModelError
@@ -16,6 +17,7 @@ from primis.imaging.dicom_series import headers_in
 from primis.imaging.image import Image
 from primis.imaging.nifti import write_nifti
 from primis.jobs.restore import restore
+from primis.keys.grant import RegionSecrets
 from primis.keys.identity import read_identities, verify
 from primis.keys.seal import (
     Secret,
@@ -28,6 +30,7 @@ from primis.keys.seal import (
 from primis.keys.tier import Tier
 from primis.release.reader import Release
 from primis.sharing.opened import OpenedBundle
+from primis.sharing.region import read_region
 from primis.sharing.restore import decode_image, restore_image
 from tests.conftest import TINY, VECTORS
 from tests.make_vectors import phantom
@@ -129,6 +132,22 @@ def test_streams_of_the_vector_decode_to_its_levels(codec) -> None:
 
 
 PIXELS = FACTS["pixels, 16 bits each"][Tier.DIAGNOSTIC]
+
+
+@pytest.mark.parametrize("tier", [Tier.PREVIEW, Tier.DIAGNOSTIC])
+def test_the_region_of_the_vector_opens_its_pixels(tier: Tier, codec) -> None:
+    header, parts = read_bundle(GOOD.read_bytes(), "good")
+    said = FACTS["region, as a grant has it"]
+    opened = RegionSecrets.parse(said, Tier.DIAGNOSTIC)
+    assert opened.body == said
+    told, base = FACTS["info"], 2 * INFO_BASE
+    assert opened.info.hex() == told[:40] + "0" * 12 + told[52 : base + 2 * INFO_PER_FRAME]
+    bundle = OpenedBundle.of(header, parts, opened)
+    pixels = read_region(bundle, tier, lambda digest: codec)[0].pixels
+    whole = np.frombuffer(bytes.fromhex(FACTS["pixels, 16 bits each"][tier]), ">u2")
+    x, y, width, height = said["region"][:4]
+    right = whole.reshape(FACTS["shape"])[:, y : y + height, x : x + width]
+    assert np.abs(pixels.astype(int) - right).max() <= 1
 
 
 def dense(record: dict) -> np.ndarray:

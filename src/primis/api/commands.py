@@ -20,6 +20,7 @@ from primis.api.places import (
 )
 from primis.bundle.settings import Settings
 from primis.errors import UsageError
+from primis.imaging.region import Region
 from primis.jobs import rekey as rekeying
 from primis.jobs import restore as restoring
 from primis.jobs.executors.choice import executor_for
@@ -128,22 +129,26 @@ def grant(
     to: Keys,
     tier: Tier | str = Tier.DIAGNOSTIC,
     images: Sequence[str] = (),
+    region: Sequence[int] | str | None = None,
     note: str | None = None,
     not_after: datetime.date | None = None,
     owner: Place | Signer | None = None,
 ) -> list[str]:
-    """Let more people open a release, or some images of it.
+    """Let more people open a release, some images of it, or a region of each of these.
 
     to: public keys of the recipients. tier: the highest that they may open. images: ids, starts of
-    ids, or names; by default the whole release. note: a line for the recipient. not_after: the last
-    day, UTC, on which primis opens the grant; a courtesy, since a recipient's copy of the secrets
-    does not expire. owner: the private key that made the release, by default the one in the
-    configuration folder.
+    ids, or names; by default the whole release. region: (x, y, width, height) in pixels from the
+    upper left corner, or with first and last frame, from 0, after them; it opens the tiles that it
+    touches (`Settings.tile`) and nothing else of an image, at tier preview or diagnostic. note: a
+    line for the recipient. not_after: the last day, UTC, on which primis opens the grant; a
+    courtesy, since a recipient's copy of the secrets does not expire. owner: the private key that
+    made the release, by default the one in the configuration folder.
 
     Returns where the new grants lie; nothing else of the release changes but their list.
 
     Raises WrongSigner or NoMatchingGrant if the key is not the owner's, UsageError for a label that
-    is taken or an image that is not there, and what `open` raises.
+    is taken or an image that is not there, NoRegion for a region that an image does not have, and
+    what `open` raises.
     """
     signer, opened = signer_of(owner, make=False), open_place(release, None, remember=True)
     grants = opened.open_grants([signer.identity], trust=signer.public)
@@ -155,6 +160,7 @@ def grant(
             signer,
             tier=Tier(tier),
             images=chosen or None,
+            region=None if region is None else Region.of(region),
             note=note,
             not_after=not_after,
         )
@@ -189,6 +195,7 @@ def restore(
     models: Sequence[Place] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    region: Sequence[int] | str | None = None,
     jobs: int | None = 1,
     dask: str | Client | None = None,
     dask_insecure: bool = False,
@@ -200,15 +207,16 @@ def restore(
     out: the folder to make. identity, passphrase, signer, models: as of `open`. tier: by default
     the highest that the grant opens. images: ids, starts of ids, or names; by default all that the
     grant opens. max_pixels, jobs, dask, dask_insecure, on_result: as of `share`. texture: as of
-    `ReleaseImage.read`. shard: "3/8" restores the third of eight parts of the images, each part
-    into a folder of its own.
+    `ReleaseImage.read`. region: restore this part of each image, as of `grant`, into files without
+    the headers of the sources. shard: "3/8" restores the third of eight parts of the images, each
+    part into a folder of its own.
 
     Returns a `Result` for each image, in order. One that cannot be restored has its `error` set,
     and the others are restored.
 
     Raises OutputError if `out` exists, AccessError if no image can be opened, ModelError,
-    UsageError for an image that is not there or texture at another tier than diagnostic, and what
-    `open` raises.
+    UsageError for an image that is not there, texture at another tier than diagnostic or of a
+    region, and what `open` raises.
     """
     with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
         return restoring.restore(
@@ -220,6 +228,7 @@ def restore(
             models=tuple(Path(model) for model in models),
             max_pixels=max_pixels,
             texture=texture,
+            region=None if region is None else Region.of(region),
             shard=None if shard is None else Shard.parse(shard),
             executor=executor,
             on_result=on_result,

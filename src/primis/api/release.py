@@ -6,7 +6,7 @@ import datetime
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,11 @@ from primis.api.places import (
     open_place,
     wherever,
 )
-from primis.errors import AccessError, UnexpectedRelease, UsageError
+from primis.errors import AccessError, NotCovered, UnexpectedRelease, UsageError
 from primis.imaging.image import SERIES, Image, NamedFile
+from primis.imaging.region import Region
 from primis.jobs import restore as restoring
-from primis.keys.grant import Grant
+from primis.keys.grant import Grant, RegionSecrets
 from primis.keys.identity import Identity
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
@@ -33,6 +34,7 @@ from primis.release.naming import ids_of, open_catalogue, read_names
 from primis.release.reader import Release
 from primis.sharing.codes import Codes
 from primis.sharing.opened import OpenedBundle
+from primis.sharing.region import read_region, require_decoded, restore_region
 from primis.sharing.restore import (
     CodecFor,
     Frames,
@@ -226,12 +228,20 @@ class ReleaseImage:
         """
         return self._release.quality(self.id)
 
+    @property
+    def region(self) -> tuple[int, ...] | None:
+        """The part that the key opens: (x, y, width, height, first, last), pixels and frames from
+        0, the last frame included. None where it opens all of the image."""
+        keys = self._release.access(self.id, None)[1]
+        return astuple(keys.region) if isinstance(keys, RegionSecrets) else None
+
     def read(
         self,
         tier: Tier | str | None = None,
         *,
         texture: bool = False,
         frames: int | slice | None = None,
+        region: Sequence[int] | str | None = None,
     ) -> Image:
         """Decode the image: its pixels as they are stored in files of its kind, bit depth and
         spacing, and at tier diagnostic the header of its file.
@@ -241,13 +251,19 @@ class ReleaseImage:
         Features of texture come back; the image is less like its source (`quality` is that without
         it). For measuring texture, never for reading images. frames: decode these alone, such as
         `slice(0, 10)` or `-1`, which saves the time of the others; the header stays that of all.
+        region: decode these pixels alone, (x, y, width, height) from the upper left corner; from a
+        host hardly more is fetched. It has no header. By default it is the region that the grant
+        opens, where that is not all; the pixels at its edge then differ from those of the whole
+        image.
 
-        Raises TierTooLow, GrantExpired, BadBundle, DamagedSection, ModelError, NoTexture where the
-        owner did not measure the image, and UsageError for tier original, which is a file, for
-        texture at tier preview, and for frames that are not there.
+        Raises NotCovered for what the grant does not open of the image, NoRegion for pixels that
+        the image does not have, TierTooLow, GrantExpired, BadBundle, DamagedSection, ModelError,
+        NoTexture where the owner did not measure the image, and UsageError for tier original, which
+        is a file, for texture at tier preview, and for frames that are not there.
         """
         wanted = Tier(tier) if tier else None
-        return self._release.read(self.id, wanted, texture=texture, frames=frames)
+        part = None if region is None else Region.of(region)
+        return self._release.read(self.id, wanted, texture=texture, frames=frames, region=part)
 
     def codes(self, tier: Tier | str | None = None, *, frames: int | slice | None = None) -> Codes:
         """The true code Z of the image, which is what `read` decodes it from, to learn from.
@@ -357,10 +373,12 @@ class OpenRelease:
         """Lines for people: that a signer was remembered, grants that were passed over."""
         return self._release.notes
 
-    def access(self, bundle_id: str, tier: Tier | None) -> restoring.Access:
-        """A tier and the secrets of an image. Raises AccessError."""
+    def access(
+        self, bundle_id: str, tier: Tier | None, region: Region | None = None
+    ) -> restoring.Access:
+        """A tier and what opens an image. Raises AccessError."""
         today = datetime.datetime.now(datetime.UTC).date()
-        return secrets_for(self._grants, bundle_id, tier, today)
+        return secrets_for(self._grants, bundle_id, tier, today, region)
 
     def read(
         self,
@@ -369,15 +387,24 @@ class OpenRelease:
         *,
         texture: bool = False,
         frames: Frames | None = None,
+        region: Region | None = None,
     ) -> Image:
         """See `ReleaseImage.read`."""
-        wanted, bundle = self._decoded(bundle_id, tier_of_texture(tier) if texture else tier)
+        tier = tier_of_texture(tier) if texture else tier
+        wanted, bundle = self._decoded(bundle_id, tier, region, frames)
+        if region is not None or bundle.region is not None:
+            require_decoded(wanted, texture=texture)
+            return read_region(bundle, wanted, self._codec_for, region, frames)[0]
         image, _ = read_image(bundle, wanted, self._codec_for, texture=texture, frames=frames)
         return image
 
     def codes(self, bundle_id: str, tier: Tier | None, frames: Frames | None = None) -> Codes:
         """See `ReleaseImage.codes`."""
         wanted, bundle = self._decoded(bundle_id, tier)
+        if bundle.region is not None:
+            raise NotCovered(
+                f'image "{bundle_id}" is opened in part, expected a grant of all of it'
+            )
         return read_codes(bundle, wanted, self._codec_for, frames)
 
     def listed(self, bundle_id: str) -> Listed | None:
@@ -389,12 +416,12 @@ class OpenRelease:
     def slices(self, bundle_id: str) -> list[str]:
         """See `ReleaseImage.slices`."""
         tier, bundle = self._opened(bundle_id, None)
-        return [] if tier == Tier.PREVIEW else slice_names(bundle)
+        return [] if bundle.region or tier == Tier.PREVIEW else slice_names(bundle)
 
     def quality(self, bundle_id: str) -> Quality | None:
         """See `ReleaseImage.quality`."""
         tier, bundle = self._opened(bundle_id, None)
-        return quality_at(bundle, min(tier, Tier.DIAGNOSTIC))
+        return None if bundle.region else quality_at(bundle, min(tier, Tier.DIAGNOSTIC))
 
     def files(
         self,
@@ -410,21 +437,37 @@ class OpenRelease:
         if tier is None and wanted == Tier.ORIGINAL and "original" not in bundle.parts:
             wanted = Tier.DIAGNOSTIC
         group = self._release.manifest.release
+        if bundle.region is not None:
+            require_decoded(wanted, texture=texture)
+            return restore_region(bundle, wanted, self._codec_for, None, group=group).files
         return restore_image(
             bundle, wanted, self._codec_for, group=group, texture=texture, frames=frames
         ).files
 
-    def _decoded(self, bundle_id: str, tier: Tier | None) -> tuple[Tier, OpenedBundle]:
+    def _decoded(
+        self,
+        bundle_id: str,
+        tier: Tier | None,
+        region: Region | None = None,
+        frames: Frames | None = None,
+    ) -> tuple[Tier, OpenedBundle]:
         """Of what is decoded and is no file."""
         if tier == Tier.ORIGINAL:
             raise UsageError("tier original is a file, not pixels: file(tier) gives its bytes")
-        wanted, bundle = self._opened(bundle_id, tier)
+        wanted, bundle = self._opened(bundle_id, tier, region, frames)
         return min(wanted, Tier.DIAGNOSTIC), bundle
 
-    def _opened(self, bundle_id: str, tier: Tier | None) -> tuple[Tier, OpenedBundle]:
-        wanted, secrets = self.access(bundle_id, tier)
-        data = self._release.bundle_for(bundle_id, min(wanted, Tier.DIAGNOSTIC), secrets)
-        return wanted, OpenedBundle.read(data, secrets, self._release.profiles, bundle_id)
+    def _opened(
+        self,
+        bundle_id: str,
+        tier: Tier | None,
+        region: Region | None = None,
+        frames: Frames | None = None,
+    ) -> tuple[Tier, OpenedBundle]:
+        wanted, keys = self.access(bundle_id, tier, region)
+        decoded = min(wanted, Tier.DIAGNOSTIC)
+        data = self._release.bundle_for(bundle_id, decoded, keys, region, frames)
+        return wanted, OpenedBundle.read(data, keys, self._release.profiles, bundle_id)
 
     def _image(self, bundle_id: str) -> ReleaseImage:
         """Of one image no more of the catalogue is read than the page that lists it."""

@@ -68,9 +68,10 @@ class RangedBytes:
                 whole[low - start : high - start] = data[low - at : high - at]
         return bytes(whole)
 
-    def want(self, spans: Iterable[Span]) -> None:
-        """Fetch what is missing of these, all at once."""
-        missing = _merged(gap for span in spans for gap in self._gaps(span))
+    def want(self, spans: Iterable[Span], slack: int = SLACK, most: int = MOST_SPANS) -> None:
+        """Fetch what is missing of these, all at once. slack, most: as of SLACK, MOST_SPANS."""
+        gaps = (gap for span in spans for gap in self._gaps(span))
+        missing = _merged(gaps, slack, most)
         if missing:
             for span, data in zip(missing, self._fetch(missing), strict=True):
                 insort(self._chunks, (span.start, data))
@@ -107,15 +108,15 @@ class Part:
         return self._file[self._start + start : self._start + end]
 
 
-def _merged(spans: Iterable[Span]) -> list[Span]:
+def _merged(spans: Iterable[Span], slack: int, most: int) -> list[Span]:
     """In order, and those that lie near each other as one."""
     merged: list[Span] = []
     for span in sorted(spans):
-        if merged and span.start - merged[-1].end <= SLACK:
+        if merged and span.start - merged[-1].end <= slack:
             merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
         else:
             merged.append(span)
-    if len(merged) > MOST_SPANS:
+    if len(merged) > most:
         return [Span(merged[0].start, merged[-1].end)]
     return merged
 

@@ -27,7 +27,10 @@ MAX_ORIGINAL_BITS = 64
 EXACT_BITS = (0, 1, 2, 4, 8, 16)
 MAX_PER_POSITION = 4096
 MAX_BITS_PER_ENTRY = 64
-_MAX_ATOMS, _MAX_TILE_ENTRIES = 1 << 13, 1 << 24
+MAX_TILE_ENTRIES = 1 << 24
+"""Places in a tile: a reader holds it in memory."""
+
+_MAX_ATOMS = 1 << 13
 _LIMITS = {"atoms_per_map": 1 << 12, "code_maps": 1 << 12, "stride": 64, "tile": 1 << 10}
 
 
@@ -42,7 +45,9 @@ class Settings:
     and the file's header, compressed. frame_header_bytes: what each frame but the first adds to
     that, for series, whose frames have headers of their own. original_bits: budget for the file
     itself, in bits per sample; 0 where it is not there. exact_bits: bits per sample of an image
-    that is sealed exactly, by default one of few grey levels, 0 for all others.
+    that is sealed exactly, by default one of few grey levels, 0 for all others. tile: pixels of the
+    side of a tile, the smallest part that can be granted, a multiple of four strides (64 pixels
+    with the models that come with primis); smaller ones cost bytes.
 
     The four that have no default are None where they are left to the weights and the images
     (`sharing.fit.settings_for`); in a bundle none is None.
@@ -56,6 +61,7 @@ class Settings:
     frame_header_bytes: int = 0
     original_bits: float | None = None
     exact_bits: int | None = None
+    tile: int = 512
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "protection", Protection(self.protection))
@@ -118,12 +124,11 @@ class Profile:
         atoms = sizes["code_maps"] * sizes["atoms_per_map"]
         if atoms > _MAX_ATOMS:
             raise ValueError(f"has {atoms} atoms at a position, expected at most {_MAX_ATOMS}")
-        if (entries := sizes["tile"] ** 2 * atoms) > _MAX_TILE_ENTRIES:
-            raise ValueError(
-                f"has {entries} places in a tile, expected at most {_MAX_TILE_ENTRIES}"
-            )
+        if (entries := sizes["tile"] ** 2 * atoms) > MAX_TILE_ENTRIES:
+            raise ValueError(f"has {entries} places in a tile, expected at most {MAX_TILE_ENTRIES}")
         model = fields.hexadecimal(body["model"], 64)
-        return cls(model=model, settings=_settings(body["settings"]), **sizes)
+        settings = _settings(body["settings"], sizes["tile"] * sizes["stride"])
+        return cls(model=model, settings=settings, **sizes)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -171,7 +176,8 @@ def milli(value: float | None) -> int:
     return round(1000 * (value or 0))
 
 
-def _settings(body: Any) -> Settings:
+def _settings(body: Any, tile: int) -> Settings:
+    """From parsed JSON. tile: of the code, in pixels. Raises ValueError."""
     names = {"decoys", "exact_bits", "header_bytes", "original_bits", "protection"}
     fields.record(body, names | {"sparsity", "code_bits", "frame_header_bytes"})
     return Settings(
@@ -183,4 +189,5 @@ def _settings(body: Any) -> Settings:
         frame_header_bytes=fields.whole(body["frame_header_bytes"], 0, MAX_FRAME_HEADER_BYTES),
         original_bits=fields.thousandths(body["original_bits"], 0, MAX_ORIGINAL_BITS),
         exact_bits=fields.one_of(body["exact_bits"], EXACT_BITS),
+        tile=tile,
     )

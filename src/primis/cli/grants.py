@@ -15,7 +15,7 @@ from primis.cli.arguments import (
     parse_recipients,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Images, Json, ReleasePlace, Tier, To, TrustAnew
+from primis.cli.options import Images, Json, RegionOption, ReleasePlace, Tier, To, TrustAnew
 from primis.cli.say import counted, result, warn
 from primis.cli.say import note as say_note
 from primis.errors import UsageError
@@ -25,6 +25,7 @@ GRANT_EXAMPLES = (
     "primis grant release --to carol=carol.key.pub",
     "primis grant release --to carol=carol.key.pub --tier preview --not-after 2999-12-31",
     "primis grant release --to carol=carol.key.pub --image chest.dcm",
+    "primis grant release --to carol=carol.key.pub --image chest.dcm --region 512,256,300,200",
 )
 REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release --carry-others")
 
@@ -34,6 +35,7 @@ def grant(
     to: To,
     tier: Tier = None,
     image: Images = [],  # noqa: B006
+    region: RegionOption = None,
     note: Annotated[
         str | None,
         typer.Option(
@@ -53,10 +55,13 @@ def grant(
     owner: Owner = None,
     as_json: Json = False,
 ) -> None:
-    """Let more people open a release, or some of its images.
+    """Let more people open a release, some of its images, or a region of each.
 
-    Up to tier diagnostic, unless --tier says otherwise.
+    Up to tier diagnostic, unless --tier says otherwise. A region opens the tiles that it touches
+    (share --tile), and nothing else of its image.
     """
+    if region is not None and not image:
+        raise UsageError("--region needs --image, the image that it is a part of")
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{not_after}", expected a day to come')
     require_release(release)
@@ -67,6 +72,8 @@ def grant(
     from primis.release.owner import grant as make_grant
 
     granted = tier or TierName.DIAGNOSTIC
+    if region is not None and granted is TierName.ORIGINAL:
+        raise UsageError('tier "original" is the file itself, which has no regions')
     if granted is TierName.ORIGINAL and not opened.has_originals:
         raise Refused(
             'tier "original" was asked for, but the release was shared without --with-original'
@@ -76,6 +83,7 @@ def grant(
         own = opened.open_grants([signer.identity], trust=signer.public)
         chosen = ids_of(opened, own, image)
         what = counted(len(chosen), "image") if chosen else "the whole release"
+        what = what if region is None else f"region {region} of {what}"
         for recipient in recipients:
             path = make_grant(
                 opened,
@@ -83,6 +91,7 @@ def grant(
                 signer,
                 tier=granted,
                 images=chosen or None,
+                region=region,
                 note=note,
                 not_after=not_after,
                 on_wait=say_note,
@@ -94,6 +103,7 @@ def grant(
         "release": opened.place,
         "tier": granted,
         "images": chosen or "all",
+        "region": None if region is None else str(region),
         "grants": made,
     }
     result("\n".join(lines), facts, as_json=as_json)

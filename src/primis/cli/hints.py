@@ -23,6 +23,7 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
         errors.Rounded,
         "without --exact it is shared as it is rounded, with --with-original the file comes back",
     ),
+    (errors.NoRegion, "a region is x,y,width,height in pixels, from the image's upper left corner"),
     (errors.NotCovered, "primis inspect RELEASE -i KEY shows what your grant covers"),
     (
         errors.WrongSigner,

@@ -12,6 +12,7 @@ import typer
 
 from primis.cli import say
 from primis.cli.arguments import parse_path, parse_place, parse_signer
+from primis.imaging.region import Region
 from primis.jobs.shards import Shard as Part
 from primis.keys.tier import Tier as TierName
 
@@ -69,6 +70,16 @@ Images = Annotated[
         "--image",
         metavar="NAME|ID",
         help="Only this image: its file name, or the start of its id. May be repeated.",
+    ),
+]
+RegionOption = Annotated[
+    Region | None,
+    typer.Option(
+        "--region",
+        metavar="X,Y,WIDTH,HEIGHT[,FIRST-LAST]",
+        help="Only these pixels, counted from the upper left corner, and these frames, counted "
+        "from 0 (default: all).",
+        parser=Region.parse,
     ),
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="One line for each image.")]

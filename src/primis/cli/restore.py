@@ -20,6 +20,7 @@ from primis.cli.options import (
     Json,
     MaxPixels,
     Passphrase,
+    RegionOption,
     ReleasePlace,
     Shard,
     Tier,
@@ -36,6 +37,7 @@ EXAMPLES = (
     "primis restore release -i me.key -o restored",
     "primis restore release -i ~/.ssh/id_ed25519 -o restored --tier preview",
     "primis restore release -i me.key -o one --image chest.dcm",
+    "primis restore release -i me.key -o lung --image chest.dcm --region 512,256,300,200",
     "primis restore release --passphrase -o restored",
     "primis restore release -i me.key -o radiomics --texture",
 )
@@ -50,6 +52,7 @@ def restore(
     passphrase: Passphrase = False,
     tier: Tier = None,
     image: Images = [],  # noqa: B006
+    region: RegionOption = None,
     signer: From = None,
     model: Annotated[
         list[Path],
@@ -101,6 +104,7 @@ def restore(
             models=tuple(model),
             max_pixels=max_pixels,
             texture=texture,
+            region=region,
             shard=shard,
             executor=executor,
             on_result=report.add,

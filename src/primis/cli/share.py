@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from primis.bundle.settings import Protection
+from primis.bundle.settings import (
+    MAX_HEADER_BYTES,
+    MAX_ORIGINAL_BITS,
+    MIN_HEADER_BYTES,
+    Protection,
+    Settings,
+)
 from primis.cli.arguments import (
     Owner,
     asks_for,
@@ -55,11 +61,13 @@ from primis.keys.tier import Tier as TierName
 from primis.stores.places import is_url
 
 if TYPE_CHECKING:
-    from primis.bundle.settings import Settings
     from primis.jobs.result import Result
     from primis.jobs.shards import Shard as Part
     from primis.jobs.share.look import Identifying
     from primis.jobs.share.quality import Chosen
+
+_TILE_STEP, _LARGEST_TILE = 64, 4096
+"""Pixels: four positions of the grid, and as many as a model's atoms leave room for."""
 
 _NAMED = 6
 """Header elements that are named in a line."""
@@ -72,6 +80,7 @@ EXAMPLES = (
     "primis share xrays --to partner=partner.key.pub -o release --psnr 42",
     "primis share xrays --to partner=partner.key.pub -o release --labels table.csv",
     "primis share xrays --to partner=partner.key.pub -o release --shard 3/8",
+    "primis share slides --to partner=partner.key.pub -o release --tile 256",
 )
 
 
@@ -143,6 +152,15 @@ def share(
         float | None,
         typer.Option(help="Budget for each file, bits per sample. (default: enough for all)"),
     ] = None,
+    tile: Annotated[
+        int,
+        typer.Option(
+            "--tile",
+            metavar="PIXELS",
+            help="Side of a tile, the smallest part that can be granted with --region: a multiple "
+            "of 64. Smaller ones cost bytes.",
+        ),
+    ] = Settings.tile,
     exact: Annotated[
         bool,
         typer.Option(
@@ -192,6 +210,7 @@ def share(
         code_bits=code_bits,
         header_bytes=header_bytes,
         original_bits=original_bits,
+        tile=tile,
     )
     granted = _granted(tier, with_original=with_original, original_bits=original_bits)
     _require_place_outside(out, images)
@@ -285,15 +304,13 @@ def _settings(
     code_bits: float | None,
     header_bytes: int | None,
     original_bits: float | None,
+    tile: int,
 ) -> Settings:
     """Raises UsageError for what the types of the options do not rule out."""
-    from primis.bundle.settings import (
-        MAX_HEADER_BYTES,
-        MAX_ORIGINAL_BITS,
-        MIN_HEADER_BYTES,
-        Settings,
-    )
-
+    if tile % _TILE_STEP or not _TILE_STEP <= tile <= _LARGEST_TILE:
+        raise UsageError(
+            f'--tile is "{tile}", expected a multiple of {_TILE_STEP} up to {_LARGEST_TILE}'
+        )
     asked = Settings().sparsity if sparsity is None else round(sparsity, 3)
     if decoys and protection is Protection.KEYED:
         raise UsageError("--decoys need --protection sca: level keyed has none")
@@ -312,6 +329,7 @@ def _settings(
         code_bits=None if code_bits is None else round(code_bits, 3),
         header_bytes=header_bytes,
         original_bits=original_bits,
+        tile=tile,
     )
 
 

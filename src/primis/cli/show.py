@@ -108,7 +108,8 @@ def _open(release: Release, identities: list[Identity]) -> list[Grant]:
 
 
 def _opened(grant: Grant) -> dict[str, Any]:
-    return {
+    regions = {i: str(opened.region) for i, opened in sorted(grant.regions.items())}
+    return ({"regions": regions} if regions else {}) | {
         "label": grant.label,
         "tier": grant.tier,
         "images": "all" if grant.secret is not None else sorted(grant.images),

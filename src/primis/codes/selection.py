@@ -21,7 +21,7 @@ from primis.codes.sparse import LEVEL_LIMIT, RECONSTRUCTION_OFFSET, SparseCode, 
 
 LAMBDA = 0.3
 TILE = 32
-"""Positions of a tile's side in new bundles: what is coded on its own is priced on its own."""
+"""Positions of a tile's side unless told: what is coded on its own is priced on its own."""
 
 _STEPS = 14
 _LEAST, _MOST = 0.5, 1.25
@@ -49,9 +49,17 @@ class PlainSelector:
 
 
 class PricedSelector:
-    """Selects among z (c, LM, h, w) by what entries cost in the code of the largest `entries`."""
+    """Selects among z (c, LM, h, w) by what entries cost in the code of the largest `entries`, in
+    tiles of `tile` positions a side."""
 
-    def __init__(self, z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> None:
+    def __init__(
+        self,
+        z: np.ndarray,
+        entries: int,
+        layout: Layout,
+        model: ContextModel,
+        tile: int = TILE,
+    ) -> None:
         self.entries, self._z = entries, z
         self._first = top_s(z, entries)
         size = np.abs(z)
@@ -61,7 +69,7 @@ class PricedSelector:
         del size  # a whole image may be large
         self._bits = np.zeros(0, np.float32)
         if 0 < np.count_nonzero(self._first.levels) < len(self._candidates):
-            prices = _prices(self._first.levels, layout, model)
+            prices = _prices(self._first.levels, layout, model, tile)
             self._bits = prices.reshape(-1)[self._candidates]
 
     def keep(self, entries: int) -> SparseCode:
@@ -85,12 +93,14 @@ def select(z: np.ndarray, entries: int, layout: Layout, model: ContextModel) -> 
     return PricedSelector(z, entries, layout, model).keep(entries)
 
 
-def entry_odds(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
-    """How likely an entry is at each place, given those of levels (c, LM, h, w) around it.
+def entry_odds(
+    levels: np.ndarray, layout: Layout, model: ContextModel, tile: int = TILE
+) -> np.ndarray:
+    """How likely an entry is at each place, given those of levels (c, LM, h, w) in its tile.
 
     Natural logarithm, float32.
     """
-    return _prices(levels, layout, model) * np.float32(-np.log(2))
+    return _prices(levels, layout, model, tile) * np.float32(-np.log(2))
 
 
 def _factor(size: np.ndarray, bits: np.ndarray, entries: int) -> float:
@@ -112,13 +122,13 @@ def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return np.where((steps > 0) & (gain > LAMBDA * bits), steps, 0)
 
 
-def _prices(levels: np.ndarray, layout: Layout, model: ContextModel) -> np.ndarray:
+def _prices(levels: np.ndarray, layout: Layout, model: ContextModel, tile: int) -> np.ndarray:
     """Bits that each entry of levels (c, LM, h, w) takes, or would take, more than a zero."""
     prices = np.empty(levels.shape, np.float32)
     for plane, out in zip(levels, prices, strict=True):
-        for top in range(0, levels.shape[2], TILE):
-            for left in range(0, levels.shape[3], TILE):
-                place = (slice(None), slice(top, top + TILE), slice(left, left + TILE))
+        for top in range(0, levels.shape[2], tile):
+            for left in range(0, levels.shape[3], tile):
+                place = (slice(None), slice(top, top + tile), slice(left, left + tile))
                 for atoms in layout.split():
                     out[place][atoms.start : atoms.stop] = entry_bits(
                         plane[place], atoms, layout, model

@@ -43,7 +43,7 @@ from primis.imaging.dicom_uids import instance_uid
 from primis.jobs.begun import begin_release, release_begun
 from primis.jobs.destination import beside
 from primis.jobs.work import Work
-from primis.keys.grant import Grant
+from primis.keys.grant import Grant, RegionSecrets
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import TierSecrets, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
@@ -138,7 +138,11 @@ def _shown(work: Work) -> set[str]:
 def _opens(grant: Grant) -> str:
     """What a grant opens and for whom, without a name in it."""
     images = "all" if grant.secret is not None else " ".join(sorted(grant.images))
-    return hashlib.sha256(f"{grant.recipient}\n{grant.tier}\n{images}".encode()).hexdigest()
+    said = f"{grant.recipient}\n{grant.tier}\n{images}"
+    for bundle_id, opened in sorted(grant.regions.items()):
+        tiles = sorted({number for numbers in opened.tiles.values() for number in numbers})
+        said += f"\n{bundle_id} {opened.region} {tiles}"
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _put(
@@ -276,16 +280,27 @@ def _renew(
 ) -> list[str]:
     """Write them under the new secrets; their labels."""
     for grant in grants:
-        images = None
+        images = regions = None
         if grant.secret is None:
             images = [renamed[i] for i in grant.images if i in renamed]
+            regions = _renewed(grant, fresh, renamed)
         kind = grant.recipient.split()[0] if " " in grant.recipient else "age"
         recipient = Recipient(kind, grant.recipient, grant.label)
         again = make_grant(
-            fresh, recipient, signer, grant.tier, images, grant.note, grant.not_after
+            fresh, recipient, signer, grant.tier, images, grant.note, grant.not_after, regions
         )
         write_grant(store, again, recipient, signer)
     return [grant.label for grant in grants]
+
+
+def _renewed(grant: Grant, fresh: Scope, renamed: dict[str, str]) -> dict[str, RegionSecrets]:
+    """The same regions of images under their new ids and secrets."""
+    secrets = release_secrets(fresh.secret, HIGHEST)
+    there = {i: opened for i, opened in grant.regions.items() if i in renamed}
+    return {
+        renamed[i]: opened.renewed(image_secrets(secrets, renamed[i]))
+        for i, opened in there.items()
+    }
 
 
 def _require_whole(folder: Path, before: Release, signer: Signer, progress: Progress) -> None:

@@ -17,11 +17,13 @@ from primis.codec import Codec, OnnxEngine
 from primis.errors import (
     AccessError,
     FormatError,
+    NoRegion,
     NotCovered,
     OutputError,
     UsageError,
 )
 from primis.imaging.image import NamedFile
+from primis.imaging.region import Region
 from primis.jobs.executors.executor import Executor
 from primis.jobs.executors.serial import Serial
 from primis.jobs.journal import Record
@@ -37,20 +39,20 @@ from primis.jobs.restore_task import (
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.shards import Shard, dealt
 from primis.jobs.work import Work
-from primis.keys.grant import Grant
+from primis.keys.grant import Grant, ImageKeys, keys_up_to
 from primis.keys.identity import Identity
-from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
 from primis.network.checkpoint import find_checkpoint
 from primis.release.grants import secrets_for
 from primis.release.naming import ids_of
 from primis.release.reader import Release
+from primis.sharing.region import require_decoded
 from primis.sharing.restore import CodecFor, tier_of_texture
 from primis.stores.local import LocalStore
 
-Access = tuple[Tier, TierSecrets]
-"""The tier to restore, and the image's secrets."""
+Access = tuple[Tier, ImageKeys]
+"""The tier to restore, and what opens the image."""
 
 
 def restore(
@@ -63,6 +65,7 @@ def restore(
     models: tuple[Path, ...] = (),
     max_pixels: int | None = None,
     texture: bool = False,
+    region: Region | None = None,
     shard: Shard | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
@@ -73,11 +76,14 @@ def restore(
 
     images: ids, or how they begin, or names where a grant opens the catalogue. tier None gives the
     highest that the grant opens and the bundle holds. texture: as of `read_image`, at tier
-    diagnostic. shard: restore this part of them alone. executor: what works on the images, by
-    default this process. An image that fails is reported; the others are restored. Raises
-    AccessError if the grants open no image as asked for.
+    diagnostic. region: restore this part of each image, without the header of its file; None for
+    all that the grants open. shard: restore this part of them alone. executor: what works on the
+    images, by default this process. An image that fails is reported; the others are restored.
+    Raises AccessError if the grants open no image as asked for.
     """
     tier = tier_of_texture(tier and Tier(tier)) if texture else tier
+    if region is not None:
+        require_decoded(tier, texture=texture)
     store = release.store
     if isinstance(store, LocalStore) and out.resolve().is_relative_to(store.folder):
         raise OutputError(
@@ -92,10 +98,11 @@ def restore(
         chosen = [i for i, number in zip(chosen, numbers, strict=True) if number == shard.number]
         if not chosen:
             raise UsageError(f"shard {shard} has no image, expected fewer shards")
-    access = _accesses(grants, chosen, tier and Tier(tier), today)
+    access = _accesses(grants, chosen, tier and Tier(tier), today, region)
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
     files = all(profile.settings.original_bits for profile in release.manifest.profiles)
     decodes = set(tiers.values()) != {Tier.ORIGINAL} or not (files or tier == Tier.ORIGINAL)
+    decodes = decodes or region is not None
     worker = _worker(release, models, decodes=decodes)
     with Work(out, "primis restore") as work:
         work.begin(
@@ -105,11 +112,12 @@ def restore(
                 "tier": tier,
                 "tiers": tiers,
                 "texture": texture,
+                "region": None if region is None else str(region),
             }
         )
         restored = map(_files_of, work.journal.records())
         names = FreeNames(file.name for files in restored for file in files)
-        batch = _Batch(release, tier and Tier(tier), max_pixels, texture, work, names)
+        batch = _Batch(release, tier and Tier(tier), max_pixels, texture, region, work, names)
         results = batch.restore_all(access, worker, executor or Serial(), on_result, on_part)
         if all(r.error for r in results):
             work.give_up()
@@ -143,14 +151,18 @@ def codecs(models: Iterable[Path] = (), threads: int = 0) -> CodecFor:
 
 
 def _accesses(
-    grants: list[Grant], chosen: list[str], tier: Tier | None, today: datetime.date | None
+    grants: list[Grant],
+    chosen: list[str],
+    tier: Tier | None,
+    today: datetime.date | None,
+    region: Region | None,
 ) -> dict[str, Access | AccessError]:
     """For each image. Raises AccessError where none can be restored."""
     day = today or datetime.datetime.now(datetime.UTC).date()
     access: dict[str, Access | AccessError] = {}
     for bundle_id in chosen:
         try:
-            access[bundle_id] = secrets_for(grants, bundle_id, tier, day)
+            access[bundle_id] = secrets_for(grants, bundle_id, tier, day, region)
         except AccessError as error:
             access[bundle_id] = error
     refused = [a for a in access.values() if isinstance(a, AccessError)]
@@ -168,6 +180,7 @@ class _Batch:
     tier: Tier | None
     max_pixels: int | None
     texture: bool
+    region: Region | None
     work: Work
     names: FreeNames
 
@@ -223,21 +236,22 @@ class _Batch:
     ) -> RestoreTask | AccessError | FormatError:
         if isinstance(access, AccessError):
             return access
-        tier, secrets = access
-        opened = {t: secrets[t] for t in tier.opened}
+        tier, keys = access
+        opened = keys_up_to(keys, tier)
         try:
-            data = self.release.bundle_for(bundle_id, self.tier, opened)
-        except FormatError as error:
+            data = self.release.bundle_for(bundle_id, self.tier, opened, self.region)
+        except (FormatError, NoRegion, NotCovered) as error:
             return error
         return RestoreTask(
             bundle_id=bundle_id,
             data=data,
             profiles=self.release.profiles,
-            secrets=opened,
+            keys=opened,
             tier=self.tier,
             release=self.release.manifest.release,
             max_pixels=self.max_pixels,
             texture=self.texture,
+            region=self.region,
         )
 
     def _keep(self, bundle_id: str, outcome: RestoredFiles | Refusal) -> Result:

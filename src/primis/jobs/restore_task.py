@@ -14,32 +14,37 @@ from primis.errors import (
     BadBundle,
     FormatError,
     ModelError,
+    NoTexture,
     TooManyPixels,
     UnreadableImage,
 )
 from primis.imaging.files import parse
 from primis.imaging.image import SERIES, reading_up_to
+from primis.imaging.region import Region
 from primis.jobs.result import lost, unexpected
-from primis.keys.seal import TierSecrets
+from primis.keys.grant import ImageKeys, highest
 from primis.keys.tier import Tier
 from primis.network.checkpoint import Checkpoint
 from primis.sharing.opened import OpenedBundle
+from primis.sharing.region import restore_region
 from primis.sharing.restore import CodecFor, Restored, require_few_pixels, restore_image
 
 
 @dataclass(frozen=True)
 class RestoreTask:
-    """data: the bundle's bytes. tier: None for the highest that the secrets open and the bundle
-    holds. release: its id. max_pixels: None for the default. texture: as of `read_image`."""
+    """data: the bundle's bytes. tier: None for the highest that the keys open and the bundle
+    holds. release: its id. max_pixels: None for the default. texture: as of `read_image`. region:
+    None for all that the keys open."""
 
     bundle_id: str
     data: bytes | RangedBytes = field(repr=False)
     profiles: Profiles = field(repr=False)
-    secrets: TierSecrets = field(repr=False)
+    keys: ImageKeys = field(repr=False)
     tier: Tier | None
     release: str
     max_pixels: int | None
     texture: bool = False
+    region: Region | None = None
 
 
 class Kind(NamedTuple):
@@ -127,10 +132,15 @@ def restore_bundle(
 
 def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFiles:
     parsed = read_header(task.data, task.bundle_id, task.profiles)
-    require_few_pixels(parsed.header, len(task.data))
     parts = read_sections(task.data, task.bundle_id, parsed)
-    bundle = OpenedBundle(parsed.header, parts, task.secrets)
-    tier = task.tier or max(task.secrets)
+    bundle = OpenedBundle.of(parsed.header, parts, task.keys)
+    tier = task.tier or highest(task.keys)
+    if task.region is not None or bundle.region is not None:
+        if task.texture:
+            raise NoTexture(f'grant of a region of "{task.bundle_id}" opens no texture')
+        part = restore_region(bundle, tier, codec_for, task.region, group=task.release, done=done)
+        return RestoredFiles(part, (_kind(part.kind),))
+    require_few_pixels(parsed.header, len(task.data))
     if task.tier is None and tier == Tier.ORIGINAL and "original" not in parts:
         tier = Tier.DIAGNOSTIC
     restored = restore_image(
@@ -139,8 +149,13 @@ def _restore(task: RestoreTask, codec_for: CodecFor, done: Done) -> RestoredFile
     if restored.tier == Tier.ORIGINAL:
         kinds = tuple(_kind_of(file.data, task.max_pixels) for file in restored.files)
     else:
-        kinds = (Kind("dicom" if restored.kind == SERIES else restored.kind),) * len(restored.files)
+        kinds = (_kind(restored.kind),) * len(restored.files)
     return RestoredFiles(restored, kinds)
+
+
+def _kind(kind: str) -> Kind:
+    """Of a file of an image of a kind."""
+    return Kind("dicom" if kind == SERIES else kind)
 
 
 def _kind_of(data: bytes, max_pixels: int | None) -> Kind:

@@ -17,7 +17,7 @@ import numpy as np
 
 from primis.codes.layout import FrequencyLayout, Layout, LearnedLayout
 from primis.codes.probabilities import ContextModel
-from primis.codes.selection import PlainSelector, PricedSelector, Selector
+from primis.codes.selection import TILE, PlainSelector, PricedSelector, Selector
 from primis.codes.sparse import RECONSTRUCTION_OFFSET, SparseCode, top_s, top_s_of_maps
 from primis.errors import InputError
 from primis.network.presets import BLOCKS, GROUPS, STRIDE, Preset
@@ -83,8 +83,11 @@ class Architecture(ABC):
         """At most `entries` of z (c, LM, h, w), the largest, quantised: top-S."""
 
     @abstractmethod
-    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
-        """Selects about `entries` of z (c, LM, h, w), those that the codec keeps."""
+    def selector(
+        self, z: np.ndarray, entries: int, tables: ContextModel, tile: int = TILE
+    ) -> Selector:
+        """Selects about `entries` of z (c, LM, h, w), those that the codec keeps. tile: positions
+        of a side of what is coded on its own."""
 
     def selection(self, z: np.ndarray, entries: int, tables: ContextModel) -> SparseCode:
         """At most `entries` of z (c, LM, h, w), those that the codec keeps, quantised."""
@@ -128,8 +131,10 @@ class Lapped(Architecture):
     def plain_selection(self, z: np.ndarray, entries: int) -> SparseCode:
         return top_s(z, entries)
 
-    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
-        return PricedSelector(z, entries, self.layout, tables)
+    def selector(
+        self, z: np.ndarray, entries: int, tables: ContextModel, tile: int = TILE
+    ) -> Selector:
+        return PricedSelector(z, entries, self.layout, tables, tile)
 
     def public_step(self, thresholds: list[float]) -> float:
         return 1.0
@@ -172,7 +177,9 @@ class Grouped(Architecture):
             )
         return top_s_of_maps(z, maps, each)
 
-    def selector(self, z: np.ndarray, entries: int, tables: ContextModel) -> Selector:
+    def selector(
+        self, z: np.ndarray, entries: int, tables: ContextModel, tile: int = TILE
+    ) -> Selector:
         return PlainSelector(entries, lambda count: self.plain_selection(z, count))
 
     def public_step(self, thresholds: list[float]) -> float:

@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -34,7 +34,8 @@ from primis.errors import (
     UsageError,
     WrongSigner,
 )
-from primis.keys.grant import Grant, read_grant, split_grant
+from primis.imaging.region import Region
+from primis.keys.grant import Grant, ImageKeys, RegionSecrets, read_grant, split_grant
 from primis.keys.identity import (
     Identity,
     Recipient,
@@ -43,7 +44,7 @@ from primis.keys.identity import (
     is_label,
     scrypt_work,
 )
-from primis.keys.seal import Secret, TierSecrets, release_secrets
+from primis.keys.seal import Secret, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.stores.store import Store, at_once
 
@@ -168,7 +169,7 @@ class GrantsFolder:
             raise self._no_match(tried, offered)
         for doubt in tried.refused:
             self.note(f"passed over: {doubt}")
-        return sorted(tried.opened, key=lambda g: (-g.tier.rank, g.secret is None))
+        return sorted(tried.opened, key=_narrowness)
 
     def _try(
         self, files: list[GrantFile], offered: list[Identity], trust: str | None, tried: _Tried
@@ -253,6 +254,11 @@ class GrantsFolder:
         return None
 
 
+def _narrowness(grant: Grant) -> tuple[int, bool, bool]:
+    """By which grants are tried in order: the highest tier first, and then the widest scope."""
+    return -grant.tier.rank, grant.secret is None, bool(grant.regions)
+
+
 def _scrypt_work(file: GrantFile) -> int:
     """Steps of scrypt that a passphrase takes on a grant; 0 for grants to keys and for what is
     none."""
@@ -263,14 +269,22 @@ def _scrypt_work(file: GrantFile) -> int:
 
 
 def secrets_for(
-    grants: list[Grant], bundle_id: str, tier: Tier | None, today: datetime.date
-) -> tuple[Tier, TierSecrets]:
-    """(tier, image secrets) by the best of the grants that cover an image. Raises AccessError."""
+    grants: list[Grant],
+    bundle_id: str,
+    tier: Tier | None,
+    today: datetime.date,
+    region: Region | None = None,
+) -> tuple[Tier, ImageKeys]:
+    """(tier, what opens an image) by the best of the grants that cover it. Raises AccessError.
+
+    region: what is asked for, None for all that is opened: then grants of all the image come before
+    those of a region.
+    """
     covering = [g for g in grants if g.covers(bundle_id)]
     if not covering:
         raise NotCovered(f'image "{bundle_id}" is not covered by grant "{grants[0].label}"')
     errors: list[AccessError] = []
-    for grant in covering:
+    for grant in sorted(covering, key=lambda g: _misses(g, bundle_id, region)):
         wanted = tier or grant.tier
         try:
             grant.require_current(today)
@@ -278,8 +292,15 @@ def secrets_for(
         except (GrantExpired, TierTooLow) as error:
             errors.append(error)
             continue
-        return wanted, grant.image_secrets(bundle_id)
+        return wanted, grant.keys_of(bundle_id)
     raise errors[0]
+
+
+def _misses(grant: Grant, bundle_id: str, region: Region | None) -> bool:
+    """Whether it opens less of an image than is asked for."""
+    if grant.covers_whole(bundle_id):
+        return False
+    return region is None or not grant.regions[bundle_id].region.holds(region)
 
 
 @dataclass(frozen=True)
@@ -311,11 +332,12 @@ def make_grant(
     images: Iterable[str] | None = None,
     note: str | None = None,
     not_after: datetime.date | None = None,
+    regions: Mapping[str, RegionSecrets] | None = None,
 ) -> Grant:
     """A grant that holds no more than it opens.
 
-    images: ids, None for the whole release. Raises UsageError for no image, and for the owner's
-    label.
+    images: ids of those that it opens whole; regions: by id, of images that it opens in part; both
+    None for the whole release. Raises UsageError for no image, and for the owner's label.
     """
     require_free_label(recipient)
     opened = release_secrets(scope.secret, HIGHEST)
@@ -330,12 +352,13 @@ def make_grant(
         note=note,
         not_after=not_after,
     )
-    if images is None:
+    if images is None and regions is None:
         return whole
-    chosen = list(images)
-    if not chosen:
+    chosen, parts = list(images or ()), dict(regions or {})
+    if not chosen and not parts:
         raise UsageError("a grant for no image opens nothing, expected at least one")
-    return replace(whole, secret=None, images={i: whole.image_secrets(i) for i in chosen})
+    opens = {i: whole.image_secrets(i) for i in chosen}
+    return replace(whole, secret=None, images=opens, regions=parts)
 
 
 def require_free_label(recipient: Recipient) -> None:
@@ -348,6 +371,11 @@ def write_grant(store: Store, grant: Grant, recipient: Recipient, signer: Signer
     """Sign a grant, seal it to its recipient and put it with the others; its key. Older ones stay;
     one under its label is a UsageError."""
     data = grant.seal(recipient, signer)
+    if len(data) > _MAX_GRANT:
+        raise UsageError(
+            f'grant "{grant.label}" has {len(data)} bytes, expected at most {_MAX_GRANT}: '
+            "fewer images, or smaller regions"
+        )
     if grant.label in map(label_of, store.list(GRANTS)):
         raise UsageError(f'label "{grant.label}" is taken by another grant, expected a new one')
     key = f"{GRANTS}/{grant.label}.{hashlib.sha256(data).hexdigest()[:_CHECKSUM]}.age"

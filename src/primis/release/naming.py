@@ -46,7 +46,7 @@ def read_names(release: Release, grants: Sequence[Grant]) -> Iterator[NamedImage
     if not opening:
         return
     for bundle_id in release.ids:
-        grant = next((g for g in opening if g.covers(bundle_id)), None)
+        grant = next((g for g in opening if g.covers_whole(bundle_id)), None)
         if grant is not None:
             secrets = grant.image_secrets(bundle_id)
             bundle = OpenedBundle(*release.sections(bundle_id), secrets)

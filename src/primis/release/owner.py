@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from primis.atomic import sweep_all
-from primis.errors import NoMatchingGrant, OutputError, WrongSigner
+from primis.errors import NoMatchingGrant, OutputError, UsageError, WrongSigner
+from primis.imaging.region import Region
+from primis.keys.grant import RegionSecrets
 from primis.keys.identity import Recipient, Signer
+from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.release.grants import GRANTS, Scope, make_grant, write_grant, write_index
 from primis.release.reader import Release
+from primis.sharing.opened import OpenedBundle
+from primis.sharing.region import open_region
 from primis.stores.local import LocalStore
 
 
@@ -37,16 +42,21 @@ def grant(
     *,
     tier: Tier = Tier.DIAGNOSTIC,
     images: Iterable[str] | None = None,
+    region: Region | None = None,
     note: str | None = None,
     not_after: datetime.date | None = None,
     on_wait: Callable[[str], None] = lambda said: None,
 ) -> str:
-    """Let a recipient open a release, or named images of it, up to a tier. Touches nothing else.
+    """Let a recipient open a release, named images of it or a region of each, up to a tier. Touches
+    nothing else.
 
     A recipient who has a grant already gets another, under its label and a number. images: ids of
-    the release as it was opened; UsageError if it was given new ones meanwhile. on_wait: is told
-    who else is changing the release. Returns where the grant lies.
+    the release as it was opened; UsageError if it was given new ones meanwhile. region: the same
+    of each of these images. on_wait: is told who else is changing the release. Returns where the
+    grant lies. Raises NoRegion for images that have no regions.
     """
+    if region is not None and images is None:
+        raise UsageError(f'region "{region}" is of no image, expected the images that it is of')
     with release.changing("primis grant", on_wait) as now_there:
         release = now_there
         chosen = None if images is None else [release.resolve(image) for image in images]
@@ -57,7 +67,11 @@ def grant(
         labels = (recipient.label, *(f"{recipient.label}-{n}" for n in range(2, len(taken) + 3)))
         label = next(x for x in labels if x not in taken or x == "owner")
         named = replace(recipient, label=label)
-        made = make_grant(scope, named, signer, Tier(tier), chosen, note, not_after)
+        regions = None
+        if region is not None:
+            regions = {i: _region(release, scope, i, region, Tier(tier)) for i in chosen or ()}
+            chosen = None
+        made = make_grant(scope, named, signer, Tier(tier), chosen, note, not_after, regions)
         key = write_grant(release.store, made, named, signer)
         if release.again().manifest.keys != scope.keys:  # on a host nobody holds a lock
             release.store.delete(key)
@@ -66,3 +80,12 @@ def grant(
                 f'"{release.place}" was given new secrets meanwhile: give the command again'
             )
         return f"{release.place}/{key}"
+
+
+def _region(
+    release: Release, scope: Scope, bundle_id: str, region: Region, tier: Tier
+) -> RegionSecrets:
+    """What opens a region of an image. Raises NoRegion, DamagedSection."""
+    secrets = image_secrets(release_secrets(scope.secret, HIGHEST), bundle_id)
+    data = release.ranged(bundle_id)
+    return open_region(OpenedBundle.read(data, secrets, release.profiles, bundle_id), region, tier)

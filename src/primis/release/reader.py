@@ -46,15 +46,16 @@ from primis.errors import (
     UsageError,
     WrongSigner,
 )
-from primis.keys.grant import Grant
+from primis.imaging.region import Region
+from primis.keys.grant import Grant, ImageKeys, RegionSecrets, highest
 from primis.keys.identity import Identity, verify
-from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.release.grants import GrantFile, GrantsFolder
 from primis.release.known import KnownReleases
 from primis.release.lock import locked
 from primis.release.old_states import MANIFEST, OldState, left_behind, not_a_release
-from primis.sharing.partial import fetch_for
+from primis.sharing.partial import fetch_for, fetch_region
+from primis.sharing.restore import Frames
 from primis.stores.local import LocalStore
 from primis.stores.places import names_of, open_store
 from primis.stores.store import Found, Range, Store, ahead
@@ -255,20 +256,39 @@ class Release:
         return data
 
     def bundle_for(
-        self, bundle_id: str, tier: Tier | None, secrets: TierSecrets
+        self,
+        bundle_id: str,
+        tier: Tier | None,
+        keys: ImageKeys,
+        region: Region | None = None,
+        frames: Frames | None = None,
     ) -> bytes | RangedBytes:
         """What a tier needs of a bundle: from a host not much more than that, in few requests.
 
-        tier: None for the highest that the secrets open and the bundle holds. Raises BadBundle,
-        DamagedSection, HostError.
+        tier: None for the highest that the keys open and the bundle holds. region: None for all
+        that they open; frames: of a region, in place of its own. Raises BadBundle, DamagedSection,
+        HostError, and what `sharing.region.choose` raises.
         """
-        size = self.entry(bundle_id).size
-        all_of_it = (tier or max(secrets)) != Tier.PREVIEW and not self.has_originals
-        if isinstance(self.store, LocalStore) or size <= _SMALL or all_of_it:
+        wanted = tier or highest(keys)
+        if region is not None or isinstance(keys, RegionSecrets):
+            file = self.ranged(bundle_id)
+            if isinstance(file, RangedBytes):
+                tier = min(wanted, Tier.DIAGNOSTIC)
+                fetch_region(tier, file, bundle_id, self.profiles, keys, region, frames)
+            return file
+        if wanted != Tier.PREVIEW and not self.has_originals:
             return self.bundle(bundle_id)
-        file = RangedBytes(size, partial(self._ranges, bundle_id, size))
-        fetch_for(tier, file, bundle_id, self.profiles, secrets)
+        file = self.ranged(bundle_id)
+        if isinstance(file, RangedBytes):
+            fetch_for(tier, file, bundle_id, self.profiles, keys)
         return file
+
+    def ranged(self, bundle_id: str) -> bytes | RangedBytes:
+        """A bundle of which a host is asked for what is read. Raises BadBundle, HostError."""
+        size = self.entry(bundle_id).size
+        if isinstance(self.store, LocalStore) or size <= _SMALL:
+            return self.bundle(bundle_id)
+        return RangedBytes(size, partial(self._ranges, bundle_id, size))
 
     def _ranges(self, bundle_id: str, size: int, spans: Sequence[Span]) -> list[bytes]:
         """Parts of a bundle. Raises BadBundle, HostError."""

@@ -51,13 +51,14 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     """
     level, budget = LEVELS[header.settings.protection], header.code_bytes
     most = header.entries if header.settings.protection is Protection.SCA else z.size
-    selector = codec.selector(z, header.entries)
+    tile = header.geometry.tile
+    selector = codec.selector(z, header.entries, tile)
     search, best, short = _Search(header.entries, budget, most), None, False
     sizes = []
     for number in range(_TRIES):
         step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
         if short or not 1 / _STRANGE < search.entries / selector.entries < _STRANGE:
-            selector = codec.selector(z, search.entries)
+            selector = codec.selector(z, search.entries, tile)
         code = selector.keep(search.entries)
         step(0.5)
         encoded = level.encode(code, header, codec, draw, within(step, 0.5, 1))

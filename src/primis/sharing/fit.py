@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from primis.bundle.geometry import MAX_SAMPLES, MAX_SIDE, Geometry
 from primis.bundle.header import Header
-from primis.bundle.settings import MIN_HEADER_BYTES, Protection, Settings
+from primis.bundle.settings import MAX_TILE_ENTRIES, MIN_HEADER_BYTES, Protection, Settings
 from primis.codec import Codec
+from primis.codes.dc_plane import DC_BLOCK
 from primis.codes.probabilities import ContextModel
-from primis.codes.selection import TILE
 from primis.errors import InputError, UsageError
 from primis.imaging.image import SERIES, Image
 from primis.imaging.levels import bits_of, find_levels
@@ -58,7 +58,7 @@ def header_for(
     shape: tuple[int, int, int, int], settings: Settings, codec: Codec, bundle_id: str
 ) -> Header:
     """Of the bundle of an image (frames, height, width, channels). Raises InputError where it is
-    too large."""
+    too large, and where its tiles cannot be those of the settings."""
     frames, height, width, channels = shape
     if max(height, width) > MAX_SIDE or math.prod(shape) > MAX_SAMPLES:
         raise InputError(
@@ -73,10 +73,19 @@ def header_for(
         frames=frames,
         height=height,
         stride=preset.stride,
-        tile=TILE,
+        tile=tile_positions(settings.tile, codec),
         width=width,
     )
     return Header(bundle_id, geometry, settings, codec.checkpoint.digest)
+
+
+def tile_positions(pixels: int, codec: Codec) -> int:
+    """Of the side of a tile. Raises InputError where a model's tiles cannot be so large."""
+    step = DC_BLOCK * codec.preset.stride
+    most = math.isqrt(MAX_TILE_ENTRIES // codec.preset.atoms) // DC_BLOCK * step
+    if pixels % step or not step <= pixels <= most:
+        raise InputError(f'tile "{pixels}" cannot be, expected a multiple of {step} up to {most}')
+    return pixels // codec.preset.stride
 
 
 def header_budget(needs: Iterable[int]) -> int:

@@ -17,7 +17,8 @@ from primis.bundle.header import RECORD, TAG, Header
 from primis.bundle.index import IndexRecord, run_digest
 from primis.bundle.ranged import Bytes, RangedBytes
 from primis.bundle.settings import Protection
-from primis.errors import DamagedSection, TierTooLow
+from primis.errors import DamagedSection, NotCovered, TierTooLow
+from primis.keys.grant import ImageKeys, RegionSecrets
 from primis.keys.seal import (
     Secret,
     TierSecrets,
@@ -91,17 +92,26 @@ def require_tier(secrets: TierSecrets, tier: Tier) -> None:
 
 @dataclass(frozen=True, eq=False)
 class OpenedBundle:
-    """header and parts: of the bundle; secrets: of the tiers that are opened."""
+    """header and parts: of the bundle; secrets: of the tiers that are opened, none where `region`,
+    and nothing else, is."""
 
     header: Header
     parts: Mapping[str, Bytes] = field(repr=False)
     secrets: TierSecrets = field(repr=False)
+    region: RegionSecrets | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, header: Header, parts: Mapping[str, Bytes], keys: ImageKeys) -> OpenedBundle:
+        """With what opens it, or a region of it."""
+        if isinstance(keys, RegionSecrets):
+            return cls(header, parts, {}, keys)
+        return cls(header, parts, keys)
 
     @classmethod
     def read(
         cls,
         data: bytes | RangedBytes,
-        secrets: TierSecrets,
+        keys: ImageKeys,
         profiles: Profiles | None = None,
         name: str = "",
     ) -> OpenedBundle:
@@ -109,7 +119,7 @@ class OpenedBundle:
 
         Raises BadBundle, DamagedSection.
         """
-        return cls(*read_bundle(data, name, profiles), secrets)
+        return cls.of(*read_bundle(data, name, profiles), keys)
 
     @property
     def whole_parts(self) -> dict[str, bytes]:
@@ -131,6 +141,17 @@ class OpenedBundle:
         secret = whole_secret(name, self.secrets)
         with self.named():
             return unseal(self.parts[name][:], secret, name, self.header.binding)
+
+    def tile_secret(self, tier: Tier, number: int) -> Secret:
+        """Of a tile, numbered across frames. Raises NotCovered, TierTooLow."""
+        if self.region is None:
+            require_tier(self.secrets, tier)
+            return tile_secret(self.secrets[tier], number)
+        if number not in self.region.tiles.get(tier, {}):
+            raise NotCovered(
+                f'bundle "{self.header.id}": tile {number} at tier "{tier}" is not opened'
+            )
+        return self.region.tiles[tier][number]
 
     def record(self, frame: int, number: int, secret: Secret) -> IndexRecord:
         """An index record. Raises DamagedSection."""

@@ -4,23 +4,32 @@ times its size.
 1  the beginning: head, and in most bundles `info`, `index` and the preview
 2  the sections that the tier needs, by the sizes that follow from the head
 3  tier preview: of the code only its own records, as the index says, which is sealed
+   a region: of index and code only the records of its tiles
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from primis.bundle.container import ParsedHeader, Profiles, read_header, read_sections
-from primis.bundle.header import Header
+from primis.bundle.header import RECORD, TAG, Header
 from primis.bundle.ranged import RangedBytes, Span
 from primis.bundle.settings import Protection
+from primis.imaging.region import Region
+from primis.keys.grant import ImageKeys
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.sharing.opened import OpenedBundle, record_secrets
+from primis.sharing.region import Record, choose, decoded_box
+from primis.sharing.restore import Frames, is_exact
 
 BEGINNING = 8192
 """Bytes: that much is on its way before a second request could be."""
+
+REGION_BEGINNING, REGION_SLACK, REGION_SPANS = 1024, 128, 2048
+"""Of a region: bytes that are fetched first; bytes that are fetched rather than by a request more;
+and requests beyond which all that lies between is fetched too."""
 
 
 def fetch_for(
@@ -41,6 +50,49 @@ def fetch_for(
         bundle = OpenedBundle(header, read_sections(file, name, parsed), secrets)
         start = spans["public"].start
         file.want([Span(start + run.start, start + run.end) for run in _preview_runs(bundle)])
+
+
+def fetch_region(
+    tier: Tier,
+    file: RangedBytes,
+    name: str,
+    profiles: Profiles,
+    keys: ImageKeys,
+    region: Region | None,
+    frames: Frames | None,
+) -> None:
+    """Fetch what reading a region at tier preview or diagnostic reads. region, frames: as of
+    `read_region`. Raises BadBundle, DamagedSection, and what `choose` raises."""
+    file.want([Span(0, min(REGION_BEGINNING, len(file)))])
+    parsed = read_header(file, name, profiles)
+    header, spans = parsed.header, _spans(parsed)
+    bundle = OpenedBundle.of(header, read_sections(file, name, parsed), keys)
+    chosen = choose(bundle, region, frames)
+    needed = set() if bundle.region else _needed(header, tier)
+    in_parts = header.settings.protection is Protection.KEYED and not is_exact(bundle, tier)
+    needed -= {"index", "public"} if in_parts else set()
+    file.want([span for section, span in spans.items() if section in needed])
+    if not in_parts:
+        return
+    records = decoded_box(bundle, chosen.region).records(header, tier)
+    each = [(frame, record) for frame in chosen.frames for record in records]
+    size, start = RECORD + TAG, spans["index"].start
+    at = [start + size * (frame * header.records + record.number) for frame, record in each]
+    file.want([Span(a, a + size) for a in at], REGION_SLACK, REGION_SPANS)
+    start = spans["public"].start
+    runs = _runs(bundle, each)
+    file.want([Span(start + r.start, start + r.end) for r in runs], REGION_SLACK, REGION_SPANS)
+
+
+def _runs(bundle: OpenedBundle, each: Sequence[tuple[int, Record]]) -> Iterator[Span]:
+    """Where in section `public` records of frames lie: values, and supports."""
+    geometry = bundle.header.geometry
+    for frame, (tier, number, _) in each:
+        tile = frame * geometry.tile_count + number % geometry.tile_count
+        record = bundle.record(frame, number, bundle.tile_secret(tier, tile))
+        at = frame * bundle.header.code_budget
+        yield Span(at + record.at, at + record.at + record.length)
+        yield Span(at + record.stream_at, at + record.stream_at + record.stream_length)
 
 
 def _needed(header: Header, tier: Tier) -> set[str]:

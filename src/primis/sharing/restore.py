@@ -40,7 +40,6 @@ from primis.imaging.image import (
     require_size,
 )
 from primis.imaging.padding import impose_padding
-from primis.imaging.stretch import STRETCHED
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.codes import Codes
@@ -105,7 +104,7 @@ def restore_image(
     if tier == Tier.ORIGINAL:
         return _restore_original(bundle, frames)
     image, name = read_image(bundle, tier, codec_for, done, texture=texture, frames=frames)
-    added = texture and not _is_exact(bundle, tier)
+    added = texture and not is_exact(bundle, tier)
     derivation = derivation_of(bundle, image, tier, group, texture=added)
     try:
         files = _files(image, name, derivation, bundle.header, frames)
@@ -153,9 +152,9 @@ def read_image(
     tier = tier_of_texture(tier) if texture else tier
     require_few_pixels(bundle.header, sum(len(part) for part in bundle.parts.values()))
     chosen = chosen_frames(bundle.header, frames)
-    exact = _is_exact(bundle, tier)
+    exact = is_exact(bundle, tier)
     image = (
-        _exact_image(bundle, chosen)
+        exact_image(bundle, chosen)
         if exact
         else decode_image(bundle, tier, codec_for, done, texture=texture, frames=chosen)
     )
@@ -205,34 +204,32 @@ def decode_image(
     """What the code holds at tier preview or diagnostic, without padding and source header. frames:
     the numbers of those that are decoded, None for all."""
     header = bundle.header
-    codec = _codec_of(header, codec_for)
+    codec = codec_of(header, codec_for)
     require_tier(bundle.secrets, tier)
     info = read_info(bundle)
     if texture and info.quality is None:
         raise NoTexture(f'bundle "{header.id}" holds no texture: it was shared without measuring')
     chosen = range(header.geometry.frames) if frames is None else frames
     pixels = np.empty((len(chosen), *header.geometry.shape[1:]), info.dtype)
-    stretch = info.stretch
     opened = 1 if tier == Tier.PREVIEW else None
     size, count = pixels.shape[1:3], len(pixels)
-    dtype = pixels.dtype if stretch is None else STRETCHED
     seed = bytes.fromhex(header.id)
     public = LEVELS[header.settings.protection].open(bundle)
 
     def decode(number: int, frame: int, done: Done) -> None:
         purifying, decoding = within(done, 0, 0.5), within(done, 0.5, 1)
         code, scale = _code(bundle, public, frame, tier, codec, info, purifying)
-        decoded = codec.decode(code, scale, size, dtype, opened, decoding)
+        decoded = codec.decode(code, scale, size, info.coded_dtype, opened, decoding)
         if texture:
             add_texture(decoded, info.textures[frame], scale, seed, frame)
-        pixels[number] = decoded if stretch is None else stretch.undo(decoded, pixels.dtype)
+        pixels[number] = info.unstretched(decoded)
 
     for _ in each_frame(decode, chosen, count, at_once=codec.threads, done=done):
         pass
     return info.image(pixels)
 
 
-def _codec_of(header: Header, codec_for: CodecFor) -> Codec:
+def codec_of(header: Header, codec_for: CodecFor) -> Codec:
     """The codec that decodes a bundle. Raises ModelError."""
     codec = codec_for(header.model)
     preset, geometry = codec.preset, header.geometry
@@ -265,7 +262,7 @@ def read_codes(
             f'bundle "{header.id}" has no code to learn from: its samples are sealed exactly, '
             "as those of masks and label maps are"
         )
-    codec = _codec_of(header, codec_for)
+    codec = codec_of(header, codec_for)
     require_tier(bundle.secrets, tier)
     chosen = chosen_frames(header, frames)
     atoms = header.geometry.atoms_per_map if tier == Tier.PREVIEW else header.geometry.atoms
@@ -316,7 +313,7 @@ def derivation_of(
 ) -> Derivation:
     """What a restored file records of its origin. texture: noise like it was added, which makes
     another instance of another series."""
-    header, exact = bundle.header, _is_exact(bundle, tier)
+    header, exact = bundle.header, is_exact(bundle, tier)
     stride = header.geometry.stride
     text = (
         f"primis: S_x = {header.settings.sparsity:g} non-zeros per {stride} x {stride} block, "
@@ -332,11 +329,12 @@ def derivation_of(
     return Derivation(text, ratio, f"{header.id} {kind}", f"{group} {kind}", lossless=exact)
 
 
-def _is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
+def is_exact(bundle: OpenedBundle, tier: Tier) -> bool:
+    """Whether a tier's samples are sealed as they are, and there is nothing to decode."""
     return tier == Tier.DIAGNOSTIC and bool(bundle.header.settings.exact_bits)
 
 
-def _exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
+def exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
     """An image of few grey levels; no model is needed."""
     require_tier(bundle.secrets, Tier.DIAGNOSTIC)
     info = read_info(bundle)
@@ -366,10 +364,8 @@ def _code(
     info: Info,
     done: Done = silent,
 ) -> tuple[SparseCode, Scale]:
-    levels, scale = _purify(bundle, public, frame, tier, codec, done), info.frames[frame]
-    ends = (scale.low, scale.high)
-    stretched = ends if info.stretch is None else map(info.stretch.level, ends)
-    return SparseCode(levels, scale.threshold, codec.offset), Scale(*stretched)
+    levels = _purify(bundle, public, frame, tier, codec, done)
+    return SparseCode(levels, info.frames[frame].threshold, codec.offset), info.scale(frame)
 
 
 def _purify(

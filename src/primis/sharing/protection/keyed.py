@@ -20,7 +20,7 @@ from primis.codes.sparse import SparseCode
 from primis.keys.seal import Secret, mask
 from primis.sharing.opened import OpenedBundle, Place, places, verified
 from primis.sharing.protection.layout import lay_out
-from primis.sharing.protection.level import OpenedRecord, Published
+from primis.sharing.protection.level import OpenedRecord, Published, Run
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class KeyedFrame:
     def publish(
         self, header: Header, secrets: list[Secret], sealed: list[bytes], draw: Draw
     ) -> Published:
-        """Masked values and sealed supports, laid out in their budget."""
+        """Masked values and sealed supports, those of a record side by side, in their budget."""
         masked = [mask(stream, secret) for stream, secret in zip(self.values, secrets, strict=True)]
-        parts = [part for pair in zip(masked, sealed, strict=True) for part in pair]
-        data, runs = lay_out(parts, header.code_budget, draw)
-        return Published(data, b"", runs[::2], [run_digest(run) for run in masked], runs[1::2])
+        parts = [values + support for values, support in zip(masked, sealed, strict=True)]
+        data, laid = lay_out(parts, header.code_budget, draw)
+        both = list(zip(laid, map(len, masked), strict=True))
+        runs = [Run(place.at, length) for place, length in both]
+        streams = [Run(place.at + length, place.length - length) for place, length in both]
+        return Published(data, b"", runs, [run_digest(values) for values in masked], streams)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class Sca:
     ) -> ScaFrame:
         """Draw decoys, then code each record's support given the public code."""
         layout, tables = codec.layout, codec.checkpoint.tables
-        odds = entry_odds(code.levels, layout, tables)
+        odds = entry_odds(code.levels, layout, tables, header.geometry.tile)
         decoys = header.slots - int(np.count_nonzero(code.levels))
         z_p = ambiguate(code.levels, decoys, odds=odds, draw=draw)
         supports = []

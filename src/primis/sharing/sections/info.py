@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from primis.bundle.header import Header
+from primis.codec import Scale
 from primis.errors import DamagedSection
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
-from primis.imaging.stretch import MOST_TIMES, Stretch
+from primis.imaging.stretch import MOST_TIMES, STRETCHED, Stretch
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.texture import FrameTexture, unpack_texture
 
@@ -80,6 +81,20 @@ class Info:
         """The image, without the header of its source."""
         return Image(pixels, self.bit_depth, self.photometric, self.kind, self.spacing_mm)
 
+    @property
+    def coded_dtype(self) -> np.dtype:
+        """Of grey levels as they are decoded."""
+        return self.dtype if self.stretch is None else STRETCHED
+
+    def scale(self, frame: int) -> Scale:
+        """The range of grey levels of a frame as they are decoded."""
+        ends = self.frames[frame].low, self.frames[frame].high
+        return Scale(*(ends if self.stretch is None else map(self.stretch.level, ends)))
+
+    def unstretched(self, decoded: np.ndarray) -> np.ndarray:
+        """Samples of decoded grey levels."""
+        return decoded if self.stretch is None else self.stretch.undo(decoded, self.dtype)
+
     def pack(self) -> bytes:
         """The section before it is sealed."""
         spacing = self.spacing_mm or (0, 0)
@@ -103,6 +118,22 @@ class Info:
             return _unpack(data, header)
         except (ValueError, IndexError, struct.error):
             raise DamagedSection('section "info" does not describe an image') from None
+
+    def of_frames(self, first: int, last: int) -> Info:
+        """What some frames need besides their code: nothing of other frames, and neither quality
+        nor texture, which tell of all the image."""
+        return replace(self, frames=self.frames[first : last + 1], quality=None, textures=[])
+
+    @classmethod
+    def unpack_frames(cls, data: bytes, count: int) -> Info:
+        """Inverse of `pack` after `of_frames`. Raises DamagedSection."""
+        try:
+            info, rest = _unpack_frames(data, count, exact=False)
+            if rest or info.quality is not None:
+                raise ValueError("more than a region has")
+        except (ValueError, IndexError, struct.error):
+            raise DamagedSection("what a grant says of a region's frames is malformed") from None
+        return info
 
 
 def _pack_quality(quality: Quality | None) -> tuple[int, int]:
@@ -129,44 +160,51 @@ def _pack_stretch(stretch: Stretch | None) -> tuple[int, int, int]:
     return _NO_STRETCH if stretch is None else (stretch.low, stretch.high, stretch.times)
 
 
-def _unpack_stretch(
-    packed: tuple[int, int, int], dtype: np.dtype, header: Header
-) -> Stretch | None:
+def _unpack_stretch(packed: tuple[int, int, int], dtype: np.dtype) -> Stretch | None:
     """Raises ValueError."""
     if packed == _NO_STRETCH:
         return None
     low, high, times = packed
-    limits, plain = np.iinfo(dtype), header.settings.exact_bits or header.geometry.channels > 1
-    if plain or not 1 < times <= MOST_TIMES or not limits.min <= low < high <= limits.max:
+    limits = np.iinfo(dtype)
+    if not 1 < times <= MOST_TIMES or not limits.min <= low < high <= limits.max:
         raise ValueError("no stretch")
     return Stretch(low, high, times)
 
 
 def _unpack(data: bytes, header: Header) -> Info:
-    kind, dtype, photometric, depth, *rest = _BASE.unpack_from(data)
-    *spacing, psnr, ssim, first, last, times = rest
-    quality = _unpack_quality(psnr, ssim, exact=bool(header.settings.exact_bits))
+    exact = bool(header.settings.exact_bits)
+    info, rest = _unpack_frames(data, header.geometry.frames, exact=exact)
+    if info.stretch is not None and (exact or header.geometry.channels > 1):
+        raise ValueError("a stretch of what has none")
+    textures = _unpack_textures(rest, header)
+    if info.quality in (None, EXACT) and any(rest):
+        raise ValueError("texture of what was not measured")
+    return replace(info, textures=textures)
+
+
+def _unpack_frames(data: bytes, count: int, *, exact: bool) -> tuple[Info, bytes]:
+    """All but textures, and the bytes that hold these. Raises ValueError."""
+    kind, dtype, photometric, depth, *other = _BASE.unpack_from(data)
+    *spacing, psnr, ssim, first, last, times = other
+    quality = _unpack_quality(psnr, ssim, exact=exact)
     sample = _DTYPES[dtype]
     if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
         raise ValueError("no image")
     if bool(spacing[0]) != bool(spacing[1]):
         raise ValueError("no spacing")
-    stretch = _unpack_stretch((first, last, times), sample, header)
+    stretch = _unpack_stretch((first, last, times), sample)
     limits = np.iinfo(sample)
-    end = _BASE.size + _FRAME.size * header.geometry.frames
+    end = _BASE.size + _FRAME.size * count
     frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size : end])]
-    if len(frames) != header.geometry.frames:
+    if len(frames) != count:
         raise ValueError("other frames")
-    textures = _unpack_textures(data[end:], header)
-    if quality in (None, EXACT) and any(data[end:]):
-        raise ValueError("texture of what was not measured")
     for f in frames:
         sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
         if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
             raise ValueError("no scale")
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
-    return Info(
+    info = Info(
         _KINDS[kind],
         sample,
         PHOTOMETRIC[photometric],
@@ -174,9 +212,9 @@ def _unpack(data: bytes, header: Header) -> Info:
         known,
         frames,
         quality,
-        textures,
-        stretch,
+        stretch=stretch,
     )
+    return info, data[end:]
 
 
 def _unpack_textures(data: bytes, header: Header) -> list[FrameTexture]:
