@@ -37,6 +37,8 @@ def slice_file(
     data_set.add_new(0x00291010, "OB", bytes([int(abs(z)) % 256]) * 10)
     for keyword, value in elements.items():
         setattr(data_set, keyword, value)
+        if data_set[keyword].VR == "US or SS":
+            data_set[keyword].VR = "US"
     out = io.BytesIO()
     data_set.save_as(out)
     return out.getvalue()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import math
 import struct
 import zlib
@@ -176,6 +177,25 @@ def _spacing(header: Any) -> tuple[float, float] | None:
     if unit is None or not all(0 < x < 1e6 for x in (row, column)):
         return None
     return row * unit, column * unit
+
+
+_TEXTS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
+
+
+def without_texts(header: bytes) -> bytes:
+    """An image's header, its texts and what extensions hold filled with zeros. Raises
+    UnreadableImage."""
+    kept = Kept.parse(header)
+    head = kept.data("head") or b""
+    size, order, _ = _form(head[:540]) or (0, "<", b"")
+    if not size:
+        raise UnreadableImage(_DAMAGED)
+    block = _header(head[:size], order)
+    for name in _TEXTS:
+        if name in block:
+            block[name] = b""
+    values = json.loads(header) | {"head": block.binaryblock + bytes(len(head) - size)}
+    return pack(values)
 
 
 def _samples(stored: np.ndarray) -> tuple[np.ndarray, dict[str, Any], float]:

@@ -19,7 +19,7 @@ from primis.imaging.apart import WORKERS, end
 from primis.imaging.image import BURNED_IN, Image
 from primis.jobs.journal import Journal, Record
 from primis.jobs.result import unexpected
-from primis.jobs.share.source import joined, key, read_slices, read_source, stamp_of
+from primis.jobs.share.source import Reading, joined, key, read_slices, read_source, stamp_of
 from primis.release.budgets import Need
 
 _SOON = 0.05
@@ -41,9 +41,9 @@ class Options:
     """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
     what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
     exact: refuse files whose samples are rounded when they are read. lossless: seal every sample as
-    it is.
+    it is. minimal: of headers only what is needed to show the image.
 
-    The last four are no settings: those are public.
+    The last five are no settings: those are public.
     """
 
     settings: Settings
@@ -53,6 +53,12 @@ class Options:
     psnr: float | None = None
     exact: bool = False
     lossless: bool = False
+    minimal: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(self.max_pixels, self.with_original, self.minimal)
 
 
 class Identifying(NamedTuple):
@@ -114,10 +120,10 @@ def _note(journal: Journal, source: Source, stamp: Record, found: Needs) -> None
 def _needs(source: Source, options: Options) -> Needs:
     """Of an image; of a series and, each for itself, of its files that cannot be read."""
     if not source.is_series:
-        return {source: _checked(source, lambda: read_source(source, options.max_pixels), options)}
+        return {source: _checked(source, lambda: read_source(source, options.reading), options)}
     with _one_series:
         try:
-            read_files = read_slices(source, options.max_pixels, original=options.with_original)
+            read_files = read_slices(source, options.reading)
         except InputError as error:
             return {source: error}
         pairs = list(zip(source.files, read_files, strict=True))
