@@ -252,7 +252,7 @@ def test_nothing_is_waited_for_while_series_are_looked_for(share, tmp_path) -> N
 def slices_at(*places: Sequence[float], times: Sequence[int] = ()) -> list[Slice]:
     times = times or [0] * len(places)
     return [
-        Slice(("a",), "1", tuple(place), (0.0, 0.0, 1.0), (time,))
+        Slice(("a",), "1", tuple(place), (1, 0, 0), (0, 1, 0), (time,))
         for place, time in zip(places, times, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""The header of an image without what is not needed to show it, for `--header minimal`.
+"""The header of an image without what is not needed to show it: for owners who keep the rest back.
 
 Of DICOM there remain the elements that say how samples are shown and where they lie (PS3.3, C.7.6,
 C.11), without UIDs, dates, texts, people, devices and private elements; of what else identifies,
