@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple, TypeVar
 
 from primis.bundle.settings import Settings
@@ -88,6 +88,7 @@ def look(
 ) -> Needs:
     """What each image needs, or why it cannot be shared."""
     before = {key(r): Need.again(*r["need"]) for r in journal.records() if "need" in r}
+    stopped = Event()
 
     def need(source: Source) -> tuple[Record, Needs, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
@@ -95,10 +96,10 @@ def look(
         known = before.get(key(stamp | {"name": source.name}))
         if known is not None:
             return stamp, {source: known}, True
-        return stamp, _needs(source, options), False
+        return stamp, _needs(source, options, stopped), False
 
     needs: Needs = {}
-    with closing(_in_threads(need, sources)) as looked:
+    with closing(_in_threads(need, sources, stopped)) as looked:
         for number, (source, (stamp, found, known)) in enumerate(zip(sources, looked, strict=True)):
             if not known:
                 _note(journal, source, stamp, found)
@@ -117,23 +118,23 @@ def _note(journal: Journal, source: Source, stamp: Record, found: Needs) -> None
         journal.note(**stamp, name=source.name, failed=True)
 
 
-def _needs(source: Source, options: Options) -> Needs:
+def _needs(source: Source, options: Options, stopped: Event) -> Needs:
     """Of an image; of a series and, each for itself, of its files that cannot be read."""
     if not source.is_series:
         return {source: _checked(source, lambda: read_source(source, options.reading), options)}
     with _one_series:
         try:
-            read_files = read_slices(source, options.reading)
+            read_files = read_slices(source, options.reading, stopped.is_set)
         except InputError as error:
             return {source: error}
         pairs = list(zip(source.files, read_files, strict=True))
         bad: Needs = {Source.of(f): one for f, one in pairs if isinstance(one, InputError)}
         good = [(f, one) for f, one in pairs if not isinstance(one, InputError)]
-        if not good:
+        if not good or stopped.is_set():
             return bad
         rest = replace(source, files=tuple(f for f, _ in good))
         if len(good) == 1:
-            return bad | _needs(Source.of(rest.files[0]), options)
+            return bad | _needs(Source.of(rest.files[0]), options, stopped)
         return bad | {rest: _checked(rest, lambda: joined(rest, [r for _, r in good]), options)}
 
 
@@ -163,8 +164,11 @@ def is_unicode(name: str) -> bool:
     return True
 
 
-def _in_threads(call: Callable[[Source], T], sources: Sequence[Source]) -> Generator[T, None, None]:
-    """Of each, in order, as many at once as there are processes that decode."""
+def _in_threads(
+    call: Callable[[Source], T], sources: Sequence[Source], stopped: Event
+) -> Generator[T, None, None]:
+    """Of each, in order, as many at once as there are processes that decode. stopped: is set where
+    that is interrupted."""
     threads = ThreadPoolExecutor(WORKERS)
     asked: deque[Future[T]] = deque()
     try:
@@ -177,6 +181,7 @@ def _in_threads(call: Callable[[Source], T], sources: Sequence[Source]) -> Gener
             yield asked[0].result()
             asked.popleft()
     except BaseException:  # an interruption ends the decoders, so no thread waits for one
+        stopped.set()
         threads.shutdown(wait=False, cancel_futures=True)
         running = [one for one in asked if not one.cancelled()]
         end()

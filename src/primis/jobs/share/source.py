@@ -103,11 +103,16 @@ def read_source(source: Source, how: Reading) -> tuple[Image, bytes]:
     return joined(source, [one for one in read_files if not isinstance(one, InputError)])
 
 
-def read_slices(source: Source, how: Reading) -> list[tuple[Image, bytes] | UnreadableImage]:
-    """Of each file of a series. Raises TooManyPixels where all together have too many."""
+def read_slices(
+    source: Source, how: Reading, stopped: Callable[[], bool] = lambda: False
+) -> list[tuple[Image, bytes] | UnreadableImage]:
+    """Of each file of a series. stopped: whether no more are to be read. Raises TooManyPixels where
+    all together have too many."""
 
     def read_one(number: int, file: File, done: Done) -> tuple[Image, bytes] | UnreadableImage:
         try:
+            if stopped():
+                raise UnreadableImage(f'image "{file[0]}" was not read')
             return how.read(file[0])
         except UnreadableImage as error:
             return error
