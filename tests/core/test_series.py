@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import pydicom
 import pytest
 
 import primis
-from primis.errors import UsageError
-from primis.imaging.dicom import parse_header
+from primis.errors import DamagedSection, UsageError
+from primis.imaging import dicom_series
+from primis.imaging.dicom import MAX_HEADER, parse_header
+from primis.imaging.dicom_series import unpack_files
 from primis.imaging.image import SERIES
 from primis.imaging.phantom import phantom_dicom
-from primis.imaging.series import Slice, in_order, remarks, slice_of
+from primis.imaging.series import Slice, in_order, remarks, slice_in, slice_of
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
 
@@ -236,6 +240,68 @@ def test_rekey_keeps_a_series(share, keys, restore, tmp_path) -> None:
     assert names_in(restore()) == sorted(SHUFFLED)
 
 
+def test_no_slice_takes_the_place_of_another_when_names_are_made_safe(share, restore) -> None:
+    names = [f"scan.{ending}" for ending in ("png", "jpg", "tif", "webp", "dcm")]
+    share({name: slice_file(k) for k, name in enumerate([*names, "Scan.DCM"])})
+    assert len(names_in(restore())) == 6
+
+
+def test_files_of_one_name_in_two_folders_have_names_of_their_own(share, keys, tmp_path) -> None:
+    for z, folder in ((0, "disc 1"), (5, "disc 2")):
+        lay_out(tmp_path / folder, {"a.dcm": slice_file(z), "b.dcm": slice_file(z + 10)})
+    to = read_signer(keys["alice"]).recipient.text
+    where = [tmp_path / "disc 1", tmp_path / "disc 2"]
+    primis.share(where, tmp_path / "out", to=to, owner=keys["owner"], model=TINY, measure=False)
+    [image] = primis.open(tmp_path / "out", keys["alice"], models=[TINY])
+    assert [*image.files()] == image.slices == ["a.dcm", "a-2.dcm", "b.dcm", "b-2.dcm"]
+
+
+def test_copies_of_slices_are_told(share) -> None:
+    [result] = share({"a/0.dcm": slice_file(0), "a/5.dcm": slice_file(5), "b/0.dcm": slice_file(0)})
+    assert "1 of 3 slices are copies of others" in result.notes
+
+
+def test_headers_that_would_swell_are_refused(share, opened, monkeypatch) -> None:
+    share(shuffled())
+    monkeypatch.setattr(dicom_series, "MAX_HEADERS", 1000)
+    with opened() as release, pytest.raises(DamagedSection):
+        next(iter(release)).files("diagnostic")
+    with pytest.raises(UsageError, match="no image could be shared"):
+        share(shuffled(), "other")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [["a", 1], ["a", 1]],
+        [["a", 1], [None, 1]],
+        [["a", 1.0], ["b", 1.0]],
+        [["a", 1e400], ["b", 1]],
+        [["a", float("nan")], ["b", 1]],
+        [["a", True], ["b", 1]],
+        [["a", 3], ["b", -1]],
+        [["a", 1]],
+        [["a", 1, 1], ["b", 1]],
+        [],
+        None,
+    ],
+)
+def test_no_other_list_of_files_is_taken(files) -> None:
+    assert unpack_files(b'{"files": [["a", 1], ["b", 1]]}\nxy', 2)[0][1] == ("b", b"y")
+    with pytest.raises(ValueError, match="not of a series"):
+        unpack_files(json.dumps({"files": files}).encode() + b"\nxy", 2)
+
+
+def test_large_files_that_are_no_slices_are_not_read_to_look_for_series(tmp_path) -> None:
+    samples = tmp_path / "samples.tif"
+    samples.write_bytes(b"II*\0" + b"\x20\0\x32\0" * 100)
+    os.truncate(samples, 1 << 31)
+    tracemalloc.start()
+    assert slice_in(samples) is None
+    assert tracemalloc.get_traced_memory()[1] < 2 * MAX_HEADER
+    tracemalloc.stop()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
 def test_nothing_is_waited_for_while_series_are_looked_for(share, tmp_path) -> None:
     lay_out(tmp_path / "in of release", shuffled())
@@ -258,6 +324,11 @@ def slices_at(*places: Sequence[float], times: Sequence[int] = ()) -> list[Slice
 def test_a_series_in_time_is_one_volume_after_the_other() -> None:
     places = [(0, 0, z) for z in (5, 0, 5, 0)]
     assert in_order(slices_at(*places, times=[2, 2, 1, 1])) == [3, 2, 1, 0]
+
+
+def test_slices_a_hair_apart_are_at_one_place() -> None:
+    places = [(0, 0, z) for z in (12.3551, 17.3551, 12.3549, 17.3549)]
+    assert in_order(slices_at(*places, times=[1, 1, 2, 2])) == [0, 1, 2, 3]
 
 
 def test_what_a_person_should_know_of_the_places() -> None:

@@ -31,8 +31,8 @@ _LAYOUT = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PixelRepresen
 _TIMES = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
 """What orders slices at one place."""
 
-_PLACES = 100
-"""Of a millimetre: what is nearer is one place."""
+_ONE_PLACE = 0.01
+"""Millimetres: slices that are nearer to each other are at one place."""
 
 _UNIT = 1e-3
 """By which the directions of rows and columns may differ from unit vectors at right angles."""
@@ -64,17 +64,17 @@ class Slice:
 def slice_in(file: Path) -> Slice | None:
     """Of a file; None where it is no slice, or cannot be read. Most files are told by their first
     bytes."""
-    from primis.imaging.dicom import parse_header
+    from primis.imaging.dicom import MAX_HEADER, is_dicom, parse_header
 
     try:
         with opened(file) as stream:
             data = stream.read(_START)
-            if _NEEDLE not in data:
+            if _NEEDLE not in data or not is_dicom(data):  # samples may look like the tag
                 return None
             try:
                 return slice_of(parse_header(data))
             except UnreadableImage:
-                return slice_of(parse_header(data + stream.read()))
+                return slice_of(parse_header(data + stream.read(MAX_HEADER)))
     except Exception:  # whatever it is, sharing the file says why
         return None
 
@@ -123,10 +123,14 @@ def in_order(slices: Sequence[Slice]) -> list[int]:
 
 def _by_place(slices: Sequence[Slice]) -> dict[int, list[int]]:
     """Numbers of the slices at each place, ordered in time."""
+    along = [one.along for one in slices]
+    in_space = sorted(range(len(slices)), key=lambda k: along[k])
+    steps = np.diff([along[k] for k in in_space], prepend=along[in_space[0]])
+    places = np.cumsum(steps > _ONE_PLACE)
     at: dict[int, list[int]] = defaultdict(list)
-    for k in sorted(range(len(slices)), key=lambda k: slices[k].time):
-        at[round(slices[k].along * _PLACES)].append(k)
-    return at
+    for k, place in zip(in_space, places.tolist(), strict=True):
+        at[place].append(k)
+    return {place: sorted(there, key=lambda k: slices[k].time) for place, there in at.items()}
 
 
 def remarks(slices: Sequence[Slice]) -> tuple[str, ...]:
@@ -158,7 +162,7 @@ def _distances(slices: Sequence[Slice]) -> list[str]:
             f"slices are missing, about {max(missing, 1)}: after slice {widest + 1} of "
             f"{len(slices)} the next is {steps[widest]:.4g} mm away, the others {usual:.4g} mm"
         ]
-    if np.ptp(steps) > _UNEVEN * usual + 2 / _PLACES:
+    if np.ptp(steps) > _UNEVEN * usual + 2 * _ONE_PLACE:
         return [
             f"slices are {steps.min():.4g} to {steps.max():.4g} mm apart, their places are kept"
         ]
