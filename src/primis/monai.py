@@ -18,6 +18,7 @@ from monai.data.image_reader import ImageReader
 from primis.api.places import Identities, Place
 from primis.api.release import OpenRelease, own_release
 from primis.errors import UsageError
+from primis.imaging.affine import affine_of
 from primis.imaging.image import Image
 from primis.keys.tier import Tier
 
@@ -31,8 +32,9 @@ class ReleaseReader(ImageReader):
     preview or diagnostic.
 
     Axes are those of MONAI's other readers: columns, rows, and frames where there are several, then
-    channels where there are several. The affine has the spacing alone, without place and direction.
-    Grey levels are as stored.
+    channels where there are several. The affine is that of the file's header: of NIfTI, of DICOM
+    that has a place in the patient, and of a series with the mean step from slice to slice. Where
+    there is none, as at tier preview, it has the spacing alone. Grey levels are as stored.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class ReleaseReader(ImageReader):
         array = arrays[0][..., 0] if alone else np.concatenate(arrays, axis=-1)
         first = arrays[0].shape[:-1]
         row, column = img[0].spacing_mm or (1.0, 1.0)
+        affine = affine_of(img[0])
         return array, {
-            "affine": np.diag([column, row, 1.0, 1.0]),
+            "affine": np.diag([column, row, 1.0, 1.0]) if affine is None else affine,
             "spatial_shape": np.array(first),
             "original_channel_dim": float("nan") if alone else -1,
             "spacing_mm_known": img[0].spacing_mm is not None,

@@ -27,6 +27,7 @@ from primis.jobs.result import Result
 from primis.jobs.share import look as looking
 from primis.jobs.share import run as sharing
 from primis.jobs.share import task as share_task
+from primis.jobs.share.source import Reading
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import Secret
 from primis.release.grants import Scope, index_names, owner_grant
@@ -553,7 +554,7 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
 ) -> None:
     script = b"#!/bin/sh\necho owned\n"
     monkeypatch.setattr(
-        share_task, "read_source", lambda source, **how: (read(source.place)[0], script)
+        share_task, "read_source", lambda source, how: (read(source.place)[0], script)
     )
     to = [parse_recipient(f"alice={keys['alice']}")]
     sharing.share(
@@ -613,10 +614,10 @@ def test_an_interruption_while_files_are_looked_at_ends_the_decoders(
         (folder / f"{number}.dcm").write_bytes(phantom_dicom(48, seed=number))
     reads: list[Path] = []
 
-    def slow_read(source: Source, max_pixels: int | None):
+    def slow_read(source: Source, how: Reading):
         reads.append(source.place)
         time.sleep(0.02)  # or all are read before a busy machine comes to interrupt them
-        return read(source.place, max_pixels)
+        return how.read(source.place)
 
     monkeypatch.setattr(looking, "read_source", slow_read)
 

@@ -29,6 +29,7 @@ from primis.jobs.result import Result
 from primis.jobs.share import quality as share_quality
 from primis.jobs.share import run as sharing
 from primis.jobs.share.quality import STEPS, Chosen, Trials, with_sparsity
+from primis.jobs.share.source import Reading
 from primis.keys.identity import parse_recipient, read_identities
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import Tier
@@ -304,10 +305,10 @@ def trials(monkeypatch, psnr_of) -> tuple[Trials, list[tuple[str, float]]]:
         measured.append((name, settings.sparsity))
         return SimpleNamespace(quality=Quality(psnr_of(name, settings.sparsity), 0.9))
 
-    monkeypatch.setattr(share_quality, "read_source", lambda source, **how: (source, b""))
+    monkeypatch.setattr(share_quality, "read_source", lambda source, how: (source, b""))
     monkeypatch.setattr(share_quality, "share_image", fake_share)
     budgets = Budgets.choose(SETTINGS, [])
-    return Trials(budgets, None, None), measured  # type: ignore[arg-type]
+    return Trials(budgets, None, Reading()), measured  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("count", "spared"), [(1, 0), (19, 0), (20, 1), (64, 3)])

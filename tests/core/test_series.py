@@ -41,6 +41,8 @@ def slice_file(
     data_set.add_new(0x00291010, "OB", bytes([int(abs(z)) % 256]) * 10)
     for keyword, value in elements.items():
         setattr(data_set, keyword, value)
+        if data_set[keyword].VR == "US or SS":
+            data_set[keyword].VR = "US"
     out = io.BytesIO()
     data_set.save_as(out)
     return out.getvalue()
@@ -316,7 +318,7 @@ def test_nothing_is_waited_for_while_series_are_looked_for(share, tmp_path) -> N
 def slices_at(*places: Sequence[float], times: Sequence[int] = ()) -> list[Slice]:
     times = times or [0] * len(places)
     return [
-        Slice(("a",), "1", tuple(place), (0.0, 0.0, 1.0), (time,))
+        Slice(("a",), "1", tuple(place), (1, 0, 0), (0, 1, 0), (time,))
         for place, time in zip(places, times, strict=True)
     ]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fsspec
+import nibabel
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ from primis.imaging.files import parse
 from primis.imaging.phantom import phantom_dicom
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
+from tests.core.test_series import lay_out, slice_file
 from tests.documented import ROOT
 
 COUNT = 5
@@ -123,6 +125,55 @@ def test_monai_gets_the_array_that_its_own_reader_makes_of_the_restored_file(
     ours = LoadImage(reader=ReleaseReader(made, keys["alice"], models=[TINY]))(name)
     assert ours.shape == theirs.shape[:2]
     assert (ours.numpy() == theirs.numpy().reshape(ours.shape)).all()
+
+
+@pytest.fixture(scope="module")
+def volumes(keys, tmp_path_factory) -> Path:
+    """A release of a CT series of tilted slices, and a NIfTI volume."""
+    folder = tmp_path_factory.mktemp("volumes")
+    turned = {"ImageOrientationPatient": [1, 0, 0, 0, 0.8, -0.6]}
+    names = [f"ct/{name}.dcm" for name in "bca"]
+    slices = {
+        name: slice_file(3.0 * k, PixelSpacing=[2, 1], InstanceNumber=k + 1, **turned)
+        for k, name in enumerate(names)
+    }
+    lay_out(folder / "in", slices)
+    affine = np.array([[0, -2, 0, 5], [1.5, 0, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]])
+    voxels = np.arange(40 * 30 * 5, dtype=np.int16).reshape(40, 30, 5)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "in" / "mr.nii")
+    to = read_signer(keys["alice"]).recipient.text
+    out = folder / "release"
+    primis.share(folder / "in", out, to=to, owner=keys["owner"], model=TINY, measure=False)
+    return out
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("ct", "PydicomReader"), ("mr.nii", "NibabelReader")])
+def test_a_volume_lies_where_monai_s_own_reader_puts_the_restored_files(
+    volumes, keys, tmp_path, name, theirs
+) -> None:
+    import monai.data
+    from monai.transforms import LoadImage
+
+    from primis.monai import ReleaseReader
+
+    release = primis.open(volumes, keys["alice"], models=[TINY])
+    for file, data in release[name].files().items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(data)
+    theirs = LoadImage(reader=getattr(monai.data, theirs)())(tmp_path / name)
+    ours = LoadImage(reader=ReleaseReader(volumes, keys["alice"], models=[TINY]))(name)
+    assert ours.shape == theirs.shape
+    assert ours.affine.numpy() == pytest.approx(theirs.affine.numpy(), abs=1e-4)
+    assert (ours.numpy() == theirs.numpy()).all()
+
+
+def test_a_series_is_a_folder_of_its_files(volumes, keys) -> None:
+    place = {"release": str(volumes), "identity": str(keys["alice"]), "models": [TINY]}
+    files = PrimisFileSystem(**place)
+    release = primis.open(volumes, keys["alice"], models=[TINY])
+    assert files.ls("primis://ct", detail=False) == ["ct/a.dcm", "ct/b.dcm", "ct/c.dcm"]
+    for name, data in release["ct"].files().items():
+        assert files.cat_file(name) == data
 
 
 @pytest.fixture

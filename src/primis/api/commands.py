@@ -54,6 +54,7 @@ def share(
     exact: bool = False,
     lossless: bool = False,
     series: bool = True,
+    minimal: bool = False,
     labels: Place | None = None,
     jobs: int | None = 1,
     dask: str | Client | None = None,
@@ -76,15 +77,16 @@ def share(
     the images reach it, measured on at most 64 images, drawn at random. exact: refuse files whose
     samples would be rounded: NIfTI of real numbers. lossless: seal every sample as it is, so that
     tier diagnostic has no loss and an image takes as many bytes as uncompressed. series: the slices
-    of one DICOM series and geometry are one image; else each file is one. labels: a table (CSV)
-    with a column `file`, whose other columns are sealed in the release's catalogue; a row
-    belongs to the file it names, from the table's folder, or to the image of that name. jobs:
-    processes that work at once, None for as many as cores. dask: in their place, the address of a
-    Dask scheduler or a `distributed.Client`; image files must lie at the same path on all its
-    machines. dask_insecure: allow a scheduler on another machine without TLS. shard: "3/8" works on
-    the third of eight parts of the images alone; finish: makes the release of what all shards did.
-    All else is to be given alike in these calls. on_result: is called after each image with its
-    `Result`, the number done and the number of all.
+    of one DICOM series and geometry are one image; else each file is one. minimal: seal of headers
+    only what is needed to show the image; the whole header is then at tier original alone, if there
+    is one. labels: a table (CSV) with a column `file`, whose other columns are sealed in the
+    release's catalogue; a row belongs to the file it names, from the table's folder, or to the
+    image of that name. jobs: processes that work at once, None for as many as cores. dask: in their
+    place, the address of a Dask scheduler or a `distributed.Client`; image files must lie at the
+    same path on all its machines. dask_insecure: allow a scheduler on another machine without TLS.
+    shard: "3/8" works on the third of eight parts of the images alone; finish: makes the release of
+    what all shards did. All else is to be given alike in these calls. on_result: is called after
+    each image with its `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
@@ -114,6 +116,7 @@ def share(
             exact=exact,
             lossless=lossless,
             series=series,
+            minimal=minimal,
             labels=None if labels is None else Path(labels),
             executor=executor,
             shard=None if shard is None else Shard.parse(shard),

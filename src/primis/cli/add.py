@@ -22,6 +22,8 @@ from primis.cli.labels import LabelTable
 from primis.cli.options import (
     Dask,
     DaskInsecure,
+    Header,
+    HeaderKept,
     Jobs,
     Json,
     Lossless,
@@ -32,7 +34,8 @@ from primis.cli.options import (
     Verbose,
 )
 from primis.cli.say import note, result
-from primis.cli.share import identified, image_facts, unfamiliar
+from primis.cli.share import header_tier, identified, image_facts, unfamiliar
+from primis.keys.tier import Tier as TierName
 
 if TYPE_CHECKING:
     from primis.jobs.share.look import Identifying
@@ -63,6 +66,7 @@ def add(
     no_measure: NoMeasure = False,
     lossless: Lossless = False,
     no_series: NoSeries = False,
+    header: Header = HeaderKept.WHOLE,
     labels: LabelTable = None,
     trust_anew: TrustAnew = False,
     max_pixels: MaxPixels = None,
@@ -88,7 +92,8 @@ def add(
 
     def tell_identifying(found: Identifying) -> None:
         identifying.append(found)
-        warned.extend(identified(found))
+        highest = TierName.ORIGINAL if opened.has_originals else TierName.DIAGNOSTIC
+        warned.extend(identified(found, header_tier(highest, header)))
 
     with (
         telling(opened),
@@ -104,6 +109,7 @@ def add(
             measure=not no_measure,
             lossless=lossless,
             series=not no_series,
+            minimal=header is HeaderKept.MINIMAL,
             labels=labels,
             executor=executor,
             on_result=report.add,

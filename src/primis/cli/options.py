@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -105,6 +106,23 @@ NoSeries = Annotated[
         "--no-series",
         help="Share each DICOM file alone, as an image of its own. By default the slices of one "
         "series and geometry are one image.",
+    ),
+]
+
+
+class HeaderKept(StrEnum):
+    """How much of a file's header is sealed for tier diagnostic."""
+
+    WHOLE = "whole"
+    MINIMAL = "minimal"
+
+
+Header = Annotated[
+    HeaderKept,
+    typer.Option(
+        "--header",
+        help="minimal seals of each file's header only what is needed to show the image. The whole "
+        "header is then in the file itself alone (--with-original). File names stay.",
     ),
 ]
 MaxPixels = Annotated[

@@ -45,6 +45,8 @@ from primis.cli.labels import LabelTable
 from primis.cli.options import (
     Dask,
     DaskInsecure,
+    Header,
+    HeaderKept,
     Jobs,
     Json,
     Lossless,
@@ -169,6 +171,7 @@ def share(
     ] = False,
     lossless: Lossless = False,
     no_series: NoSeries = False,
+    header: Header = HeaderKept.WHOLE,
     owner: Owner = None,
     model: Annotated[
         Path | None,
@@ -196,7 +199,8 @@ def share(
 ) -> None:
     """Make a release of images and grant all that it holds to recipients (less with --tier).
 
-    Recipients of tier diagnostic get the whole DICOM header, the patient's name included.
+    Recipients of tier diagnostic get the whole DICOM header, the patient's name included, unless
+    you say --header minimal.
     """
     require_measured(least_psnr, no_measure=no_measure)
     if psnr is not None and sparsity is not None:
@@ -233,7 +237,7 @@ def share(
 
     def tell_identifying(found: Identifying) -> None:
         identifying.append(found)
-        warned.extend(identified(found, granted))
+        warned.extend(identified(found, header_tier(granted, header)))
 
     def tell_chosen(choice: Chosen) -> None:
         chosen.append(choice)
@@ -262,6 +266,7 @@ def share(
             exact=exact,
             lossless=lossless,
             series=not no_series,
+            minimal=header is HeaderKept.MINIMAL,
             labels=labels,
             executor=executor,
             shard=shard,
@@ -356,16 +361,23 @@ def _require_place_outside(out: str, images: Sequence[Path]) -> None:
         )
 
 
-def identified(found: Identifying, tier: TierName = TierName.DIAGNOSTIC) -> list[str]:
-    """Say what recipients of a tier will see that may identify patients; what was warned of."""
-    if found.files and tier is not TierName.PREVIEW:
+def header_tier(granted: TierName, kept: HeaderKept) -> TierName | None:
+    """The lowest of the tiers that are granted whose recipients get whole headers."""
+    lowest = TierName.DIAGNOSTIC if kept is HeaderKept.WHOLE else TierName.ORIGINAL
+    return lowest if lowest <= granted else None
+
+
+def identified(found: Identifying, tier: TierName | None) -> list[str]:
+    """Say what recipients will see that may identify patients; what was warned of. tier: the lowest
+    whose recipients get headers, None where nobody does."""
+    if found.files and tier is not None:
         named = list(found.names)[:_NAMED]
         rest = len(found.names) - len(named)
         more = f" and {rest} more (--json has all)" if rest else ""
         note(
             f"{found.files} of {found.of} images have header elements that may identify a patient "
             f"(DICOM PS3.15, basic profile): {', '.join(named)}{more}; recipients of tier "
-            "diagnostic get them: de-identify first what they must not see"
+            f"{tier} get them: de-identify first what they must not see"
         )
     if not found.burned_in:
         return []

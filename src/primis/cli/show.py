@@ -68,14 +68,17 @@ def _release(place: str, identities: list[Identity], *, anew: bool) -> dict[str,
 
 
 def _named(release: Release, grants: list[Grant]) -> list[dict[str, Any]]:
-    """Names, and labels where the grants open the catalogue and it has some."""
+    """Names, and where the grants open the catalogue the number of frames where there are several,
+    and labels where it has some."""
     catalogue = open_catalogue(release, grants)
     if catalogue is None:
         return [image._asdict() for image in read_names(release, grants)]
-    return [
-        {"id": image.id, "name": image.name} | ({"labels": image.labels} if image.labels else {})
-        for image in catalogue
-    ]
+    named = []
+    for image in catalogue:
+        frames = {"frames": image.frames} if image.frames > 1 else {}
+        labels = {"labels": image.labels} if image.labels else {}
+        named.append({"id": image.id, "name": image.name, **frames, **labels})
+    return named
 
 
 def _bundle(path: Path, data: bytes) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def write_dicom(image: Image, derivation: Derivation) -> bytes:
     ValueError where the header is none, or larger than one may be.
     """
     data_set = read_header(image.header) if image.header else secondary_capture()
-    record_derivation(data_set, derivation, known_source=bool(image.header))
+    record_derivation(data_set, derivation)
     describe_pixels(data_set, image)
     before = {tag: element for tag, element in data_set.items() if tag < PIXEL_DATA}
     after = {tag: element for tag, element in data_set.items() if tag > PIXEL_DATA}

@@ -70,20 +70,30 @@ def preface(data_set: DataSet) -> bytes:
     return PREAMBLE + encode({0x00020000: Element("UL", struct.pack("<L", len(body)))}) + body
 
 
-def record_derivation(data_set: DataSet, derivation: Derivation, *, known_source: bool) -> None:
-    if known_source:
+def record_derivation(data_set: DataSet, derivation: Derivation) -> None:
+    if text(data_set, "StudyInstanceUID"):
         _refer_to_source(data_set)
         series = text(data_set, "SeriesInstanceUID")
         put(data_set, "SeriesInstanceUID", derived_uid("series", series, derivation.group))
     else:
-        put(data_set, "StudyInstanceUID", derived_uid("study", derivation.seed))
-        put(data_set, "SeriesInstanceUID", derived_uid("series", derivation.seed))
-    put(data_set, "SOPInstanceUID", derived_uid("instance", derivation.seed))
+        _found_study(data_set, derivation.seed)
+    put(data_set, "SOPInstanceUID", derived_uid("instance", derivation.instance))
     _describe(data_set, derivation.text)
     for keyword in SIGNATURES:
         data_set.pop(tag_of(keyword), None)
     if not derivation.lossless:
         _record_loss(data_set, derivation)
+
+
+def _found_study(data_set: DataSet, seed: str) -> None:
+    """For what says nothing of where it belongs: a study and a series of its own."""
+    put(data_set, "StudyInstanceUID", derived_uid("study", seed))
+    put(data_set, "SeriesInstanceUID", derived_uid("series", seed))
+    if values(data_set, "ImagePositionPatient"):
+        put(data_set, "FrameOfReferenceUID", derived_uid("frame of reference", seed))
+    for keyword in _EMPTY:
+        if tag_of(keyword) not in data_set:
+            put(data_set, keyword)
 
 
 def _record_loss(data_set: DataSet, derivation: Derivation) -> None:

@@ -42,7 +42,7 @@ def _rank(vr: str) -> int:
 def _found(data_set: DataSet) -> Iterator[tuple[int, str]]:
     """(tag, VR) of each."""
     for tag, element in data_set.items():
-        if _has_value(element) and (tag in _profile() or _is_of_group(tag)):
+        if _has_value(element) and is_of_profile(tag):
             yield tag, element.vr
         elif isinstance(element.value, list):
             for item in element.value:
@@ -52,6 +52,11 @@ def _found(data_set: DataSet) -> Iterator[tuple[int, str]]:
 def _has_value(element: Element) -> bool:
     value = element.value
     return bool(value.strip(b" \0") if isinstance(value, bytes) else any(value))
+
+
+def is_of_profile(tag: int) -> bool:
+    """Whether the profile takes an element out, empties or replaces it."""
+    return tag in _profile() or _is_of_group(tag)
 
 
 def _is_of_group(tag: int) -> bool:

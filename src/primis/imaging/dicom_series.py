@@ -143,4 +143,4 @@ def write_series(
 
 def _write(image: Image, k: int, header: bytes, derivation: Derivation, number: int) -> bytes:
     alone = replace(image, pixels=image.pixels[k : k + 1], header=header, kind="dicom")
-    return write_dicom(alone, derivation.of_frame(number))
+    return write_dicom(alone, replace(derivation, frame=number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +140,8 @@ class Derivation:
 
     text: one line for people. ratio: bytes of the samples / bytes of the code. seed: any text that
     is the same only for the same derivation of the same source (names new UIDs). group: likewise
-    for all images of a release. lossless: every sample is that of the source.
+    for all images of a release. lossless: every sample is that of the source. frame: the number of
+    the frame, from 0, where that is a file of its own.
     """
 
     text: str
@@ -148,10 +149,12 @@ class Derivation:
     seed: str
     group: str
     lossless: bool = False
+    frame: int = 0
 
-    def of_frame(self, number: int) -> Derivation:
-        """Of a frame that is a file of its own, counted from 0."""
-        return replace(self, seed=f"{self.seed} {number}" if number else self.seed)
+    @property
+    def instance(self) -> str:
+        """The same only for the same file."""
+        return f"{self.seed} {self.frame}" if self.frame else self.seed
 
 
 def wide(dtype: np.dtype) -> np.dtype:

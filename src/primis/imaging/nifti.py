@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import math
 import struct
 import zlib
@@ -176,6 +177,39 @@ def _spacing(header: Any) -> tuple[float, float] | None:
     if unit is None or not all(0 < x < 1e6 for x in (row, column)):
         return None
     return row * unit, column * unit
+
+
+def affine_in(header: bytes) -> np.ndarray | None:
+    """(4, 4), of the header that an image keeps; None where neither qform nor sform is set. Raises
+    ValueError."""
+    block, _ = _kept_head(header)
+    oriented = int(block["qform_code"]) > 0 or int(block["sform_code"]) > 0
+    return np.asarray(block.get_best_affine()) if oriented else None
+
+
+_TEXTS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
+
+
+def without_texts(header: bytes) -> bytes:
+    """An image's header, its texts and what extensions hold filled with zeros. Raises
+    ValueError."""
+    block, more = _kept_head(header)
+    for name in _TEXTS:
+        if name in block:
+            block[name] = b""
+    values = json.loads(header) | {"head": block.binaryblock + bytes(more)}
+    return pack(values)
+
+
+def _kept_head(header: bytes) -> tuple[Any, int]:
+    """The header of the file that an image's header keeps, and how many bytes follow it before the
+    voxels. Raises ValueError."""
+    head = Kept.parse(header).data("head") or b""
+    form = _form(head[:540])
+    if form is None:
+        raise ValueError("the header is none of NIfTI")
+    size, order, _ = form
+    return _header(head[:size], order), len(head) - size
 
 
 def _samples(stored: np.ndarray) -> tuple[np.ndarray, dict[str, Any], float]:

@@ -46,19 +46,25 @@ _UNEVEN, _SHEARED = 0.01, math.radians(0.1)
 @dataclass(frozen=True)
 class Slice:
     """alike: what slices of one image have alike. number: of the series, "" where it has none.
-    place: of the first pixel, in mm. along: its distance along the normal. time: orders those at
-    one place."""
+    place: of the first pixel, in mm, towards left, posterior and head. row, column: directions in
+    which their pixels follow each other. time: orders slices at one place."""
 
     alike: tuple[object, ...]
     number: str
     place: tuple[float, ...]
-    normal: tuple[float, ...]
+    row: tuple[float, ...]
+    column: tuple[float, ...]
     time: tuple[int, ...]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """The direction in which slices are ordered."""
+        return np.cross(self.row, self.column)
 
     @property
     def along(self) -> float:
         """Distance along the normal, in mm."""
-        return sum(p * n for p, n in zip(self.place, self.normal, strict=True))
+        return float(np.dot(self.place, self.normal))
 
 
 def slice_in(file: Path) -> Slice | None:
@@ -98,7 +104,8 @@ def slice_of(data_set: DataSet) -> Slice | None:
         (*uids, photometric, layout, spacing, turned),
         text(data_set, "SeriesNumber"),
         place,
-        tuple(float(n) for n in np.cross(row, column)),
+        directions[:3],
+        directions[3:],
         tuple(number(data_set, keyword) or 0 for keyword in _TIMES),
     )
 
@@ -176,7 +183,7 @@ def _shear(slices: Sequence[Slice]) -> list[str]:
     first, last = slices[0], slices[-1]
     way = np.subtract(last.place, first.place)
     along = float(np.dot(way, first.normal))
-    aside = float(np.linalg.norm(way - along * np.array(first.normal)))
+    aside = float(np.linalg.norm(way - along * first.normal))
     angle = math.atan2(aside, along)
     if angle <= _SHEARED:
         return []

@@ -52,6 +52,7 @@ def add(
     measure: bool = True,
     lossless: bool = False,
     series: bool = True,
+    minimal: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
@@ -67,8 +68,8 @@ def add(
     """Share more images with the settings of a release, for all who have a grant for the whole of
     it.
 
-    A name that the release has already is reported and skipped. measure, lossless, series, labels
-    and executor are as of `share`; labels that the release has stay.
+    A name that the release has already is reported and skipped. measure, lossless, series, minimal,
+    labels and executor are as of `share`; labels that the release has stay.
 
     Raises UsageError if no image could be shared, and what `share` raises.
     """
@@ -80,10 +81,14 @@ def add(
     settings = replace(profile.settings, header_bytes=None, exact_bits=None)
     if release.has_originals:
         settings = replace(settings, original_bits=None)
-    options = Options(settings, release.has_originals, max_pixels, measure, lossless=lossless)
+    options = Options(
+        settings, release.has_originals, max_pixels, measure, lossless=lossless, minimal=minimal
+    )
     with Work(beside(release, "add"), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
-        work.begin(plan | {"measure": measure, "lossless": lossless, "series": series})
+        work.begin(
+            plan | {"measure": measure, "lossless": lossless, "series": series, "minimal": minimal}
+        )
         work.journal.count_only_ours(scope.secret)
         looked = look(sources, work.journal, options, on_look)
         on_identifying(Identifying.of_all(looked))

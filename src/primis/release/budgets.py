@@ -70,6 +70,13 @@ class Need:
         return [self.header_bytes, self.original_times, self.slices, *self.identifying]
 
 
+def _fits_all(needs: Sequence[Need]) -> int:
+    """`header_bytes` that hold every header, and of series what their slices have in common."""
+    alone = [need.header_bytes for need in needs if need.slices == 1]
+    fits = header_budget(size for size in alone if size <= MAX_HEADER_BYTES)
+    return max(fits, _OF_SERIES) if len(alone) < len(needs) else fits
+
+
 @dataclass(frozen=True)
 class Budgets:
     """What the settings of a release leave to its files, decided. fits_all: the `header_bytes` that
@@ -84,11 +91,8 @@ class Budgets:
     def choose(
         cls, settings: Settings, needs: Sequence[Need], *, lossless: bool = False
     ) -> Budgets:
-        alone = [need.header_bytes for need in needs if need.slices == 1]
-        fits_all = header_budget(size for size in alone if size <= MAX_HEADER_BYTES)
+        fits_all = _fits_all(needs)
         series = [need for need in needs if need.slices > 1]
-        if series:
-            fits_all = max(fits_all, _OF_SERIES)
         times = max((need.original_times for need in needs), default=1)
         chosen = fits_all if settings.header_bytes is None else settings.header_bytes
         frame = max((need.per_slice(chosen) for need in series), default=0)
@@ -97,12 +101,12 @@ class Budgets:
 
     def outlier(self, needs: Mapping[str, Need]) -> str | None:
         """What to say of a file whose header makes every bundle of the release far larger."""
-        needs = {name: need for name, need in needs.items() if need.slices == 1}
-        if len(needs) < 2:
+        alone = {name: need for name, need in needs.items() if need.slices == 1}
+        if len(alone) < 2:
             return None
-        *others, name = sorted(needs, key=lambda name: needs[name].header_bytes)
+        name = max(alone, key=lambda name: alone[name].header_bytes)
         budget = self.settings.header_bytes or 0
-        rest = header_budget(needs[other].header_bytes for other in others)
+        rest = _fits_all([need for other, need in needs.items() if other != name])
         if budget <= _FAR_LARGER * rest:
             return None
         return (

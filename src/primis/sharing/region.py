@@ -230,11 +230,10 @@ def restore_region(
     chosen = choose(bundle, region).region
     image, name = read_region(bundle, tier, codec_for, chosen, done=done)
     origin = derivation_of(bundle, image, tier, group)
-    said, share = f"region {chosen}", bundle.header.geometry.samples / image.pixels.size
+    said = f"region {chosen}"
     origin = replace(
         origin,
         text=f"{origin.text}, {said}",
-        ratio=origin.ratio * share,
         seed=f"{origin.seed} {said}",
         group=f"{origin.group} regions",
     )

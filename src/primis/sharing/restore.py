@@ -321,7 +321,7 @@ def derivation_of(
     )
     sections = {"exact"} if exact else {"info", "index", "public", "supports"}
     sizes = (len(part) for name, part in bundle.parts.items() if name in sections)
-    ratio = image.raw_bytes / sum(sizes)
+    ratio = header.geometry.samples * image.pixels.dtype.itemsize / sum(sizes)
     text = "primis: exact samples" if exact else text
     kind = str(tier)
     if texture:

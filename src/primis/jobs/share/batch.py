@@ -114,8 +114,7 @@ class Batch:
             secrets=image_secrets(opened, bundle_id),
             budgets=self.budgets,
             need=need,
-            with_original=self.options.with_original,
-            max_pixels=self.options.max_pixels,
+            reading=self.options.reading,
             measure=self.options.measure,
         )
 

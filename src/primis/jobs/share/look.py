@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple, TypeVar
 
 from primis.bundle.settings import Settings
@@ -19,7 +19,7 @@ from primis.imaging.apart import WORKERS, end
 from primis.imaging.image import BURNED_IN, Image
 from primis.jobs.journal import Journal, Record
 from primis.jobs.result import unexpected
-from primis.jobs.share.source import joined, key, read_slices, read_source, stamp_of
+from primis.jobs.share.source import Reading, joined, key, read_slices, read_source, stamp_of
 from primis.release.budgets import Need
 
 _SOON = 0.05
@@ -41,9 +41,9 @@ class Options:
     """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
     what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
     exact: refuse files whose samples are rounded when they are read. lossless: seal every sample as
-    it is.
+    it is. minimal: of headers only what is needed to show the image.
 
-    The last four are no settings: those are public.
+    The last five are no settings: those are public.
     """
 
     settings: Settings
@@ -53,6 +53,12 @@ class Options:
     psnr: float | None = None
     exact: bool = False
     lossless: bool = False
+    minimal: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(self.max_pixels, self.with_original, self.minimal)
 
 
 class Identifying(NamedTuple):
@@ -82,6 +88,7 @@ def look(
 ) -> Needs:
     """What each image needs, or why it cannot be shared."""
     before = {key(r): Need.again(*r["need"]) for r in journal.records() if "need" in r}
+    stopped = Event()
 
     def need(source: Source) -> tuple[Record, Needs, bool]:
         """Its stamp, what it needs, and whether an earlier run knew."""
@@ -89,10 +96,10 @@ def look(
         known = before.get(key(stamp | {"name": source.name}))
         if known is not None:
             return stamp, {source: known}, True
-        return stamp, _needs(source, options), False
+        return stamp, _needs(source, options, stopped), False
 
     needs: Needs = {}
-    with closing(_in_threads(need, sources)) as looked:
+    with closing(_in_threads(need, sources, stopped)) as looked:
         for number, (source, (stamp, found, known)) in enumerate(zip(sources, looked, strict=True)):
             if not known:
                 _note(journal, source, stamp, found)
@@ -111,23 +118,23 @@ def _note(journal: Journal, source: Source, stamp: Record, found: Needs) -> None
         journal.note(**stamp, name=source.name, failed=True)
 
 
-def _needs(source: Source, options: Options) -> Needs:
+def _needs(source: Source, options: Options, stopped: Event) -> Needs:
     """Of an image; of a series and, each for itself, of its files that cannot be read."""
     if not source.is_series:
-        return {source: _checked(source, lambda: read_source(source, options.max_pixels), options)}
+        return {source: _checked(source, lambda: read_source(source, options.reading), options)}
     with _one_series:
         try:
-            read_files = read_slices(source, options.max_pixels, original=options.with_original)
+            read_files = read_slices(source, options.reading, stopped.is_set)
         except InputError as error:
             return {source: error}
         pairs = list(zip(source.files, read_files, strict=True))
         bad: Needs = {Source.of(f): one for f, one in pairs if isinstance(one, InputError)}
         good = [(f, one) for f, one in pairs if not isinstance(one, InputError)]
-        if not good:
+        if not good or stopped.is_set():
             return bad
         rest = replace(source, files=tuple(f for f, _ in good))
         if len(good) == 1:
-            return bad | _needs(Source.of(rest.files[0]), options)
+            return bad | _needs(Source.of(rest.files[0]), options, stopped)
         return bad | {rest: _checked(rest, lambda: joined(rest, [r for _, r in good]), options)}
 
 
@@ -157,8 +164,11 @@ def is_unicode(name: str) -> bool:
     return True
 
 
-def _in_threads(call: Callable[[Source], T], sources: Sequence[Source]) -> Generator[T, None, None]:
-    """Of each, in order, as many at once as there are processes that decode."""
+def _in_threads(
+    call: Callable[[Source], T], sources: Sequence[Source], stopped: Event
+) -> Generator[T, None, None]:
+    """Of each, in order, as many at once as there are processes that decode. stopped: is set where
+    that is interrupted."""
     threads = ThreadPoolExecutor(WORKERS)
     asked: deque[Future[T]] = deque()
     try:
@@ -171,6 +181,7 @@ def _in_threads(call: Callable[[Source], T], sources: Sequence[Source]) -> Gener
             yield asked[0].result()
             asked.popleft()
     except BaseException:  # an interruption ends the decoders, so no thread waits for one
+        stopped.set()
         threads.shutdown(wait=False, cancel_futures=True)
         running = [one for one in asked if not one.cancelled()]
         end()

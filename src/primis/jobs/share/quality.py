@@ -21,7 +21,7 @@ from primis.codec import Codec
 from primis.datasets.files import Source
 from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
-from primis.jobs.share.source import read_source
+from primis.jobs.share.source import Reading, read_source
 from primis.keys.seal import Secret, image_secrets, release_secrets
 from primis.keys.tier import HIGHEST
 from primis.release.budgets import Budgets
@@ -68,11 +68,11 @@ def with_sparsity(settings: Settings, sparsity: float) -> Settings:
 
 @dataclass(frozen=True)
 class Trials:
-    """max_pixels: None for the reader's default."""
+    """Of a release with these budgets. reading: how files are read."""
 
     budgets: Budgets
     codec: Codec
-    max_pixels: int | None
+    reading: Reading
 
     def choose(
         self, sources: Sequence[Source], psnr: float, on_look: Callable[[int, int], None]
@@ -104,7 +104,7 @@ class Trials:
     def _needed(self, source: Source, psnr: float, floor: int) -> _Needed | None:
         """None for an image that cannot be shared: sharing it says why."""
         try:
-            image, _ = read_source(source, max_pixels=self.max_pixels)
+            image, _ = read_source(source, self.reading)
             return self._least_step(image, source.name, psnr, floor)
         except Exception:
             return None

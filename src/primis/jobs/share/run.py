@@ -80,6 +80,7 @@ def share(
     exact: bool = False,
     lossless: bool = False,
     series: bool = True,
+    minimal: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     shard: Shard | None = None,
@@ -101,10 +102,11 @@ def share(
     them fit. measure: seal what each image loses, and tell it in its result. psnr: share with the
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. exact: refuse
     files whose samples would be rounded. lossless: seal every sample as it is. series: slices of
-    one DICOM series become one image; else each file is one. labels: a table whose columns are
-    sealed in the catalogue (`read_labels`). executor: what works on the images, by default this
-    process. shard: share this part of the images alone, and make no release yet. finish: make the
-    release once all shards are done. All else is the same in all these calls.
+    one DICOM series become one image; else each file is one. minimal: seal of headers only what is
+    needed to show the image. labels: a table whose columns are sealed in the catalogue
+    (`read_labels`). executor: what works on the images, by default this process. shard: share this
+    part of the images alone, and make no release yet. finish: make the release once all shards are
+    done. All else is the same in all these calls.
 
     on_gather: is told of the search for series; on_look: of the pass's progress; on_part: within an
     image; on_note: of a file that makes all bundles larger, of images without labels, and of those
@@ -123,7 +125,7 @@ def share(
     sources = gather(collect(inputs), series=series, on_file=on_gather)
     told = labels_of(labels, sources, on_note if shard is None else _ignore)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    options = Options(settings, with_original, max_pixels, measure, psnr, exact, lossless)
+    options = Options(settings, with_original, max_pixels, measure, psnr, exact, lossless, minimal)
     sharing = _Sharing(
         destination,
         codec,
@@ -263,6 +265,7 @@ class _Sharing:
             "psnr": self.options.psnr,
             "exact": self.options.exact,
             "lossless": self.options.lossless,
+            "minimal": self.options.minimal,
             "series": self.series,
             "signer": self.signer.public,
         }
@@ -293,7 +296,7 @@ class _Sharing:
         for record in work.journal.records():
             if "chosen" in record:
                 return Chosen(*record["chosen"])
-        trials = Trials(budgets, self.codec, self.options.max_pixels)
+        trials = Trials(budgets, self.codec, replace(self.options.reading, original=False))
         fitting = [source for source, need in needs.items() if budgets.fit(need)]
         try:
             chosen = trials.choose(fitting, self.options.psnr or 0, self.telling.on_look)

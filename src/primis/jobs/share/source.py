@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from primis.codec import Done
@@ -13,6 +14,7 @@ from primis.errors import InputError, TooManyPixels, UnreadableImage
 from primis.imaging.apart import WORKERS
 from primis.imaging.files import read
 from primis.imaging.image import Image, NamedFile, pixel_limit
+from primis.imaging.minimal import minimal
 from primis.imaging.series import Slice, in_order, slice_in
 from primis.jobs.journal import Record
 from primis.sharing.frames import each_frame
@@ -87,14 +89,27 @@ def _folder_of(names: Sequence[str]) -> str:
     return common.as_posix().lstrip("/.")
 
 
-def read_source(
-    source: Source, max_pixels: int | None = None, *, original: bool = False
-) -> tuple[Image, bytes]:
-    """An image, and the file or files as tier original has them; those of a series only if they are
-    asked for. Raises UnreadableImage, which names the file."""
+@dataclass(frozen=True)
+class Reading:
+    """How files are read. max_pixels: None for the reader's default. original: the files are kept,
+    as tier original has them. minimal: of headers only what is needed to show the image."""
+
+    max_pixels: int | None = None
+    original: bool = False
+    minimal: bool = False
+
+    def read(self, path: Path) -> tuple[Image, bytes]:
+        """One file. Raises UnreadableImage, which names it."""
+        image, data = read(path, max_pixels=self.max_pixels)
+        return minimal(image) if self.minimal else image, data if self.original else b""
+
+
+def read_source(source: Source, how: Reading) -> tuple[Image, bytes]:
+    """An image, and the file or files if they are kept. Raises UnreadableImage, which names the
+    file."""
     if not source.is_series:
-        return read(source.place, max_pixels=max_pixels)
-    read_files = read_slices(source, max_pixels, original=original)
+        return how.read(source.place)
+    read_files = read_slices(source, how)
     for one in read_files:
         if isinstance(one, InputError):
             raise one
@@ -102,29 +117,35 @@ def read_source(
 
 
 def read_slices(
-    source: Source, max_pixels: int | None, *, original: bool
+    source: Source, how: Reading, stopped: Callable[[], bool] = lambda: False
 ) -> list[tuple[Image, bytes] | UnreadableImage]:
-    """Of each file of a series, as of `read_source`. Raises TooManyPixels where all together have
-    too many."""
+    """Of each file of a series. stopped: whether no more are to be read. Raises TooManyPixels where
+    all together have too many."""
 
     def read_one(number: int, file: File, done: Done) -> tuple[Image, bytes] | UnreadableImage:
         try:
-            return read(file[0], max_pixels=max_pixels)
+            if stopped():
+                raise UnreadableImage(f'image "{file[0]}" was not read')
+            return how.read(file[0])
         except UnreadableImage as error:
             return error
 
     read_files: list[tuple[Image, bytes] | UnreadableImage] = []
-    size = samples = 0
+    limit, samples = pixel_limit(how.max_pixels, _size(source)), 0
     for one in each_frame(read_one, source.files, len(source.files), at_once=WORKERS):
         if isinstance(one, UnreadableImage):
             read_files.append(one)
             continue
-        image, data = one
-        size, samples = size + len(data), samples + image.pixels.size
-        if samples > (limit := pixel_limit(max_pixels, size)):
+        samples += one[0].pixels.size
+        if samples > limit:
             raise TooManyPixels(f"{source} has over {limit} samples, expected at most as many")
-        read_files.append((image, data if original else b""))
+        read_files.append(one)
     return read_files
+
+
+def _size(source: Source) -> int:
+    """Bytes of all files; 0 for one that is not there: reading it says why."""
+    return sum(stamp["size"] for stamp in map(_stamp, source.files) if stamp["size"] > 0)
 
 
 def joined(source: Source, read_files: Sequence[tuple[Image, bytes]]) -> tuple[Image, bytes]:

@@ -16,7 +16,7 @@ from primis.errors import InputError, UnreadableImage
 from primis.imaging.dicom_uids import instance_uid, series_uid
 from primis.imaging.image import SERIES, Image
 from primis.jobs.result import lost, unexpected
-from primis.jobs.share.source import read_source
+from primis.jobs.share.source import Reading, read_source
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShareTask:
-    """secrets: of this image alone. release: its id. max_pixels: None for the reader's default.
-    measure: seal what the image loses."""
+    """secrets: of this image alone. release: its id. measure: seal what the image loses."""
 
     source: Source
     bundle_id: str
@@ -40,8 +39,7 @@ class ShareTask:
     secrets: TierSecrets = field(repr=False)
     budgets: Budgets
     need: Need | InputError
-    with_original: bool
-    max_pixels: int | None
+    reading: Reading
     measure: bool
 
 
@@ -116,15 +114,15 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     if isinstance(task.need, InputError):
         raise task.need
     task.budgets.require_fit(task.need)
-    image, data = read_source(task.source, max_pixels=task.max_pixels, original=task.with_original)
+    image, data = read_source(task.source, task.reading)
     shared = share_image(
         image,
-        task.budgets.of(image, with_original=task.with_original),
+        task.budgets.of(image, with_original=task.reading.original),
         task.secrets,
         codec,
         bundle_id=task.bundle_id,
         name=task.source.name,
-        original=data if task.with_original else None,
+        original=data if task.reading.original else None,
         measure=task.measure,
         done=done,
     )
