@@ -16,11 +16,11 @@ import pytest
 import primis
 from primis.errors import DamagedSection, UsageError
 from primis.imaging import dicom_series
-from primis.imaging.dicom import MAX_HEADER, parse_header
+from primis.imaging.dicom import MAX_HEADER
 from primis.imaging.dicom_series import unpack_files
 from primis.imaging.image import SERIES
 from primis.imaging.phantom import phantom_dicom
-from primis.imaging.series import Slice, in_order, remarks, slice_in, slice_of
+from primis.imaging.series import Slice, in_order, remarks, slice_in
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
 
@@ -258,6 +258,14 @@ def test_files_of_one_name_in_two_folders_have_names_of_their_own(share, keys, t
     assert [*image.files()] == image.slices == ["a.dcm", "a-2.dcm", "b.dcm", "b-2.dcm"]
 
 
+def test_missing_slices_are_told_whatever_of_headers_is_shared(share) -> None:
+    files = {f"{z}.dcm": slice_file(z) for z in (0, 5, 10, 20)}
+    [result] = share(files, minimal=True)
+    assert [note for note in result.notes if "slices" in note] == [
+        "slices are missing, about 1: after slice 3 of 4 the next is 10 mm away, the others 5 mm"
+    ]
+
+
 def test_copies_of_slices_are_told(share) -> None:
     [result] = share({"a/0.dcm": slice_file(0), "a/5.dcm": slice_file(5), "b/0.dcm": slice_file(0)})
     assert "1 of 3 slices are copies of others" in result.notes
@@ -354,6 +362,7 @@ def test_what_a_person_should_know_of_the_places() -> None:
         {"PhotometricInterpretation": "PALETTE COLOR"},
     ],
 )
-def test_what_has_no_place_is_no_slice(elements) -> None:
-    assert slice_of(parse_header(slice_file(0))) is not None
-    assert slice_of(parse_header(slice_file(0, **elements))) is None
+def test_what_has_no_place_or_no_series_is_no_slice(elements, tmp_path) -> None:
+    files = lay_out(tmp_path, {"good": slice_file(0), "other": slice_file(0, **elements)})
+    assert slice_in(files / "good") is not None
+    assert slice_in(files / "other") is None

@@ -58,9 +58,10 @@ def _alike(image: Image) -> tuple[object, ...]:
 
 def _again(data_sets: Sequence[DataSet]) -> list[str]:
     """What to say where a folder has copies of slices."""
-    instances = [text(data_set, "SOPInstanceUID") for data_set in data_sets]
+    told = [text(data_set, "SOPInstanceUID") for data_set in data_sets]
+    instances = [instance for instance in told if instance]
     copies = len(instances) - len(set(instances))
-    return [f"{copies} of {len(instances)} slices are copies of others"] if copies else []
+    return [f"{copies} of {len(told)} slices are copies of others"] if copies else []
 
 
 def _each_once(texts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

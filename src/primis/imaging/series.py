@@ -26,7 +26,8 @@ _NEEDLE = b"\x20\x00\x32\x00"
 _START = 1 << 18
 """Bytes of a file that are read first: nearly always all of its header."""
 
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+_OF_SERIES = ("StudyInstanceUID", "SeriesInstanceUID")
+_UIDS = (*_OF_SERIES, "SOPClassUID", "FrameOfReferenceUID")
 _LAYOUT = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PixelRepresentation")
 _TIMES = ("TemporalPositionIdentifier", "EchoNumbers", "AcquisitionNumber", "InstanceNumber")
 """What orders slices at one place."""
@@ -68,8 +69,8 @@ class Slice:
 
 
 def slice_in(file: Path) -> Slice | None:
-    """Of a file; None where it is no slice, or cannot be read. Most files are told by their first
-    bytes."""
+    """Of a file; None where it is no slice, says of no series that it is of it, or cannot be read.
+    Most files are told by their first bytes."""
     from primis.imaging.dicom import MAX_HEADER, is_dicom, parse_header
 
     try:
@@ -78,9 +79,11 @@ def slice_in(file: Path) -> Slice | None:
             if _NEEDLE not in data or not is_dicom(data):  # samples may look like the tag
                 return None
             try:
-                return slice_of(parse_header(data))
+                header = parse_header(data)
             except UnreadableImage:
-                return slice_of(parse_header(data + stream.read(MAX_HEADER)))
+                header = parse_header(data + stream.read(MAX_HEADER))
+        named = all(text(header, keyword) for keyword in _OF_SERIES)
+        return slice_of(header) if named else None
     except Exception:  # whatever it is, sharing the file says why
         return None
 
@@ -95,7 +98,7 @@ def slice_of(data_set: DataSet) -> Slice | None:
     unlike = (abs(row @ row - 1), abs(column @ column - 1), abs(row @ column))
     uids = tuple(text(data_set, keyword) for keyword in _UIDS)
     photometric = text(data_set, "PhotometricInterpretation")
-    if max(unlike) > _UNIT or not all(uids[:2]) or photometric == "PALETTE COLOR":
+    if max(unlike) > _UNIT or photometric == "PALETTE COLOR":
         return None
     layout = tuple(number(data_set, keyword) for keyword in _LAYOUT)
     spacing = tuple(round(s, 4) for s in _numbers(data_set, "PixelSpacing", 2))
@@ -132,8 +135,7 @@ def _by_place(slices: Sequence[Slice]) -> dict[int, list[int]]:
     """Numbers of the slices at each place, ordered in time."""
     along = [one.along for one in slices]
     in_space = sorted(range(len(slices)), key=lambda k: along[k])
-    steps = np.diff([along[k] for k in in_space], prepend=along[in_space[0]])
-    places = np.cumsum(steps > _ONE_PLACE)
+    places = np.cumsum(np.diff([along[k] for k in in_space[:1] + in_space]) > _ONE_PLACE)
     at: dict[int, list[int]] = defaultdict(list)
     for k, place in zip(in_space, places.tolist(), strict=True):
         at[place].append(k)
