@@ -1138,7 +1138,7 @@ def test_share_says_what_of_the_headers_may_identify(run, tmp_path) -> None:
     (tmp_path / "in" / "chest.dcm").write_bytes(phantom_dicom(64))
     Pillow.new("L", (64, 64)).save(tmp_path / "plain.png")
     run("keygen", "-o", "k")
-    said = "1 of 1 images have header elements that may identify a patient"
+    said = "1 of 1 images has header elements that may identify a patient"
     share = ("share", "--to", "k.pub", "--model", TINY)
     first = run(*share, "in", "-o", "r1").stderr
     assert said in first and "PatientName" in first and "PHANTOM" not in first
@@ -1151,7 +1151,7 @@ def test_share_says_what_of_the_headers_may_identify(run, tmp_path) -> None:
     found = json.loads(done.stdout)["identifying"]
     assert (found["files"], found["of"], found["burned_in"]) == (1, 2, 1)
     assert found["names"]["PatientName"] == 1 and "BurnedInAnnotation" not in found["names"]
-    assert "1 of 2 images say that what identifies a patient is burned into their" in done.stderr
+    assert "1 of 2 images says that what identifies a patient is burned into their" in done.stderr
     (tmp_path / "more.dcm").write_bytes(phantom_dicom(64, seed=1))
     assert said in run("add", "r1", "more.dcm", "--model", TINY).stderr
 

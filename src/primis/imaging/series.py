@@ -3,7 +3,7 @@ in the patient for each (PS3.3, C.7.6.2).
 
 Slices are ordered along their normal, the cross product of the directions of rows and columns.
 Where every place has the same number of slices, as in a series in time, each volume in turn is.
-Nothing is believed of distances that headers declare: places alone count.
+Distances that headers declare are not used: positions alone count.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNIT = 1e-3
 """By which the directions of rows and columns may differ from unit vectors at right angles."""
 
 _GAP = 1.8
-"""Distances of so many times the usual one are told as a gap."""
+"""A distance of so many times the usual one is reported as a gap."""
 
 _UNEVEN, _SHEARED = 0.01, math.radians(0.1)
 
@@ -152,7 +152,7 @@ def remarks(slices: Sequence[Slice]) -> tuple[str, ...]:
         fewer = sum(count < most for count in counts)
         said.append(
             f"slices are missing, or lie twice at one place: {fewer} of {len(counts)} places have "
-            f"fewer than {most}"
+            f"fewer than {most} slices"
         )
     first = [slices[at[place][0]] for place in sorted(at)]
     return (*said, *_distances(first), *_shear(first))
@@ -173,7 +173,8 @@ def _distances(slices: Sequence[Slice]) -> list[str]:
         ]
     if np.ptp(steps) > _UNEVEN * usual + 2 * _ONE_PLACE:
         return [
-            f"slices are {steps.min():.4g} to {steps.max():.4g} mm apart, their places are kept"
+            f"slices are not evenly spaced, {steps.min():.4g} to {steps.max():.4g} mm apart: their "
+            "positions are kept"
         ]
     return []
 

@@ -50,7 +50,7 @@ class _Names:
     def source(self, members: Sequence[tuple[File, Slice | None]]) -> Source:
         """Of files that belong together."""
         slices = [there for _, there in members if there is not None]
-        if len(members) == 1 or len(slices) < len(members):
+        if len(members) == 1:
             return Source.of(members[0][0])
         ordered = _named_apart([members[k][0] for k in in_order(slices)])
         return Source(self._name([name for _, name in ordered], slices[0].number), ordered)
