@@ -371,6 +371,8 @@ def test_the_length_of_its_file_is_a_power_of_two(release, keys, signer) -> None
         lambda r: r["tiles"]["preview"].update({"7": "ab"}),
         lambda r: r["tiles"].update(preview={}),
         lambda r: r.pop("info"),
+        lambda r: r.update(info=f"{r['info']} "),
+        lambda r: r["tiles"]["preview"].update({"7": "AB" * 32}),
     ],
 )
 def test_a_grant_with_a_malformed_region_is_refused(release, keys, signer, spoil) -> None:
