@@ -258,6 +258,15 @@ def test_files_of_one_name_in_two_folders_have_names_of_their_own(share, keys, t
     assert [*image.files()] == image.slices == ["a.dcm", "a-2.dcm", "b.dcm", "b-2.dcm"]
 
 
+def test_a_place_after_a_large_element_is_found(tmp_path) -> None:
+    data_set = pydicom.dcmread(io.BytesIO(slice_file(5)))
+    data_set.add_new(0x00091010, "OB", bytes(1 << 19))
+    data_set.save_as(tmp_path / "large.dcm")
+    there = slice_in(tmp_path / "large.dcm")
+    assert there is not None
+    assert there.place == (0, 0, 5)
+
+
 def test_missing_slices_are_told_whatever_of_headers_is_shared(share) -> None:
     files = {f"{z}.dcm": slice_file(z) for z in (0, 5, 10, 20)}
     [result] = share(files, minimal=True)

@@ -20,8 +20,8 @@ from primis.errors import UnreadableImage
 from primis.imaging.dicom_elements import DataSet, number, text, values
 from primis.imaging.files import opened
 
-_NEEDLE = b"\x20\x00\x32\x00"
-"""The tag of Image Position, in little endian."""
+_PLACE, _PIXELS = b"\x20\x00\x32\x00", b"\xe0\x7f\x10\x00"
+"""The tags of Image Position and of pixels, in little endian."""
 
 _START = 1 << 18
 """Bytes of a file that are read first: nearly always all of its header."""
@@ -76,7 +76,7 @@ def slice_in(file: Path) -> Slice | None:
     try:
         with opened(file) as stream:
             data = stream.read(_START)
-            if _NEEDLE not in data or not is_dicom(data):  # samples may look like the tag
+            if (_PLACE not in data and _PIXELS in data) or not is_dicom(data):
                 return None
             try:
                 header = parse_header(data)
