@@ -7,6 +7,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +349,12 @@ def test_a_series_in_time_is_one_volume_after_the_other() -> None:
 def test_slices_a_hair_apart_are_at_one_place() -> None:
     places = [(0, 0, z) for z in (12.3551, 17.3551, 12.3549, 17.3549)]
     assert in_order(slices_at(*places, times=[1, 1, 2, 2])) == [0, 1, 2, 3]
+
+
+def test_directions_that_differ_in_their_last_digit_put_no_slice_elsewhere() -> None:
+    slices = slices_at(*[(0, 300, z) for z in (5, 0, 5, 0)], times=[2, 2, 1, 1])
+    slices[2:] = [replace(one, column=(0, 1, 0.0004)) for one in slices[2:]]
+    assert in_order(slices) == [3, 2, 1, 0]
 
 
 def test_what_a_person_should_know_of_the_places() -> None:

@@ -62,11 +62,6 @@ class Slice:
         """The direction in which slices are ordered."""
         return np.cross(self.row, self.column)
 
-    @property
-    def along(self) -> float:
-        """Distance along the normal, in mm."""
-        return float(np.dot(self.place, self.normal))
-
 
 def slice_in(file: Path) -> Slice | None:
     """Of a file; None where it is no slice, says of no series that it is of it, or cannot be read.
@@ -131,11 +126,17 @@ def in_order(slices: Sequence[Slice]) -> list[int]:
     return [at[place][volume] for volume in volumes for place in sorted(at)]
 
 
+def along(slices: Sequence[Slice]) -> list[float]:
+    """Distances along one normal, the first's, in mm: directions may differ in their last digits,
+    which counts far from the origin."""
+    return [float(np.dot(one.place, slices[0].normal)) for one in slices]
+
+
 def _by_place(slices: Sequence[Slice]) -> dict[int, list[int]]:
     """Numbers of the slices at each place, ordered in time."""
-    along = [one.along for one in slices]
-    in_space = sorted(range(len(slices)), key=lambda k: along[k])
-    places = np.cumsum(np.diff([along[k] for k in in_space[:1] + in_space]) > _ONE_PLACE)
+    at_mm = along(slices)
+    in_space = sorted(range(len(slices)), key=lambda k: at_mm[k])
+    places = np.cumsum(np.diff([at_mm[k] for k in in_space[:1] + in_space]) > _ONE_PLACE)
     at: dict[int, list[int]] = defaultdict(list)
     for k, place in zip(in_space, places.tolist(), strict=True):
         at[place].append(k)
@@ -162,7 +163,7 @@ def _distances(slices: Sequence[Slice]) -> list[str]:
     """Of slices in order."""
     if len(slices) < 3:
         return []
-    steps = np.diff([s.along for s in slices])
+    steps = np.diff(along(slices))
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     widest = int(np.argmax(steps))
     if steps[widest] > _GAP * usual:
@@ -185,9 +186,9 @@ def _shear(slices: Sequence[Slice]) -> list[str]:
         return []
     first, last = slices[0], slices[-1]
     way = np.subtract(last.place, first.place)
-    along = float(np.dot(way, first.normal))
-    aside = float(np.linalg.norm(way - along * first.normal))
-    angle = math.atan2(aside, along)
+    ahead = float(np.dot(way, first.normal))
+    aside = float(np.linalg.norm(way - ahead * first.normal))
+    angle = math.atan2(aside, ahead)
     if angle <= _SHEARED:
         return []
     return [f"slices are sheared by {math.degrees(angle):.1f} degrees, as by a tilted gantry"]
