@@ -24,7 +24,7 @@ import pytest
 from primis.cli import arguments, main
 from primis.cli.progress import Report, running_bar
 from primis.cli.say import plain
-from primis.errors import OutputError
+from primis.errors import InputError, OutputError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs.result import Result
 from primis.network.checkpoint import Domain, read_checkpoint, shipped
@@ -731,6 +731,16 @@ def test_a_report_prints_what_matters_and_no_escapes(capsys, tmp_path) -> None:
     ]
 
 
+def test_a_note_says_of_which_image_it_is(capsys) -> None:
+    with Report("sharing", verbose=False) as report:
+        report.add(Result("missing", "0" * 32, 9, notes=("slices are missing",)), 1, 2)
+        report.add(Result("a.png", "1" * 32, 9, error=InputError('image "in/a.png" is no')), 2, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        'note: image "missing": slices are missing',
+        'primis: image "in/a.png" is no',
+    ]
+
+
 def test_a_bar_moves_within_an_image() -> None:
     report = Report("sharing", verbose=False)
     with report:
@@ -1109,7 +1119,7 @@ def test_an_image_is_asked_for_by_the_name_that_the_key_opens(run, tmp_path) -> 
     done = run("restore", "r", "-i", "p", "-o", "o3", "--model", TINY)
     assert "restored 1 of 1 images" in done.stdout
     refused = run("restore", "r", "-i", "p", "-o", "o4", "--image", "hand.dcm", status=1).stderr
-    assert "the grant opens no names (tier preview does not)" in refused
+    assert "the grant opens no names" in refused
 
 
 def test_a_private_key_as_recipient_is_a_warning(run, tmp_path) -> None:
@@ -1128,7 +1138,7 @@ def test_share_says_what_of_the_headers_may_identify(run, tmp_path) -> None:
     (tmp_path / "in" / "chest.dcm").write_bytes(phantom_dicom(64))
     Pillow.new("L", (64, 64)).save(tmp_path / "plain.png")
     run("keygen", "-o", "k")
-    said = "1 of 1 images have header elements that may identify a patient"
+    said = "1 of 1 images has header elements that may identify a patient"
     share = ("share", "--to", "k.pub", "--model", TINY)
     first = run(*share, "in", "-o", "r1").stderr
     assert said in first and "PatientName" in first and "PHANTOM" not in first
@@ -1141,7 +1151,7 @@ def test_share_says_what_of_the_headers_may_identify(run, tmp_path) -> None:
     found = json.loads(done.stdout)["identifying"]
     assert (found["files"], found["of"], found["burned_in"]) == (1, 2, 1)
     assert found["names"]["PatientName"] == 1 and "BurnedInAnnotation" not in found["names"]
-    assert "1 of 2 images say that what identifies a patient is burned into their" in done.stderr
+    assert "1 of 2 images says that what identifies a patient is burned into their" in done.stderr
     (tmp_path / "more.dcm").write_bytes(phantom_dicom(64, seed=1))
     assert said in run("add", "r1", "more.dcm", "--model", TINY).stderr
 

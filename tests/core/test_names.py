@@ -69,6 +69,8 @@ def test_no_two_files_get_one_name_in_whatever_case() -> None:
     names = FreeNames(["a/x.dcm"])
     assert names.take("A/X.dcm", ID, "dicom") == "A/X-01234567.dcm"
     assert names.take("A/X.dcm", ID, "dicom") == f"{ID}.dcm"
+    assert names.take("A/X.dcm", ID, "dicom") == f"{ID}-1.dcm"  # of a series
+    assert names.take("A/X.dcm", ID, "dicom") == f"{ID}-2.dcm"
     assert names.take("a", ID[::-1], "dicom") == "a-fedcba98"  # a folder has it
     assert names.take("a/x.dcm/y.dcm", "f" * 32, "dicom") == "f" * 32 + ".dcm"  # a file has it
     assert names.take("b/x.dcm", ID, "dicom") == "b/x.dcm"

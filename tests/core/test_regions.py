@@ -31,6 +31,7 @@ from primis.imaging.phantom import draw_phantom
 from primis.imaging.region import Region
 from primis.jobs.add import add
 from primis.jobs.rekey import _opens, rekey
+from primis.jobs.restore import restore
 from primis.keys.grant import SignedGrant, read_grant, split_grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import mask, unseal
@@ -283,6 +284,20 @@ def test_a_dicom_region_has_no_header_of_its_source(images, keys, tmp_path) -> N
     assert "region 10,20,40,30,0-0" in file.DerivationDescription
 
 
+def test_of_two_regions_one_is_restored_and_the_other_told(release, keys, tmp_path) -> None:
+    give(release, keys, "one.png")
+    give(release, keys, "one.png", (0, 0, 64, 64))
+    there = Release(release)
+    identities = read_identities(keys["bob"])
+    [result] = restore(there, identities, tmp_path / "out", models=(TINY,))
+    assert result.error is None
+    [said] = [note for note in there.notes if "another grant opens" in note]
+    assert '"0,0,64,64,0-0"' in said
+    again = Release(release)
+    restore(again, identities, tmp_path / "a", models=(TINY,), region=Region(0, 0, 64, 64))
+    assert not [note for note in again.notes if "another grant opens" in note]
+
+
 def test_the_better_grant_is_taken(release, keys) -> None:
     """A region asked for is read by the grant that holds it; else all of an image comes first."""
     give(release, keys, "one.png")
@@ -356,6 +371,8 @@ def test_the_length_of_its_file_is_a_power_of_two(release, keys, signer) -> None
         lambda r: r["tiles"]["preview"].update({"7": "ab"}),
         lambda r: r["tiles"].update(preview={}),
         lambda r: r.pop("info"),
+        lambda r: r.update(info=f"{r['info']} "),
+        lambda r: r["tiles"]["preview"].update({"7": "AB" * 32}),
     ],
 )
 def test_a_grant_with_a_malformed_region_is_refused(release, keys, signer, spoil) -> None:

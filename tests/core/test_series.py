@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,13 @@ import pydicom
 import pytest
 
 import primis
-from primis.errors import UsageError
-from primis.imaging.dicom import parse_header
+from primis.errors import DamagedSection, UsageError
+from primis.imaging import dicom_series
+from primis.imaging.dicom import MAX_HEADER
+from primis.imaging.dicom_series import unpack_files
 from primis.imaging.image import SERIES
 from primis.imaging.phantom import phantom_dicom
-from primis.imaging.series import Slice, in_order, remarks, slice_of
+from primis.imaging.series import Slice, in_order, remarks, slice_in
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
 
@@ -238,6 +243,85 @@ def test_rekey_keeps_a_series(share, keys, restore, tmp_path) -> None:
     assert names_in(restore()) == sorted(SHUFFLED)
 
 
+def test_no_slice_takes_the_place_of_another_when_names_are_made_safe(share, restore) -> None:
+    names = [f"scan.{ending}" for ending in ("png", "jpg", "tif", "webp", "dcm")]
+    share({name: slice_file(k) for k, name in enumerate([*names, "Scan.DCM"])})
+    assert len(names_in(restore())) == 6
+
+
+def test_files_of_one_name_in_two_folders_have_names_of_their_own(share, keys, tmp_path) -> None:
+    for z, folder in ((0, "disc 1"), (5, "disc 2")):
+        lay_out(tmp_path / folder, {"a.dcm": slice_file(z), "b.dcm": slice_file(z + 10)})
+    to = read_signer(keys["alice"]).recipient.text
+    where = [tmp_path / "disc 1", tmp_path / "disc 2"]
+    primis.share(where, tmp_path / "out", to=to, owner=keys["owner"], model=TINY, measure=False)
+    [image] = primis.open(tmp_path / "out", keys["alice"], models=[TINY])
+    assert [*image.files()] == image.slices == ["a.dcm", "a-2.dcm", "b.dcm", "b-2.dcm"]
+
+
+def test_a_place_after_a_large_element_is_found(tmp_path) -> None:
+    data_set = pydicom.dcmread(io.BytesIO(slice_file(5)))
+    data_set.add_new(0x00091010, "OB", bytes(1 << 19))
+    data_set.save_as(tmp_path / "large.dcm")
+    there = slice_in(tmp_path / "large.dcm")
+    assert there is not None
+    assert there.place == (0, 0, 5)
+
+
+def test_missing_slices_are_told_whatever_of_headers_is_shared(share) -> None:
+    files = {f"{z}.dcm": slice_file(z) for z in (0, 5, 10, 20)}
+    [result] = share(files, minimal=True)
+    assert [note for note in result.notes if "slices" in note] == [
+        "slices are missing, about 1: after slice 3 of 4 the next is 10 mm away, the others 5 mm"
+    ]
+
+
+def test_copies_of_slices_are_told(share) -> None:
+    [result] = share({"a/0.dcm": slice_file(0), "a/5.dcm": slice_file(5), "b/0.dcm": slice_file(0)})
+    assert "1 of 3 slices are copies of others" in result.notes
+
+
+def test_headers_that_would_swell_are_refused(share, opened, monkeypatch) -> None:
+    share(shuffled())
+    monkeypatch.setattr(dicom_series, "MAX_HEADERS", 1000)
+    with opened() as release, pytest.raises(DamagedSection):
+        next(iter(release)).files("diagnostic")
+    with pytest.raises(UsageError, match="no image could be shared"):
+        share(shuffled(), "other")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [["a", 1], ["a", 1]],
+        [["a", 1], [None, 1]],
+        [["a", 1.0], ["b", 1.0]],
+        [["a", 1e400], ["b", 1]],
+        [["a", float("nan")], ["b", 1]],
+        [["a", True], ["b", 1]],
+        [["a", 3], ["b", -1]],
+        [["a", 1]],
+        [["a", 1, 1], ["b", 1]],
+        [],
+        None,
+    ],
+)
+def test_no_other_list_of_files_is_taken(files) -> None:
+    assert unpack_files(b'{"files": [["a", 1], ["b", 1]]}\nxy', 2)[0][1] == ("b", b"y")
+    with pytest.raises(ValueError, match="not of a series"):
+        unpack_files(json.dumps({"files": files}).encode() + b"\nxy", 2)
+
+
+def test_large_files_that_are_no_slices_are_not_read_to_look_for_series(tmp_path) -> None:
+    samples = tmp_path / "samples.tif"
+    samples.write_bytes(b"II*\0" + b"\x20\0\x32\0" * 100)
+    os.truncate(samples, 1 << 31)
+    tracemalloc.start()
+    assert slice_in(samples) is None
+    assert tracemalloc.get_traced_memory()[1] < 2 * MAX_HEADER
+    tracemalloc.stop()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
 def test_nothing_is_waited_for_while_series_are_looked_for(share, tmp_path) -> None:
     lay_out(tmp_path / "in of release", shuffled())
@@ -262,6 +346,17 @@ def test_a_series_in_time_is_one_volume_after_the_other() -> None:
     assert in_order(slices_at(*places, times=[2, 2, 1, 1])) == [3, 2, 1, 0]
 
 
+def test_slices_a_hair_apart_are_at_one_place() -> None:
+    places = [(0, 0, z) for z in (12.3551, 17.3551, 12.3549, 17.3549)]
+    assert in_order(slices_at(*places, times=[1, 1, 2, 2])) == [0, 1, 2, 3]
+
+
+def test_directions_that_differ_in_their_last_digit_put_no_slice_elsewhere() -> None:
+    slices = slices_at(*[(0, 300, z) for z in (5, 0, 5, 0)], times=[2, 2, 1, 1])
+    slices[2:] = [replace(one, column=(0, 1, 0.0004)) for one in slices[2:]]
+    assert in_order(slices) == [3, 2, 1, 0]
+
+
 def test_what_a_person_should_know_of_the_places() -> None:
     even = [(0, 0, 5 * k) for k in range(8)]
     assert remarks(slices_at(*even)) == ()
@@ -283,6 +378,7 @@ def test_what_a_person_should_know_of_the_places() -> None:
         {"PhotometricInterpretation": "PALETTE COLOR"},
     ],
 )
-def test_what_has_no_place_is_no_slice(elements) -> None:
-    assert slice_of(parse_header(slice_file(0))) is not None
-    assert slice_of(parse_header(slice_file(0, **elements))) is None
+def test_what_has_no_place_or_no_series_is_no_slice(elements, tmp_path) -> None:
+    files = lay_out(tmp_path, {"good": slice_file(0), "other": slice_file(0, **elements)})
+    assert slice_in(files / "good") is not None
+    assert slice_in(files / "other") is None

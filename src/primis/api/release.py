@@ -296,8 +296,10 @@ class ReleaseImage:
         frames: int | slice | None = None,
     ) -> dict[str, bytes]:
         """The bytes of each file by the name that it was shared under: of a series one for each
-        slice, of all else one. tier, texture: as of `file`. frames: those slices alone. A name that
-        the key does not open is the image's id. Raises as `read` does."""
+        slice, of all else one. A name that the key does not open is the image's id. Names are as
+        the owner sealed them: check one before you use it as a path.
+
+        tier, texture: as of `file`. frames: those slices alone. Raises as `read` does."""
         wanted = Tier(tier) if tier else None
         files = self._release.files(self.id, wanted, texture=texture, frames=frames)
         return {file.name or self.id: file.data for file in files}

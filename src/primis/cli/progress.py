@@ -142,7 +142,7 @@ class Report:
         if result.error is not None:
             self._add_error(result, result.error)
         for told in result.notes:
-            of = "" if result.name in told else f'image "{result.name}": '
+            of = "" if _names(result.name, told) else f'image "{result.name}": '
             self._note(f"{of}{_shown(told)}")
         asked, kept = self._sparsity or 0, result.kept or 0
         if result.error is None and 0 < kept < (_KEPT if self._verbose else _FEW) * asked:
@@ -162,7 +162,8 @@ class Report:
             return
         self._failed += 1
         said = in_options(error)
-        of = "" if result.name in said or result.id in said else f'image "{result.name}": '
+        named = _names(result.name, said) or result.id in said
+        of = "" if named else f'image "{result.name}": '
         self._line(f"primis: {of}{said}")
         if hint := hint_for(error):
             self._line(f"hint: {hint}")
@@ -201,6 +202,11 @@ class Report:
         if self._failed:
             tell(f"primis: {counted(self._failed, 'image')} failed, listed above")
             raise typer.Exit(1)
+
+
+def _names(name: str, said: str) -> bool:
+    """Whether a line says of which image it is: a path in quotes ends with its name."""
+    return f'{name}"' in said
 
 
 def _fidelity(result: Result) -> str:

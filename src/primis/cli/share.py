@@ -374,16 +374,18 @@ def identified(found: Identifying, tier: TierName | None) -> list[str]:
         named = list(found.names)[:_NAMED]
         rest = len(found.names) - len(named)
         more = f" and {rest} more (--json has all)" if rest else ""
+        have = "has" if found.files == 1 else "have"
         note(
-            f"{found.files} of {found.of} images have header elements that may identify a patient "
-            f"(DICOM PS3.15, basic profile): {', '.join(named)}{more}; recipients of tier "
+            f"{found.files} of {found.of} images {have} header elements that may identify a "
+            f"patient (DICOM PS3.15, basic profile): {', '.join(named)}{more}; recipients of tier "
             f"{tier} get them: de-identify first what they must not see"
         )
     if not found.burned_in:
         return []
+    say_so = "says" if found.burned_in == 1 else "say"
     said = (
-        f"{found.burned_in} of {found.of} images say that what identifies a patient is burned into "
-        "their pixels: recipients of any tier may read it"
+        f"{found.burned_in} of {found.of} images {say_so} that what identifies a patient is burned "
+        "into their pixels: recipients of any tier may read it"
     )
     warn(said)
     return [said]

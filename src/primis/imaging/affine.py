@@ -59,8 +59,10 @@ def _slices(image: Image) -> list[Slice]:
 
 def _step(slices: Sequence[Slice]) -> np.ndarray:
     """From one slice to the next, on average, in the first volume; of one alone a millimetre."""
-    first = slices[0]
-    again = (k for k, one in enumerate(slices) if k and abs(one.along - first.along) < _SAME_MM)
+    from primis.imaging.series import along
+
+    first, at_mm = slices[0], along(slices)
+    again = (k for k, at in enumerate(at_mm) if k and abs(at - at_mm[0]) < _SAME_MM)
     volume = next(again, len(slices))
     if volume == 1:
         return first.normal

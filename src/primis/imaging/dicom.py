@@ -185,9 +185,9 @@ class _Source:
 
 def parse_header(data: bytes) -> DataSet:
     """The data set of a file, or of the beginning of one, that has pixels. Raises
-    UnreadableImage."""
+    UnreadableImage, also for one that is deflated from more than `MAX_HEADER` bytes."""
     with _quiet():
-        return _parse_elements(data, MAX_PIXELS).data_set
+        return _parse_elements(data, 0).data_set
 
 
 class _Elements(NamedTuple):

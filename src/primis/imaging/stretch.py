@@ -21,7 +21,7 @@ STRETCHED = np.dtype(np.int32)
 MOST_TIMES = 16
 _TIMES = 3
 """In the window of a CT head this gains 4.5 dB at S_x = 8, and loses 0.2 over the whole range; with
-4 it were 5.1 and 0.8."""
+4 it would be 5.1 and 0.8."""
 
 _WIDEST = 1 / 4
 """Of the range: in a wider window there is little to gain."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -65,19 +66,30 @@ class FreeNames:
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._files: set[str] = set()
         self._folders: set[str] = set()
+        self._numbers = Counter[str]()
         for name in taken:
             self._add(PurePosixPath(name))
 
     def take(self, name: str, bundle_id: str, kind: str) -> str:
-        """The name, or one with a part of the id, or the id alone, where it is taken."""
+        """The name, or one with a part of the id, or the id alone, or that with a number, where
+        it is taken: the files of a series have one id."""
         path = PurePosixPath(name)
         suffix = _suffix(path.name)
         stem = path.name[: len(path.name) - len(suffix)]
-        numbered = path.with_name(f"{stem}-{bundle_id[:8]}{suffix}")
+        with_id = path.with_name(f"{stem}-{bundle_id[:8]}{suffix}")
         plain = PurePosixPath(f"{bundle_id}{KINDS[kind]}")
-        chosen = next((x for x in (path, numbered) if self._is_free(x)), plain)
+        wished = next((x for x in (path, with_id, plain) if self._is_free(x)), None)
+        chosen = wished or self._numbered(bundle_id, KINDS[kind])
         self._add(chosen)
         return str(chosen)
+
+    def _numbered(self, stem: str, suffix: str) -> PurePosixPath:
+        """The next that is free."""
+        while True:
+            self._numbers[stem] += 1
+            path = PurePosixPath(f"{stem}-{self._numbers[stem]}{suffix}")
+            if self._is_free(path):
+                return path
 
     def _is_free(self, path: PurePosixPath) -> bool:
         folders = {str(parent).casefold() for parent in path.parents}

@@ -39,7 +39,7 @@ from primis.jobs.restore_task import (
 from primis.jobs.result import OnPart, OnResult, Result
 from primis.jobs.shards import Shard, dealt
 from primis.jobs.work import Work
-from primis.keys.grant import Grant, ImageKeys, keys_up_to
+from primis.keys.grant import Grant, ImageKeys, RegionSecrets, keys_up_to
 from primis.keys.identity import Identity
 from primis.keys.tier import Tier
 from primis.metrics.fidelity import Quality
@@ -99,6 +99,8 @@ def restore(
         if not chosen:
             raise UsageError(f"shard {shard} has no image, expected fewer shards")
     access = _accesses(grants, chosen, tier and Tier(tier), today, region)
+    if region is None:
+        _tell_other_regions(release, grants, access)
     tiers = {i: None if isinstance(a, AccessError) else a[0] for i, a in access.items()}
     files = all(profile.settings.original_bits for profile in release.manifest.profiles)
     decodes = set(tiers.values()) != {Tier.ORIGINAL} or not (files or tier == Tier.ORIGINAL)
@@ -170,6 +172,23 @@ def _accesses(
         nothing = f'grant "{grants[0].label}" covers no image that the release has'
         raise refused[0] if refused else NotCovered(nothing)
     return access
+
+
+def _tell_other_regions(
+    release: Release, grants: list[Grant], access: dict[str, Access | AccessError]
+) -> None:
+    """Of an image that is opened in several parts one is restored, unless another is asked for."""
+    for bundle_id, opened in access.items():
+        if isinstance(opened, AccessError) or not isinstance(opened[1], RegionSecrets):
+            continue
+        restored = opened[1].region
+        parts = [g.regions[bundle_id].region for g in grants if bundle_id in g.regions]
+        for part in parts:
+            if not restored.holds(part):
+                release.note(
+                    f'of image "{bundle_id}" region "{restored}" is restored: another grant opens '
+                    f'region "{part}", which is restored when it is asked for'
+                )
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,20 @@ class RegionSecrets:
         if last < first or set(body["tiles"]) != set(tier.opened):
             raise ValueError("no region")
         tiles = {t: _tiles(body["tiles"][t]) for t in tier.opened}
-        return cls(Region(x, y, width, height, first, last), bytes.fromhex(body["info"]), tiles)
+        return cls(Region(x, y, width, height, first, last), _bytes(body["info"]), tiles)
+
+
+def _bytes(text: str) -> bytes:
+    """Of hexadecimal as it is written: in lower case, without spaces. Raises ValueError."""
+    data = bytes.fromhex(text)
+    if data.hex() != text:
+        raise ValueError("no hexadecimal")
+    return data
 
 
 def _tiles(secrets: dict[str, str]) -> dict[int, Secret]:
     """By number, each written in one way."""
-    tiles = {int(number): Secret(bytes.fromhex(value)) for number, value in secrets.items()}
+    tiles = {int(number): Secret(_bytes(value)) for number, value in secrets.items()}
     if not tiles or [str(number) for number in tiles] != [*secrets] or min(tiles) < 0:
         raise ValueError("no tiles")
     return tiles
@@ -228,7 +236,7 @@ def _grant(body: dict[str, Any], signer: str) -> Grant:
         raise ValueError
     tier = Tier(body["tier"])
     images = {i: _opened(tiers, tier) for i, tiers in body["images"].items()}
-    secret = None if body["secret"] is None else Secret(bytes.fromhex(body["secret"]))
+    secret = None if body["secret"] is None else Secret(_bytes(body["secret"]))
     regions = {i: RegionSecrets.parse(found, tier) for i, found in body.get("regions", {}).items()}
     if (secret is None) == (not images and not regions):  # one of the two, never both or neither
         raise ValueError
@@ -255,4 +263,4 @@ def _grant(body: dict[str, Any], signer: str) -> Grant:
 
 
 def _opened(tiers: dict[str, str], tier: Tier) -> TierSecrets:
-    return {opened: Secret(bytes.fromhex(tiers[opened])) for opened in tier.opened}
+    return {opened: Secret(_bytes(tiers[opened])) for opened in tier.opened}

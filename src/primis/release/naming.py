@@ -72,7 +72,7 @@ def _id_of(text: str, named: Sequence[NamedImage]) -> str:
     if not named:
         raise NotCovered(
             f'image "{text}" is not the start of an id, and the grant opens no names '
-            "(tier preview does not): expected an id"
+            "(neither tier preview nor a region does): expected an id"
         )
     matching = [image.id for image in named if image.name == text]
     if not matching:

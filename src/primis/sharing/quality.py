@@ -63,7 +63,8 @@ class Meter:
     def texture(
         self, number: int, frame: np.ndarray, decoded: np.ndarray, scale: Scale
     ) -> FrameTexture:
-        """What a frame lost of its texture, outside padding. decoded: as `loss` left it."""
+        """What a frame lost of its texture, outside padding. frame, decoded: as they are coded,
+        stretched where the image is."""
         outside = None if self._outside is None else self._outside[number]
         return measure_texture(frame, decoded, scale, outside)
 

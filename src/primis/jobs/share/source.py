@@ -50,9 +50,9 @@ class _Names:
     def source(self, members: Sequence[tuple[File, Slice | None]]) -> Source:
         """Of files that belong together."""
         slices = [there for _, there in members if there is not None]
-        if len(members) == 1 or len(slices) < len(members):
+        if len(members) == 1:
             return Source.of(members[0][0])
-        ordered = tuple(members[k][0] for k in in_order(slices))
+        ordered = _named_apart([members[k][0] for k in in_order(slices)])
         return Source(self._name([name for _, name in ordered], slices[0].number), ordered)
 
     def _name(self, names: Sequence[str], number: str) -> str:
@@ -66,6 +66,19 @@ class _Names:
             free = f"{wished[-1]}-{self._taken[wished[-1]]}"
         self._taken[free] += 1
         return free
+
+
+def _named_apart(files: Sequence[File]) -> tuple[File, ...]:
+    """Under names of their own: files of several inputs may have one, all but the first of which
+    get a number."""
+    given, places = {name for _, name in files}, dict[str, Path]()
+    for place, name in files:
+        path, own, number = PurePosixPath(name), name, 1
+        while own in places or (number > 1 and own in given):
+            number += 1
+            own = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        places[own] = place
+    return tuple((place, name) for name, place in places.items())
 
 
 def _folder_of(names: Sequence[str]) -> str:
