@@ -176,7 +176,7 @@ def test_what_is_not_of_the_series_stays_an_image_of_its_own(share, opened) -> N
 
 def test_two_series_in_one_folder_have_names_of_their_own(share, restore) -> None:
     files = {f"{series}-{z}.dcm": slice_file(z, series=series) for series in (3, 4) for z in (0, 5)}
-    assert [r.name for r in share(files)] == ["series-3", "series-4"]
+    assert [r.name for r in share(files)] == [f"in of release/series-{k}" for k in (3, 4)]
     assert names_in(restore()) == sorted(files)
 
 

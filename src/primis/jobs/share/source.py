@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from primis.codec import Done
 from primis.datasets.files import File, Source
@@ -20,6 +22,8 @@ from primis.jobs.journal import Record
 from primis.sharing.frames import each_frame
 
 _SERIES = "series"
+
+AnyPath = TypeVar("AnyPath", Path, PurePosixPath)
 
 
 def gather(
@@ -37,31 +41,38 @@ def gather(
         there = slice_in(file[0])
         groups[number if there is None else there.alike].append((file, there))
         on_file(number + 1, len(files))
-    names = _Names(files)
-    return [names.source(members) for members in groups.values()]
+    return _Names(files).sources(list(groups.values()))
 
 
 class _Names:
-    """Names of series: the folder of their files, with a number where others have it."""
+    """Names of series: the folder of their files, with the number of the series where several lie
+    in one."""
 
     def __init__(self, files: Sequence[File]) -> None:
         self._taken = Counter(name for _, name in files)
 
-    def source(self, members: Sequence[tuple[File, Slice | None]]) -> Source:
+    def sources(self, groups: Sequence[Sequence[tuple[File, Slice | None]]]) -> list[Source]:
         """Of files that belong together."""
-        slices = [there for _, there in members if there is not None]
-        if len(members) == 1:
-            return Source.of(members[0][0])
-        ordered = _named_apart([members[k][0] for k in in_order(slices)])
-        return Source(self._name([name for _, name in ordered], slices[0].number), ordered)
+        folders = [_folder_of([file for file, _ in g]) if len(g) > 1 else None for g in groups]
+        count = Counter(folders)
+        return [
+            Source.of(group[0][0]) if folder is None else self._series(group, folder, count[folder])
+            for group, folder in zip(groups, folders, strict=True)
+        ]
 
-    def _name(self, names: Sequence[str], number: str) -> str:
-        folder = _folder_of(names)
-        plain = f"{_SERIES}-{number}" if number.isalnum() else _SERIES
-        wished = [folder] if folder else []
-        wished.append(f"{folder}/{plain}" if folder else plain)
-        free = next((name for name in wished if not self._taken[name]), None)
-        if free is None:
+    def _series(
+        self, members: Sequence[tuple[File, Slice | None]], folder: str, count: int
+    ) -> Source:
+        slices = [there for _, there in members if there is not None]
+        ordered = _named_apart([members[k][0] for k in in_order(slices)])
+        number = slices[0].number
+        inside = f"{folder}/{_SERIES}-{number}" if number.isalnum() else f"{folder}/{_SERIES}"
+        return Source(self._free(folder if count == 1 else inside, inside), ordered)
+
+    def _free(self, *wished: str) -> str:
+        """The first that no other has, or the last with a number."""
+        free = next((name for name in wished if not self._taken[name]), "")
+        if not free:
             self._taken[wished[-1]] += 1
             free = f"{wished[-1]}-{self._taken[wished[-1]]}"
         self._taken[free] += 1
@@ -81,12 +92,18 @@ def _named_apart(files: Sequence[File]) -> tuple[File, ...]:
     return tuple((place, name) for name, place in places.items())
 
 
-def _folder_of(names: Sequence[str]) -> str:
-    """The folder that all of them lie in, as names have it; "" where there is none."""
-    common = PurePosixPath(names[0]).parent
-    while not all(PurePosixPath(name).is_relative_to(common) for name in names):
+def _folder_of(files: Sequence[File]) -> str:
+    """The folder that all of them lie in, as their names have it; where these have none, what it is
+    called where it lies."""
+    common = _common([PurePosixPath(name) for _, name in files]).as_posix().lstrip("/.")
+    return common or _common([Path(os.path.abspath(place)) for place, _ in files]).name or _SERIES
+
+
+def _common(paths: Sequence[AnyPath]) -> AnyPath:
+    common = paths[0].parent
+    while not all(path.is_relative_to(common) for path in paths):
         common = common.parent
-    return common.as_posix().lstrip("/.")
+    return common
 
 
 @dataclass(frozen=True)
