@@ -78,8 +78,8 @@ def fetch_region(
         return
     records = decoded_box(bundle, chosen.region).records(header, tier)
     groups = touched(chosen.frames, bundle.group, header.geometry.frames)
-    frames = [frame for group in groups for frame in group.frames]
-    each = [(frame, record) for frame in frames for record in records]
+    numbers = [frame for group in groups for frame in group.frames]
+    each = [(frame, record) for frame in numbers for record in records]
     size, start = RECORD + TAG, spans["index"].start
     at = [start + size * (frame * header.records + record.number) for frame, record in each]
     file.want([Span(a, a + size) for a in at], REGION_SLACK, REGION_SPANS)
