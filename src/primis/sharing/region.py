@@ -2,7 +2,8 @@
 
 Whoever holds all of an image gets the very pixels that the whole has there: the tiles that the
 network sees around a region are decoded too. A grant of a region opens the tiles that it touches,
-in its frames and those that are coded together with them, and no others, so near a tile that stays closed the region is decoded as if the image ended there.
+in its frames and those that are coded together with them, and no others, so near a tile that stays
+closed the region is decoded as if the image ended there.
 """
 
 from __future__ import annotations
