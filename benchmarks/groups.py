@@ -6,7 +6,7 @@ A series is a folder of DICOM files of one series, or a file of several frames. 
 each frame alone, with groups of 2, 4 and 8, and with the group that primis chooses. The budget is
 constant, so the bytes are the same; PSNR is that of `info`. To say what that is worth in bytes,
 each frame is coded alone at larger S_x too: the bytes at which it has the PSNR of the chosen group
-lie between measured points, on a logarithmic scale.
+lie between measured points, on a logarithmic scale, and are at least those of the largest of them.
 """
 
 from __future__ import annotations

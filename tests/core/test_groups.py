@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from secrets import token_bytes
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from primis.bundle.header import RECORD, TAG
 from primis.bundle.ranged import RangedBytes, Span
 from primis.bundle.settings import Protection, Settings
 from primis.codec import Codec, Scale
-from primis.errors import BadBundle, DamagedSection, FormatError, NotCovered, TierTooLow
+from primis.errors import BadBundle, DamagedSection, FormatError, NotCovered, TierTooLow, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom
 from primis.imaging.region import Region
@@ -25,7 +26,7 @@ from primis.network.checkpoint import read_checkpoint, shipped
 from primis.sharing import likeness
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for
-from primis.sharing.groups import GROUPS, along_frames, touched
+from primis.sharing.groups import GROUPS, along_frames, at_once, touched
 from primis.sharing.likeness import choose_group
 from primis.sharing.opened import OpenedBundle, record_secrets, seal_record
 from primis.sharing.partial import fetch_region
@@ -102,6 +103,15 @@ def test_groups_start_at_multiples_and_the_last_is_shorter() -> None:
     ]
 
 
+def test_large_groups_are_not_all_worked_on_at_once(codec) -> None:
+    small, large = (
+        header_for((16, side, side, 1), SETTINGS, codec, IDS[0]) for side in (512, 4096)
+    )
+    many = SimpleNamespace(threads=16)
+    assert [at_once(group, small, many) for group in GROUPS] == [16] * 4
+    assert [at_once(group, large, many) for group in GROUPS] == [16, 8, 4, 2]
+
+
 def test_the_transform_along_frames_is_that_of_the_specification() -> None:
     z = np.random.default_rng(0).normal(size=(3, 2, 4, 2, 2)).astype(np.float32)
     k, n = np.mgrid[:3, :3]
@@ -141,6 +151,13 @@ def test_what_cannot_be_coded_together_is_not(codec, monkeypatch) -> None:
     assert choose_group(image, header, paper, None, None) == 1
     monkeypatch.setattr(likeness, "_MOST_SAMPLES", 80 * 100 * 2)  # frames too large for a group
     assert opened(shared(image, codec)).group == 2
+
+
+def test_a_group_that_cannot_be_is_told(codec) -> None:
+    with pytest.raises(UsageError, match='group "3" was asked for, expected 1, 2, 4 or 8'):
+        shared(alike(4), codec, 3)
+    with pytest.raises(UsageError, match='group "2" was asked for, expected 1'):
+        shared(alike(1), codec, 2)
 
 
 @pytest.mark.parametrize("tier", TIERS)

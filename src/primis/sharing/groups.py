@@ -21,9 +21,13 @@ from primis.bundle.settings import Protection
 from primis.codec import Codec, Done, Scale, silent
 from primis.codes.atoms import dct_matrix
 from primis.codes.sparse import SparseCode
+from primis.errors import UsageError
 
 GROUPS = (1, 2, 4, 8)
 """What G may be; 1: each frame alone."""
+
+_AT_WORK = 1 << 25
+"""Samples."""
 
 
 def may_group(header: Header) -> bool:
@@ -33,10 +37,25 @@ def may_group(header: Header) -> bool:
     return keyed and not settings.exact_bits and header.geometry.frames > 1
 
 
+def require_group(group: int, header: Header, codec: Codec) -> None:
+    """Raise UsageError for a G that a bundle cannot have."""
+    alone = not may_group(header) or not codec.architecture.over_image
+    if group not in GROUPS or (group > 1 and alone):
+        expected = "1" if alone else "1, 2, 4 or 8"
+        raise UsageError(f'group "{group}" was asked for, expected {expected}')
+
+
 def group_of(frame: int, group: int, count: int) -> range:
     """The frames that are coded with one of `count`, itself included. group: G."""
     start = frame // group * group
     return range(start, min(start + group, count))
+
+
+def at_once(group: int, header: Header, codec: Codec) -> int:
+    """How many groups to work on at once: as many as there are threads, fewer where frames are so
+    large that this would take much more memory than as many frames do."""
+    frame = header.geometry.samples // header.geometry.frames
+    return max(codec.threads // group, min(codec.threads, _AT_WORK // (group * frame)), 1)
 
 
 class Touched(NamedTuple):

@@ -17,7 +17,15 @@ from primis.imaging.image import Image
 from primis.imaging.padding import Padding, filled_frames
 from primis.imaging.stretch import Stretch
 from primis.sharing.frames import each_frame
-from primis.sharing.groups import GROUPS, along_frames, group_of, in_groups, may_group, range_of
+from primis.sharing.groups import (
+    GROUPS,
+    along_frames,
+    at_once,
+    group_of,
+    in_groups,
+    may_group,
+    range_of,
+)
 
 WORTH = 0.025
 """A larger G has to take this part off the squared error, 0.1 dB: whoever reads one frame opens all
@@ -41,7 +49,8 @@ def choose_group(
         return 1
     trial = _Trial(image, header, codec, padding, stretch, sizes)
     runs = _runs(header.geometry.frames, sizes[-1])
-    errors = sum(each_frame(trial.errors, runs, len(runs), at_once=codec.threads), np.zeros(1))
+    threads = at_once(sizes[-1], header, codec)
+    errors = sum(each_frame(trial.errors, runs, len(runs), at_once=threads), np.zeros(1))
     best = 0
     for number in range(1, len(sizes)):
         if errors[number] < (1 - WORTH) * errors[best]:

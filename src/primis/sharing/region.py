@@ -50,7 +50,7 @@ from primis.sharing.restore import (
     read_info,
     read_source_header,
     require_few_pixels,
-    require_group,
+    require_grouped,
 )
 
 REACH = max(kind.halo for kind in ARCHITECTURES.values())
@@ -276,7 +276,7 @@ def _decode(bundle: OpenedBundle, tier: Tier, codec: Codec, chosen: Chosen, done
     groups = touched(chosen.frames, bundle.group, geometry.frames)
     decoded = sum(len(group.frames) for group in groups)
     _require_few(bundle, (decoded, *size, geometry.channels))
-    require_group(bundle, codec)
+    require_grouped(bundle, codec)
     info, first = bundle.info, 0 if bundle.region is None else bundle.region.region.first
     records, public = box.records(header, tier), LEVELS[header.settings.protection].open(bundle)
     part = _pixels(region, box.rows.start * geometry.stride, box.columns.start * geometry.stride)

@@ -44,7 +44,7 @@ from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.codes import Codes
 from primis.sharing.frames import each_frame, steps
-from primis.sharing.groups import GroupCode, Touched, group_of, touched
+from primis.sharing.groups import GroupCode, Touched, at_once, group_of, touched
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -216,7 +216,7 @@ def decode_image(
     seed = bytes.fromhex(header.id)
     public = LEVELS[header.settings.protection].open(bundle)
     groups = touched(chosen, bundle.group, header.geometry.frames)
-    require_group(bundle, codec)
+    require_grouped(bundle, codec)
 
     def decode(_: int, group: Touched, done: Done) -> None:
         code = _group_code(bundle, public, group.frames, tier, codec, within(done, 0, 0.5))
@@ -227,7 +227,8 @@ def decode_image(
                 add_texture(decoded, info.textures[frame], code.scale, seed, frame)
             pixels[number] = info.unstretched(decoded)
 
-    for _ in each_frame(decode, groups, len(groups), at_once=codec.threads, done=done):
+    threads = at_once(bundle.group, header, codec)
+    for _ in each_frame(decode, groups, len(groups), at_once=threads, done=done):
         pass
     return info.image(pixels)
 
@@ -245,7 +246,7 @@ def codec_of(header: Header, codec_for: CodecFor) -> Codec:
     return codec
 
 
-def require_group(bundle: OpenedBundle, codec: Codec) -> None:
+def require_grouped(bundle: OpenedBundle, codec: Codec) -> None:
     """Raise DamagedSection where frames are said to be coded together that cannot be."""
     if bundle.group > 1 and not codec.architecture.over_image:
         raise DamagedSection('section "info": this model codes each frame alone')
@@ -283,6 +284,7 @@ def read_codes(
     require_tier(bundle.secrets, tier)
     chosen = chosen_frames(header, frames)
     atoms = header.geometry.atoms_per_map if tier == Tier.PREVIEW else header.geometry.atoms
+    require_grouped(bundle, codec)
     opened = list(_codes(bundle, tier, codec, chosen))
     return Codes.of(opened, codec, atoms, bundle.group)
 

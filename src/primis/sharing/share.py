@@ -38,7 +38,14 @@ from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.filling import fit_code
 from primis.sharing.fit import header_for, settings_for
 from primis.sharing.frames import each_frame, steps
-from primis.sharing.groups import GroupCode, along_frames, in_groups, range_of
+from primis.sharing.groups import (
+    GroupCode,
+    along_frames,
+    at_once,
+    in_groups,
+    range_of,
+    require_group,
+)
 from primis.sharing.likeness import choose_group
 from primis.sharing.opened import (
     places,
@@ -92,9 +99,9 @@ def share_image(
     secrets: of the image, for all tiers. name: what the restored file is called; sealed. original:
     the file to give back byte for byte at tier original. bundle_id: 32 hex digits never used
     before. alone: for use without a release. measure: seal how near it is to what a recipient
-    decodes, and what texture it loses. group: G, how many frames are coded together, by
-    default as many as pays. done: is told how far it is. Raises InputError where code,
-    header or file do not fit the budgets of `settings_for` the image.
+    decodes, and what texture it loses. group: G, how many frames are coded together, by default as
+    many as pays. done: is told how far it is. Raises InputError where code, header or file do not
+    fit the budgets of `settings_for` the image, UsageError for a group that cannot be.
     """
     weights = codec.checkpoint.tables
     settings = settings_for(image, settings, weights, with_original=original is not None)
@@ -102,10 +109,13 @@ def share_image(
     padding = None if settings.exact_bits else find_padding(image)
     stretch = None if settings.exact_bits else find_stretch(image, padding)
     meter = Meter(image, padding) if measure and not settings.exact_bits else None
-    group = group or choose_group(image, header, codec, padding, stretch)
+    if group is None:
+        group = choose_group(image, header, codec, padding, stretch)
+    require_group(group, header, codec)
     coding = _Coding(header, secrets, codec, draw, stretch, meter, group)
     filled, count = in_groups(filled_frames(image, padding), group), -(-image.shape[0] // group)
-    groups = list(each_frame(coding.share, filled, count, at_once=codec.threads, done=done))
+    threads = at_once(group, header, codec)
+    groups = list(each_frame(coding.share, filled, count, at_once=threads, done=done))
     frames = [frame for each in groups for frame in each.frames]
     measured = None if meter is None else meter.quality([frame.loss for frame in frames])
     quality = EXACT if settings.exact_bits else measured
