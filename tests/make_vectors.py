@@ -22,7 +22,7 @@ import rfc8785
 
 from primis.attacks.inside import open_records
 from primis.bundle.container import read_bundle, write_bundle
-from primis.bundle.header import HEAD
+from primis.bundle.header import HEAD, INFO_BASE, INFO_PER_FRAME
 from primis.bundle.manifest import (
     CatalogueListing,
     Entry,
@@ -98,6 +98,13 @@ def phantom() -> Image:
     return Image(
         np.ascontiguousarray(pixels)[None, :, :, None], 12, "MONOCHROME2", "tiff", (0.5, 0.5), b"{}"
     )
+
+
+def moving_phantom() -> Image:
+    """The image in the vector of a group: six frames of 48 x 40, each a pixel further down."""
+    whole = draw_phantom(96)
+    frames = [whole[k + 20 : k + 68, 30:70] for k in range(6)]
+    return Image(np.stack(frames)[..., None], 12, "MONOCHROME2", "tiff", (0.5, 0.5), b"{}")
 
 
 def tiny_model() -> None:
@@ -180,6 +187,9 @@ def support_at(data: bytes) -> float:
     record = bundle.record(0, 0, secret)
     return (record.stream_at + record.stream_length / 2) / len(bundle.parts["public"])
 
+
+GROUP = INFO_BASE - 1
+"""Where `info` says how many frames are coded together."""
 
 FRAMES, HEIGHT, WIDTH, CHANNELS = range(32, 48, 4)
 """Where numbers of the head lie."""
@@ -335,18 +345,32 @@ def bad_infos(good: Good) -> dict[str, bytes]:
         "info_stretch_of_17_times": good.stretch(4, 5, 17),
         "info_stretch_of_nothing": good.stretch(4, 5, 1),
         "info_stretch_outside_the_type": good.stretch(0, 65536, 3),
-        "info_range_upside_down": good.info(35, struct.pack(">2i", 5, 4)),
-        "info_threshold_not_a_number": good.info(43, b"\x7f" + b"\xff" * 7),
-        "info_threshold_zero": good.info(43, bytes(8)),
+        "info_group_of_one_frame": good.info(GROUP, b"\2"),
+        "info_range_upside_down": good.info(INFO_BASE, struct.pack(">2i", 5, 4)),
+        "info_threshold_not_a_number": good.info(INFO_BASE + 8, b"\x7f" + b"\xff" * 7),
+        "info_threshold_zero": good.info(INFO_BASE + 8, bytes(8)),
         "info_ssim_above_one": good.quality(42000, 1001),
         "info_ssim_without_psnr": good.quality(0, 900),
         "info_without_loss_and_unlike": good.quality((1 << 32) - 1, 999),
         "info_texture_without_loss": good.quality((1 << 32) - 1, 1000),
         "info_texture_not_measured": good.quality(0, 0),
-        "info_texture_without_spread": good.info(52, b"\0"),
+        "info_texture_without_spread": good.info(INFO_BASE + 17, b"\0"),
         "info_texture_goes_on": resealed(
             good.data, "info", lambda info: info[:-1] + bytes([info[-1] | 1])
         ),
+    }
+
+
+def bad_groups(good: Good) -> dict[str, bytes]:
+    """What no encoder seals of frames that are coded together. good: a bundle of six frames."""
+    second = INFO_BASE + INFO_PER_FRAME
+    return {
+        "info_group_of_no_frame": good.info(GROUP, b"\0"),
+        "info_group_of_three": good.info(GROUP, b"\3"),
+        "info_group_of_sixteen": good.info(GROUP, b"\x10"),
+        "info_group_of_other_ranges": good.info(second, struct.pack(">2i", 0, 1)),
+        "info_group_of_other_thresholds": good.info(second + 8, struct.pack(">d", 1.0)),
+        "a_value_altered_in_a_group": altered(good.data, "public", 0),
     }
 
 
@@ -520,10 +544,11 @@ def main() -> None:
     if not TINY.exists():
         tiny_model()
     codec = Codec(read_checkpoint(TINY))
-    bundle, good = good_bundle(codec), manifest()
-    write_folder(VECTORS / "bundles", ".primis", {"good": bundle} | bad_bundles(bundle))
+    bundle, group, good = good_bundle(codec), good_group(codec), manifest()
+    bad = bad_bundles(bundle) | bad_groups(Good(group))
+    write_folder(VECTORS / "bundles", ".primis", {"good": bundle, "good_group": group} | bad)
     write_folder(VECTORS / "manifests", ".json", {"good": good} | bad_manifests(good))
-    (VECTORS / "good.json").write_text(json.dumps(facts_of(bundle, codec), indent=1) + "\n")
+    (VECTORS / "good.json").write_text(json.dumps(facts_of(bundle, group, codec), indent=1) + "\n")
     release()
 
 
@@ -553,13 +578,33 @@ def good_bundle(codec: Codec) -> bytes:
     return shared.data
 
 
-def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
-    """What a reader must find in the good bundle."""
-    bundle = OpenedBundle.read(data, image_secrets())
-    pixels = {
-        tier: decode_image(bundle, tier, lambda digest: codec).pixels
-        for tier in (Tier.PREVIEW, Tier.DIAGNOSTIC)
-    }
+def good_group(codec: Codec) -> bytes:
+    """Six frames, coded by four: a group of four and one of two. Its id, and so its secrets, are
+    those of the other good bundle."""
+    shared = share_image(
+        moving_phantom(),
+        replace(SETTINGS, original_bits=0.0),
+        image_secrets(),
+        codec,
+        alone=True,
+        bundle_id=BUNDLE_ID,
+        name="phantoms.tif",
+        group=4,
+        draw=fixed_draw,
+    )
+    return shared.data
+
+
+def pixels_of(bundle: OpenedBundle, codec: Codec) -> dict[str, str]:
+    """What each tier decodes."""
+    tiers = (Tier.PREVIEW, Tier.DIAGNOSTIC)
+    decoded = {tier: decode_image(bundle, tier, lambda digest: codec).pixels for tier in tiers}
+    return {tier: pixels.astype(">u2").tobytes().hex() for tier, pixels in decoded.items()}
+
+
+def facts_of(data: bytes, group: bytes, codec: Codec) -> dict[str, object]:
+    """What a reader must find in the good bundles."""
+    bundle, together = (OpenedBundle.read(made, image_secrets()) for made in (data, group))
     textured = decode_image(bundle, Tier.DIAGNOSTIC, lambda digest: codec, texture=True).pixels
     return {
         "bundle_id": BUNDLE_ID,
@@ -574,10 +619,16 @@ def facts_of(data: bytes, codec: Codec) -> dict[str, object]:
         "public_sha256": hashlib.sha256(bundle.parts["public"]).hexdigest(),
         "records": records(bundle, codec),
         "shape": list(bundle.header.geometry.shape),
-        "pixels, 16 bits each": {
-            tier: plane.astype(">u2").tobytes().hex() for tier, plane in pixels.items()
-        },
+        "pixels, 16 bits each": pixels_of(bundle, codec),
         "pixels with texture, 16 bits each": textured.astype(">u2").tobytes().hex(),
+        "group": {
+            "info": together.unseal("info").hex(),
+            "pixels, 16 bits each": pixels_of(together, codec),
+            "region, as a grant has it": open_region(
+                together, replace(REGION, first=4, last=4), Tier.DIAGNOSTIC
+            ).body,
+            "shape": list(together.header.geometry.shape),
+        },
         "region, as a grant has it": open_region(bundle, REGION, Tier.DIAGNOSTIC).body,
         "source headers": {"dicom-series": series_header(), "nifti": nifti_header()},
     }

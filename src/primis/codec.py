@@ -117,10 +117,12 @@ class Codec:
         """What a level stands for beyond itself, in steps; see SparseCode."""
         return self.architecture.offset
 
-    def encode(self, frame: np.ndarray, done: Done = silent) -> tuple[np.ndarray, Scale]:
+    def encode(
+        self, frame: np.ndarray, done: Done = silent, scale: Scale | None = None
+    ) -> tuple[np.ndarray, Scale]:
         """(z, range of grey levels) of a frame (H, W, c): coefficients (c, LM, h, w) float32, of
-        which `sparsify` makes a code."""
-        scale = Scale(int(frame.min()), int(frame.max()))
+        which `sparsify` makes a code. scale: the range, where it is not the frame's own."""
+        scale = scale or Scale(int(frame.min()), int(frame.max()))
         stride = self.preset.stride
         rows, columns = (-(-side // stride) for side in frame.shape[:2])
 
@@ -178,13 +180,32 @@ class Codec:
             q[:, maps * self.preset.atoms_per_map :] = 0
             return q
 
-        frame = np.empty((*size, len(code.levels)), dtype)
-        opened = maps / self.preset.code_maps
-        parts = self._pixels(part, dc, code.threshold, opened, size)
-        for number, (place, pixels) in enumerate(parts, start=1):
-            frame[place] = _grey(pixels, scale, dtype)
-            done(number / len(self._windows(dc.shape[2:])))
-        return frame
+        parts = self._pixels(part, dc, code.threshold, maps / self.preset.code_maps, size)
+        return self._frame(parts, scale, np.empty((*size, len(dc)), dtype), done)
+
+    def decode_coefficients(
+        self,
+        q: np.ndarray,
+        threshold: float,
+        scale: Scale,
+        size: tuple[int, int],
+        dtype: np.dtype,
+        opened_maps: int | None = None,
+        done: Done = silent,
+    ) -> np.ndarray:
+        """The same of what a code stands for: q (c, LM, h, w) float32, zero where it is not known.
+
+        threshold: t, in the same unit.
+        """
+        maps = self.preset.code_maps if opened_maps is None else opened_maps
+        parts = self._pixels(
+            lambda rows, columns: q[:, :, rows, columns].copy(),
+            q[:, :1].copy(),
+            threshold,
+            maps / self.preset.code_maps,
+            size,
+        )
+        return self._frame(parts, scale, np.empty((*size, len(q)), dtype), done)
 
     def synthesise(
         self, q: np.ndarray, threshold: float, size: tuple[int, int], opened: float = 1.0
@@ -236,6 +257,21 @@ class Codec:
             place = (_times(rows.place, stride, size[0]), _times(columns.place, stride, size[1]))
             height, width = (side.stop - side.start for side in place)
             yield place, correlate(inner[:, :height, :width])
+
+    def _frame(
+        self,
+        parts: Iterator[tuple[tuple[slice, slice], np.ndarray]],
+        scale: Scale,
+        frame: np.ndarray,
+        done: Done,
+    ) -> np.ndarray:
+        """A frame (H, W, c) filled with the grey levels of its parts."""
+        height, width = (-(-side // self.preset.stride) for side in frame.shape[:2])
+        count = len(self._windows((height, width)))
+        for number, (place, pixels) in enumerate(parts, start=1):
+            frame[place] = _grey(pixels, scale, frame.dtype)
+            done(number / count)
+        return frame
 
     def _finite(self, values: np.ndarray) -> np.ndarray:
         """Raises ModelError where a network computes what is no number."""

@@ -13,6 +13,7 @@ import tifffile
 
 import primis
 from primis import errors
+from primis.codec import OnnxEngine
 from primis.imaging.phantom import draw_phantom
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
@@ -138,9 +139,9 @@ def test_only_the_frames_that_are_asked_for_are_read(stacks, name: str, frames) 
 
 def test_a_frame_costs_its_own_decoding_alone(stacks, monkeypatch) -> None:
     decoded = []
-    decode = primis.Codec.decode
+    decode = OnnxEngine.decode
     monkeypatch.setattr(
-        primis.Codec, "decode", lambda self, *a: decoded.append(1) or decode(self, *a)
+        OnnxEngine, "decode", lambda self, *a: decoded.append(1) or decode(self, *a)
     )
     assert stacks["grey.tif"].read(frames=slice(1, 3)).shape == (2, 64, 64, 1)
     assert len(decoded) == 2

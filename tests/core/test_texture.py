@@ -14,6 +14,7 @@ import pytest
 
 import primis
 from primis.bundle.geometry import Geometry
+from primis.bundle.header import INFO_BASE, INFO_PER_FRAME
 from primis.bundle.settings import Settings
 from primis.codec import Codec, Scale
 from primis.errors import DamagedSection, NoTexture, UsageError
@@ -289,8 +290,10 @@ def test_noise_is_that_of_the_specification(codec) -> None:
         for t in (False, True)
     )
     info = bytes.fromhex(FACTS["info"])
-    low, high = np.frombuffer(info[35:43], ">i4").astype(int)
-    noise = spec_noise(plain.astype(float), info[51:], FACTS["bundle_id"], high - low)
+    low, high = np.frombuffer(info[INFO_BASE : INFO_BASE + 8], ">i4").astype(int)
+    noise = spec_noise(
+        plain.astype(float), info[INFO_BASE + INFO_PER_FRAME :], FACTS["bundle_id"], high - low
+    )
     assert noise.std() > 5
     assert (np.clip(np.round(plain + noise), low, high) == textured).all()
     right = np.frombuffer(bytes.fromhex(FACTS["pixels with texture, 16 bits each"]), ">u2")

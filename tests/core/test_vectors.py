@@ -36,7 +36,8 @@ from tests.conftest import TINY, VECTORS
 from tests.make_vectors import phantom
 
 GOOD = VECTORS / "bundles" / "good.primis"
-BAD_BUNDLES = sorted(p for p in (VECTORS / "bundles").glob("*.primis") if p != GOOD)
+GROUP = VECTORS / "bundles" / "good_group.primis"
+BAD_BUNDLES = sorted({*(VECTORS / "bundles").glob("*.primis")} - {GOOD, GROUP})
 BAD_MANIFESTS = sorted(p for p in (VECTORS / "manifests").glob("*.json") if p.stem != "good")
 FACTS = json.loads((VECTORS / "good.json").read_text())
 
@@ -117,6 +118,29 @@ def test_the_code_decodes_to_the_planes_of_the_vector(tier: Tier, codec) -> None
     right = bytes.fromhex(FACTS["pixels, 16 bits each"][tier])
     apart = np.abs(pixels.astype(int) - np.frombuffer(right, ">u2").reshape(FACTS["shape"]))
     assert apart.max() <= 1  # the decoder computes in floating point
+
+
+@pytest.mark.parametrize("tier", [Tier.PREVIEW, Tier.DIAGNOSTIC])
+def test_the_group_of_the_vector_decodes_to_its_frames(tier: Tier, codec) -> None:
+    bundle, told = OpenedBundle.read(GROUP.read_bytes(), secrets()), FACTS["group"]
+    assert (bundle.group, bundle.unseal("info").hex()) == (4, told["info"])
+    right = np.frombuffer(bytes.fromhex(told["pixels, 16 bits each"][tier]), ">u2")
+    pixels = decode_image(bundle, tier, lambda digest: codec).pixels
+    assert np.abs(pixels.astype(int) - right.reshape(told["shape"])).max() <= 1
+
+
+def test_the_region_of_a_group_opens_one_of_its_frames(codec) -> None:
+    header, parts = read_bundle(GROUP.read_bytes(), "good_group")
+    told = FACTS["group"]
+    opened = RegionSecrets.parse(told["region, as a grant has it"], Tier.DIAGNOSTIC)
+    assert opened.region.first == opened.region.last == 4
+    assert [*opened.tiles[Tier.PREVIEW]] == [4, 5]
+    bundle = OpenedBundle.of(header, parts, opened)
+    pixels = read_region(bundle, Tier.DIAGNOSTIC, lambda digest: codec)[0].pixels
+    x, y, width, height = told["region, as a grant has it"]["region"][:4]
+    whole = np.frombuffer(bytes.fromhex(told["pixels, 16 bits each"]["diagnostic"]), ">u2")
+    right = whole.reshape(told["shape"])[4:5, y : y + height, x : x + width]
+    assert np.abs(pixels.astype(int) - right).max() <= 1
 
 
 def test_streams_of_the_vector_decode_to_its_levels(codec) -> None:

@@ -142,10 +142,11 @@ def grant(
     to: public keys of the recipients. tier: the highest that they may open. images: ids, starts of
     ids, or names; by default the whole release. region: (x, y, width, height) in pixels from the
     upper left corner, or with first and last frame, from 0, after them; it opens the tiles that it
-    touches (`Settings.tile`) and nothing else of an image, at tier preview or diagnostic. note: a
-    line for the recipient. not_after: the last day, UTC, on which primis opens the grant; a
-    courtesy, since a recipient's copy of the secrets does not expire. owner: the private key that
-    made the release, by default the one in the configuration folder.
+    touches (`Settings.tile`), in these frames and in those that are coded with them, and nothing
+    else of an image, at tier preview or diagnostic. note: a line for the recipient. not_after: the
+    last day, UTC, on which primis opens the grant; a courtesy, since a recipient's copy of the
+    secrets does not expire. owner: the private key that made the release, by default the one in the
+    configuration folder.
 
     Returns where the new grants lie; nothing else of the release changes but their list.
 

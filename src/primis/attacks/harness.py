@@ -24,7 +24,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from primis.attacks.inside import read_public_code
+from primis.attacks.inside import code_of_frame, read_public_code
 from primis.attacks.result import Kind
 from primis.bundle.header import SECTIONS, Header
 from primis.bundle.settings import Protection, Settings
@@ -39,7 +39,7 @@ from primis.metrics.progress import Progress, silent
 from primis.network.architecture import Architecture
 from primis.network.presets import Preset
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import open_codes, read_info
+from primis.sharing.restore import open_group, read_info
 from primis.sharing.share import share_image
 
 WINDOW = 32
@@ -244,11 +244,12 @@ def open_case(
     Where grey levels are stretched, all of its own are.
     """
     shared = OpenedBundle.read(bundle, keys, name=name)
-    code, scale = open_codes(shared, codec)[0]
+    group = open_group(shared, codec)
+    code, scale = code_of_frame(group), group.scale
     stretch = read_info(shared).stretch
     whole = original.pixels[0] if stretch is None else stretch.apply(original.pixels[0])
     geometry, pixels = shared.header.geometry, whole[..., 0]
-    authorised = codec.decode(code, scale, pixels.shape, pixels.dtype)[..., 0]
+    authorised = group.decode(0, codec, pixels.shape, pixels.dtype)[..., 0]
     rows, columns = (middle(side) for side in geometry.grid)
     public = read_public_code(shared)[0][0][:, rows, columns]
     crop = tuple(

@@ -8,7 +8,9 @@ import numpy as np
 
 from primis.bundle.geometry import Geometry
 from primis.bundle.settings import Protection
+from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.keys.seal import mask
+from primis.sharing.groups import GroupCode
 from primis.sharing.opened import OpenedBundle, Place, places, record_secrets
 from primis.sharing.protection.sca import read_plain
 
@@ -35,6 +37,16 @@ def open_records(bundle: OpenedBundle) -> list[OpenRecord]:
         support = bundle.support(0, record, secret)
         opened.append(OpenRecord(place, record.pack(), support, values))
     return opened
+
+
+def code_of_frame(group: GroupCode) -> SparseCode:
+    """Of the first frame of a group. Where it is coded with others, what its coefficients give at
+    the same threshold: a code of its own it does not have."""
+    if group.count == 1:
+        return group.code
+    q, t = group.coefficients_of(0), np.float32(group.code.threshold)
+    levels = np.minimum(np.floor(np.abs(q) / t), LEVEL_LIMIT) * np.sign(q)
+    return SparseCode(levels.astype(np.int16), group.code.threshold, group.code.offset)
 
 
 def read_public_code(bundle: OpenedBundle) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ from primis.attacks.harness import WINDOW, JudgedCase, middle, open_case
 from primis.bundle.container import write_bundle
 from primis.bundle.geometry import Geometry
 from primis.bundle.header import Header
-from primis.codec import Codec
+from primis.codec import Codec, Scale
 from primis.datasets.tables import sex, years
 from primis.errors import UsageError
 from primis.imaging.files import read
@@ -30,6 +30,7 @@ from primis.keys.tier import Tier
 from primis.metrics.progress import Progress
 from primis.release.owner import owner_scope
 from primis.release.reader import Release
+from primis.sharing.groups import group_of, range_of
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.restore import read_image
 
@@ -89,7 +90,8 @@ def open_cases(
         who = _merged(told, _who(image))
         case = _case(bundle, codec, image, bundle_id, who, name)
         if originals:
-            _require_shared(case, image, bundle.header, codec, originals / name)
+            frames = _as_encoded(image, bundle)
+            _require_shared(case, frames, codec, originals / name)
         if np.ptp(case.pixels):
             opened.cases.append(case)
             opened.images[bundle_id] = image
@@ -119,27 +121,29 @@ def _merged(told: Who | None, seen: Who) -> Who:
 
 
 def _require_shared(
-    case: JudgedCase, image: Image, header: Header, codec: Codec, path: Path
+    case: JudgedCase, frames: Sequence[np.ndarray], codec: Codec, path: Path
 ) -> None:
-    """Raise UsageError where an original is not the image that a case was made of."""
-    if not _is_shared(case, _as_encoded(image, header), codec):
+    """Raise UsageError where an original is not the image that a case was made of. frames: as of
+    `_is_shared`."""
+    if not _is_shared(case, frames, codec):
         raise UsageError(f'original "{path}" is not the image that was shared under this name')
 
 
-def _as_encoded(image: Image, header: Header) -> np.ndarray:
-    """The first frame as it was encoded: without padding and stretched, unless it was sealed
-    exactly."""
-    if header.settings.exact_bits:
-        return image.pixels[0]
+def _as_encoded(image: Image, bundle: OpenedBundle) -> list[np.ndarray]:
+    """The first frame, and those coded with it, as they were encoded: without padding and
+    stretched, unless the image was sealed exactly."""
+    if bundle.header.settings.exact_bits:
+        return [image.pixels[0]]
     padding = find_padding(image)
-    frame, stretch = next(iter(filled_frames(image, padding))), find_stretch(image, padding)
-    return frame if stretch is None else stretch.apply(frame)
+    numbers, stretch = group_of(0, bundle.group, len(image.pixels)), find_stretch(image, padding)
+    frames = filled_frames(image, padding, numbers)
+    return list(frames if stretch is None else map(stretch.apply, frames))
 
 
-def _is_shared(case: JudgedCase, frame: np.ndarray, codec: Codec) -> bool:
-    """Whether a frame is the one that a case was made of: it has the range and, encoded again, the
-    signs of its code."""
-    z, scale = codec.encode(frame)
+def _is_shared(case: JudgedCase, frames: Sequence[np.ndarray], codec: Codec) -> bool:
+    """Whether the first of some frames is the one that a case was made of: together they have its
+    range and, encoded again, it has the signs of its code."""
+    z, scale = codec.encode(frames[0], scale=Scale(*range_of(frames)))
     z = z[0][:, *(middle(side) for side in z.shape[2:])]
     true = case.levels != 0
     same = z.shape == case.levels.shape and (scale.low, scale.high) == (case.low, case.high)

@@ -32,7 +32,7 @@ RECORD = 36
 STREAM_SLACK = 8
 """Bytes of a budget for each record beyond what its entries take: small images need them."""
 
-INFO_BASE, INFO_PER_FRAME = 35, 16
+INFO_BASE, INFO_PER_FRAME = 36, 16
 ORIGINAL_SLACK = 4
 HEAD = struct.Struct(">8s16s8s4I")
 """Magic, id, name of the profile, frames, height, width, channels."""

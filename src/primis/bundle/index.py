@@ -10,7 +10,8 @@ _RECORD = struct.Struct(">5I16s")
 
 
 class IndexRecord(NamedTuple):
-    """Where a record's values and its sealed stream lie in their frame's parts, in bytes.
+    """Where a record's values and its sealed stream lie, in bytes, in the parts that its frame, or
+    the group of frames that it is coded with, has of the sections.
 
     entries: true entries of the record. digest: of the values as they are published.
     """

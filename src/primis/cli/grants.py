@@ -58,7 +58,7 @@ def grant(
     """Let more people open a release, some of its images, or a region of each.
 
     Up to tier diagnostic, unless --tier says otherwise. A region opens the tiles that it touches
-    (share --tile), and nothing else of its image.
+    (share --tile), in its frames and those that are coded with them, and nothing else of its image.
     """
     if region is not None and not image:
         raise UsageError("--region needs --image, the image that it is a part of")

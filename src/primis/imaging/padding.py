@@ -172,10 +172,13 @@ def fill_padding(image: Image, padding: Padding | None) -> Image:
     return replace(image, pixels=np.stack(list(filled_frames(image, padding))))
 
 
-def filled_frames(image: Image, padding: Padding | None) -> Iterator[np.ndarray]:
-    """The same, frame by frame."""
+def filled_frames(
+    image: Image, padding: Padding | None, numbers: Sequence[int] | None = None
+) -> Iterator[np.ndarray]:
+    """The same, frame by frame. numbers: of those that are wanted, None for all."""
     middle = None
-    for k, frame in enumerate(image.pixels):
+    for k in range(len(image.pixels)) if numbers is None else numbers:
+        frame = image.pixels[k]
         mask = None if padding is None else padding.mask[k]
         if padding is None or mask is None or not mask.any():
             yield frame

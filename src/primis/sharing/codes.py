@@ -21,7 +21,9 @@ class Codes:
     those of the first code map alone; h x w positions. thresholds: (frames,) float32, what one step
     of the levels stands for, in grey levels. centres: (frames,) float32, the grey level that zero
     stands for. stride: pixels from one position to the next. atoms_per_map: M. offset: a level n
-    stands for |n| + offset steps.
+    stands for |n| + offset steps. group: how many neighbouring frames, from the first of the image
+    on, were coded together: where it is over 1, what stands in place of the k-th frame of a group
+    is the k-th frequency of an orthonormal DCT-II along its frames.
 
     Padding was filled in before the image was encoded, so a code knows none. Where a window is
     stretched, as that of a CT is, grey levels are stretched ones.
@@ -33,11 +35,14 @@ class Codes:
     stride: int
     atoms_per_map: int
     offset: float
+    group: int
     _layout: Layout = field(repr=False)
 
     @classmethod
-    def of(cls, frames: Sequence[tuple[SparseCode, Scale]], codec: Codec, atoms: int) -> Codes:
-        """Of frames as they are decoded. atoms: how many are opened, from the first."""
+    def of(
+        cls, frames: Sequence[tuple[SparseCode, Scale]], codec: Codec, atoms: int, group: int
+    ) -> Codes:
+        """Of frames as they are opened. atoms: how many are opened, from the first; group: G."""
         scales = [scale for _, scale in frames]
         steps = [code.threshold * scale.width for code, scale in frames]
         return cls(
@@ -47,6 +52,7 @@ class Codes:
             codec.preset.stride,
             codec.preset.atoms_per_map,
             codec.offset,
+            group,
             codec.layout,
         )
 
@@ -58,7 +64,8 @@ class Codes:
     def values(self) -> np.ndarray:
         """What the levels stand for, in grey levels: (frames, c, atoms, h, w) float32.
 
-        These are the coefficients that the decoder is given. With the default weights atom 0 is a
+        These are the coefficients that the decoder is given, of a group still by frequency along
+        its frames. With the default weights atom 0 is a
         small picture of the frame: at each position its mean, less the centre, times the stride.
         """
         steps = self.thresholds[:, None, None, None, None]

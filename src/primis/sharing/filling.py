@@ -1,4 +1,4 @@
-"""A frame's code, as large as its budget allows.
+"""The code of a frame, or of frames that are coded together, as large as its budget allows.
 
 At level keyed the bytes of a frame follow from geometry and settings, and an encoder that leaves
 some of them unused wastes them: it keeps as many entries as fit. A complex image keeps fewer than
@@ -19,7 +19,7 @@ from primis.codes.ambiguation import Draw
 from primis.codes.sparse import SparseCode
 from primis.errors import OverBudget
 from primis.sharing.protection import LEVELS
-from primis.sharing.protection.level import EncodedFrame
+from primis.sharing.protection.level import EncodedGroup
 
 FILLED = 0.985
 """A code that takes this part of its budget is large enough."""
@@ -40,20 +40,21 @@ class Fitted(NamedTuple):
     """A code, and its streams."""
 
     code: SparseCode
-    encoded: EncodedFrame
+    encoded: EncodedGroup
 
 
 def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done) -> Fitted:
-    """The best code of coefficients z (c, LM, h, w) that its budget holds.
+    """The best code of coefficients z (n · c, LM, h, w) that the budget of n frames holds.
 
     How many tries it takes is not known: each counts for half of what is left. Raises OverBudget
     where none fits.
     """
-    level, budget = LEVELS[header.settings.protection], header.code_bytes
-    most = header.entries if header.settings.protection is Protection.SCA else z.size
+    level, frames = LEVELS[header.settings.protection], len(z) // header.geometry.channels
+    budget, entries = frames * header.code_bytes, frames * header.entries
+    most = entries if header.settings.protection is Protection.SCA else z.size
     tile = header.geometry.tile
-    selector = codec.selector(z, header.entries, tile)
-    search, best, short = _Search(header.entries, budget, most), None, False
+    selector = codec.selector(z, entries, tile)
+    search, best, short = _Search(entries, budget, most), None, False
     sizes = []
     for number in range(_TRIES):
         step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
@@ -72,12 +73,13 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     done(1)
     if best is None:
         said = "the code needs more than the settings leave"
-        raise OverBudget(said, "code_bits", _bits_for(min(sizes), header))
+        raise OverBudget(said, "code_bits", _bits_for(min(sizes) / frames, header))
     return best
 
 
-def _bits_for(size: int, header: Header) -> float | None:
-    """The `code_bits` with which a code of so many bytes fits, and a tenth more; None if none."""
+def _bits_for(size: float, header: Header) -> float | None:
+    """The `code_bits` with which a code of so many bytes for a frame fits, and a tenth more; None
+    if none."""
     streams = size - header.records * STREAM_SLACK
     bits = ceil(10 * 1.1 * 8 * streams / header.entries) / 10
     return bits if bits <= MAX_BITS_PER_ENTRY else None

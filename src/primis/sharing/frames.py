@@ -1,9 +1,9 @@
-"""The frames of an image, as many at once as there are threads, in order."""
+"""The frames of an image, or groups of them, as many at once as there are threads, in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,6 +11,12 @@ from primis.codec import Done, silent, within
 
 T = TypeVar("T")
 Frame = TypeVar("Frame")
+
+
+def steps(items: Collection[T], done: Done) -> Iterator[tuple[Done, T]]:
+    """Each of some items, and who is told how far the work on it is."""
+    for number, item in enumerate(items):
+        yield within(done, number / len(items), (number + 1) / len(items)), item
 
 
 def each_frame(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from primis.bundle.container import Profiles, read_bundle
@@ -30,6 +31,8 @@ from primis.keys.seal import (
     unseal,
 )
 from primis.keys.tier import Tier
+from primis.sharing.groups import group_of, may_group
+from primis.sharing.sections.info import Info
 
 SEALED_WHOLE = {
     "info": Tier.PREVIEW,
@@ -38,6 +41,13 @@ SEALED_WHOLE = {
     "original": Tier.ORIGINAL,
 }
 """Sections that are sealed whole, and the tier that opens each."""
+
+
+class Run(NamedTuple):
+    """Where bytes lie in a section, or in the part of it that a group of frames has."""
+
+    at: int
+    length: int
 
 
 class Place(NamedTuple):
@@ -142,6 +152,28 @@ class OpenedBundle:
         with self.named():
             return unseal(self.parts[name][:], secret, name, self.header.binding)
 
+    @cached_property
+    def info(self) -> Info:
+        """Section `info`, or what the grant of a region has in its place. Raises DamagedSection,
+        TierTooLow."""
+        if self.region is None:
+            return Info.unpack(self.unseal("info"), self.header)
+        opened = self.region.region
+        first, last = opened.first, opened.first if opened.last is None else opened.last
+        return Info.unpack_frames(self.region.info, self.header, first, last)
+
+    @property
+    def group(self) -> int:
+        """G: how many frames are coded together. Raises DamagedSection, TierTooLow."""
+        return self.info.group if may_group(self.header) else 1
+
+    def part_of(self, frame: int) -> Run:
+        """Where the records of a frame and of those coded with it lie in the section of the
+        code."""
+        frames = group_of(frame, self.group, self.header.geometry.frames)
+        budget = self.header.code_budget
+        return Run(frames.start * budget, len(frames) * budget)
+
     def tile_secret(self, tier: Tier, number: int) -> Secret:
         """Of a tile, numbered across frames. Raises NotCovered, TierTooLow."""
         if self.region is None:
@@ -160,9 +192,10 @@ class OpenedBundle:
         sealed = self.parts["index"][at : at + size]
         with self.named():
             record = IndexRecord.unpack(unseal(sealed, secret, "index", header.binding))
-        values = header.code_budget if header.settings.protection is Protection.KEYED else 0
+        _, part = self.part_of(frame)
+        values = part if header.settings.protection is Protection.KEYED else 0
         streams = record.stream_at + record.stream_length
-        if record.at + record.length > values or streams > header.code_budget:
+        if record.at + record.length > values or streams > part:
             raise DamagedSection(
                 f'bundle "{header.id}": section "index": a record points outside its section'
             )
@@ -172,7 +205,7 @@ class OpenedBundle:
         """The stream of a record's support. Raises DamagedSection."""
         if not record.stream_length:
             return b""
-        at = frame * self.header.code_budget + record.stream_at
+        at = self.part_of(frame).at + record.stream_at
         sealed = self.parts[self.header.code_section][at : at + record.stream_length]
         with self.named():
             return unseal(sealed, secret, "supports", self.header.binding)

@@ -14,12 +14,14 @@ from itertools import accumulate
 
 from primis.bundle.container import ParsedHeader, Profiles, read_header, read_sections
 from primis.bundle.header import RECORD, TAG, Header
+from primis.bundle.index import IndexRecord
 from primis.bundle.ranged import RangedBytes, Span
 from primis.bundle.settings import Protection
 from primis.imaging.region import Region
 from primis.keys.grant import ImageKeys
 from primis.keys.seal import TierSecrets
 from primis.keys.tier import Tier
+from primis.sharing.groups import touched
 from primis.sharing.opened import OpenedBundle, record_secrets
 from primis.sharing.region import Record, choose, decoded_box
 from primis.sharing.restore import Frames, is_exact
@@ -75,7 +77,9 @@ def fetch_region(
     if not in_parts:
         return
     records = decoded_box(bundle, chosen.region).records(header, tier)
-    each = [(frame, record) for frame in chosen.frames for record in records]
+    groups = touched(chosen.frames, bundle.group, header.geometry.frames)
+    numbers = [frame for group in groups for frame in group.frames]
+    each = [(frame, record) for frame in numbers for record in records]
     size, start = RECORD + TAG, spans["index"].start
     at = [start + size * (frame * header.records + record.number) for frame, record in each]
     file.want([Span(a, a + size) for a in at], REGION_SLACK, REGION_SPANS)
@@ -90,9 +94,14 @@ def _runs(bundle: OpenedBundle, each: Sequence[tuple[int, Record]]) -> Iterator[
     for frame, (tier, number, _) in each:
         tile = frame * geometry.tile_count + number % geometry.tile_count
         record = bundle.record(frame, number, bundle.tile_secret(tier, tile))
-        at = frame * bundle.header.code_budget
-        yield Span(at + record.at, at + record.at + record.length)
-        yield Span(at + record.stream_at, at + record.stream_at + record.stream_length)
+        yield from _run(bundle, frame, record)
+
+
+def _run(bundle: OpenedBundle, frame: int, record: IndexRecord) -> Iterator[Span]:
+    """Where a record's values and its support lie in section `public`."""
+    at = bundle.part_of(frame).at
+    yield Span(at + record.at, at + record.at + record.length)
+    yield Span(at + record.stream_at, at + record.stream_at + record.stream_length)
 
 
 def _needed(header: Header, tier: Tier) -> set[str]:
@@ -121,9 +130,7 @@ def _preview_runs(bundle: OpenedBundle) -> Iterator[Span]:
     """Where in section `public` tier preview lies: values, and supports."""
     header = bundle.header
     for frame in range(header.geometry.frames):
-        at = frame * header.code_budget
         secrets = record_secrets(header, bundle.secrets, frame, Tier.PREVIEW)
         for number, secret in enumerate(secrets):
             record = bundle.record(frame, number, secret)
-            yield Span(at + record.at, at + record.at + record.length)
-            yield Span(at + record.stream_at, at + record.stream_at + record.stream_length)
+            yield from _run(bundle, frame, record)

@@ -1,8 +1,9 @@
 """A region of an image: the tiles that it touches, what opens them, and its pixels.
 
 Whoever holds all of an image gets the very pixels that the whole has there: the tiles that the
-network sees around a region are decoded too. A grant of a region opens the tiles that it touches
-and no others, so near a tile that stays closed the region is decoded as if the image ended there.
+network sees around a region are decoded too. A grant of a region opens the tiles that it touches,
+in its frames and those that are coded together with them, and no others, so near a tile that stays
+closed the region is decoded as if the image ended there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from primis.bundle.geometry import Geometry
 from primis.bundle.header import Header
 from primis.bundle.settings import Protection
 from primis.codec import Codec, Done, silent
-from primis.codes.sparse import SparseCode
 from primis.errors import DamagedSection, NoRegion, NotCovered, UsageError
 from primis.imaging.files import render
 from primis.imaging.image import (
@@ -32,7 +32,8 @@ from primis.imaging.region import Region
 from primis.keys.grant import RegionSecrets
 from primis.keys.tier import Tier
 from primis.network.architecture import ARCHITECTURES
-from primis.sharing.frames import each_frame
+from primis.sharing.frames import each_frame, steps
+from primis.sharing.groups import Touched, touched
 from primis.sharing.opened import OpenedBundle, Place, places
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -44,12 +45,13 @@ from primis.sharing.restore import (
     codec_of,
     derivation_of,
     exact_image,
+    group_code,
     is_exact,
     read_info,
     read_source_header,
     require_few_pixels,
+    require_grouped,
 )
-from primis.sharing.sections.info import Info
 
 REACH = max(kind.halo for kind in ARCHITECTURES.values())
 """Positions around a region that bear on its pixels."""
@@ -154,8 +156,9 @@ def open_region(bundle: OpenedBundle, region: Region, tier: Tier) -> RegionSecre
     region, frames = choose(bundle, region)
     count = header.geometry.tile_count
     records = Box.around(header.geometry, region).records(header, Tier.PREVIEW)
-    first = [frame * count for frame in frames]
-    numbers = [start + record.number for start in first for record in records]
+    groups = touched(frames, bundle.group, header.geometry.frames)
+    first = [frame * count for group in groups for frame in group.frames]
+    numbers = sorted({start + record.number for start in first for record in records})
     tiles = {t: {n: bundle.tile_secret(t, n) for n in numbers} for t in tier.opened}
     info = read_info(bundle).of_frames(frames.start, frames.stop - 1)
     return RegionSecrets(region, info.pack(), tiles)
@@ -269,21 +272,25 @@ def _decode(bundle: OpenedBundle, tier: Tier, codec: Codec, chosen: Chosen, done
     header, region, count = bundle.header, chosen.region, len(chosen.frames)
     geometry, box = header.geometry, decoded_box(bundle, region)
     size = box.size(geometry)
-    _require_few(bundle, (count, *size, geometry.channels))
-    info, first = _info(bundle)
+    groups = touched(chosen.frames, bundle.group, geometry.frames)
+    decoded = sum(len(group.frames) for group in groups)
+    _require_few(bundle, (decoded, *size, geometry.channels))
+    require_grouped(bundle, codec)
+    info, first = bundle.info, 0 if bundle.region is None else bundle.region.region.first
     records, public = box.records(header, tier), LEVELS[header.settings.protection].open(bundle)
     part = _pixels(region, box.rows.start * geometry.stride, box.columns.start * geometry.stride)
     pixels = np.empty((count, region.height, region.width, geometry.channels), info.dtype)
     opened = 1 if tier == Tier.PREVIEW else None
 
-    def decode(number: int, frame: int, done: Done) -> None:
-        levels = _purify(bundle, public, frame, records, box, codec)
-        code = SparseCode(levels, info.frames[frame - first].threshold, codec.offset)
-        scale = info.scale(frame - first)
-        decoded = codec.decode(code, scale, size, info.coded_dtype, opened, done)[part]
-        pixels[number] = info.unstretched(decoded)
+    def decode(_: int, group: Touched, done: Done) -> None:
+        levels = [_purify(bundle, public, f, records, box, codec) for f in group.frames]
+        code = group_code(levels, info, group.wanted[0][1] - first, codec)
+        for step, (number, frame) in steps(group.wanted, done):
+            at = frame - group.frames.start
+            decoded = code.decode(at, codec, size, info.coded_dtype, opened, step)[part]
+            pixels[number] = info.unstretched(decoded)
 
-    for _ in each_frame(decode, chosen.frames, count, at_once=codec.threads, done=done):
+    for _ in each_frame(decode, groups, len(groups), at_once=codec.threads, done=done):
         pass
     return info.image(pixels)
 
@@ -292,14 +299,6 @@ def _require_few(bundle: OpenedBundle, shape: tuple[int, int, int, int]) -> None
     """Raise TooManyPixels where more would be decoded than is read at most."""
     size = sum(len(part) for part in bundle.parts.values())
     require_size(shape, pixel_limit(None, size, PER_BYTE_OF_BUNDLE))
-
-
-def _info(bundle: OpenedBundle) -> tuple[Info, int]:
-    """What frames need besides their code, and the number of the first. Raises DamagedSection."""
-    if bundle.region is None:
-        return read_info(bundle), 0
-    region = bundle.region.region
-    return Info.unpack_frames(bundle.region.info, _last(region) - region.first + 1), region.first
 
 
 def _purify(

@@ -13,6 +13,7 @@ from primis.errors import DamagedSection
 from primis.keys.seal import TierSecrets, seal
 from primis.sharing.opened import (
     OpenedBundle,
+    Run,
     record_secrets,
     seal_record,
     seal_support,
@@ -36,22 +37,24 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     public = bytearray(system.token_bytes(len(old_public)) if keyed else old_public)
     supports, index = bytearray(system.token_bytes(len(bundle.parts.get("supports", b"")))), []
     streams = public if keyed else supports
+    taken: list[Run] = []
     for frame in range(before.geometry.frames):
-        old_secrets = record_secrets(before, bundle.secrets, frame)
+        old_secrets, start = record_secrets(before, bundle.secrets, frame), bundle.part_of(frame).at
         records = [bundle.record(frame, number, was) for number, was in enumerate(old_secrets)]
-        _require_apart(records)
+        taken += _taken(records, start)
         new_secrets = record_secrets(after, new, frame)
         for record, was, now in zip(records, old_secrets, new_secrets, strict=True):
             digest = record.digest
             if keyed:
                 run = level.reseal(bundle, frame, record, was, now)
-                at = frame * before.code_budget + record.at
+                at = start + record.at
                 public[at : at + record.length] = run
                 digest = run_digest(run)
             stream = seal_support(bundle.support(frame, record, was), now, after)
-            at = frame * before.code_budget + record.stream_at
+            at = start + record.stream_at
             streams[at : at + len(stream)] = stream
             index.append(seal_record(record._replace(digest=digest), now, after))
+    _require_apart(taken)
     parts = {"index": b"".join(index), "public": bytes(public)}
     if not keyed:
         parts["supports"] = bytes(supports)
@@ -61,11 +64,16 @@ def reseal(bundle: OpenedBundle, new: TierSecrets, bundle_id: str, *, alone: boo
     return write_bundle(after, parts, alone=alone)
 
 
-def _require_apart(records: list[IndexRecord]) -> None:
-    """Raise DamagedSection where two parts of a frame share bytes."""
-    runs = [(record.at, record.length) for record in records]
-    runs += [(record.stream_at, record.stream_length) for record in records]
-    ordered = sorted(run for run in runs if run[1])
-    for (at, length), (following, _) in pairwise(ordered):
-        if at + length > following:
+def _taken(records: list[IndexRecord], start: int) -> list[Run]:
+    """Where values and supports of records lie in the section of the code. start: of the part of
+    their group."""
+    runs = [Run(start + record.at, record.length) for record in records]
+    return runs + [Run(start + record.stream_at, record.stream_length) for record in records]
+
+
+def _require_apart(runs: list[Run]) -> None:
+    """Raise DamagedSection where two share bytes."""
+    ordered = sorted(run for run in runs if run.length)
+    for before, after in pairwise(ordered):
+        if before.at + before.length > after.at:
             raise DamagedSection('section "index": two records point to the same bytes')

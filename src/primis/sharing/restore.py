@@ -43,7 +43,8 @@ from primis.imaging.padding import impose_padding
 from primis.keys.tier import TIERS, Tier
 from primis.metrics.fidelity import EXACT, Quality
 from primis.sharing.codes import Codes
-from primis.sharing.frames import each_frame
+from primis.sharing.frames import each_frame, steps
+from primis.sharing.groups import GroupCode, Touched, at_once, group_of, touched
 from primis.sharing.opened import OpenedBundle, places, record_secrets, require_tier
 from primis.sharing.protection import LEVELS
 from primis.sharing.protection.level import OpenedRecord, PublicCode
@@ -212,19 +213,22 @@ def decode_image(
     chosen = range(header.geometry.frames) if frames is None else frames
     pixels = np.empty((len(chosen), *header.geometry.shape[1:]), info.dtype)
     opened = 1 if tier == Tier.PREVIEW else None
-    size, count = pixels.shape[1:3], len(pixels)
     seed = bytes.fromhex(header.id)
     public = LEVELS[header.settings.protection].open(bundle)
+    groups = touched(chosen, bundle.group, header.geometry.frames)
+    require_grouped(bundle, codec)
 
-    def decode(number: int, frame: int, done: Done) -> None:
-        purifying, decoding = within(done, 0, 0.5), within(done, 0.5, 1)
-        code, scale = _code(bundle, public, frame, tier, codec, info, purifying)
-        decoded = codec.decode(code, scale, size, info.coded_dtype, opened, decoding)
-        if texture:
-            add_texture(decoded, info.textures[frame], scale, seed, frame)
-        pixels[number] = info.unstretched(decoded)
+    def decode(_: int, group: Touched, done: Done) -> None:
+        code = _group_code(bundle, public, group.frames, tier, codec, within(done, 0, 0.5))
+        for step, (number, frame) in steps(group.wanted, within(done, 0.5, 1)):
+            at, size = frame - group.frames.start, pixels.shape[1:3]
+            decoded = code.decode(at, codec, size, info.coded_dtype, opened, step)
+            if texture:
+                add_texture(decoded, info.textures[frame], code.scale, seed, frame)
+            pixels[number] = info.unstretched(decoded)
 
-    for _ in each_frame(decode, chosen, count, at_once=codec.threads, done=done):
+    threads = at_once(bundle.group, header, codec)
+    for _ in each_frame(decode, groups, len(groups), at_once=threads, done=done):
         pass
     return info.image(pixels)
 
@@ -242,10 +246,24 @@ def codec_of(header: Header, codec_for: CodecFor) -> Codec:
     return codec
 
 
+def require_grouped(bundle: OpenedBundle, codec: Codec) -> None:
+    """Raise DamagedSection where frames are said to be coded together that cannot be."""
+    if bundle.group > 1 and not codec.architecture.over_image:
+        raise DamagedSection('section "info": this model codes each frame alone')
+
+
 def open_codes(bundle: OpenedBundle, codec: Codec) -> list[tuple[SparseCode, Scale]]:
-    """The true code Z of each frame and the range of its grey levels, stretched if they are."""
+    """The true code Z of each frame and the range of its grey levels, stretched if they are; of
+    frames that are coded together, each frequency along them in place of a frame."""
     frames = range(bundle.header.geometry.frames)
-    return list(_codes(bundle, Tier.DIAGNOSTIC, codec, read_info(bundle), frames))
+    return list(_codes(bundle, Tier.DIAGNOSTIC, codec, frames))
+
+
+def open_group(bundle: OpenedBundle, codec: Codec, frame: int = 0) -> GroupCode:
+    """The true code of a frame and of those that are coded with it."""
+    frames = group_of(frame, bundle.group, bundle.header.geometry.frames)
+    public = LEVELS[bundle.header.settings.protection].open(bundle)
+    return _group_code(bundle, public, frames, Tier.DIAGNOSTIC, codec, silent)
 
 
 def read_codes(
@@ -266,13 +284,14 @@ def read_codes(
     require_tier(bundle.secrets, tier)
     chosen = chosen_frames(header, frames)
     atoms = header.geometry.atoms_per_map if tier == Tier.PREVIEW else header.geometry.atoms
-    opened = list(_codes(bundle, tier, codec, read_info(bundle), chosen))
-    return Codes.of(opened, codec, atoms)
+    require_grouped(bundle, codec)
+    opened = list(_codes(bundle, tier, codec, chosen))
+    return Codes.of(opened, codec, atoms, bundle.group)
 
 
 def read_info(bundle: OpenedBundle) -> Info:
     """Section `info`. Raises DamagedSection."""
-    return Info.unpack(bundle.unseal("info"), bundle.header)
+    return bundle.info
 
 
 def quality_at(bundle: OpenedBundle, tier: Tier) -> Quality | None:
@@ -344,28 +363,33 @@ def exact_image(bundle: OpenedBundle, frames: Sequence[int]) -> Image:
 
 
 def _codes(
-    bundle: OpenedBundle,
-    tier: Tier,
-    codec: Codec,
-    info: Info,
-    frames: Sequence[int],
+    bundle: OpenedBundle, tier: Tier, codec: Codec, frames: Sequence[int]
 ) -> Iterator[tuple[SparseCode, Scale]]:
-    public = LEVELS[bundle.header.settings.protection].open(bundle)
+    public, info = LEVELS[bundle.header.settings.protection].open(bundle), read_info(bundle)
     for frame in frames:
-        yield _code(bundle, public, frame, tier, codec, info)
+        levels = _purify(bundle, public, frame, tier, codec, silent)
+        yield SparseCode(levels, info.frames[frame].threshold, codec.offset), info.scale(frame)
 
 
-def _code(
+def _group_code(
     bundle: OpenedBundle,
     public: PublicCode,
-    frame: int,
+    frames: range,
     tier: Tier,
     codec: Codec,
-    info: Info,
-    done: Done = silent,
-) -> tuple[SparseCode, Scale]:
-    levels = _purify(bundle, public, frame, tier, codec, done)
-    return SparseCode(levels, info.frames[frame].threshold, codec.offset), info.scale(frame)
+    done: Done,
+) -> GroupCode:
+    """Of frames that are coded together."""
+    each = [_purify(bundle, public, f, tier, codec, step) for step, f in steps(frames, done)]
+    return group_code(each, read_info(bundle), frames.start, codec)
+
+
+def group_code(levels: Sequence[np.ndarray], info: Info, first: int, codec: Codec) -> GroupCode:
+    """Of frames that are coded together, from the levels (c, LM, h, w) of each. first: the number
+    of the first in info."""
+    whole = levels[0] if len(levels) == 1 else np.concatenate(levels)
+    code = SparseCode(whole, info.frames[first].threshold, codec.offset)
+    return GroupCode(code, len(levels), info.scale(first))
 
 
 def _purify(

@@ -8,6 +8,7 @@ follow from geometry and settings. docs/threat-model.md holds the proof.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from primis.codes.ambiguation import Draw
 from primis.codes.coder import decode_code, encode_code
 from primis.codes.sparse import SparseCode
 from primis.keys.seal import Secret, mask
-from primis.sharing.opened import OpenedBundle, Place, places, verified
+from primis.sharing.opened import OpenedBundle, Place, Run, places, verified
 from primis.sharing.protection.layout import lay_out
-from primis.sharing.protection.level import OpenedRecord, Published, Run
+from primis.sharing.protection.level import OpenedRecord, Published
 
 
 @dataclass(frozen=True)
-class KeyedFrame:
+class KeyedGroup:
     """supports, values: streams of each record, in clear."""
 
     supports: list[bytes] = field(repr=False)
@@ -41,7 +42,8 @@ class KeyedFrame:
         """Masked values and sealed supports, those of a record side by side, in their budget."""
         masked = [mask(stream, secret) for stream, secret in zip(self.values, secrets, strict=True)]
         parts = [values + support for values, support in zip(masked, sealed, strict=True)]
-        data, laid = lay_out(parts, header.code_budget, draw)
+        frames = len(parts) // header.records
+        data, laid = lay_out(parts, frames * header.code_budget, draw, frames=frames)
         both = list(zip(laid, map(len, masked), strict=True))
         runs = [Run(place.at, length) for place, length in both]
         streams = [Run(place.at + length, place.length - length) for place, length in both]
@@ -70,15 +72,16 @@ class Keyed:
 
     def encode(
         self, code: SparseCode, header: Header, codec: Codec, draw: Draw, done: Done = silent
-    ) -> KeyedFrame:
+    ) -> KeyedGroup:
         """Two streams for each record."""
         layout, tables = codec.layout, codec.checkpoint.tables
-        coded = []
-        for p in places(header):
-            tile = code.levels[p.plane][:, p.rows, p.columns]
+        channels, coded = header.geometry.channels, []
+        frames = len(code.levels) // channels
+        for frame, p in product(range(frames), places(header)):
+            tile = code.levels[frame * channels + p.plane][:, p.rows, p.columns]
             coded.append(encode_code(tile, p.atoms, layout, tables))
-            done(len(coded) / header.records)
-        return KeyedFrame([support for support, _ in coded], [values for _, values in coded])
+            done(len(coded) / (frames * header.records))
+        return KeyedGroup([support for support, _ in coded], [values for _, values in coded])
 
     def open(self, bundle: OpenedBundle) -> KeyedCode:
         """Nothing is read before a record is asked for."""
@@ -93,6 +96,6 @@ class Keyed:
 
 def _run(bundle: OpenedBundle, frame: int, record: IndexRecord) -> bytes:
     """A record's masked values, verified."""
-    at = frame * bundle.header.code_budget + record.at
+    at = bundle.part_of(frame).at + record.at
     with bundle.named():
         return verified(bundle.parts["public"][at : at + record.length], record.digest)

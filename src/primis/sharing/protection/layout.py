@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from primis.codes.ambiguation import Draw, order
-from primis.sharing.protection.level import Run
+from primis.sharing.opened import Run
 
 
 class LaidOut(NamedTuple):
@@ -18,15 +18,16 @@ class LaidOut(NamedTuple):
     places: list[Run]
 
 
-def lay_out(parts: Sequence[bytes], size: int, draw: Draw) -> LaidOut:
-    """The parts of tier preview, which are the first half, end to end in a random order, then those
-    of tier diagnostic in another, then random bytes up to `size`.
+def lay_out(parts: Sequence[bytes], size: int, draw: Draw, *, frames: int = 1) -> LaidOut:
+    """The parts of tier preview, which are the first half of each frame's, end to end in a random
+    order, then those of tier diagnostic in another, then random bytes up to `size`.
 
     Were the tiers mixed, what lies between its own parts would tell a holder of tier preview of the
     finer ones.
     """
-    preview = len(parts) // 2
-    chosen = np.concatenate([order(preview, draw), preview + order(len(parts) - preview, draw)])
+    preview, diagnostic = np.arange(len(parts)).reshape(frames, 2, -1).swapaxes(0, 1)
+    tiers = (preview.ravel(), diagnostic.ravel())
+    chosen = np.concatenate([numbers[order(len(numbers), draw)] for numbers in tiers])
     starts = np.zeros(len(parts), np.int64)
     starts[chosen] = np.cumsum([0, *(len(parts[i]) for i in chosen[:-1])])
     data = b"".join(parts[i] for i in chosen)

@@ -1,6 +1,6 @@
 """A level of protection, as sharing and restoring see it.
 
-code --encode--> EncodedFrame --publish--> a frame's part of the code's sections
+code --encode--> EncodedGroup --publish--> a group's part of the code's sections
 bundle --open--> PublicCode --levels--> true levels of a record, for who has its secret
 """
 
@@ -16,18 +16,11 @@ from primis.codec import Codec, Done
 from primis.codes.ambiguation import Draw
 from primis.codes.sparse import SparseCode
 from primis.keys.seal import Secret
-from primis.sharing.opened import OpenedBundle, Place
-
-
-class Run(NamedTuple):
-    """Where bytes lie in their frame's part of a section."""
-
-    at: int
-    length: int
+from primis.sharing.opened import OpenedBundle, Place, Run
 
 
 class Published(NamedTuple):
-    """A frame's part of sections `public` and `supports`.
+    """The part of a group of frames of sections `public` and `supports`.
 
     runs, digests: of each record's values; streams: of each record's sealed support.
     """
@@ -39,8 +32,8 @@ class Published(NamedTuple):
     streams: list[Run]
 
 
-class EncodedFrame(Protocol):
-    """The coded streams of a frame's records, not yet sealed."""
+class EncodedGroup(Protocol):
+    """The coded streams of the records of a group, frame by frame, not yet sealed."""
 
     @property
     def supports(self) -> list[bytes]:
@@ -79,8 +72,8 @@ class Level(Protocol):
 
     def encode(
         self, code: SparseCode, header: Header, codec: Codec, draw: Draw, done: Done
-    ) -> EncodedFrame:
-        """Code a frame."""
+    ) -> EncodedGroup:
+        """Code a group: levels (n · c, LM, h, w) of its n frames."""
 
     def open(self, bundle: OpenedBundle) -> PublicCode:
         """Read what a bundle publishes. Raises DamagedSection."""

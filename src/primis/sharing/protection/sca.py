@@ -24,9 +24,9 @@ from primis.codes.sparse import LEVEL_LIMIT, SparseCode
 from primis.codes.support import decode_plain, encode_plain
 from primis.errors import DamagedSection
 from primis.keys.seal import Secret
-from primis.sharing.opened import OpenedBundle, Place, places, verified
+from primis.sharing.opened import OpenedBundle, Place, Run, places, verified
 from primis.sharing.protection.layout import lay_out
-from primis.sharing.protection.level import OpenedRecord, Published, Run
+from primis.sharing.protection.level import OpenedRecord, Published
 
 _PLAIN = struct.Struct(">2I")
 

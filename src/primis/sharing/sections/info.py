@@ -14,9 +14,10 @@ from primis.errors import DamagedSection
 from primis.imaging.image import KINDS, PHOTOMETRIC, Image
 from primis.imaging.stretch import MOST_TIMES, STRETCHED, Stretch
 from primis.metrics.fidelity import EXACT, Quality
+from primis.sharing.groups import GROUPS, may_group
 from primis.sharing.texture import FrameTexture, unpack_texture
 
-_BASE = struct.Struct(">4B2QIh2iB")
+_BASE = struct.Struct(">4B2QIh2i2B")
 _FRAME = struct.Struct(">2id")
 _DTYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int8", "int16"))
 _KINDS = tuple(KINDS)
@@ -32,7 +33,8 @@ flat), and more than any range needs."""
 
 @dataclass(frozen=True)
 class FrameScale:
-    """low, high: range of a frame's grey levels, before padding, not stretched; threshold: t."""
+    """low, high: range of the grey levels of a group of frames, before padding, not stretched;
+    threshold: t."""
 
     low: int
     high: int
@@ -43,7 +45,7 @@ class FrameScale:
 class Info:
     """As in Image; frames: one scale for each; quality: None where it was not measured. textures:
     what each frame lost, empty where samples are exact. stretch: of grey levels before they are
-    coded; None for none."""
+    coded; None for none. group: G, how many frames are coded together."""
 
     kind: str
     dtype: np.dtype
@@ -54,6 +56,7 @@ class Info:
     quality: Quality | None = field(default=None, repr=False)
     textures: list[FrameTexture] = field(default_factory=list, repr=False)
     stretch: Stretch | None = None
+    group: int = 1
 
     @classmethod
     def of(
@@ -63,6 +66,7 @@ class Info:
         quality: Quality | None,
         textures: list[FrameTexture],
         stretch: Stretch | None,
+        group: int,
     ) -> Info:
         """Of an image."""
         return cls(
@@ -75,6 +79,7 @@ class Info:
             quality,
             textures,
             stretch,
+            group,
         )
 
     def image(self, pixels: np.ndarray) -> Image:
@@ -106,6 +111,7 @@ class Info:
             *(min(round(mm * _PER_MM), _MAX_SPACING) for mm in spacing),
             *_pack_quality(self.quality),
             *_pack_stretch(self.stretch),
+            self.group,
         )
         scales = b"".join(_FRAME.pack(f.low, f.high, f.threshold) for f in self.frames)
         planes = (plane for texture in self.textures for plane in texture)
@@ -125,10 +131,10 @@ class Info:
         return replace(self, frames=self.frames[first : last + 1], quality=None, textures=[])
 
     @classmethod
-    def unpack_frames(cls, data: bytes, count: int) -> Info:
+    def unpack_frames(cls, data: bytes, header: Header, first: int, last: int) -> Info:
         """Inverse of `pack` after `of_frames`. Raises DamagedSection."""
         try:
-            info, rest = _unpack_frames(data, count, exact=False)
+            info, rest = _unpack_frames(data, header, range(first, last + 1))
             if rest or info.quality is not None:
                 raise ValueError("more than a region has")
         except (ValueError, IndexError, struct.error):
@@ -173,7 +179,7 @@ def _unpack_stretch(packed: tuple[int, int, int], dtype: np.dtype) -> Stretch | 
 
 def _unpack(data: bytes, header: Header) -> Info:
     exact = bool(header.settings.exact_bits)
-    info, rest = _unpack_frames(data, header.geometry.frames, exact=exact)
+    info, rest = _unpack_frames(data, header, range(header.geometry.frames))
     if info.stretch is not None and (exact or header.geometry.channels > 1):
         raise ValueError("a stretch of what has none")
     textures = _unpack_textures(rest, header)
@@ -182,26 +188,21 @@ def _unpack(data: bytes, header: Header) -> Info:
     return replace(info, textures=textures)
 
 
-def _unpack_frames(data: bytes, count: int, *, exact: bool) -> tuple[Info, bytes]:
+def _unpack_frames(data: bytes, header: Header, numbers: range) -> tuple[Info, bytes]:
     """All but textures, and the bytes that hold these. Raises ValueError."""
     kind, dtype, photometric, depth, *other = _BASE.unpack_from(data)
-    *spacing, psnr, ssim, first, last, times = other
-    quality = _unpack_quality(psnr, ssim, exact=exact)
+    *spacing, psnr, ssim, first, last, times, group = other
+    quality = _unpack_quality(psnr, ssim, exact=bool(header.settings.exact_bits))
     sample = _DTYPES[dtype]
     if not 1 <= depth <= 8 * sample.itemsize or any(s > _MAX_SPACING for s in spacing):
         raise ValueError("no image")
     if bool(spacing[0]) != bool(spacing[1]):
         raise ValueError("no spacing")
+    if group not in GROUPS or (group > 1 and not may_group(header)):
+        raise ValueError("no group")
     stretch = _unpack_stretch((first, last, times), sample)
-    limits = np.iinfo(sample)
-    end = _BASE.size + _FRAME.size * count
-    frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data[_BASE.size : end])]
-    if len(frames) != count:
-        raise ValueError("other frames")
-    for f in frames:
-        sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
-        if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
-            raise ValueError("no scale")
+    end = _BASE.size + _FRAME.size * len(numbers)
+    frames = _unpack_scales(data[_BASE.size : end], sample, numbers, group)
     row, column = (s / _PER_MM for s in spacing)
     known = (row, column) if spacing[0] else None
     info = Info(
@@ -213,8 +214,25 @@ def _unpack_frames(data: bytes, count: int, *, exact: bool) -> tuple[Info, bytes
         frames,
         quality,
         stretch=stretch,
+        group=group,
     )
     return info, data[end:]
+
+
+def _unpack_scales(data: bytes, dtype: np.dtype, numbers: range, group: int) -> list[FrameScale]:
+    """Of frames of these numbers; those of a group are the same. Raises ValueError."""
+    limits = np.iinfo(dtype)
+    frames = [FrameScale(*scale) for scale in _FRAME.iter_unpack(data)]
+    if len(frames) != len(numbers):
+        raise ValueError("other frames")
+    for f in frames:
+        sound = limits.min <= f.low <= f.high <= limits.max and math.isfinite(f.threshold)
+        if not sound or not _LEAST_STEP <= f.threshold < _LARGEST_STEP:
+            raise ValueError("no scale")
+    for (number, before), f in zip(enumerate(frames, numbers.start + 1), frames[1:], strict=False):
+        if number % group and f != before:
+            raise ValueError("frames of a group with other scales")
+    return frames
 
 
 def _unpack_textures(data: bytes, header: Header) -> list[FrameTexture]:
