@@ -382,3 +382,12 @@ def test_what_has_no_place_or_no_series_is_no_slice(elements, tmp_path) -> None:
     files = lay_out(tmp_path, {"good": slice_file(0), "other": slice_file(0, **elements)})
     assert slice_in(files / "good") is not None
     assert slice_in(files / "other") is None
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_frames_alone_are_not_coded_with_others(share, opened, alone) -> None:
+    """Six copies of one slice are as alike as slices can be."""
+    files = {f"ct/{k}.dcm": slice_file(5.0 * k, size=96) for k in range(6)}
+    share(files, frames_alone=alone)
+    [image] = opened()
+    assert (image.codes().group == 1) == alone

@@ -55,6 +55,7 @@ def share(
     lossless: bool = False,
     series: bool = True,
     minimal: bool = False,
+    frames_alone: bool = False,
     labels: Place | None = None,
     jobs: int | None = 1,
     dask: str | Client | None = None,
@@ -79,14 +80,15 @@ def share(
     tier diagnostic has no loss and an image takes as many bytes as uncompressed. series: the slices
     of one DICOM series and geometry are one image; else each file is one. minimal: seal of headers
     only what is needed to show the image; the whole header is then at tier original alone, if there
-    is one. labels: a table (CSV) with a column `file`, whose other columns are sealed in the
-    release's catalogue; a row belongs to the file it names, from the table's folder, or to the
-    image of that name. jobs: processes that work at once, None for as many as cores. dask: in their
-    place, the address of a Dask scheduler or a `distributed.Client`; image files must lie at the
-    same path on all its machines. dask_insecure: allow a scheduler on another machine without TLS.
-    shard: "3/8" works on the third of eight parts of the images alone; finish: makes the release of
-    what all shards did. All else is to be given alike in these calls. on_result: is called after
-    each image with its `Result`, the number done and the number of all.
+    is one. frames_alone: code each frame by itself, so that a grant of some opens no others.
+    labels: a table (CSV) with a column `file`, whose other columns are sealed in the release's
+    catalogue; a row belongs to the file it names, from the table's folder, or to the image of that
+    name. jobs: processes that work at once, None for as many as cores. dask: in their place, the
+    address of a Dask scheduler or a `distributed.Client`; image files must lie at the same path on
+    all its machines. dask_insecure: allow a scheduler on another machine without TLS. shard: "3/8"
+    works on the third of eight parts of the images alone; finish: makes the release of what all
+    shards did. All else is to be given alike in these calls. on_result: is called after each image
+    with its `Result`, the number done and the number of all.
 
     Returns a `Result` for each image, in order. One that cannot be shared has its `error` set, and
     the others are shared. A run that was interrupted goes on where it stopped.
@@ -117,6 +119,7 @@ def share(
             lossless=lossless,
             series=series,
             minimal=minimal,
+            frames_alone=frames_alone,
             labels=None if labels is None else Path(labels),
             executor=executor,
             shard=None if shard is None else Shard.parse(shard),

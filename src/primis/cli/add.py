@@ -22,6 +22,7 @@ from primis.cli.labels import LabelTable
 from primis.cli.options import (
     Dask,
     DaskInsecure,
+    FramesAlone,
     Header,
     HeaderKept,
     Jobs,
@@ -66,6 +67,7 @@ def add(
     no_measure: NoMeasure = False,
     lossless: Lossless = False,
     no_series: NoSeries = False,
+    frames_alone: FramesAlone = False,
     header: Header = HeaderKept.WHOLE,
     labels: LabelTable = None,
     trust_anew: TrustAnew = False,
@@ -110,6 +112,7 @@ def add(
             lossless=lossless,
             series=not no_series,
             minimal=header is HeaderKept.MINIMAL,
+            frames_alone=frames_alone,
             labels=labels,
             executor=executor,
             on_result=report.add,

@@ -110,6 +110,16 @@ NoSeries = Annotated[
 ]
 
 
+FramesAlone = Annotated[
+    bool,
+    typer.Option(
+        "--frames-alone",
+        help="Code each frame by itself, so that a grant of some opens no others. By default "
+        "neighbours that are alike are coded together, which saves bytes.",
+    ),
+]
+
+
 class HeaderKept(StrEnum):
     """How much of a file's header is sealed for tier diagnostic."""
 

@@ -45,6 +45,7 @@ from primis.cli.labels import LabelTable
 from primis.cli.options import (
     Dask,
     DaskInsecure,
+    FramesAlone,
     Header,
     HeaderKept,
     Jobs,
@@ -171,6 +172,7 @@ def share(
     ] = False,
     lossless: Lossless = False,
     no_series: NoSeries = False,
+    frames_alone: FramesAlone = False,
     header: Header = HeaderKept.WHOLE,
     owner: Owner = None,
     model: Annotated[
@@ -267,6 +269,7 @@ def share(
             lossless=lossless,
             series=not no_series,
             minimal=header is HeaderKept.MINIMAL,
+            frames_alone=frames_alone,
             labels=labels,
             executor=executor,
             shard=shard,

@@ -53,6 +53,7 @@ def add(
     lossless: bool = False,
     series: bool = True,
     minimal: bool = False,
+    frames_alone: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     on_result: OnResult = lambda result, done, total: None,
@@ -82,12 +83,25 @@ def add(
     if release.has_originals:
         settings = replace(settings, original_bits=None)
     options = Options(
-        settings, release.has_originals, max_pixels, measure, lossless=lossless, minimal=minimal
+        settings,
+        release.has_originals,
+        max_pixels,
+        measure,
+        lossless=lossless,
+        minimal=minimal,
+        frames_alone=frames_alone,
     )
     with Work(beside(release, "add"), "primis add") as work:
         plan = {"work": "add", "release": release.manifest.release, "keys": scope.keys}
         work.begin(
-            plan | {"measure": measure, "lossless": lossless, "series": series, "minimal": minimal}
+            plan
+            | {
+                "measure": measure,
+                "lossless": lossless,
+                "series": series,
+                "minimal": minimal,
+                "frames alone": frames_alone,
+            }
         )
         work.journal.count_only_ours(scope.secret)
         looked = look(sources, work.journal, options, on_look)

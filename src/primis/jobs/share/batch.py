@@ -116,6 +116,7 @@ class Batch:
             need=need,
             reading=self.options.reading,
             measure=self.options.measure,
+            frames_alone=self.options.frames_alone,
         )
 
     def _before(self, codec: Codec) -> Callable[[Source], Result | None]:

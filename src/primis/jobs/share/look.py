@@ -41,9 +41,10 @@ class Options:
     """with_original: seal the files too. max_pixels: None for the reader's default. measure: seal
     what each image loses. psnr: that S_x is to be chosen for, None to take it from the settings.
     exact: refuse files whose samples are rounded when they are read. lossless: seal every sample as
-    it is. minimal: of headers only what is needed to show the image.
+    it is. minimal: of headers only what is needed to show the image. frames_alone: code each frame
+    by itself, so that a grant of some opens no others.
 
-    The last five are no settings: those are public.
+    The last six are no settings: those are public.
     """
 
     settings: Settings
@@ -54,6 +55,7 @@ class Options:
     exact: bool = False
     lossless: bool = False
     minimal: bool = False
+    frames_alone: bool = False
 
     @property
     def reading(self) -> Reading:

@@ -81,6 +81,7 @@ def share(
     lossless: bool = False,
     series: bool = True,
     minimal: bool = False,
+    frames_alone: bool = False,
     labels: Path | None = None,
     executor: Executor | None = None,
     shard: Shard | None = None,
@@ -103,7 +104,8 @@ def share(
     smallest S_x at which 95 % of the images reach it, in place of that of `settings`. exact: refuse
     files whose samples would be rounded. lossless: seal every sample as it is. series: slices of
     one DICOM series become one image; else each file is one. minimal: seal of headers only what is
-    needed to show the image. labels: a table whose columns are sealed in the catalogue
+    needed to show the image. frames_alone: code each frame by itself, so that a grant of some opens
+    no others. labels: a table whose columns are sealed in the catalogue
     (`read_labels`). executor: what works on the images, by default this process. shard: share this
     part of the images alone, and make no release yet. finish: make the release once all shards are
     done. All else is the same in all these calls.
@@ -125,7 +127,9 @@ def share(
     sources = gather(collect(inputs), series=series, on_file=on_gather)
     told = labels_of(labels, sources, on_note if shard is None else _ignore)
     codec = Codec(read_checkpoint(named(model) if model else shipped()))
-    options = Options(settings, with_original, max_pixels, measure, psnr, exact, lossless, minimal)
+    options = Options(
+        settings, with_original, max_pixels, measure, psnr, exact, lossless, minimal, frames_alone
+    )
     sharing = _Sharing(
         destination,
         codec,
@@ -266,6 +270,7 @@ class _Sharing:
             "exact": self.options.exact,
             "lossless": self.options.lossless,
             "minimal": self.options.minimal,
+            "frames alone": self.options.frames_alone,
             "series": self.series,
             "signer": self.signer.public,
         }

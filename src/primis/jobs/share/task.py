@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShareTask:
-    """secrets: of this image alone. release: its id. measure: seal what the image loses."""
+    """secrets: of this image alone. release: its id. measure: seal what the image loses.
+    frames_alone: code each frame by itself."""
 
     source: Source
     bundle_id: str
@@ -41,6 +42,7 @@ class ShareTask:
     need: Need | InputError
     reading: Reading
     measure: bool
+    frames_alone: bool
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
         name=task.source.name,
         original=data if task.reading.original else None,
         measure=task.measure,
+        group=1 if task.frames_alone else None,
         done=done,
     )
     return SharedFile(
