@@ -17,6 +17,7 @@ import attack_tables
 import numpy as np
 import scale_tables
 import study_tables
+import volume_tables
 from markdown_tables import HERE, number, result, rows, with_interval, with_sd
 
 from primis.metrics.estimate import Estimate
@@ -245,6 +246,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "loader": scale_tables.loader,
     "tiles": scale_tables.tiles,
     "tile_edges": scale_tables.tile_edges,
+    "windows": volume_tables.windows,
+    "groups": volume_tables.groups,
+    "series": volume_tables.series,
+    "long_series": volume_tables.long_series,
     "rehearsal": scale_tables.rehearsal,
     "rehearsal_rates": scale_tables.rehearsal_rates,
 }

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from primis.datasets.files import Source
 from primis.errors import WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
@@ -114,7 +115,8 @@ def test_an_interrupted_run_goes_on_elsewhere(share, folder, keys, signer, tmp_p
 def test_a_file_that_a_worker_does_not_find_is_told_with_the_remedy(codec, tmp_path) -> None:
     from primis.jobs.share.task import ShareWorker
 
-    task = SimpleNamespace(file=tmp_path / "gone.dcm", need=None)
+    gone = Source.of((tmp_path / "gone.dcm", "gone.dcm"))
+    task = SimpleNamespace(source=gone, need=None)
     said = str(ShareWorker(codec).elsewhere(task, "node7"))
     assert 'the worker on "node7"' in said and "same path on all machines" in said
 

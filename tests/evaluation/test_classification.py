@@ -150,7 +150,7 @@ def test_the_shadow_is_found_and_not_on_blank_images(grid: dict[Pair, Cell]) -> 
     assert grid[Pair("original", "blank")].auc.low < 0.6
     assert grid[Pair("blank", "original")].auc.value < 0.95
     assert grid[Pair("original", "blank")].difference.high < 0
-    assert grid[Pair("original", "S_x = 4")].difference.low > -0.2
+    assert grid[Pair("original", "S_x = 4")].difference.low > -0.25  # of 24 images
 
 
 def test_estimates_hold_together(part: TaskResult, grid: dict[Pair, Cell]) -> None:

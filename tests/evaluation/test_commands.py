@@ -60,6 +60,7 @@ def test_an_audit_uses_all_cores_unless_an_error_is_looked_for(
     here, monkeypatch, debug: str, workers: int
 ) -> None:
     """An error is to be seen where it arises: `PRIMIS_DEBUG=1 shows where`."""
+    from primis import codec
     from primis.audit import run as auditing
     from primis.jobs.executors import processes
 
@@ -68,6 +69,7 @@ def test_an_audit_uses_all_cores_unless_an_error_is_looked_for(
 
     assert share(here, "chest.dcm")[0] == 0
     monkeypatch.setattr(auditing, "audit", counted)
+    monkeypatch.setattr(codec, "cores", lambda: 3)
     monkeypatch.setattr(processes, "cores", lambda: 3)
     monkeypatch.setenv("PRIMIS_DEBUG", debug)
     assert f"{workers} at once" in here("audit", "r", "-o", "x", "--model", TINY)[2]

@@ -203,7 +203,8 @@ def cluster(place: str | Client, *, insecure: bool) -> Iterator[Dask]:
     with _quiet():
         try:
             client = Client(place, timeout=_SECONDS)
-        except (OSError, TimeoutError, ValueError, TypeError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError, AssertionError) as error:
+            # the last where its event loop does not start within 10 s
             said = " ".join(str(error).split())[:200]
             why = f": {said}" if place.startswith("tls:") and "certificate" in said else ""
             raise WorkerError(

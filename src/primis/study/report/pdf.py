@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from primis.errors import PrimisError
+
+_EPOCH = "SOURCE_DATE_EPOCH"
 
 
 class PdfUnavailable(PrimisError):
@@ -31,7 +36,20 @@ def render(html: str) -> bytes:
     fetcher = URLFetcher(allowed_protocols=("data", "file"))
     sheet = weasyprint.CSS(string=_faces(), font_config=fonts, url_fetcher=fetcher)
     document = weasyprint.HTML(string=html, url_fetcher=URLFetcher(allowed_protocols=("data",)))
-    return bytes(document.write_pdf(stylesheets=[sheet], font_config=fonts))
+    with _one_moment():
+        return bytes(document.write_pdf(stylesheets=[sheet], font_config=fonts))
+
+
+@contextmanager
+def _one_moment() -> Iterator[None]:
+    """fontTools, which cuts the fonts down where HarfBuzz cannot, writes the time into them."""
+    before = os.environ.get(_EPOCH)
+    os.environ[_EPOCH] = before or "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_EPOCH]
 
 
 def _faces() -> str:
