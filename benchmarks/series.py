@@ -69,10 +69,13 @@ class Slices:
         self.range = float(int(counted.max()) - int(counted.min()))
         self.curves = [self._curve(k) for k in track(range(image.shape[0]), "JPEG 2000")]
 
+    def squared(self, k: int, decoded: np.ndarray) -> np.ndarray:
+        """Errors of a frame (H, W, 1), squared."""
+        return np.square(self.filled[k].astype(float) - decoded)[self._inside[k]]
+
     def psnr(self, k: int, decoded: np.ndarray) -> float:
         """Of a frame (H, W, 1)."""
-        error = (self.filled[k].astype(float) - decoded)[self._inside[k]]
-        return psnr_of_mse(float(np.mean(error**2)), self.range)
+        return psnr_of_mse(float(np.mean(self.squared(k, decoded))), self.range)
 
     def _curve(self, k: int) -> Curve:
         """The codec counts decibels from the largest number of 16 bits."""
@@ -95,11 +98,12 @@ def compared(image: Image, slices: Slices, codec: Codec, sparsity: float) -> dic
     bundle = OpenedBundle.read(shared.data, keys.secrets)
     decoded = decode_image(bundle, max(keys.secrets), lambda digest: codec).pixels
     reached = [slices.psnr(k, frame) for k, frame in enumerate(decoded)]
+    errors = np.concatenate([slices.squared(k, frame) for k, frame in enumerate(decoded)])
     header = len(bundle.parts["header"])
     pairs = zip(slices.curves, reached, strict=True)
     whole = sum(curve.at(decibels, curve.plain) / 8 for curve, decibels in pairs)
     return {
-        "psnr": float(np.mean(reached)),
+        "psnr": psnr_of_mse(float(np.mean(errors)), slices.range),
         "bundle": len(shared.data) - header,
         "header": header,
         "JPEG 2000": whole,
@@ -122,7 +126,7 @@ def long_series(folder: Path, out: Path, count: int) -> None:
 def measured(*command: str) -> dict[str, float]:
     """Seconds of a command of primis, and the largest memory in use, MiB."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "primis", *command, "--quiet"])
+    process = subprocess.Popen([Path(sys.executable).with_name("primis"), *command, "--quiet"])
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"primis {command[0]} failed")

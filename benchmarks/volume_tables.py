@@ -44,7 +44,7 @@ def groups() -> str:
 
 def series() -> str:
     """One bundle against JPEG 2000 of its slices."""
-    head = ["series, slices", "S_x", "mean PSNR, dB", "bundle, bytes", "its header"]
+    head = ["series, slices", "S_x", "PSNR, dB", "bundle, bytes", "its header"]
     head += ["JPEG 2000 in age", "bundle and header against it"]
     body = []
     for name, found in result("series")["series"].items():
