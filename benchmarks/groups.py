@@ -25,7 +25,7 @@ from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.imaging.image import Image
-from primis.jobs.share.source import gather, read_source
+from primis.jobs.share.source import Reading, gather, read_source
 from primis.sharing.groups import GROUPS
 from primis.sharing.opened import OpenedBundle
 from primis.sharing.share import share_image
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     codec, result = one_thread(), {}
     for place in track(arguments.series, "series"):
-        image, _ = read_source(gather(collect([place]))[0])
+        image, _ = read_source(gather(collect([place]))[0], Reading())
         rows = {f"{s:g}": measured(image, s, codec) for s in arguments.sparsity}
         result[place.name.split(".")[0]] = rows
         print(place.name, rows)

@@ -30,6 +30,7 @@ import pydicom
 from baselines import in_age, jpeg_2000
 from common import Keys, machine, one_thread, save
 from matched import Curve
+from pydicom.uid import UID
 from rich.progress import track
 
 from primis.bundle.settings import Settings
@@ -113,13 +114,12 @@ def compared(image: Image, slices: Slices, codec: Codec, sparsity: float) -> dic
 
 def long_series(folder: Path, out: Path, count: int) -> None:
     """Files of a series of so many slices."""
-    files = [pydicom.dcmread(path) for path, _ in collect([folder])]
+    files = [path for path, _ in collect([folder])]
     for k in range(count):
-        source = files[k * len(files) // count]
-        made = pydicom.dcmread(source.filename)
-        made.PixelData = np.roll(source.pixel_array, k % _SHIFTS, 0).tobytes()
+        made = pydicom.dcmread(files[k * len(files) // count])
+        made.PixelData = np.roll(made.pixel_array, k % _SHIFTS, 0).tobytes()
         made.ImagePositionPatient, made.InstanceNumber = [0, 0, _STEP_MM * k], k + 1
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"2.25.{k + 1}"
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{k + 1}")
         made.save_as(out / f"{k:04}.dcm")
 
 

@@ -113,7 +113,8 @@ def stretched(times: float) -> Callable[[Picture], Plan]:
 
 def histogram(picture: Picture) -> Plan:
     """The curve rises with the root of the histogram, and a little everywhere."""
-    edges = np.linspace(*_ends(picture.pixels), _BINS + 1)
+    low, high = _ends(picture.pixels)
+    edges = np.linspace(low, high, _BINS + 1)
     share = np.sqrt(np.histogram(picture.pixels[picture.tissue], edges)[0])
     rise = (1 - _MIX) / _BINS + _MIX * share / share.sum()
     heights = (edges[-1] - edges[0]) * np.concatenate([[0], np.cumsum(rise)])
