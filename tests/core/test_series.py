@@ -190,6 +190,22 @@ def test_a_file_that_cannot_be_read_is_reported_and_the_rest_shared(share, opene
     assert len(opened()) == 1
 
 
+def test_a_defect_in_one_slice_does_not_stop_the_others(share, monkeypatch) -> None:
+    from primis.jobs.share import source
+
+    plain = source.read
+
+    def broken(path: Path, **how):
+        if path.name == "c.dcm":
+            raise RuntimeError("a defect")
+        return plain(path, **how)
+
+    monkeypatch.setattr(source, "read", broken)
+    results = {r.name: r for r in share(shuffled() | {"chest.dcm": phantom_dicom(48)})}
+    assert "this is a defect of primis" in str(results["ct"].error)
+    assert results["chest.dcm"].error is None
+
+
 def test_no_series_shares_each_file_alone(share, opened) -> None:
     share(shuffled(), series=False)
     assert sorted(image.name for image in opened()) == sorted(SHUFFLED)

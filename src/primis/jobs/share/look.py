@@ -129,6 +129,8 @@ def _needs(source: Source, options: Options, stopped: Event) -> Needs:
             read_files = read_slices(source, options.reading, stopped.is_set)
         except InputError as error:
             return {source: error}
+        except Exception as error:  # whatever it is, it must not stop the others
+            return {source: InputError(f"{source} {unexpected(error, 'read')}")}
         pairs = list(zip(source.files, read_files, strict=True))
         bad: Needs = {Source.of(f): one for f, one in pairs if isinstance(one, InputError)}
         good = [(f, one) for f, one in pairs if not isinstance(one, InputError)]
