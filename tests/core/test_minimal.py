@@ -49,6 +49,17 @@ def test_nothing_that_the_basic_profile_names_has_a_value_but_what_is_made_anew(
     assert not any(element.tag.is_private for element in shown.iterall())
 
 
+def test_what_people_write_about_pixels_goes_too() -> None:
+    written = {
+        "WindowCenterWidthExplanation": "Doe, John",
+        "PixelSpacingCalibrationDescription": "Doe, John",
+        "RescaleType": "Doe, John",
+    }
+    image = parse_here(slice_file(5, **written))
+    assert image.header.count(b"Doe, John") == 3
+    assert b"Doe" not in minimal(image).header
+
+
 def test_uids_are_made_anew_and_tell_nothing_of_the_source() -> None:
     source = pydicom.dcmread(io.BytesIO(slice_file(5)))
     one, other = (as_dicom(slice_file(5), replace(ORIGIN, seed=seed)) for seed in ("a", "b"))

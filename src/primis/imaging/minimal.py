@@ -57,12 +57,14 @@ _SHOWN = (
     "FrameType",
     "PlanePositionSequence",
     "PlaneOrientationSequence",
-    "StackID",
     "InStackPositionNumber",
     "TemporalPositionIndex",
 )
 _IMAGE_GROUP = 0x0028
-"""Its elements say how pixels are laid out and shown."""
+"""Its elements say how pixels are laid out and shown, but for those that people write into."""
+
+_WRITTEN = ("LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "UN", "UI", "AS", "DA", "DT", "TM")
+"""VRs of texts, names, identifiers and dates, and of what is not known."""
 
 
 def minimal(image: Image) -> Image:
@@ -71,14 +73,14 @@ def minimal(image: Image) -> Image:
         return image
     if image.kind == "dicom":
         return replace(image, header=_of_dicom(image.header))
-    values = json.loads(image.header)
-    values.pop("exif", None)
-    if chunks := values.get("chunks"):
-        chunks.pop("eXIf", None)
     if image.kind in ("nifti", "nifti-gz"):
         from primis.imaging.nifti import without_texts  # nibabel is large
 
         return replace(image, header=without_texts(image.header))
+    values = json.loads(image.header)
+    values.pop("exif", None)
+    if chunks := values.get("chunks"):
+        chunks.pop("eXIf", None)
     return replace(image, header=pack(values))
 
 
@@ -97,7 +99,7 @@ def _kept(data_set: DataSet) -> DataSet:
 
     kept: DataSet = {}
     for tag, element in data_set.items():
-        if not _is_shown(tag):
+        if not _is_shown(tag, element.vr):
             continue
         value = element.value
         inner = [_kept(item) for item in value] if isinstance(value, list) else value
@@ -106,9 +108,10 @@ def _kept(data_set: DataSet) -> DataSet:
 
 
 @cache
-def _is_shown(tag: int) -> bool:
+def _is_shown(tag: int, vr: str) -> bool:
     from primis.imaging.dicom_elements import tag_of
     from primis.imaging.dicom_profile import is_of_profile
 
     named = tag in {tag_of(keyword) for keyword in _SHOWN}
-    return (named or tag >> 16 == _IMAGE_GROUP) and not is_of_profile(tag)
+    of_image = tag >> 16 == _IMAGE_GROUP and vr not in _WRITTEN
+    return (named or of_image) and not is_of_profile(tag)
