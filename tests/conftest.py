@@ -70,3 +70,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (1, 2):
         (folder / f"chest-{seed}.dcm").write_bytes(phantom_dicom(96, seed=seed))
     return folder
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: compressed ones differ from process to process, and
+    workers that collect different names refuse to start."""
+    return argname if isinstance(val, bytes) else None
