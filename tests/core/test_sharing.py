@@ -67,7 +67,7 @@ from primis.sharing.sections.source_header import SourceHeader
 from primis.sharing.share import share_image
 from primis.stores.local import LocalStore
 from tests.conftest import SETTINGS, TINY
-from tests.make_vectors import phantom
+from tests.make_vectors.known import phantom
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Writes tests/vectors/ anew: `make vectors`."""
