@@ -554,7 +554,7 @@ def test_an_original_that_is_no_image_gets_no_image_s_name(
 ) -> None:
     script = b"#!/bin/sh\necho owned\n"
     monkeypatch.setattr(
-        share_task, "read_source", lambda source, how: (read(source.place)[0], script)
+        share_task, "read_source", lambda source, how, on_bad: (read(source.place)[0], script)
     )
     to = [parse_recipient(f"alice={keys['alice']}")]
     sharing.share(

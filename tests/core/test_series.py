@@ -15,6 +15,7 @@ import pydicom
 import pytest
 
 import primis
+import primis.jobs.share.run as sharing
 from primis.errors import DamagedSection, UsageError
 from primis.imaging import dicom_series
 from primis.imaging.dicom import MAX_HEADER
@@ -22,6 +23,7 @@ from primis.imaging.dicom_series import unpack_files
 from primis.imaging.image import SERIES
 from primis.imaging.phantom import phantom_dicom
 from primis.imaging.series import Slice, in_order, remarks, slice_in
+from primis.jobs.share.look import look
 from primis.keys.identity import read_signer
 from tests.conftest import TINY
 
@@ -190,6 +192,22 @@ def test_a_file_that_cannot_be_read_is_reported_and_the_rest_shared(share, opene
     assert len(opened()) == 1
 
 
+def test_a_slice_that_is_gone_by_the_time_it_is_shared_costs_no_other(
+    share, opened, tmp_path, monkeypatch
+) -> None:
+    def look_then_lose(*given, **how):
+        needs = look(*given, **how)
+        (tmp_path / "in of release" / "ct" / "c.dcm").unlink()
+        return needs
+
+    monkeypatch.setattr(sharing, "look", look_then_lose)
+    shared, left_out = share(shuffled())
+    assert (shared.error, shared.name, left_out.name) == (None, "ct", "ct/c.dcm")
+    assert "c.dcm" in str(left_out.error)
+    [image] = opened()
+    assert image.slices == [name for name in SHUFFLED if name != "ct/c.dcm"]
+
+
 def test_a_defect_in_one_slice_does_not_stop_the_others(share, monkeypatch) -> None:
     from primis.jobs.share import source
 
@@ -202,8 +220,8 @@ def test_a_defect_in_one_slice_does_not_stop_the_others(share, monkeypatch) -> N
 
     monkeypatch.setattr(source, "read", broken)
     results = {r.name: r for r in share(shuffled() | {"chest.dcm": phantom_dicom(48)})}
-    assert "this is a defect of primis" in str(results["ct"].error)
-    assert results["chest.dcm"].error is None
+    assert "this is a defect of primis" in str(results["ct/c.dcm"].error)
+    assert results["ct"].error is results["chest.dcm"].error is None
 
 
 def test_no_series_shares_each_file_alone(share, opened) -> None:

@@ -51,13 +51,14 @@ class Batch:
         on_result: OnResult,
         on_part: OnPart = lambda done, total: None,
     ) -> list[Result]:
-        """A result for each image, in their order. Told first: what an earlier run did, then those
-        that cannot fit.
+        """A result for each image, in their order, then for each file that a series was shared
+        without. Told first: what an earlier run did, then those that cannot fit.
 
         The order of work is random: a folder may be listed as it was filled.
         """
         sources = list(needs)
         results: dict[int, Result] = {}
+        left_out: list[Result] = []
 
         def tell(k: int, result: Result) -> None:
             results[k] = result
@@ -86,8 +87,13 @@ class Batch:
         worker = ShareWorker(codec)
         with closing(executor.run(worker, tasks(), len(left), done)) as outcomes:
             for k, outcome in outcomes:
-                tell(k, self._keep(*given.pop(k), outcome, codec))
-        return [results[k] for k in range(len(sources))]
+                task, stamp = given.pop(k)
+                tell(k, self._keep(task, stamp, outcome, codec))
+                if isinstance(outcome, SharedFile):
+                    for name, error in outcome.left_out:
+                        left_out.append(Result(name, task.bundle_id, error=error))
+                        on_result(left_out[-1], len(results), len(sources))
+        return [*(results[k] for k in range(len(sources))), *left_out]
 
     def contents(self, good: Iterable[str]) -> Contents:
         """What the release lists of bundles that were shared."""

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from threading import Event, Lock
 from typing import NamedTuple, TypeVar
@@ -126,20 +126,15 @@ def _needs(source: Source, options: Options, stopped: Event) -> Needs:
         return {source: _checked(source, lambda: read_source(source, options.reading), options)}
     with _one_series:
         try:
-            read_files = read_slices(source, options.reading, stopped.is_set)
+            sound = read_slices(source, options.reading, stopped.is_set)
         except InputError as error:
             return {source: error}
-        except Exception as error:  # whatever it is, it must not stop the others
-            return {source: InputError(f"{source} {unexpected(error, 'read')}")}
-        pairs = list(zip(source.files, read_files, strict=True))
-        bad: Needs = {Source.of(f): one for f, one in pairs if isinstance(one, InputError)}
-        good = [(f, one) for f, one in pairs if not isinstance(one, InputError)]
-        if not good or stopped.is_set():
+        bad, rest = Needs(sound.bad), sound.source
+        if not sound.files or stopped.is_set():
             return bad
-        rest = replace(source, files=tuple(f for f, _ in good))
-        if len(good) == 1:
+        if len(sound.files) == 1:
             return bad | _needs(Source.of(rest.files[0]), options, stopped)
-        return bad | {rest: _checked(rest, lambda: joined(rest, [r for _, r in good]), options)}
+        return bad | {rest: _checked(rest, lambda: joined(rest, sound.files), options)}
 
 
 def _checked(

@@ -6,19 +6,20 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from primis.codec import Done
 from primis.datasets.files import File, Source
-from primis.errors import InputError, TooManyPixels, UnreadableImage
+from primis.errors import TooManyPixels, UnreadableImage
 from primis.imaging.apart import WORKERS
 from primis.imaging.files import read
 from primis.imaging.image import Image, NamedFile, pixel_limit
 from primis.imaging.minimal import minimal
 from primis.imaging.series import Slice, in_order, slice_in
 from primis.jobs.journal import Record
+from primis.jobs.result import unexpected
 from primis.sharing.frames import each_frame
 
 _SERIES = "series"
@@ -121,22 +122,35 @@ class Reading:
         return minimal(image) if self.minimal else image, data if self.original else b""
 
 
-def read_source(source: Source, how: Reading) -> tuple[Image, bytes]:
-    """An image, and the file or files if they are kept. Raises UnreadableImage, which names the
-    file."""
+def _refuse(file: Source, error: UnreadableImage) -> None:
+    raise error
+
+
+def read_source(
+    source: Source, how: Reading, on_bad: Callable[[Source, UnreadableImage], None] = _refuse
+) -> tuple[Image, bytes]:
+    """An image, and the file or files if they are kept. on_bad: is told of each file of a series
+    that cannot be read; the image is without it. Raises UnreadableImage, which names the file."""
     if not source.is_series:
         return how.read(source.place)
-    read_files = read_slices(source, how)
-    for one in read_files:
-        if isinstance(one, InputError):
-            raise one
-    return joined(source, [one for one in read_files if not isinstance(one, InputError)])
+    sound = read_slices(source, how)
+    for file, error in sound.bad.items():
+        on_bad(file, error)
+    if len(sound.files) < 2:
+        raise UnreadableImage(f"{source} has no two slices that can be read")
+    return joined(sound.source, sound.files)
 
 
-def read_slices(
-    source: Source, how: Reading, stopped: Callable[[], bool] = lambda: False
-) -> list[tuple[Image, bytes] | UnreadableImage]:
-    """Of each file of a series. stopped: whether no more are to be read. Raises TooManyPixels where
+class Sound(NamedTuple):
+    """What of a series can be read, and why the rest cannot."""
+
+    source: Source
+    files: list[tuple[Image, bytes]]
+    bad: dict[Source, UnreadableImage]
+
+
+def read_slices(source: Source, how: Reading, stopped: Callable[[], bool] = lambda: False) -> Sound:
+    """Each file of a series. stopped: whether no more are to be read. Raises TooManyPixels where
     all together have too many."""
 
     def read_one(number: int, file: File, done: Done) -> tuple[Image, bytes] | UnreadableImage:
@@ -146,18 +160,24 @@ def read_slices(
             return how.read(file[0])
         except UnreadableImage as error:
             return error
+        except Exception as error:  # whatever it is, it must not stop the others
+            return UnreadableImage(f'image "{file[0]}" {unexpected(error, "read")}')
 
-    read_files: list[tuple[Image, bytes] | UnreadableImage] = []
+    good: list[tuple[Image, bytes]] = []
+    sound: list[File] = []
+    bad: dict[Source, UnreadableImage] = {}
     limit, samples = pixel_limit(how.max_pixels, _size(source)), 0
-    for one in each_frame(read_one, source.files, len(source.files), at_once=WORKERS):
+    each = each_frame(read_one, source.files, len(source.files), at_once=WORKERS)
+    for file, one in zip(source.files, each, strict=True):
         if isinstance(one, UnreadableImage):
-            read_files.append(one)
+            bad[Source.of(file)] = one
             continue
         samples += one[0].pixels.size
         if samples > limit:
             raise TooManyPixels(f"{source} has over {limit} samples, expected at most as many")
-        read_files.append(one)
-    return read_files
+        sound.append(file)
+        good.append(one)
+    return Sound(replace(source, files=tuple(sound)), good, bad)
 
 
 def _size(source: Source) -> int:

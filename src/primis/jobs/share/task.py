@@ -47,7 +47,8 @@ class ShareTask:
 
 @dataclass(frozen=True)
 class SharedFile:
-    """A bundle and what the release lists of it."""
+    """A bundle and what the release lists of it. left_out: files of its series that could be read
+    before, and no more."""
 
     data: bytes = field(repr=False)
     entry: Entry
@@ -56,6 +57,7 @@ class SharedFile:
     kept: float | None
     notes: tuple[str, ...]
     quality: Quality | None = field(repr=False)
+    left_out: tuple[tuple[str, UnreadableImage], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
     if isinstance(task.need, InputError):
         raise task.need
     task.budgets.require_fit(task.need)
-    image, data = read_source(task.source, task.reading)
+    left_out: dict[Source, UnreadableImage] = {}
+    image, data = read_source(task.source, task.reading, left_out.__setitem__)
     shared = share_image(
         image,
         task.budgets.of(image, with_original=task.reading.original),
@@ -137,6 +140,7 @@ def _share(task: ShareTask, codec: Codec, done: Done) -> SharedFile:
         shared.kept,
         image.notes,
         shared.quality,
+        tuple((file.name, error) for file, error in left_out.items()),
     )
 
 
