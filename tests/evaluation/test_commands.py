@@ -181,7 +181,7 @@ def test_all_that_a_command_reads_is_under_its_limit_of_pixels(
         raise UsageError(f"reads up to {pixel_limit(None, 1 << 40)}")
 
     monkeypatch.setattr(reads, told)
-    for option, limit in ((("--max-pixels", "12345"), 12345), ((), 300_000_000)):
+    for option, limit in ((("--max-pixels", "12345"), 12345), ((), 600_000_000)):
         status, _, err = here(*words, "-o", "q", *option)
         assert (status, err.splitlines()[0]) == (2, f"primis: reads up to {limit}")
 

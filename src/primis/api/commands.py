@@ -72,7 +72,7 @@ def share(
     that recipients may open; by default all that the release holds, which is diagnostic, or
     original with `with_original`. with_original: seal the files themselves too. model: a file of
     other weights, or "paper". max_pixels: refuse images of more samples, all frames and channels
-    counted; by default 300 million, fewer for small files. measure: compare each image with what a
+    counted; by default 600 million, fewer for small files. measure: compare each image with what a
     recipient of tier diagnostic sees of it; the `Quality` is in its `Result` and sealed with it.
     psnr: in dB, in place of the S_x of the settings: share with the smallest S_x at which 95 % of
     the images reach it, measured on at most 64 images, drawn at random. exact: refuse files whose

@@ -141,7 +141,7 @@ MaxPixels = Annotated[
         min=1,
         max=MAX_PIXELS,
         help="Refuse images of more pixels, all frames together; each channel counts. "
-        "(default: 300 million, fewer for small files)",
+        "(default: 600 million, fewer for small files)",
     ),
 ]
 Jobs = Annotated[

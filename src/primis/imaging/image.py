@@ -43,7 +43,7 @@ MEANING = dict.fromkeys(range(5, MAX_CHANNELS + 1), "CHANNELS") | {
 }
 """Photometric interpretation by the number of channels, where a file says no more."""
 
-MAX_PIXELS = 300_000_000
+MAX_PIXELS = 600_000_000
 """Pixels of all frames, each channel counted, that readers take unless told otherwise
 (`max_pixels`)."""
 
