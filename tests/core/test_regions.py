@@ -37,7 +37,7 @@ from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.seal import mask, unseal
 from primis.keys.tier import Tier
 from primis.release.grants import make_grant
-from primis.release.owner import owner_scope
+from primis.release.owner import grant, owner_scope
 from primis.release.reader import Release
 from primis.sharing.fit import tile_positions
 from primis.sharing.region import REACH, Box, open_region
@@ -453,6 +453,22 @@ def test_without_an_image_there_is_no_region(release, keys) -> None:
             region=REGION,
             owner=keys["owner"],
         )
+
+
+def test_a_grant_of_a_region_tells_what_it_opens(release, keys, signer) -> None:
+    """Whole tiles, as far as the image goes."""
+    told: list[str] = []
+    with primis.open(release, keys["owner"], models=[TINY]) as opened:
+        image = opened["one.png"].id
+    grant(
+        Release(release),
+        parse_recipient(f"bob={read_signer(keys['bob']).recipient.text}"),
+        signer,
+        images=[image],
+        region=Region(70, 140, 100, 60),
+        on_opens=lambda image, opened: told.append(str(opened)),
+    )
+    assert told == ["64,128,128,122"]
 
 
 def test_the_command_line(release, keys, tmp_path, monkeypatch, capsys) -> None:

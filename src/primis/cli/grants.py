@@ -84,6 +84,7 @@ def grant(
         chosen = ids_of(opened, own, image)
         what = counted(len(chosen), "image") if chosen else "the whole release"
         what = what if region is None else f"region {region} of {what}"
+        opens: dict[str, str] = {}
         for recipient in recipients:
             path = make_grant(
                 opened,
@@ -95,6 +96,7 @@ def grant(
                 note=note,
                 not_after=not_after,
                 on_wait=say_note,
+                on_opens=lambda image, opened: opens.update({image: str(opened)}),
             )
             label = path.rpartition("/")[2].split(".")[0]
             lines.append(f'granted {what} up to tier {granted} to {label}: "{path}"')
@@ -104,9 +106,16 @@ def grant(
         "tier": granted,
         "images": chosen or "all",
         "region": None if region is None else str(region),
+        "opens": opens,
         "grants": made,
     }
     result("\n".join(lines), facts, as_json=as_json)
+    for image_id, opened_region in opens.items():
+        if opened_region != str(region):
+            say_note(
+                f'of image "{image_id}" that opens {opened_region}: whole tiles, and frames that '
+                "are coded together"
+            )
 
 
 def rekey(

@@ -9,14 +9,13 @@ from dataclasses import replace
 from primis.atomic import sweep_all
 from primis.errors import NoMatchingGrant, OutputError, UsageError, WrongSigner
 from primis.imaging.region import Region
-from primis.keys.grant import RegionSecrets
 from primis.keys.identity import Recipient, Signer
 from primis.keys.seal import image_secrets, release_secrets
 from primis.keys.tier import HIGHEST, Tier
 from primis.release.grants import GRANTS, Scope, make_grant, write_grant, write_index
 from primis.release.reader import Release
 from primis.sharing.opened import OpenedBundle
-from primis.sharing.region import open_region
+from primis.sharing.region import open_region, opened_with
 from primis.stores.local import LocalStore
 
 
@@ -46,14 +45,16 @@ def grant(
     note: str | None = None,
     not_after: datetime.date | None = None,
     on_wait: Callable[[str], None] = lambda said: None,
+    on_opens: Callable[[str, Region], None] = lambda image, opened: None,
 ) -> str:
     """Let a recipient open a release, named images of it or a region of each, up to a tier. Touches
     nothing else.
 
     A recipient who has a grant already gets another, under its label and a number. images: ids of
     the release as it was opened; UsageError if it was given new ones meanwhile. region: the same
-    of each of these images. on_wait: is told who else is changing the release. Returns where the
-    grant lies. Raises NoRegion for images that have no regions.
+    of each of these images. on_wait: is told who else is changing the release; on_opens: of each
+    image, by its id, what is opened with the region. Returns where the grant lies. Raises NoRegion
+    for images that have no regions.
     """
     if region is not None and images is None:
         raise UsageError(f'region "{region}" is of no image, expected the images that it is of')
@@ -69,7 +70,11 @@ def grant(
         named = replace(recipient, label=label)
         regions = None
         if region is not None:
-            regions = {i: _region(release, scope, i, region, Tier(tier)) for i in chosen or ()}
+            regions = {}
+            for image in chosen or ():
+                bundle = _opened(release, scope, image)
+                regions[image] = open_region(bundle, region, Tier(tier))
+                on_opens(image, opened_with(bundle, region))
             chosen = None
         made = make_grant(scope, named, signer, Tier(tier), chosen, note, not_after, regions)
         key = write_grant(release.store, made, named, signer)
@@ -82,10 +87,7 @@ def grant(
         return f"{release.place}/{key}"
 
 
-def _region(
-    release: Release, scope: Scope, bundle_id: str, region: Region, tier: Tier
-) -> RegionSecrets:
-    """What opens a region of an image. Raises NoRegion, DamagedSection."""
+def _opened(release: Release, scope: Scope, bundle_id: str) -> OpenedBundle:
+    """An image, opened whole. Raises DamagedSection."""
     secrets = image_secrets(release_secrets(scope.secret, HIGHEST), bundle_id)
-    data = release.ranged(bundle_id)
-    return open_region(OpenedBundle.read(data, secrets, release.profiles, bundle_id), region, tier)
+    return OpenedBundle.read(release.ranged(bundle_id), secrets, release.profiles, bundle_id)

@@ -164,6 +164,21 @@ def open_region(bundle: OpenedBundle, region: Region, tier: Tier) -> RegionSecre
     return RegionSecrets(region, info.pack(), tiles)
 
 
+def opened_with(bundle: OpenedBundle, region: Region) -> Region:
+    """What a grant of a region opens: whole tiles, and the frames that are coded together.
+
+    Raises NoRegion.
+    """
+    geometry = bundle.header.geometry
+    region, frames = choose(bundle, region)
+    box, stride = Box.around(geometry, region), geometry.stride
+    height, width = box.size(geometry)
+    groups = touched(frames, bundle.group, geometry.frames)
+    last = groups[-1].frames.stop - 1 if geometry.frames > 1 else None
+    left, top = box.columns.start * stride, box.rows.start * stride
+    return Region(left, top, width, height, groups[0].frames.start, last)
+
+
 def _require_regions(header: Header, tier: Tier) -> None:
     """Raise NoRegion where no region of an image can be granted."""
     if tier == Tier.ORIGINAL:
