@@ -100,7 +100,7 @@ def measure(folder: Path, images: int, latency: float) -> dict[str, Any]:
         primis.share(few, beside, to=to, owner=owner, with_original=True, measure=False)
         counter.reset()
         release = primis.open(beside, key, remember=False)
-        name = release._release.ids[0]  # by id: the catalogue is not needed
+        name = release._opened.release.ids[0]  # by id: the catalogue is not needed
         preview = seconds(lambda: release[name].read("preview"))
     return {
         "images": images,

@@ -13,7 +13,7 @@ from typing import Any
 import primis
 from primis import errors
 from primis.api.array import Encoded
-from primis.api.release import ReleaseImage
+from primis.api.image import ReleaseImage
 from primis.jobs.rekey import Rekeyed
 from primis.metrics.fidelity import Quality
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from fsspec.spec import AbstractFileSystem
 
+from primis.api.image import ReleaseImage
 from primis.api.places import Place
-from primis.api.release import OpenRelease, ReleaseImage, own_release
+from primis.api.release import OpenRelease, own_release
 from primis.imaging.image import SERIES
 from primis.jobs.names import FreeNames, kind_of, safe_name
 from primis.keys.tier import Tier

@@ -125,7 +125,7 @@ def test_another_process_opens_it_for_itself(dataset, method: str) -> None:
 def test_a_pickle_holds_where_keys_lie_and_none_of_them(dataset, made, keys) -> None:
     sent = pickle.dumps(dataset)
     secret = keys["alice"].read_text().splitlines()[-1]
-    grant = primis.open(made, keys["alice"], models=[TINY])._grants[0]
+    grant = primis.open(made, keys["alice"], models=[TINY])._opened.grants[0]
     assert str(keys["alice"]).encode() in sent
     for hidden in (secret.encode(), grant.secret.value, b"AGE-SECRET", b"a.dcm", b"normal"):
         assert hidden not in sent

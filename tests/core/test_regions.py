@@ -158,7 +158,7 @@ def test_it_opens_no_more_of_the_image(release, keys, sources) -> None:
 def test_at_tier_preview_it_opens_the_preview_of_the_region(release, keys) -> None:
     give(release, keys, "one.png", tier="preview")
     image = of_bob(release, keys)
-    assert set(image._release._grants[0].regions[image.id].tiles) == {Tier.PREVIEW}
+    assert set(image._release.grants[0].regions[image.id].tiles) == {Tier.PREVIEW}
     preview = cut(opened(release, keys["alice"])["one.png"].read("preview").pixels)
     assert np.abs(image.read().pixels.astype(int) - preview).mean() < 4
     with pytest.raises(TierTooLow):
@@ -207,7 +207,7 @@ def test_what_it_does_not_open_looks_random_to_its_holder(release, keys) -> None
     image, there = of_bob(release, keys), Release(release)
     [held] = there.open_grants(read_identities(keys["bob"]))
     header, parts = there.sections(image.id)
-    bundle = opened(release, keys["alice"])._opened(image.id, None)[1]
+    bundle = opened(release, keys["alice"])[image.id]._opened(None)[1]
     shut = [
         n for n in range(header.records) if n % 20 not in held.regions[image.id].tiles["preview"]
     ]
@@ -227,7 +227,7 @@ def test_the_pixels_of_other_tiles_are_not_there(release, keys, monkeypatch) -> 
     """Whoever changes the reader to ask for more gets no secret for it."""
     give(release, keys, "one.png")
     image = of_bob(release, keys)
-    _, bundle = image._release._opened(image.id, None)
+    _, bundle = image._opened(None)
     held = set(bundle.region.tiles[Tier.PREVIEW])
     assert held == {11, 12, 16, 17}
     for number in range(20):
@@ -389,7 +389,7 @@ def test_a_region_beyond_its_tiles_is_an_error(release, keys) -> None:
     """An owner's software may be wrong: a reader neither crashes nor shows what it lacks."""
     give(release, keys, "one.png")
     image = of_bob(release, keys)
-    [held] = image._release._grants
+    [held] = image._release.grants
     [opened_] = held.regions.values()
     held.regions[image.id] = replace(opened_, region=Region(0, 0, 300, 250, 0, 0))
     with pytest.raises(NotCovered, match="tile 0"):
@@ -588,7 +588,7 @@ def _payload(grant_, signer) -> bytes:
 
 def test_the_tiles_of_a_region_are_those_that_it_touches(release, keys, signer) -> None:
     image = opened(release, keys["alice"])["one.png"]
-    _, bundle = image._release._opened(image.id, None)
+    _, bundle = image._opened(None)
     for region, expected in (
         (Region(0, 0, 64, 64), {0}),
         (Region(63, 63, 2, 2), {0, 1, 5, 6}),

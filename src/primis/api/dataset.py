@@ -10,8 +10,9 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from primis.api.image import ReleaseImage
 from primis.api.places import Identities, Place
-from primis.api.release import OpenRelease, OwnRelease, ReleaseImage, own_release
+from primis.api.release import OpenRelease, OwnRelease, own_release
 from primis.errors import UnexpectedRelease, UsageError
 from primis.keys.tier import Tier
 

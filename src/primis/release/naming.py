@@ -12,8 +12,6 @@ from primis.keys.seal import release_secrets
 from primis.keys.tier import Tier
 from primis.release.catalogue import Catalogue
 from primis.release.reader import Release
-from primis.sharing.opened import OpenedBundle
-from primis.sharing.restore import read_name
 
 
 class NamedImage(NamedTuple):
@@ -45,6 +43,9 @@ def read_names(release: Release, grants: Sequence[Grant]) -> Iterator[NamedImage
     opening = [grant for grant in grants if grant.tier >= Tier.DIAGNOSTIC]
     if not opening:
         return
+    from primis.sharing.opened import OpenedBundle  # with all of the engine
+    from primis.sharing.restore import read_name
+
     for bundle_id in release.ids:
         grant = next((g for g in opening if g.covers_whole(bundle_id)), None)
         if grant is not None:

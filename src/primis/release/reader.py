@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from primis.bundle.container import (
     Parts,
@@ -54,11 +54,12 @@ from primis.release.grants import GrantFile, GrantsFolder
 from primis.release.known import KnownReleases
 from primis.release.lock import locked
 from primis.release.old_states import MANIFEST, OldState, left_behind, not_a_release
-from primis.sharing.partial import fetch_for, fetch_region
-from primis.sharing.restore import Frames
 from primis.stores.local import LocalStore
 from primis.stores.places import names_of, open_store
 from primis.stores.store import Found, Range, Store, ahead
+
+if TYPE_CHECKING:
+    from primis.sharing.restore import Frames
 
 T = TypeVar("T")
 
@@ -269,6 +270,8 @@ class Release:
         that they open; frames: of a region, in place of its own. Raises BadBundle, DamagedSection,
         HostError, and what `sharing.region.choose` raises.
         """
+        from primis.sharing.partial import fetch_for, fetch_region  # with all of the engine
+
         wanted = tier or highest(keys)
         if region is not None or isinstance(keys, RegionSecrets):
             file = self.ranged(bundle_id)
