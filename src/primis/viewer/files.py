@@ -15,7 +15,7 @@ from threading import Lock
 
 from primis.bundle.manifest import Entry
 from primis.canonical import canonical
-from primis.errors import NotThere, UnexpectedRelease, UsageError
+from primis.errors import BadManifest, NotThere, UnexpectedRelease, UsageError
 from primis.release.grants import GRANTS, INDEX, GrantsFolder, is_grant
 from primis.release.old_states import MANIFEST
 from primis.release.reader import Release, bundle_key
@@ -99,7 +99,7 @@ class ReleaseFiles:
         release = self._release
         try:
             entry = self._entry(release, bundle_id)
-        except UsageError:  # it may have come since
+        except (UsageError, BadManifest):  # it may have come since, and old pages have gone
             release = self._again()
             try:
                 entry = self._entry(release, bundle_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from threading import Lock
 
@@ -11,6 +12,13 @@ from primis.keys.key_text import KeyEntry, decode_text, read_keys
 
 _LOCKED = b"age-encryption.org/v1"
 _ARMOUR = "-----BEGIN AGE ENCRYPTED FILE-----"
+_IDENTITY = re.compile(
+    r"^\s*(AGE-SECRET-KEY-(PQ-)?1|AGE-PLUGIN-FIDO2PRF-1)[A-Z0-9]+\s*$", re.MULTILINE | re.IGNORECASE
+)
+"""Of X25519, of X-Wing, and of a passkey: what a page can open grants with."""
+
+_MOST = 1 << 16
+"""Bytes of a key file that the page reads."""
 
 
 class HandedOver(PrimisError):
@@ -45,20 +53,17 @@ def read_for_viewer(path: Path) -> OneKey:
     """A file of age identities, or one that a passphrase locks, which is handed over as it is: the
     page asks for its passphrase. Raises BadKey for keys that no page can use."""
     data = read_key_file(path)
+    if len(data) > _MOST:
+        raise BadKey(f"key file {quoted(path)} has {len(data)} bytes, expected at most {_MOST}")
     text = decode_text(data)
     if data.startswith(_LOCKED) or text.lstrip().startswith(_ARMOUR):
         return OneKey(data)
-    entries = read_keys(data)
-    if any(_is_age(entry) for entry in entries):
+    if _IDENTITY.search(text):
         return OneKey(text.encode())
     raise BadKey(
-        f"key file {quoted(path)} {_what(entries)}, expected an age identity "
+        f"key file {quoted(path)} {_what(read_keys(data))}, expected an age identity "
         '("primis keygen" makes one), which is what the viewer can use'
     )
-
-
-def _is_age(entry: KeyEntry) -> bool:
-    return bool(entry.private and entry.public and entry.public.startswith("age1"))
 
 
 def _what(entries: list[KeyEntry]) -> str:

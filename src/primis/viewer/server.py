@@ -29,7 +29,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from primis.atomic import open_regular, reason
-from primis.errors import NotThere, OutputError, PrimisError, StoreError
+from primis.errors import AccessError, NotThere, OutputError, PrimisError, StoreError
 from primis.viewer.assets import INDEX
 from primis.viewer.files import OCTETS, Body, ReleaseFiles
 from primis.viewer.key import HandedOver, OneKey
@@ -37,7 +37,7 @@ from primis.viewer.key import HandedOver, OneKey
 LOOPBACK = "127.0.0.1"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
-    "style-src 'self'; img-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
+    "style-src 'self'; img-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -145,9 +145,9 @@ class Server(ThreadingHTTPServer):
 
     def address(self, path: str) -> str | None:
         """What follows the token in the path of a request; None without the token."""
-        _, token, *rest = path.partition("?")[0].split("/", 2)
-        known = hmac.compare_digest(token.encode("latin-1", "replace"), self._token.encode())
-        return rest[0] if known and rest else None
+        before, _, rest = path.partition("?")[0].removeprefix("/").partition("/")
+        known = hmac.compare_digest(before.encode(errors="replace"), self._token.encode())
+        return rest if known and path.startswith(f"/{self._token}/") else None
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """In a thread of its own, unless there are too many."""
@@ -302,4 +302,8 @@ def _range(text: str, size: int) -> tuple[int, int]:
 def _status(error: PrimisError) -> HTTPStatus:
     if isinstance(error, NotThere):
         return HTTPStatus.NOT_FOUND
-    return HTTPStatus.GONE if isinstance(error, HandedOver) else HTTPStatus.BAD_GATEWAY
+    if isinstance(error, HandedOver):
+        return HTTPStatus.GONE
+    if isinstance(error, AccessError):  # another signer or state than was opened
+        return HTTPStatus.CONFLICT
+    return HTTPStatus.BAD_GATEWAY
