@@ -223,6 +223,7 @@ def test_an_image_that_is_not_there_makes_no_link(run, release) -> None:
         "https://viewer.example:x/?release=https://host.example/r",
         "https://[viewer/?release=https://host.example/r",
         "javascript:alert(1)//?release=https://host.example/r",
+        "https://viewer%2eexample/?release=https://host.example/r",
         "file:///viewer.html?release=https://host.example/r",
         "",
     ],
@@ -234,8 +235,9 @@ def test_what_is_no_address_of_a_viewer_with_a_release_is_refused(url: str) -> N
 
 
 def test_a_viewer_on_the_host_of_its_release_is_refused() -> None:
-    with pytest.raises(UsageError, match="expected two hosts"):
-        parse_viewer("https://host.example/view/?release=https://HOST.example:8443/r")
+    for host in ("HOST.example:8443", "host.example."):
+        with pytest.raises(UsageError, match="expected two hosts"):
+            parse_viewer(f"https://host.example/view/?release=https://{host}/r")
 
 
 def test_addresses_that_are_taken() -> None:

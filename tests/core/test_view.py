@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -232,6 +233,7 @@ def test_a_page_of_another_site_gets_nothing_even_with_the_token(ask, site: str)
         assert ask(address, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors").status == 403
     opened = ask(Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate")  # as the page that starts it does
     assert opened.status == 200
+    assert ask("key", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate").status == 403
     assert ask("key", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="cors").body == SECRET
 
 
@@ -523,6 +525,16 @@ def test_what_a_browser_is_started_with_holds_no_token(monkeypatch) -> None:
     assert not path.parent.exists()
 
 
+@posix
+def test_a_place_where_others_could_put_another_start_page_is_refused(
+    tmp_path, monkeypatch
+) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match="anybody may write"), start_page("http://x/"):
+        pass
+
+
 def test_no_desktop_is_no_failure(monkeypatch) -> None:
     none = threading.Event()
 
@@ -558,29 +570,32 @@ def here(tmp_path, monkeypatch, capsys):
 
 
 @posix
-def test_the_command_serves_until_ctrl_c(made, keys, tmp_path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_command_serves_until_it_is_ended(made, keys, tmp_path, ending) -> None:
     code = (
         "import pathlib, sys\nfrom primis.cli.main import main\nfrom primis.viewer import assets\n"
         f"assets.STATIC = pathlib.Path({str(VIEWER_PAGE)!r})\n"
-        f"sys.argv = ['primis', 'view', {str(made)!r}, '-i', {str(keys['alice'])!r},"
-        " '--no-browser']\nmain()"
+        f"sys.argv = ['primis', 'view', {str(made)!r}, '-i', {str(keys['alice'])!r}]\nmain()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "BROWSER": "true %s"},
     )
     said = process.stdout.readline()
     url = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w-]{22}/)", said)
     connection = http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=20)
     connection.request("GET", f"{url[2]}key")
     assert connection.getresponse().read() == keys["alice"].read_bytes()
-    process.send_signal(signal.SIGINT)  # while the connection is open
+    assert list(tmp_path.glob("primis-view-*"))
+    process.send_signal(ending)  # while the connection is open
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert "AGE-SECRET" not in err and url[2] not in err
     assert "Traceback" not in err
+    assert not list(tmp_path.glob("primis-view-*"))
 
 
 def test_a_port_that_is_taken_is_one_line(here, made) -> None:

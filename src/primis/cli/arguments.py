@@ -123,13 +123,13 @@ def parse_viewer(text: str) -> str:
         viewer = urlsplit(text)
         [place] = parse_qs(viewer.query).get("release", [""])
         release = urlsplit(place)
-        hosts = viewer.hostname, release.hostname
+        hosts = [(url.hostname or "").rstrip(".") for url in (viewer, release)]
         sound = viewer.port != 0 and release.port != 0
     except ValueError:
         raise refused from None
     plain = text.isascii() and text.isprintable() and not set(text) & set(' "<>\\`')
     named = not (viewer.fragment or "#" in text or viewer.username or release.username)
-    if not (sound and all(hosts) and plain and named):
+    if not (sound and all(hosts) and plain and named) or "%" in "".join(hosts):
         raise refused
     for url in (viewer, release):
         if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):

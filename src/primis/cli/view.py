@@ -114,12 +114,13 @@ def view(
 def _serve(server: Server, release: str, *, browser: bool) -> None:
     from contextlib import nullcontext
 
-    from primis.viewer.start import browser_at
+    from primis.viewer.start import browser_at, ended_by_signals
 
     show(f'"{release}" is open until Ctrl-C, for whoever has this address: {server.url}')
     none = "no browser could be opened: open the address yourself"
     try:
-        with browser_at(server.url, lambda: note(none)) if browser else nullcontext():
+        shown = browser_at(server.url, lambda: note(none)) if browser else nullcontext()
+        with ended_by_signals(), shown:
             server.serve_forever()
     except KeyboardInterrupt:  # how this command ends
         note("the viewer is closed: close its page too")

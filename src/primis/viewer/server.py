@@ -198,10 +198,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, fetch: bool) -> None:
         try:
-            self._require_ours()
+            self._require_loopback()
             address = self.server.address(self.path)
             if address is None:
                 raise _Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
+            self._require_own_page(address)
             body = self.server.site.body(address, take=fetch)
             if fetch:
                 self._send(body)
@@ -217,15 +218,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.tell(f"unexpected {type(error).__name__} while a file was sent")
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {type(error).__name__}")
 
-    def _require_ours(self) -> None:
-        """Raise _Refused for what a browser sends in another site's name."""
+    def _require_loopback(self) -> None:
+        """Raise _Refused for what was sent to another name, and for what is more than a path."""
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "expected the name of loopback as host")
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body is never read
             raise _Refused(HTTPStatus.BAD_REQUEST, "expected a request without a body")
+
+    def _require_own_page(self, address: str) -> None:
+        """Raise _Refused for what a browser sends for another site's page. Such a page, the one on
+        disk that the browser is started with, leads to the viewer's page and to nothing else."""
         site = self.headers.get("Sec-Fetch-Site", "none")
-        opens_page = self.headers.get("Sec-Fetch-Mode") == "navigate"
+        opens_page = address == "" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         if site not in ("none", "same-origin") and not opens_page:
             raise _Refused(HTTPStatus.FORBIDDEN, "expected a request of the viewer's own page")
 

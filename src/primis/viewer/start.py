@@ -9,12 +9,15 @@ that works once would not do: whoever reads the arguments may be faster than the
 from __future__ import annotations
 
 import html
+import signal
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+
+from primis.atomic import require_own_place
 
 _PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -27,7 +30,9 @@ _PAGE = """<!doctype html>
 
 @contextmanager
 def start_page(url: str) -> Iterator[str]:
-    """The URL of a file that leads to another; the file is there as long as the block runs."""
+    """The URL of a file that leads to another; the file is there as long as the block runs. Raises
+    OutputError where somebody else could put another in its place."""
+    require_own_place(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix="primis-view-") as folder:  # entered by its owner alone
         page = Path(folder) / "open.html"
         page.touch(mode=0o600)
@@ -51,3 +56,18 @@ def browser_at(url: str, on_none: Callable[[], None]) -> Iterator[None]:
     with start_page(url) as page:
         Thread(target=show, daemon=True).start()
         yield
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A terminal that is closed, or a system that goes down, ends the block as Ctrl-C does: with
+    KeyboardInterrupt."""
+    named = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    before = {each: signal.getsignal(each) for each in named if each is not None}
+    for each in before:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
