@@ -35,7 +35,7 @@ from primis.network.checkpoint import shipped
 from primis.release.owner import grant
 from primis.release.reader import Release
 from primis.stores import web
-from primis.viewer import assets, files
+from primis.viewer import assets, files, server
 from primis.viewer.assets import export, viewer_files
 from primis.viewer.files import ReleaseFiles
 from primis.viewer.key import OneKey, read_for_viewer
@@ -303,6 +303,19 @@ def test_one_of_many_who_ask_at_once_gets_the_key(ask) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == [200, *[410] * 19]
+
+
+def test_connections_that_are_held_open_are_bounded(made, monkeypatch) -> None:
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
+    with serving(made) as ask:
+        place = ("127.0.0.1", ask.server.server_port)
+        held = [socket.create_connection(place, timeout=20) for _ in range(4)]
+        assert held[3].recv(1) == b""  # closed at once, and the others are not
+        held[0].close()
+        held[1].sendall(f"GET {ask.root} HTTP/1.1\r\nHost: {place[0]}:{place[1]}\r\n\r\n".encode())
+        assert held[1].recv(12) == b"HTTP/1.1 200"
+        for one in held:
+            one.close()
 
 
 def test_nothing_is_logged(ask, capfd) -> None:
