@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-core lint check api vectors kernel weights bench
+.PHONY: demo test test-core lint check api vectors kernel viewer weights bench
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .venv/base: pyproject.toml constraints.txt
@@ -49,6 +49,15 @@ vectors: .venv/dev
 # The coder's kernel, compiled anew to the very bytes that ship.
 kernel: .venv/dev
 	$(BIN)/python -m tests.build_kernel src/primis/codes/kernel/kernel.wasm
+
+# The browser's viewer, for primis view: needs Node.js 20 or later. Kernel, graphs and weights are
+# served from where Python has them, without a second copy.
+STATIC := src/primis/viewer/static
+viewer:
+	cd viewer && npm ci && npm run build
+	rm -rf $(STATIC)
+	cp -R viewer/dist $(STATIC)
+	rm -rf $(STATIC)/assets/weights $(STATIC)/assets/kernel.wasm $(STATIC)/assets/*-decode.onnx
 
 # Weights, trained anew: DATA is a folder of images or a table, PRESET default or paper; see docs/model-card.md.
 PRESET ?= default

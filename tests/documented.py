@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 
 from primis.cli import arguments, main
 from primis.imaging.phantom import phantom_dicom
+from primis.viewer import assets, server
 
 ROOT = Path(__file__).parents[1]
 _NEEDS_TORCH = {"audit", "evaluate", "train"}
 _OWN_WEIGHTS = "own"
+VIEWER_PAGE = Path(__file__).parent / "viewer_page"
+"""In place of what `make viewer` builds."""
 
 
 class Documented(NamedTuple):
@@ -65,12 +69,16 @@ def masked(text: str) -> str:
 
 @contextmanager
 def reader(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
-    """Whoever follows a page in this folder, with keys and images: call(words) gives the output."""
+    """Whoever follows a page in this folder, with keys and images: call(words) gives the output.
+    What a command serves until Ctrl-C is interrupted at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PRIMIS_OWNER_KEY", str(folder / "owner.key"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setattr(arguments, "_remembered", [])
+        patch.setattr(assets, "STATIC", VIEWER_PAGE)
+        patch.setattr(server.Server, "serve_forever", _interrupted)
+        patch.setattr(webbrowser, "open", lambda url: True)
 
         def call(*words: str) -> str:
             patch.setattr(sys, "argv", ["primis", *words])
@@ -81,6 +89,10 @@ def reader(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callabl
             return said.out
 
         yield call
+
+
+def _interrupted(_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def lay_out_images(folder: Path, count: int = 6, side: int = 128) -> None:

@@ -110,6 +110,41 @@ def parse_date(text: str) -> datetime.date:
         raise UsageError(f'--not-after is "{text}", expected a date as YYYY-MM-DD') from None
 
 
+def parse_viewer(text: str) -> str:
+    """The viewer's address with a release as its parameter. Raises UsageError, which repeats no
+    query or fragment: they may hold a secret."""
+    from urllib.parse import parse_qs, urlsplit
+
+    from primis.stores.places import without_secrets
+
+    expected = "expected https://VIEWER/?release=https://HOST/RELEASE"
+    refused = UsageError(f'--link is "{without_secrets(text)}", {expected}')
+    try:
+        viewer = urlsplit(text)
+        [place] = parse_qs(viewer.query).get("release", [""])
+        release = urlsplit(place)
+        hosts = [(url.hostname or "").rstrip(".") for url in (viewer, release)]
+        sound = viewer.port != 0 and release.port != 0
+    except ValueError:
+        raise refused from None
+    plain = text.isascii() and text.isprintable() and not set(text) & set(' "<>\\`')
+    named = not (viewer.fragment or "#" in text or viewer.username or release.username)
+    if not (sound and all(hosts) and plain and named) or "%" in "".join(hosts):
+        raise refused
+    for url in (viewer, release):
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+            raise refused
+    if hosts[0] == hosts[1] and hosts[0] not in _LOOPBACK:
+        raise UsageError(
+            f'--link has viewer and release on one host, "{hosts[0]}": whoever stores a release '
+            "could put another viewer there and take the keys, expected two hosts"
+        )
+    return text
+
+
+_LOOPBACK = ("localhost", "127.0.0.1")
+
+
 def parse_recipients(texts: list[str]) -> list[Recipient]:
     """Who is granted, each key once; asks for passphrases. Raises UsageError for a label twice."""
     from primis.keys import recipient as keys
@@ -141,7 +176,7 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     found: list[Identity] = []
     for path in paths:
         found += read_identities(path, warn=warn, ask=ask_for)
-        _warn_if_exposed(path)
+        warn_if_exposed(path)
     if passphrase:
         found.append(passphrase_identity(ask_passphrase(confirm=False)))
     if not found:
@@ -149,7 +184,8 @@ def open_identities(paths: list[Path], passphrase: bool) -> list[Identity]:
     return found
 
 
-def _warn_if_exposed(path: Path) -> None:
+def warn_if_exposed(path: Path) -> None:
+    """Warn of a private key file that others can read or change."""
     from primis.keys.key_file import why_exposed
 
     if reason := why_exposed(path):
@@ -206,7 +242,7 @@ def open_signer(owner: Path | None, *, make: bool = False) -> Signer:
             return signer
     wait_until_written(path)
     signer = read_signer(path, ask=ask_for)
-    _warn_if_exposed(path)
+    warn_if_exposed(path)
     return signer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,29 +13,48 @@ from primis.cli.arguments import (
     open_signer,
     parse_date,
     parse_recipients,
+    parse_viewer,
 )
 from primis.cli.known import open_release, require_release, telling
 from primis.cli.options import Images, Json, RegionOption, ReleasePlace, Tier, To, TrustAnew
-from primis.cli.say import counted, result, warn
+from primis.cli.say import counted, result, show, warn
 from primis.cli.say import note as say_note
 from primis.errors import UsageError
 from primis.keys.tier import Tier as TierName
+
+if TYPE_CHECKING:
+    from primis.keys.link import Link
 
 GRANT_EXAMPLES = (
     "primis grant release --to carol=carol.key.pub",
     "primis grant release --to carol=carol.key.pub --tier preview --not-after 2999-12-31",
     "primis grant release --to carol=carol.key.pub --image chest.dcm",
     "primis grant release --to carol=carol.key.pub --image chest.dcm --region 512,256,300,200",
+    "primis grant release --image chest.dcm --link https://viewer.example/?release=https://host/r",
 )
 REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release --carry-others")
 
 
 def grant(
     release: ReleasePlace,
-    to: To,
+    to: To = [],  # noqa: B006
     tier: Tier = None,
     image: Images = [],  # noqa: B006
     region: RegionOption = None,
+    link: Annotated[
+        str | None,
+        typer.Option(
+            "--link",
+            metavar="URL",
+            help="Make a link that opens one image in a browser, in place of --to: the address of "
+            "your viewer, with ?release= and the release's address. Printed with a PIN, which "
+            "should travel another way.",
+            parser=parse_viewer,
+        ),
+    ] = None,
+    no_pin: Annotated[
+        bool, typer.Option("--no-pin", help="Make a link that opens without a PIN.")
+    ] = False,
     note: Annotated[
         str | None,
         typer.Option(
@@ -62,10 +81,12 @@ def grant(
     """
     if region is not None and not image:
         raise UsageError("--region needs --image, the image that it is a part of")
+    _require_one_way(to, link, image, no_pin=no_pin)
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
         raise UsageError(f'--not-after is "{not_after}", expected a day to come')
     require_release(release)
-    recipients = parse_recipients(to)
+    secret = None if link is None else _new_link(no_pin=no_pin)
+    recipients = parse_recipients(to) if secret is None else [secret.recipient]
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
     from primis.release.naming import ids_of
@@ -109,13 +130,46 @@ def grant(
         "opens": opens,
         "grants": made,
     }
-    result("\n".join(lines), facts, as_json=as_json)
+    if link is not None and secret is not None:
+        url = secret.at(link, made[0]["label"])
+        facts |= {"link": url, "pin": secret.pin}
+        lines += _said_of(url, secret)
+    if secret is not None and not as_json:
+        show("\n".join(lines))  # with --quiet too: what opens the grant is nowhere else
+    else:
+        result("\n".join(lines), facts, as_json=as_json)
     for image_id, opened_region in opens.items():
         if opened_region != str(region):
             say_note(
                 f'of image "{image_id}" that opens {opened_region}: whole tiles, and frames that '
                 "are coded together"
             )
+
+
+def _require_one_way(to: list[str], link: str | None, image: list[str], *, no_pin: bool) -> None:
+    """Raise UsageError unless there are recipients or a link, which is to one image."""
+    if link is None:
+        if no_pin:
+            raise UsageError("--no-pin needs --link")
+        if not to:
+            raise UsageError("nobody is named: expected --to KEY or --link URL")
+        return
+    if to:
+        raise UsageError("--link makes a grant of its own, expected --to or --link")
+    if len(image) != 1:
+        raise UsageError(f"--link opens one image, expected one --image, not {len(image)}")
+
+
+def _new_link(*, no_pin: bool) -> Link:
+    from primis.keys.link import Link
+
+    return Link.new(pin=not no_pin)
+
+
+def _said_of(url: str, secret: Link) -> list[str]:
+    if secret.pin is None:
+        return [f"link, which opens it for whoever has it: {url}"]
+    return [f"link: {url}", f"PIN, to be sent another way than the link: {secret.pin}"]
 
 
 def rekey(

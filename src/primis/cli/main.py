@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from primis.atomic import reason
-from primis.cli import add, demo, grants, inspect, keygen, restore, share, train, verify
+from primis.cli import add, demo, grants, inspect, keygen, restore, share, train, verify, view
 from primis.cli.arguments import (
     show_number,
     take_passphrase,
@@ -62,6 +62,7 @@ command(app, *grants.GRANT_EXAMPLES)(grants.grant)
 command(app, *grants.REKEY_EXAMPLES)(grants.rekey)
 command(app, *inspect.EXAMPLES)(inspect.inspect)
 command(app, *verify.EXAMPLES)(verify.verify)
+command(app, *view.EXAMPLES)(view.view)
 command(app, "primis audit release --originals xrays -o report")(audit)
 command(
     app,

@@ -16,6 +16,7 @@ from typing import Any
 import pyrage
 
 from primis.errors import BadKey
+from primis.keys.age_passphrase import seal_to_passphrase
 from primis.keys.key_file import holds_private_key, quoted, read_key_file
 from primis.keys.key_text import NO_KEY, KeyEntry, read_keys
 from primis.keys.passphrase import require_strong
@@ -39,13 +40,15 @@ class Recipient:
     """Someone a grant can be sealed to.
 
     kind: "age", "ssh-ed25519", "ssh-rsa" or "passphrase". text: the public key in its one-line
-    form, empty for a passphrase. label: what its grant file is named by.
+    form, empty for a passphrase. label: what its grant file is named by. work: for a passphrase,
+    opening takes 2^work steps of scrypt; None for as many as take this machine a second.
     """
 
     kind: str
     text: str
     label: str
     passphrase: str | None = field(default=None, repr=False)
+    work: int | None = None
 
     def __post_init__(self) -> None:
         if not is_label(self.label):
@@ -53,6 +56,8 @@ class Recipient:
 
     def encrypt(self, payload: bytes, *also: Recipient) -> bytes:
         """One age file for this recipient (and others that are not passphrases)."""
+        if self.passphrase is not None and self.work is not None:
+            return seal_to_passphrase(payload, self.passphrase, self.work)
         if self.passphrase is not None:
             return pyrage.passphrase.encrypt(payload, self.passphrase)
         return pyrage.encrypt(payload, [_age_recipient(r.text) for r in (self, *also)])

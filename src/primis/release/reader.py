@@ -158,6 +158,11 @@ class Release:
         return left_behind(self.store.folder, self.manifest.release)
 
     @property
+    def signed(self) -> bytes:
+        """Its manifest, as the file that was verified."""
+        return self._data
+
+    @property
     def folder(self) -> Path:
         """Where it lies, if that is a folder. Raises UsageError."""
         if not isinstance(self.store, LocalStore):
