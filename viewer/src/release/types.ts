@@ -44,13 +44,13 @@ export interface Place {
   readonly name: string;
   /** A whole file. Throws NotThere, HostError, and StoreError for one of more than `most` bytes. */
   read(key: string, most: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** Parts of a file of `size` bytes, in order. */
+  /** Parts of a file of `size` bytes, in order; null where the host gives whole files alone. */
   ranges(
     key: string,
     spans: readonly Span[],
     size: number,
     signal?: AbortSignal,
-  ): Promise<Uint8Array[]>;
+  ): Promise<Uint8Array[] | null>;
 }
 
 /** Where the files lie that ship with the viewer: kernel, weights, graphs. */
