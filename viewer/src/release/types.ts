@@ -149,12 +149,16 @@ export interface Release {
   images(): Promise<ImageEntry[]>;
   /** One image, by its id. Throws NotCovered. */
   open(id: string, signal?: AbortSignal): Promise<OpenedImage>;
-  /** The remembered states (`RememberedRelease`) that fit this one are the interface's to keep. */
+  /** What a reader should remember of it, and pass as `known` the next time. */
   remembered(): RememberedRelease;
 }
 
-/** What a reader remembers of a release (docs/format.md, section 3). */
+/**
+ * What a reader remembers of a release (docs/format.md, section 3): where to keep it is the
+ * interface's choice.
+ */
 export interface RememberedRelease {
+  readonly place: string;
   readonly release: string;
   readonly signer: string;
   readonly version: number;
