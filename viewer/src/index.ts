@@ -1,10 +1,18 @@
 /**
  * The reader engine: what the user interface imports, and nothing else.
  *
- *     const identities = await readIdentities(keyFileText);
- *     const release = await openRelease(httpPlace("https://host/release"), identities, { assets });
+ *     const identities = await readIdentities(keyFile);
+ *     const decoder = new Codec(httpAssets(new URL("assets", document.baseURI).href));
+ *     const release = await openRelease(httpPlace("https://host/release"), identities, { decoder });
  *     const image = await release.open((await release.images())[0].id);
  *     const { data, height, width } = await image.read("diagnostic");
  */
 export * from "./errors.ts";
+export { Codec } from "./codec/codec.ts";
+export type { Decoder } from "./codec/job.ts";
+export { WorkerCodec } from "./codec/remote.ts";
+export { passphraseIdentity, readIdentities, type Ask, type Identity } from "./keys/identity.ts";
+export { httpAssets } from "./release/assets.ts";
+export { httpPlace } from "./release/places.ts";
+export { openRelease, type OpenOptions } from "./release/reader.ts";
 export * from "./release/types.ts";

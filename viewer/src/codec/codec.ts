@@ -5,7 +5,7 @@
  */
 import { decodeRecord, readOpenTile } from "../codes/coder.ts";
 import { Kernel } from "../codes/kernel.ts";
-import { DamagedSection } from "../errors.ts";
+import { DamagedSection, ModelError } from "../errors.ts";
 import type { Assets, Samples } from "../release/types.ts";
 import { samplesOf, type Decoder, type FrameJob, type GroupJob, type RecordJob } from "./job.ts";
 import { readModel, type Model } from "./model.ts";
@@ -75,6 +75,13 @@ export class Codec implements Decoder {
 
   private async load(job: GroupJob): Promise<Loaded> {
     const loaded = await this.loaded(job.model);
+    const { stride, codeMaps, atomsPerMap } = loaded.model;
+    if (stride !== job.stride || codeMaps !== job.codeMaps || atomsPerMap !== job.atomsPerMap) {
+      throw new ModelError(
+        `model "${job.model.slice(0, 12)}" has stride, code maps and atoms ` +
+          `${stride}, ${codeMaps}, ${atomsPerMap}, the bundle others`,
+      );
+    }
     if (job.records.length > 1 && !loaded.model.frequencies) {
       throw new DamagedSection('section "info": this model codes each frame alone');
     }

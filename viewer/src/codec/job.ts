@@ -53,6 +53,10 @@ export interface FrameTexture {
 export interface GroupJob {
   /** Digest of the model. */
   readonly model: string;
+  /** Of the bundle's profile: what the model must have. */
+  readonly stride: number;
+  readonly codeMaps: number;
+  readonly atomsPerMap: number;
   /** By frame of the group, in the order of the format. */
   readonly records: readonly (readonly RecordJob[])[];
   readonly wanted: readonly FrameJob[];

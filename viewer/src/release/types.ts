@@ -44,13 +44,13 @@ export interface Place {
   readonly name: string;
   /** A whole file. Throws NotThere, HostError, and StoreError for one of more than `most` bytes. */
   read(key: string, most: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** Parts of a file of `size` bytes, in order. */
+  /** Parts of a file of `size` bytes, in order; null where the host gives whole files alone. */
   ranges(
     key: string,
     spans: readonly Span[],
     size: number,
     signal?: AbortSignal,
-  ): Promise<Uint8Array[]>;
+  ): Promise<Uint8Array[] | null>;
 }
 
 /** Where the files lie that ship with the viewer: kernel, weights, graphs. */
@@ -149,12 +149,16 @@ export interface Release {
   images(): Promise<ImageEntry[]>;
   /** One image, by its id. Throws NotCovered. */
   open(id: string, signal?: AbortSignal): Promise<OpenedImage>;
-  /** The remembered states (`RememberedRelease`) that fit this one are the interface's to keep. */
+  /** What a reader should remember of it, and pass as `known` the next time. */
   remembered(): RememberedRelease;
 }
 
-/** What a reader remembers of a release (docs/format.md, section 3). */
+/**
+ * What a reader remembers of a release (docs/format.md, section 3): where to keep it is the
+ * interface's choice.
+ */
 export interface RememberedRelease {
+  readonly place: string;
   readonly release: string;
   readonly signer: string;
   readonly version: number;
