@@ -1,6 +1,7 @@
 // Builds the viewer to static files in dist/; two builds give the same bytes.
 //   dist/index.html, style sheets     as they stand in this folder
-//   dist/viewer.js                    the interface and the reader engine
+//   dist/viewer.js                    the interface
+//   dist/worker.js                    the reader engine, in a worker of its own
 //   dist/assets/                      kernel, graphs, weights (by digest), ONNX Runtime's wasm
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -9,12 +10,11 @@ import { build } from "esbuild";
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const engine = "../src/primis";
-const entry = existsSync("src/ui/main.ts") ? "src/ui/main.ts" : "src/index.ts";
 
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist/assets/weights", { recursive: true });
 await build({
-  entryPoints: { viewer: entry, worker: "src/codec/worker.ts" },
+  entryPoints: { viewer: "src/ui/main.ts", worker: "src/ui/worker.ts" },
   outdir: "dist",
   bundle: true,
   minify: true,
@@ -24,7 +24,7 @@ await build({
   legalComments: "linked",
   logLevel: "warning",
 });
-for (const name of ["index.html", "style.css"]) {
+for (const name of ["index.html", "style.css", "icon.svg"]) {
   if (existsSync(name)) copyFileSync(name, `dist/${name}`);
 }
 copyFileSync(`${engine}/codes/kernel/kernel.wasm`, "dist/assets/kernel.wasm");

@@ -71,8 +71,7 @@ function remoteRelease(caller: Caller, { seen, ...facts }: OpenedFacts): ShownRe
       for await (const page of pages()) all.push(...page);
       return all;
     },
-    open: async (id, signal) =>
-      remoteImage(caller, await caller.call("image", [id], { signal })),
+    open: async (id, signal) => remoteImage(caller, await caller.call("image", [id], { signal })),
     remembered: () => seen,
   };
 }

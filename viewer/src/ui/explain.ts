@@ -34,7 +34,11 @@ const ROWS: readonly Row[] = [
     "Ask the owner, by another way than the release's host, whether this is right.",
   ],
   [errors.DamagedSection, "The image was altered or damaged", "Load it again, or tell the owner."],
-  [errors.BadBundle, "The image's file was altered or damaged", "Load it again, or tell the owner."],
+  [
+    errors.BadBundle,
+    "The image's file was altered or damaged",
+    "Load it again, or tell the owner.",
+  ],
   [errors.BadManifest, "The release was altered or damaged", "Load it again, or tell the owner."],
   [errors.BadGrant, "A grant was altered or damaged", "Ask the owner for a new one."],
   [
@@ -66,7 +70,11 @@ export function explain(error: unknown, connection?: Connection): Explained {
   const row = ROWS.find(([kind]) => error instanceof kind);
   if (row) return { title: row[1], message: (error as Error).message, hint: row[2] };
   if (isPasskeyRefusal(error)) {
-    return { title: "The passkey was not used", message: "", hint: "Try again, or use a key file." };
+    return {
+      title: "The passkey was not used",
+      message: "",
+      hint: "Try again, or use a key file.",
+    };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { title: "Something unexpected happened", message, hint: "Reload the page." };

@@ -3,10 +3,7 @@ import type { ImageEntry } from "../release/types.ts";
 
 const texts = new WeakMap<ImageEntry, string>();
 
-export function filtered(
-  entries: readonly ImageEntry[],
-  typed: string,
-): readonly ImageEntry[] {
+export function filtered(entries: readonly ImageEntry[], typed: string): readonly ImageEntry[] {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return entries;
   return entries.filter((entry) => words.every((word) => textOf(entry).includes(word)));

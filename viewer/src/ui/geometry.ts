@@ -72,14 +72,7 @@ export function apply([a, b, c, d, e, f]: Matrix, { x, y }: Point): Point {
 
 export function invert([a, b, c, d, e, f]: Matrix): Matrix {
   const area = a * d - b * c;
-  return [
-    d / area,
-    -b / area,
-    -c / area,
-    a / area,
-    (c * f - d * e) / area,
-    (b * e - a * f) / area,
-  ];
+  return [d / area, -b / area, -c / area, a / area, (c * f - d * e) / area, (b * e - a * f) / area];
 }
 
 /** Moves what lies on the screen at `from` to `to`. */

@@ -148,6 +148,17 @@ function store(memory: Memory | null, known: Known): boolean {
   }
 }
 
+/** What was seen last at a place; nothing where memory is damaged, which `recognise` tells of. */
+export function seenAt(memory: Memory | null, place: string): readonly Sighting[] {
+  try {
+    const known = readKnown(memory, true);
+    const seen = known.sightings[known.places[place] ?? ""];
+    return seen ? [seen] : [];
+  } catch {
+    return [];
+  }
+}
+
 /** `localStorage`, or null where the browser forbids it. */
 export function browserMemory(): Memory | null {
   try {

@@ -108,7 +108,12 @@ function Rows({ entries, previews, shownId, onOpen }: RowsProps) {
 
   const onKeyDown = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor(scrolled.height / ROW) - 1);
-    const steps: Record<string, number> = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page };
+    const steps: Record<string, number> = {
+      ArrowUp: -1,
+      ArrowDown: 1,
+      PageUp: -page,
+      PageDown: page,
+    };
     const step = steps[event.key];
     const entry = entries[current];
     if (step !== undefined) moveTo(current + step);

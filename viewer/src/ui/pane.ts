@@ -267,7 +267,9 @@ export class Pane extends Observable {
     this.windowFor = shown.tier;
   }
 
-  update(change: Partial<Pick<Pane, "tool" | "inverted" | "channel" | "pointer" | "cursor">>): void {
+  update(
+    change: Partial<Pick<Pane, "tool" | "inverted" | "channel" | "pointer" | "cursor">>,
+  ): void {
     Object.assign(this, change);
     this.changed();
   }

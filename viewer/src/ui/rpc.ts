@@ -3,7 +3,15 @@
  * Errors keep their class; pixels and files are moved and not copied.
  */
 import * as errors from "../errors.ts";
-import type { ImageEntry, OpenedImage, Pixels, Release, RememberedRelease, RestoredFile, Tier } from "../release/types.ts";
+import type {
+  ImageEntry,
+  OpenedImage,
+  Pixels,
+  Release,
+  RememberedRelease,
+  RestoredFile,
+  Tier,
+} from "../release/types.ts";
 import type { Key } from "./key.ts";
 
 export interface OpenRequest {
@@ -12,6 +20,10 @@ export interface OpenRequest {
   readonly key: Key;
   /** Absolute address of the folder that holds kernel, weights, graphs and ONNX Runtime. */
   readonly assets: string;
+  /** The signer that is demanded. */
+  readonly signer: string | null;
+  /** What was seen at this place before. */
+  readonly known: readonly RememberedRelease[];
 }
 
 /** What a release, or an image, is apart from its functions. */
@@ -47,7 +59,11 @@ export type Told =
   | { readonly done: number; readonly value: unknown }
   | { readonly failed: number; readonly failure: Failure }
   | { readonly progress: number; readonly share: number }
-  | { readonly unwrap: number; readonly stanzas: readonly PlainStanza[]; readonly identity: string | null };
+  | {
+      readonly unwrap: number;
+      readonly stanzas: readonly PlainStanza[];
+      readonly identity: string | null;
+    };
 
 /** An error as plain data. kind: its class in errors.ts, or empty. */
 export interface Failure {

@@ -99,7 +99,12 @@ function drawLine(context: CanvasRenderingContext2D, from: Point, to: Point, tex
 function drawCursor(context: CanvasRenderingContext2D, { x, y }: Point): void {
   outlined(context, () => {
     context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]] as const) {
+    for (const [dx, dy] of [
+      [1, 0],
+      [-1, 0],
+      [0, 1],
+      [0, -1],
+    ] as const) {
       context.moveTo(x + dx * 4, y + dy * 4);
       context.lineTo(x + dx * 16, y + dy * 16);
     }

@@ -169,7 +169,11 @@ class Server {
 }
 
 interface HasData {
-  readonly data: { readonly buffer: ArrayBufferLike; readonly byteLength: number; slice(): unknown };
+  readonly data: {
+    readonly buffer: ArrayBufferLike;
+    readonly byteLength: number;
+    slice(): unknown;
+  };
 }
 
 const hasData = (value: unknown): value is HasData =>

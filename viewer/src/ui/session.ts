@@ -2,13 +2,13 @@
  * From the page's address to an open release: which release, which key, whose signature. Each stage
  * is what the page shows.
  */
-import { PrimisError, UnexpectedRelease } from "../errors.ts";
+import { PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
 import type { ImageEntry } from "../release/types.ts";
 import { configFor, handedKey, readConfig, type Config } from "./config.ts";
 import type { Engine, ShownRelease } from "./engine.ts";
 import { diagnosed, explain, type Explained } from "./explain.ts";
 import { keyFrom, linkFrom, linkKey, type Key, type Link, type Offered } from "./key.ts";
-import { browserMemory, recognise, type Recognised } from "./known.ts";
+import { browserMemory, recognise, seenAt, type Recognised } from "./known.ts";
 import { Observable } from "./observable.ts";
 import { confineTo } from "./policy.ts";
 import { Previews } from "./previews.ts";
@@ -108,12 +108,16 @@ export class Session extends Observable {
   async open(key: Key): Promise<void> {
     const before = this.stage;
     this.turnTo({ at: "opening" });
-    const assets = new URL("assets/", this.page).href;
+    const { release: address, place, signer } = this.config!;
+    const assets = new URL("assets", this.page).href;
+    const known = seenAt(browserMemory(), place);
     try {
-      const release = await this.engine.open({ release: this.config!.release, key, assets });
-      this.recognise(release, false);
+      const request = { release: address, key, assets, signer, known };
+      this.recognise(await this.engine.open(request), false);
     } catch (error) {
-      this.turnBack(before, key, await diagnosed(error, this.config!.release));
+      const explained = await diagnosed(error, address);
+      if (error instanceof WrongSigner) this.doubt(explained, null);
+      else this.turnBack(before, key, explained);
     }
   }
 
@@ -136,10 +140,14 @@ export class Session extends Observable {
       this.show(release, recognise(browserMemory(), question));
     } catch (error) {
       if (!(error instanceof PrimisError)) throw error;
-      const canAccept = error instanceof UnexpectedRelease;
-      this.unaccepted = canAccept ? release : null;
-      this.turnTo({ at: "doubt", error: explain(error), canAccept });
+      this.doubt(explain(error), error instanceof UnexpectedRelease ? release : null);
     }
+  }
+
+  /** release: what can be accepted all the same. */
+  private doubt(error: Explained, release: ShownRelease | null): void {
+    this.unaccepted = release;
+    this.turnTo({ at: "doubt", error, canAccept: release !== null });
   }
 
   private show(release: ShownRelease, recognised: Recognised): void {

@@ -28,8 +28,7 @@ export function Stage({ pane, onHelp, onPlay }: StageProps) {
   useLayoutEffect(() => {
     const element = stage.current!;
     scene.current = new Scene(canvas.current!);
-    const measure = () =>
-      setScreen({ width: element.clientWidth, height: element.clientHeight });
+    const measure = () => setScreen({ width: element.clientWidth, height: element.clientHeight });
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     const gestures = new Gestures(element, () => shown.current);
@@ -232,4 +231,3 @@ function step(pane: Pane): void {
   if (!pane.isReady(ahead)) void pane.prefetch(ahead);
   if (pane.isReady(next)) pane.goTo(next);
 }
-

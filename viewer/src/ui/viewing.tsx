@@ -64,9 +64,7 @@ export function Viewing({ session }: { readonly session: Session }) {
       <div class={panes.length ? "body has-image" : "body"}>
         <ImageList session={session} onOpen={open} />
         <main class={`panes panes-${panes.length}`} aria-label="Image">
-          {panes.length === 0 && (
-            <p class="empty">Choose an image from the list.</p>
-          )}
+          {panes.length === 0 && <p class="empty">Choose an image from the list.</p>}
           {panes.map((pane, index) => (
             <PaneView
               key={index}
