@@ -28,7 +28,7 @@ export function ImageList({ session, onOpen }: ListProps) {
   const found = useMemo(() => filtered(session.entries, typed), [session.entries, typed]);
   const shownId = workspace.current?.entry.id ?? null;
   return (
-    <nav class="list" aria-label="Images">
+    <section class="list" aria-label="Images of the release">
       <label class="search">
         <Icon name="search" />
         <span class="unseen">Filter by name, modality, size or label</span>
@@ -53,7 +53,7 @@ export function ImageList({ session, onOpen }: ListProps) {
         </p>
       )}
       <Rows entries={found} previews={previews} shownId={shownId} onOpen={onOpen} />
-    </nav>
+    </section>
   );
 }
 

@@ -1,9 +1,11 @@
 /** State that components redraw for: a model calls `changed`, whoever uses it is drawn again. */
-import { useEffect, useReducer } from "preact/hooks";
+import { useLayoutEffect, useReducer } from "preact/hooks";
 
 export class Observable {
   private readonly listeners = new Set<() => void>();
   private due = false;
+  /** Counts changes, so that one between drawing and subscribing is not missed. */
+  changes = 0;
 
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);
@@ -12,6 +14,7 @@ export class Observable {
 
   /** Many changes in one turn redraw once. */
   changed(): void {
+    this.changes++;
     if (this.due) return;
     this.due = true;
     queueMicrotask(() => {
@@ -24,6 +27,10 @@ export class Observable {
 /** Draws the component again whenever the model changes. */
 export function useObservable<T extends Observable>(model: T): T {
   const [, redraw] = useReducer((count: number, _: void) => count + 1, 0);
-  useEffect(() => model.subscribe(() => redraw()), [model]);
+  const drawn = model.changes;
+  useLayoutEffect(() => {
+    if (model.changes !== drawn) redraw();
+    return model.subscribe(() => redraw());
+  }, [model]);
   return model;
 }

@@ -41,7 +41,12 @@ export function Viewing({ session }: { readonly session: Session }) {
         <p class="place" title={session.config!.place}>
           {session.config!.place}
         </p>
-        <button type="button" class="signer" onClick={() => setDialog("release")}>
+        <button
+          type="button"
+          class="signer"
+          aria-label={`Signed by ${shortDigest(release.signer)}: about this release`}
+          onClick={() => setDialog("release")}
+        >
           <Icon name="shield" />
           <span>
             Signed by <code>{shortDigest(release.signer)}</code>
@@ -61,9 +66,9 @@ export function Viewing({ session }: { readonly session: Session }) {
           </button>
         </div>
       )}
-      <div class={panes.length ? "body has-image" : "body"}>
+      <main class={panes.length ? "body has-image" : "body"}>
         <ImageList session={session} onOpen={open} />
-        <main class={`panes panes-${panes.length}`} aria-label="Image">
+        <div class={`panes panes-${panes.length}`}>
           {panes.length === 0 && <p class="empty">Choose an image from the list.</p>}
           {panes.map((pane, index) => (
             <PaneView
@@ -74,8 +79,8 @@ export function Viewing({ session }: { readonly session: Session }) {
               onHelp={() => setDialog("keys")}
             />
           ))}
-        </main>
-      </div>
+        </div>
+      </main>
       {dialog === "keys" && <KeysDialog onClose={() => setDialog(null)} />}
       {dialog === "release" && <ReleaseDialog session={session} onClose={() => setDialog(null)} />}
     </div>
