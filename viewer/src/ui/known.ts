@@ -67,10 +67,18 @@ export function recognise(memory: Memory | null, question: Question): Recognised
     }
     if (before) requireNotOlder(place, before, found);
   }
+  if (anew) forget(known, found.release);
   known.sightings[keyOf(found)] = { ...found, since: before?.since ?? today, seen: today };
   known.places[place] = keyOf(found);
   const replaced = there && there.release !== found.release ? there.seen : null;
   return { first: !there, replaced, forgotten: !store(memory, known) };
+}
+
+/** What is accepted takes the place of what was seen, or it would be doubted again. */
+function forget(known: Known, release: string): void {
+  for (const [key, seen] of Object.entries(known.sightings)) {
+    if (seen.release === release) delete known.sightings[key];
+  }
 }
 
 function requireSameSigner(place: string, seen: Sighting, found: RememberedRelease): void {

@@ -88,7 +88,7 @@ function drawLine(context: CanvasRenderingContext2D, from: Point, to: Point, tex
     context.stroke();
   };
   outlined(context, trace);
-  const [x, y] = [Math.max(from.x, to.x) + 9, (from.x > to.x ? from.y : to.y) + 4];
+  const [x, y] = [Math.max(from.x, to.x) + 9, (from.x > to.x ? from.y : to.y) - 9];
   context.lineWidth = 3.5;
   context.strokeStyle = "#000";
   context.strokeText(text, x, y);

@@ -70,14 +70,14 @@ export function Stage({ pane, onHelp, onPlay }: StageProps) {
 
 /** Over the image: window, zoom, frame, and the value at the pointer. */
 function Written({ pane, screen }: { readonly pane: Pane; readonly screen: Size }) {
-  if (!pane.shown) return null;
+  if (!pane.image) return null;
   const { window, windowName } = pane;
   const zoom = Math.round(scaleOf(pane.view, pane.layout, screen) * 100);
   const preset = windowName ? `${windowName}: ` : "";
   return (
     <>
       <p class="written top-left">
-        {pane.shown.tier === "preview" && <strong>Preview</strong>}
+        {pane.shown?.tier === "preview" && <strong>Preview</strong>}
         <span>
           {preset}C {figure(window.center, 0)} W {figure(window.width, 0)}
         </span>

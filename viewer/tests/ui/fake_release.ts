@@ -70,7 +70,7 @@ const KINDS: readonly Kind[] = [
       spacing: [0.9, 0.9],
       display: {
         windows: [
-          { center: 40, width: 400, name: "BRAIN WIDE" },
+          { center: 260, width: 700, name: "BRAIN" },
           { center: 600, width: 2800, name: "BONE" },
         ],
         slope: 1,
