@@ -242,6 +242,7 @@ def many_kinds() -> Drawn:
         "grey and opacity.png": encoded(np.dstack([grey[:, :187], opaque]), "png"),
         "equal.png": encoded(equal, "png"),
         "wide.png": encoded(wide, "png"),
+        "square.png": encoded(eight(512, 9), "png"),
         "photo.jpg": encoded(colour, "jpeg"),
         "mask.png": encoded(mask, "png"),
         "chest.dcm": dicom(600, 1),
@@ -272,13 +273,15 @@ def several_tiles() -> Drawn:
 
 
 def real_images() -> Drawn:
-    """Chest X-rays and CT slices of the image collection."""
-    files = [path for path in sorted(SHARED.rglob("*")) if path.suffix in (".png", ".dcm", ".jpg")]
-    by_folder: dict[Path, list[Path]] = {}
-    for path in files:
-        by_folder.setdefault(path.parent, []).append(path)
-    chosen = [path for folder in by_folder.values() for path in folder[:2]]
-    return {f"{k}-{path.name}": path.read_bytes() for k, path in enumerate(chosen[:10])}
+    """X-rays, CT and other images of the collection: one of each folder."""
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted(SHARED.rglob("*")):
+        if path.suffix in (".dcm", ".webp"):
+            folders.setdefault(path.parent, []).append(path)
+    chosen = [
+        path for files in folders.values() for path in files[:1] if "angiogram" not in str(path)
+    ]
+    return {f"{k:02}-{path.name}": path.read_bytes() for k, path in enumerate(chosen)}
 
 
 if __name__ == "__main__":
