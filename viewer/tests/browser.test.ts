@@ -47,7 +47,13 @@ const SCRIPT = `
 `;
 
 async function scripts(): Promise<Map<string, Uint8Array>> {
-  const common = { bundle: true, write: false, format: "esm", target: "es2022" } as const;
+  const common = {
+    bundle: true,
+    minify: true,
+    write: false,
+    format: "esm",
+    target: "es2022",
+  } as const;
   const stdin = { contents: SCRIPT, resolveDir: process.cwd(), loader: "ts" } as const;
   const [page, worker] = await Promise.all([
     build({ ...common, stdin }),
