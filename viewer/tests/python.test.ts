@@ -19,7 +19,6 @@ import { ASSETS } from "./vectors.ts";
 
 const CASES = join(process.cwd(), ".cases");
 const there = existsSync(join(CASES, "cases.json"));
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 type Any = any;
 const { cases, passphrase }: Any = there
   ? JSON.parse(readFileSync(join(CASES, "cases.json"), "utf8"))
@@ -91,7 +90,7 @@ async function compare(image: OpenedImage, told: Any): Promise<void> {
   }
 }
 
-/** allowed: how far apart samples may be. With texture 2: noise follows what may be apart by one. */
+/** allowed: how far apart samples may be. With texture 2: its noise follows samples off by one. */
 function requireLike(
   pixels: Pixels,
   told: Any,
