@@ -7,11 +7,7 @@
  */
 
 /** Base of all errors that are raised on purpose. */
-export class PrimisError extends Error {
-  override get name(): string {
-    return this.constructor.name;
-  }
-}
+export class PrimisError extends Error {}
 
 /** What was asked for makes no sense. */
 export class UsageError extends PrimisError {}
@@ -70,3 +66,36 @@ export class UnexpectedRelease extends AccessError {}
 
 /** Weights are missing, damaged or not the ones that a bundle names. */
 export class ModelError extends PrimisError {}
+
+const ALL = {
+  PrimisError,
+  UsageError,
+  InputError,
+  BadKey,
+  WrongPassphrase,
+  TooManyPixels,
+  StoreError,
+  NotThere,
+  HostError,
+  FormatError,
+  BadManifest,
+  BadBundle,
+  DamagedSection,
+  BadGrant,
+  AccessError,
+  NoMatchingGrant,
+  OtherPassphrase,
+  GrantExpired,
+  TierTooLow,
+  NotCovered,
+  NoTexture,
+  WrongSigner,
+  UnexpectedRelease,
+  ModelError,
+};
+export type ErrorName = keyof typeof ALL;
+
+// A minified build gives classes other names; these are what people and the worker go by.
+for (const [name, kind] of Object.entries(ALL)) {
+  Object.defineProperty(kind.prototype, "name", { value: name });
+}

@@ -2,8 +2,9 @@
  * The reader engine: what the user interface imports, and nothing else.
  *
  *     const identities = await readIdentities(keyFile);
- *     const decoder = new Codec(httpAssets(new URL("assets", document.baseURI).href));
- *     const release = await openRelease(httpPlace("https://host/release"), identities, { decoder });
+ *     const decoder = new WorkerCodec("worker.js", httpAssets(new URL("assets", location.href).href));
+ *     const place = httpPlace("https://host/release");
+ *     const release = await openRelease(place, identities, { decoder });
  *     const image = await release.open((await release.images())[0].id);
  *     const { data, height, width } = await image.read("diagnostic");
  */

@@ -20,7 +20,6 @@ export function namesIn(folder: string, suffix: string): string[] {
   return names.map((name) => name.slice(0, -suffix.length)).sort();
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 export const FACTS: any = JSON.parse(readFileSync(join(VECTORS, "good.json"), "utf8"));
 
 export function vectorSecrets(): TierSecrets {

@@ -63,7 +63,6 @@ export async function readModel(data: Uint8Array, digest: string): Promise<Model
   }
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 type Any = any;
 
 function parse(data: Uint8Array, digest: string): Model {

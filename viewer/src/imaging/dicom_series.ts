@@ -46,7 +46,6 @@ interface Told {
 }
 
 function told(line: Uint8Array): Told {
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   let body: any;
   try {
     body = JSON.parse(textOf(line));

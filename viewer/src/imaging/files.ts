@@ -100,7 +100,7 @@ export async function restoredFiles(
       if (!(error instanceof Malformed)) throw error; // voxels of other kinds: as below
     }
   }
-  return plainFiles(name, kind, header, pixels, info);
+  return plainFiles(name, kind, header, pixels, info, how.texture ? TEXTURE : "");
 }
 
 function seriesFiles(
@@ -129,6 +129,7 @@ async function plainFiles(
   header: Uint8Array,
   pixels: Pixels,
   info: Info,
+  comment: string,
 ): Promise<RestoredFile[]> {
   if (!isPngImage(pixels)) {
     const bytes = writeNpy(pixels, info.sampleType);
@@ -140,7 +141,7 @@ async function plainFiles(
   const files: RestoredFile[] = [];
   for (let frame = 0; frame < pixels.frames; frame++) {
     const number = pixels.frames > 1 ? `-${String(frame + 1).padStart(4, "0")}` : "";
-    const bytes = await writePng(written, frame, objectOf(kept["chunks"]));
+    const bytes = await writePng(written, frame, objectOf(kept["chunks"]), comment);
     const called = kind === "png" && !number ? name : `${name}${number}.png`;
     files.push({ name: called, type: TYPES.png, bytes });
   }

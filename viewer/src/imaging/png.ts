@@ -23,11 +23,15 @@ export function isPngImage({ data, channels }: Pixels): boolean {
   return (data instanceof Uint8Array || data instanceof Uint16Array) && channels <= 4;
 }
 
-/** One frame as a file. chunks: name -> content in base64, of which those that fit are kept. */
+/**
+ * One frame as a file. chunks: name -> content in base64, of which those that fit are kept.
+ * comment: for whoever looks into the file.
+ */
 export async function writePng(
   pixels: Pixels,
   frame: number,
   chunks: Readonly<Record<string, unknown>> = {},
+  comment = "",
 ): Promise<Uint8Array> {
   const { height, width, channels, data } = pixels;
   const depth = 8 * data.BYTES_PER_ELEMENT;
@@ -37,6 +41,7 @@ export async function writePng(
     SIGNATURE,
     chunk("IHDR", concat(words(width, height), kind)),
     ...keptOf(chunks, channels),
+    ...(comment ? [chunk("tEXt", utf8(`Comment\0${comment}`))] : []),
     chunk("IDAT", lines),
     chunk("IEND", new Uint8Array(0)),
   );

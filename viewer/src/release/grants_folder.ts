@@ -167,7 +167,8 @@ export class GrantsFolder {
       const data = await this.place.read(`grants/${name}`, most);
       if (toHex(sha256(data)).startsWith(checksum)) return { label, path, data };
       this.note(
-        `grant "${path}" was altered and is passed over: it does not match the checksum in its name`,
+        `grant "${path}" was altered and is passed over: ` +
+          "it does not match the checksum in its name",
       );
     } catch (error) {
       if (error instanceof HostError || !(error instanceof StoreError)) throw error;

@@ -21,8 +21,8 @@ export function requireExpected(
     if (!same) continue;
     if (seen.version < before.version) {
       throw new UnexpectedRelease(
-        `"${seen.place}" is at version ${seen.version}, version ${before.version} was seen before: ` +
-          "somebody put back an older state",
+        `"${seen.place}" is at version ${seen.version}, version ${before.version} was seen ` +
+          "before: somebody put back an older state",
       );
     }
     if (seen.version === before.version && seen.digest !== before.digest) {

@@ -264,8 +264,8 @@ class OpenRelease implements Release {
     } catch (error) {
       if (error instanceof HostError || !(error instanceof StoreError)) throw error;
       throw new BadManifest(
-        `page "${error.what}" cannot be read: ${error.why}; if the release was changed meanwhile, ` +
-          "open it again",
+        `page "${error.what}" cannot be read: ${error.why}; ` +
+          "if the release was changed meanwhile, open it again",
       );
     }
   }
