@@ -9,6 +9,8 @@ export interface ShownImage extends OpenedImage {
 }
 
 export interface ShownRelease extends Release {
+  /** Calls a listener when there are other notes than before. */
+  onNotes(listener: () => void): void;
   open(id: string, signal?: AbortSignal): Promise<ShownImage>;
 }
 
@@ -63,8 +65,18 @@ function remoteRelease(caller: Caller, { seen, ...facts }: OpenedFacts): ShownRe
       yield page;
     }
   }
+  let notes = facts.notes;
   return {
     ...facts,
+    get notes() {
+      return notes;
+    },
+    onNotes(listener) {
+      caller.onNotes = (told) => {
+        notes = told;
+        listener();
+      };
+    },
     pages,
     async images() {
       const all: ImageEntry[] = [];

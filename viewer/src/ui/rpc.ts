@@ -59,6 +59,7 @@ export type Told =
   | { readonly done: number; readonly value: unknown }
   | { readonly failed: number; readonly failure: Failure }
   | { readonly progress: number; readonly share: number }
+  | { readonly notes: readonly string[] }
   | {
       readonly unwrap: number;
       readonly stanzas: readonly PlainStanza[];
@@ -116,6 +117,8 @@ export type Unwrap = (
 
 /** The page's end. */
 export class Caller {
+  /** Is told all notes on the release whenever there is a new one. */
+  onNotes: (notes: readonly string[]) => void = () => {};
   private readonly waiting = new Map<number, Waiting>();
   private calls = 0;
 
@@ -160,6 +163,7 @@ export class Caller {
 
   private heard(told: Told): void {
     if ("unwrap" in told) return void this.answer(told.unwrap, told.stanzas, told.identity);
+    if ("notes" in told) return this.onNotes(told.notes);
     if ("progress" in told) return this.waiting.get(told.progress)?.onProgress?.(told.share);
     const call = "done" in told ? told.done : told.failed;
     const waiting = this.waiting.get(call);

@@ -80,6 +80,7 @@ class Server {
   private readonly running = new Map<number, AbortController>();
   private readonly unwrapping = new Map<number, (answer: Asked) => void>();
   private numbers = 0;
+  private notesTold = 0;
 
   constructor(
     private readonly thread: Thread,
@@ -109,7 +110,16 @@ class Server {
       this.say({ failed: call, failure: toFailure(error) });
     } finally {
       this.running.delete(call);
+      this.tellNotes();
     }
+  }
+
+  /** Some are only known once an image is read, such as that a host serves no ranges. */
+  private tellNotes(): void {
+    const notes = this.release?.notes ?? [];
+    if (notes.length === this.notesTold) return;
+    this.notesTold = notes.length;
+    this.say({ notes: [...notes] });
   }
 
   private say(told: Told, transfer: Transferable[] = []): void {

@@ -12,6 +12,7 @@ import { browserMemory, recognise, seenAt, type Recognised } from "./known.ts";
 import { Observable } from "./observable.ts";
 import { confineTo } from "./policy.ts";
 import { Previews } from "./previews.ts";
+import { nameOf } from "./words.ts";
 import { Workspace } from "./workspace.ts";
 
 export type Stage =
@@ -155,6 +156,7 @@ export class Session extends Observable {
     const workspace = new Workspace(release, explainer);
     this.opened = { release, recognised, previews: new Previews(release), workspace };
     this.unaccepted = null;
+    release.onNotes(() => this.changed());
     this.turnTo({ at: "open" });
     void this.list();
   }
@@ -169,6 +171,7 @@ export class Session extends Observable {
         this.entries = entries.slice();
         this.changed();
       }
+      this.entries = byName(entries);
       this.isListed = true;
     } catch (error) {
       this.listError = await diagnosed(error, this.config!.release);
@@ -180,6 +183,13 @@ export class Session extends Observable {
     this.stage = stage;
     this.changed();
   }
+}
+
+/** In the order of their names, `2.dcm` before `10.dcm`: a release lists its images in none. */
+function byName(entries: readonly ImageEntry[]): readonly ImageEntry[] {
+  const { compare } = new Intl.Collator(undefined, { numeric: true });
+  const named = entries.map((entry) => [nameOf(entry), entry] as const);
+  return named.sort(([one], [other]) => compare(one, other)).map(([, entry]) => entry);
 }
 
 /** Takes the secret of a link out of the address bar, so that no history or screenshot has it. */

@@ -18,7 +18,7 @@ export function Viewing({ session }: { readonly session: Session }) {
   const { release, previews, workspace, recognised } = session.opened!;
   useObservable(workspace);
   const [dialog, setDialog] = useState<"keys" | "release" | null>(null);
-  const [areNotesShown, setNotesShown] = useState(true);
+  const [notesRead, setNotesRead] = useState(0);
   const { panes } = workspace;
   useHeldPreviews(session.opened!);
 
@@ -53,14 +53,14 @@ export function Viewing({ session }: { readonly session: Session }) {
           </span>
         </button>
       </header>
-      {areNotesShown && notes.length > 0 && (
+      {notes.length > notesRead && (
         <div class="notes" role="status">
           <ul>
             {notes.map((note) => (
               <li key={note}>{note}</li>
             ))}
           </ul>
-          <button type="button" class="tool" onClick={() => setNotesShown(false)}>
+          <button type="button" class="tool" onClick={() => setNotesRead(notes.length)}>
             <Icon name="close" />
             <span class="unseen">Close the notes</span>
           </button>
