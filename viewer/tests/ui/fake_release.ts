@@ -32,7 +32,6 @@ const hex = (number: number) => number.toString(16).padStart(32, "0");
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 interface Kind {
-  readonly folder: string;
   readonly modality: string;
   readonly shape: Shape;
   readonly facts: Partial<OpenedImage>;
@@ -40,7 +39,6 @@ interface Kind {
 
 const KINDS: readonly Kind[] = [
   {
-    folder: "chest",
     modality: "DX",
     shape: "chest",
     facts: {
@@ -56,7 +54,6 @@ const KINDS: readonly Kind[] = [
     },
   },
   {
-    folder: "head-ct",
     modality: "CT",
     shape: "head",
     facts: {
@@ -81,7 +78,6 @@ const KINDS: readonly Kind[] = [
     },
   },
   {
-    folder: "ultrasound",
     modality: "US",
     shape: "chest",
     facts: {
@@ -100,10 +96,10 @@ const KINDS: readonly Kind[] = [
 const kindOf = (index: number): Kind => KINDS[index % KINDS.length]!;
 
 function factsOf(index: number, place: string): Omit<OpenedImage, "read" | "files"> {
-  const { folder, facts } = kindOf(index);
+  const { facts } = kindOf(index);
   return {
     id: hex(index),
-    name: `${folder}/${String(index).padStart(4, "0")}.${facts.kind === "png" ? "png" : "dcm"}`,
+    name: `study/${String(index).padStart(4, "0")}.${facts.kind === "png" ? "png" : "dcm"}`,
     kind: "dicom",
     frames: 1,
     height: 0,
