@@ -85,6 +85,10 @@ async function compare(image: OpenedImage, told: Any): Promise<void> {
   }
   if (told.codes && !region) await compareCodes(image, told.codes);
   await compareFrames(image, told);
+  if (told.name === "head.dcm") {
+    const { display } = image;
+    assert.deepEqual(display, { windows: [BRAIN, BONE], slope: 1, intercept: 0, units: "HU" });
+  }
   for (const tier of ["diagnostic", "original"] as const) {
     if (told.files[tier].length) await compareFiles(image, tier, told.files[tier]);
   }
@@ -149,6 +153,9 @@ async function compareFrames(image: OpenedImage, told: Any): Promise<void> {
   });
 }
 
+const BRAIN = { center: 35, width: 100, name: "BRAIN" };
+const BONE = { center: 300, width: 1500, name: "BONE" };
+
 async function compareFiles(image: OpenedImage, tier: Tier, told: Any[]): Promise<void> {
   const files = await image.files(tier);
   if (tier === "original" || image.kind.startsWith("dicom")) {
@@ -157,6 +164,8 @@ async function compareFiles(image: OpenedImage, tier: Tier, told: Any[]): Promis
       told.map(({ name }) => name),
     );
     files.forEach((one, k) => requireAlike(one, file(told[k].file), tier));
+  } else if (image.kind === "tiff") {
+    await requireTiff(image, files[0]!);
   } else if (image.kind.startsWith("nifti")) {
     requireAlike(files[0]!, file(told[0].file), tier);
   } else {
@@ -173,6 +182,22 @@ function requireAlike(one: RestoredFile, right: Uint8Array, tier: Tier): void {
   let differing = 0;
   a!.forEach((byte, k) => (differing += byte === b![k] ? 0 : 1));
   assert.ok(differing <= a!.length / 200, `${one.name}: ${differing} bytes differ`);
+}
+
+/** Its first page holds the first frame. */
+async function requireTiff(image: OpenedImage, { bytes, name }: RestoredFile): Promise<void> {
+  assert.equal(name, image.name);
+  const data = Buffer.from(bytes);
+  const page = data.readUInt32LE(4);
+  const entries = Array.from({ length: data.readUInt16LE(page) }, (_, k) => page + 2 + 12 * k);
+  const value = (tag: number): number => {
+    const at = entries.find((entry) => data.readUInt16LE(entry) === tag)!;
+    return data.readUInt16LE(at + 2) === 3 ? data.readUInt16LE(at + 8) : data.readUInt32LE(at + 8);
+  };
+  assert.deepEqual([value(256), value(257)], [image.width, image.height]);
+  const strip = inflateSync(data.subarray(value(273), value(273) + value(279)));
+  const right = await image.read("diagnostic", { frames: [0] });
+  assert.deepEqual(new Uint8Array(strip), new Uint8Array(right.data.buffer));
 }
 
 /** A PNG whose lines are whole. */

@@ -2,18 +2,16 @@
  * manifest.json (docs/format.md, section 3): a line with a signature, then canonical JSON. The
  * signature is verified over the raw bytes before anything is parsed.
  */
-import { latin1, sha256, toHex } from "../bytes.ts";
+import { sha256, toHex } from "../bytes.ts";
 import { Malformed, parseCanonical, type Json } from "../canonical.ts";
 import { BadManifest } from "../errors.ts";
-import { verify } from "../keys/signature.ts";
+import { verified, type SignedPart } from "../signature.ts";
 import { hexadecimal, items, moment, record, whole } from "./fields.ts";
 import { PROFILE_NAME, profileOf, type Profile } from "./settings.ts";
 
 export const MOST_MANIFEST = 1 << 22;
 const MOST_PROFILES = 1024;
 export const MOST_COUNT = 2 ** 28;
-const SIGNATURE_LINE = /^([0-9a-f]{64}) ([0-9a-f]{128})\n/;
-export const LINE_BYTES = 64 + 1 + 128 + 1;
 
 /** The root of a tree of pages: its digest, and how many entries are below it. */
 export interface Listing {
@@ -32,23 +30,6 @@ export interface Manifest {
   readonly catalogue: Listing & { readonly bytesPerImage: number };
   /** SHA-256 of the JSON, hex. */
   readonly digest: string;
-}
-
-/** What an owner signed: the signer and the bytes that the signature is of. */
-export interface SignedPart {
-  readonly signer: string;
-  readonly body: Uint8Array;
-}
-
-/** Splits off the line of a signature over `primis/1 <what>`; null unless it verifies. */
-export function verified(data: Uint8Array, what: string, trim = false): SignedPart | null {
-  const line = SIGNATURE_LINE.exec(latin1(data.subarray(0, LINE_BYTES)));
-  if (!line) return null;
-  const [, signer, signature] = line as unknown as [string, string, string];
-  let end = data.length;
-  while (trim && end > LINE_BYTES && data[end - 1] === 0x20) end--;
-  const body = data.subarray(LINE_BYTES, end);
-  return verify(signer, `primis/1 ${what} ${signer}\n`, body, signature) ? { signer, body } : null;
 }
 
 /** The manifest of a release. name: for errors. Throws BadManifest. */

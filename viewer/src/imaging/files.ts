@@ -1,6 +1,6 @@
 /**
  * Files to keep of an image: those of its source's kind where the viewer writes that kind (PNG,
- * DICOM and its series, NIfTI), else PNG without loss, or NumPy's file for samples that PNG does
+ * TIFF, DICOM and its series, NIfTI), else PNG without loss, or NumPy's file for samples that PNG does
  * not hold. At tier original the very file, byte for byte.
  */
 import type { Header } from "../bundle/header.ts";
@@ -17,6 +17,7 @@ import { readHeaderFile } from "./dicom_elements.ts";
 import { headersIn, unpackParts } from "./dicom_series.ts";
 import { writeNifti } from "./nifti.ts";
 import { writeNpy } from "./npy.ts";
+import { writeTiff } from "./tiff.ts";
 import { isPngImage, writePng } from "./png.ts";
 
 const TYPES: Readonly<Record<Kind, string>> = {
@@ -99,6 +100,11 @@ export async function restoredFiles(
     } catch (error) {
       if (!(error instanceof Malformed)) throw error; // voxels of other kinds: as below
     }
+  }
+  if (kind === "tiff" && source) {
+    const inverted = info.photometric === "MONOCHROME1";
+    const bytes = await writeTiff(pixels, info.sampleType, keptOf(header), inverted);
+    return [{ name, type, bytes }];
   }
   return plainFiles(name, kind, header, pixels, info, how.texture ? TEXTURE : "");
 }

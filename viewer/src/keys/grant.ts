@@ -3,10 +3,10 @@
  * (docs/format.md, section 5). The owner's signature is verified before anything is parsed.
  */
 import { anyObject, hexadecimal, items, oneOf, record, text, whole } from "../bundle/fields.ts";
-import { verified } from "../bundle/manifest.ts";
 import { fromHex } from "../bytes.ts";
 import { Malformed, parseCanonical, type Json } from "../canonical.ts";
 import { BadGrant, GrantExpired, NotCovered, TierTooLow } from "../errors.ts";
+import { verified, type SignedPart } from "../signature.ts";
 import { TIERS, type Region, type Tier } from "../release/types.ts";
 import { wholeKeys, type ImageKeys, type RegionSecrets } from "./image_keys.ts";
 import {
@@ -42,10 +42,7 @@ export function isLabel(label: string): boolean {
 }
 
 /** A decrypted grant, before anything in it is parsed. Throws BadGrant. */
-export function signedGrant(
-  payload: Uint8Array,
-  where: string,
-): { signer: string; body: Uint8Array } {
+export function signedGrant(payload: Uint8Array, where: string): SignedPart {
   const signed = verified(payload, "grant", true);
   if (signed) return signed;
   throw new BadGrant(`grant "${where}" is not signed by the owner that it names`);

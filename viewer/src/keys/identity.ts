@@ -7,6 +7,7 @@ import { armor, Decrypter, identityToRecipient } from "age-encryption";
 import { latin1, sha256, toHex, utf8 } from "../bytes.ts";
 import { BadKey, WrongPassphrase } from "../errors.ts";
 import { AGE_BEGIN, inspectAge, MOST_SCRYPT } from "./age_file.ts";
+import { ScryptIdentity } from "./scrypt_identity.ts";
 
 const MOST_KEY_FILE = 1 << 20;
 const ARMOR = "-----BEGIN AGE ENCRYPTED FILE-----";
@@ -33,7 +34,7 @@ export type Ask = (what: string) => Promise<string | null>;
 /** Opens grants that were sealed to this passphrase. */
 export function passphraseIdentity(passphrase: string): Identity {
   const decrypter = new Decrypter();
-  decrypter.addPassphrase(passphrase);
+  decrypter.addIdentity(new ScryptIdentity(passphrase));
   return identity("passphrase", "", "passphrase", decrypter);
 }
 
