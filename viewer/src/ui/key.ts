@@ -1,0 +1,78 @@
+/**
+ * What a person can open a release with. A key is held only until the worker has it: it is in no
+ * storage, no log and no address.
+ */
+import { BadKey } from "../errors.ts";
+
+export type Key =
+  | { readonly kind: "identity"; readonly text: string }
+  | { readonly kind: "sealed"; readonly file: Uint8Array; readonly passphrase: string }
+  | { readonly kind: "passphrase"; readonly passphrase: string }
+  | { readonly kind: "passkey"; readonly identity: string | null };
+
+/** What a file or a pasted text turned out to be. sealed: it needs its own passphrase. */
+export type Offered =
+  | { readonly kind: "identity"; readonly text: string }
+  | { readonly kind: "sealed"; readonly file: Uint8Array }
+  | { readonly kind: "passkey"; readonly identity: string };
+
+const MOST_BYTES = 1 << 16;
+const AGE = "age-encryption.org/v1\n";
+const ARMOR = "-----BEGIN AGE ENCRYPTED FILE-----";
+const PASSKEY = /^AGE-PLUGIN-FIDO2PRF-1[A-Z0-9]+$/m;
+const IDENTITY = /^AGE-SECRET-KEY-(PQ-)?1[A-Z0-9]+$/im;
+
+/** Throws BadKey, which says what was expected and never what was read. */
+export function keyFrom(file: Uint8Array): Offered {
+  if (file.length > MOST_BYTES) {
+    throw new BadKey(`the key has ${file.length} bytes, expected ${MOST_BYTES} at most`);
+  }
+  const text = new TextDecoder().decode(file).trim();
+  if (text.startsWith(ARMOR) || text.startsWith(AGE)) return { kind: "sealed", file };
+  if (IDENTITY.test(text)) return { kind: "identity", text };
+  const passkey = PASSKEY.exec(text)?.[0];
+  if (passkey) return { kind: "passkey", identity: passkey };
+  throw new BadKey(whyNot(text));
+}
+
+export const keyFromText = (text: string): Offered => keyFrom(new TextEncoder().encode(text));
+
+function whyNot(text: string): string {
+  if (!text) return "there is no key here, expected a line AGE-SECRET-KEY-1...";
+  if (/^age1[a-z0-9]+/m.test(text)) {
+    return "this is a public key; the private half is in the file without .pub at the end";
+  }
+  if (/BEGIN .*PRIVATE KEY/.test(text)) {
+    return "SSH and PEM keys cannot be read in a browser; primis restore reads them";
+  }
+  return "this is no age key, expected a line AGE-SECRET-KEY-1... or an encrypted age file";
+}
+
+export const hasPasskeys = (): boolean => "PublicKeyCredential" in globalThis;
+
+/** What the fragment of a link holds: `#open=<secret>`, or `#open=<secret>&pin`. */
+export interface Link {
+  readonly secret: string;
+  readonly asksPin: boolean;
+}
+
+export function linkFrom(fragment: string): Link | null {
+  const [first = "", ...rest] = fragment.replace(/^#/, "").split("&");
+  if (!first.startsWith("open=")) return null;
+  const secret = decoded(first.slice("open=".length));
+  return secret ? { secret, asksPin: rest.includes("pin") } : null;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The passphrase of a link's grant. */
+export function linkKey(link: Link, pin = ""): Key {
+  const passphrase = link.asksPin ? `${link.secret}-${pin.trim()}` : link.secret;
+  return { kind: "passphrase", passphrase };
+}

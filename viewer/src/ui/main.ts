@@ -1,0 +1,20 @@
+/** Starts the page. Takes the secret of a link out of the address bar before anything else. */
+import { workerEngine } from "./engine.ts";
+import { startPage } from "./page.tsx";
+import { unwrapWithPasskey } from "./passkey.ts";
+import { takeLink } from "./session.ts";
+
+const link = takeLink(window);
+// A link that is opened while the page is shown changes the fragment alone: start anew with it.
+window.addEventListener("hashchange", () => {
+  const next = takeLink(window);
+  if (next) begin(next);
+});
+
+function begin(from: typeof link): void {
+  const page = new URL(location.pathname + location.search, location.href);
+  const engine = workerEngine(new URL("worker.js", page), unwrapWithPasskey);
+  startPage(document.getElementById("page")!, engine, page, from);
+}
+
+begin(link);

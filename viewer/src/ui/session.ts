@@ -1,0 +1,203 @@
+/**
+ * From the page's address to an open release: which release, which key, whose signature. Each stage
+ * is what the page shows.
+ */
+import { PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
+import type { ImageEntry } from "../release/types.ts";
+import { configFor, handedKey, readConfig, type Config } from "./config.ts";
+import type { Engine, ShownRelease } from "./engine.ts";
+import { diagnosed, explain, type Explained } from "./explain.ts";
+import { keyFrom, linkFrom, linkKey, type Key, type Link, type Offered } from "./key.ts";
+import { browserMemory, recognise, seenAt, type Recognised } from "./known.ts";
+import { Observable } from "./observable.ts";
+import { confineTo } from "./policy.ts";
+import { Previews } from "./previews.ts";
+import { nameOf } from "./words.ts";
+import { Workspace } from "./workspace.ts";
+
+export type Stage =
+  | { readonly at: "starting" }
+  | { readonly at: "address"; readonly error: Explained | null }
+  | { readonly at: "key"; readonly error: Explained | null; readonly sealed: Uint8Array | null }
+  | { readonly at: "pin"; readonly error: Explained | null }
+  | { readonly at: "opening" }
+  | { readonly at: "doubt"; readonly error: Explained; readonly canAccept: boolean }
+  | { readonly at: "failed"; readonly error: Explained }
+  | { readonly at: "open" };
+
+/** An open release with what is shown of it. */
+export interface Opened {
+  readonly release: ShownRelease;
+  readonly recognised: Recognised;
+  readonly previews: Previews;
+  readonly workspace: Workspace;
+}
+
+export class Session extends Observable {
+  stage: Stage = { at: "starting" };
+  config: Config | null = null;
+  opened: Opened | null = null;
+  /** What the list shows: page by page. */
+  entries: readonly ImageEntry[] = [];
+  isListed = false;
+  listError: Explained | null = null;
+  private unaccepted: ShownRelease | null = null;
+
+  /** link: what the fragment held, which is no longer in the address bar. */
+  constructor(
+    private readonly engine: Engine,
+    private readonly page: URL,
+    private readonly link: Link | null,
+  ) {
+    super();
+  }
+
+  async start(): Promise<void> {
+    try {
+      this.config = await readConfig(this.page);
+    } catch (error) {
+      return this.turnTo({ at: "failed", error: explain(error) });
+    }
+    if (!this.config) return this.turnTo({ at: "address", error: null });
+    confineTo(this.config.release, document);
+    if (this.link?.asksPin) return this.turnTo({ at: "pin", error: null });
+    if (this.link) return this.open(linkKey(this.link));
+    if (this.config.key) return this.openHanded();
+    this.turnTo({ at: "key", error: null, sealed: null });
+  }
+
+  private async openHanded(): Promise<void> {
+    try {
+      await this.offer(keyFrom(await handedKey(this.page)));
+    } catch (error) {
+      this.turnTo({ at: "key", error: explain(error), sealed: null });
+    }
+  }
+
+  /** The address that was typed, checked; the page is loaded anew with it. */
+  addressFor(typed: string): URL | null {
+    try {
+      const { release } = configFor(typed, this.page);
+      const next = new URL(this.page);
+      next.hash = "";
+      next.searchParams.set("release", release);
+      return next;
+    } catch (error) {
+      this.turnTo({ at: "address", error: explain(error) });
+      return null;
+    }
+  }
+
+  /** A key from a file or a text: an encrypted one needs its passphrase first. */
+  async offer(offered: Offered): Promise<void> {
+    if (offered.kind !== "sealed") return this.open(offered);
+    this.turnTo({ at: "key", error: null, sealed: offered.file });
+  }
+
+  refuse(error: unknown): void {
+    this.turnTo({ at: "key", error: explain(error), sealed: null });
+  }
+
+  askAgain(): void {
+    this.turnTo({ at: "key", error: null, sealed: null });
+  }
+
+  openWithPin(pin: string): Promise<void> {
+    return this.open(linkKey(this.link!, pin));
+  }
+
+  async open(key: Key): Promise<void> {
+    const before = this.stage;
+    this.turnTo({ at: "opening" });
+    const { release: address, place, signer } = this.config!;
+    const assets = new URL("assets", this.page).href;
+    const known = seenAt(browserMemory(), place);
+    try {
+      const request = { release: address, key, assets, signer, known };
+      this.recognise(await this.engine.open(request), false);
+    } catch (error) {
+      const explained = await diagnosed(error, address);
+      if (error instanceof WrongSigner) this.doubt(explained, null);
+      else this.turnBack(before, key, explained);
+    }
+  }
+
+  private turnBack(before: Stage, key: Key, error: Explained): void {
+    if (before.at === "pin") return this.turnTo({ at: "pin", error });
+    const sealed = key.kind === "sealed" ? key.file : null;
+    this.turnTo({ at: "key", error, sealed });
+  }
+
+  /** Opens although signer or state differ from what was seen before, and remembers them. */
+  accept(): void {
+    if (this.unaccepted) this.recognise(this.unaccepted, true);
+  }
+
+  private recognise(release: ShownRelease, anew: boolean): void {
+    const { place, signer: demanded } = this.config!;
+    const today = new Date().toISOString().slice(0, 10);
+    const question = { place, found: release.remembered(), demanded, anew, today };
+    try {
+      this.show(release, recognise(browserMemory(), question));
+    } catch (error) {
+      if (!(error instanceof PrimisError)) throw error;
+      this.doubt(explain(error), error instanceof UnexpectedRelease ? release : null);
+    }
+  }
+
+  /** release: what can be accepted all the same. */
+  private doubt(error: Explained, release: ShownRelease | null): void {
+    this.unaccepted = release;
+    this.turnTo({ at: "doubt", error, canAccept: release !== null });
+  }
+
+  private show(release: ShownRelease, recognised: Recognised): void {
+    const explainer = (error: unknown) => diagnosed(error, this.config!.release);
+    const workspace = new Workspace(release, explainer);
+    this.opened = { release, recognised, previews: new Previews(release), workspace };
+    this.unaccepted = null;
+    release.onNotes(() => this.changed());
+    this.turnTo({ at: "open" });
+    void this.list();
+  }
+
+  /** Reads the list to its end; what is there is shown meanwhile. */
+  async list(): Promise<void> {
+    this.listError = null;
+    const entries: ImageEntry[] = [];
+    try {
+      for await (const page of this.opened!.release.pages()) {
+        for (const entry of page) entries.push(entry);
+        this.entries = entries.slice();
+        this.changed();
+      }
+      this.entries = byName(entries);
+      this.isListed = true;
+    } catch (error) {
+      this.listError = await diagnosed(error, this.config!.release);
+    }
+    this.changed();
+  }
+
+  private turnTo(stage: Stage): void {
+    this.stage = stage;
+    this.changed();
+  }
+}
+
+/** In the order of their names, `2.dcm` before `10.dcm`: a release lists its images in none. */
+function byName(entries: readonly ImageEntry[]): readonly ImageEntry[] {
+  const { compare } = new Intl.Collator(undefined, { numeric: true });
+  const named = entries.map((entry) => [nameOf(entry), entry] as const);
+  return named.sort(([one], [other]) => compare(one, other)).map(([, entry]) => entry);
+}
+
+/** Takes the secret of a link out of the address bar, so that no history or screenshot has it. */
+export function takeLink(page: Window): Link | null {
+  const link = linkFrom(page.location.hash);
+  if (page.location.hash.startsWith("#open=")) {
+    const { pathname, search } = page.location;
+    page.history.replaceState(null, "", pathname + search);
+  }
+  return link;
+}
