@@ -20,6 +20,7 @@ const decoder: Decoder = {
     job = asked;
     return codec.decode(asked, onProgress);
   },
+  prepare: (model) => codec.prepare(model),
 };
 
 async function median(what: string, work: () => Promise<unknown>): Promise<void> {

@@ -34,6 +34,13 @@ const SCRIPT = `
     const decoder = new WorkerCodec("worker.js", assets);
     const where = new URLSearchParams(location.search).get("release");
     const release = await openRelease(httpPlace(where), await readIdentities(key), { decoder });
+    await release.prepare();
+    const first = await release.open((await release.images())[0].id);
+    const end = new AbortController();
+    const late = first.read("diagnostic", { signal: end.signal });
+    end.abort();
+    const name = await late.then(() => "none", (error) => error.name);
+    if (name !== "AbortError") throw new Error("read on, though it was given up: " + name);
     for (const { id } of await release.images()) {
       const image = await release.open(id);
       const { data } = await image.read("diagnostic", { texture: false });

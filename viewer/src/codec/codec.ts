@@ -40,17 +40,27 @@ export class Codec implements Decoder {
   constructor(private readonly assets: Assets) {}
 
   /** See Decoder. Throws DamagedSection, ModelError. */
-  async decode(job: GroupJob, onProgress: Done = () => undefined): Promise<Samples[]> {
+  async decode(
+    job: GroupJob,
+    onProgress: Done = () => undefined,
+    signal?: AbortSignal,
+  ): Promise<Samples[]> {
     const loaded = await this.load(job);
     const levels = await this.levels(job, (share) => onProgress(share / 2));
     const frames: Samples[] = [];
     for (const wanted of job.wanted) {
       const done = (share: number): void => {
+        signal?.throwIfAborted();
         onProgress(0.5 + (frames.length + share) / job.wanted.length / 2);
       };
       frames.push(await decodeFrame(loaded, job, levels, wanted, done));
     }
     return frames;
+  }
+
+  /** See Decoder. Throws ModelError. */
+  async prepare(model: string): Promise<void> {
+    await this.loaded(model);
   }
 
   /** The true levels (c, LM, rows, columns) of each frame of a group. Throws DamagedSection. */

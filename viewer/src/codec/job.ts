@@ -80,7 +80,13 @@ export interface GroupJob {
 /** Runs jobs: here, or in a worker. */
 export interface Decoder {
   /** Samples of each wanted frame (height, width, channels). */
-  decode(job: GroupJob, onProgress?: (share: number) => void): Promise<Samples[]>;
+  decode(
+    job: GroupJob,
+    onProgress?: (share: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Samples[]>;
+  /** Load what decodes a model's jobs (its digest), so that the first does not wait for it. */
+  prepare(model: string): Promise<void>;
 }
 
 const ARRAYS = {

@@ -6,9 +6,13 @@ import * as errors from "../errors.ts";
 import type { Assets, Samples } from "../release/types.ts";
 import type { Decoder, GroupJob } from "./job.ts";
 
-/** What the page tells the worker: a job, or a file that it asked for. */
+/** What is asked of the worker: samples, or that it loads what decodes them. */
+export type Task =
+  | { readonly kind: "decode"; readonly job: GroupJob }
+  | { readonly kind: "prepare"; readonly model: string };
+/** What the page tells the worker: a task, or a file that it asked for. */
 export type Question =
-  | { readonly kind: "job"; readonly number: number; readonly job: GroupJob }
+  | { readonly kind: "task"; readonly number: number; readonly task: Task }
   | {
       readonly kind: "file";
       readonly number: number;
@@ -33,14 +37,18 @@ export type Answer =
     };
 
 interface Waiting {
+  readonly number: number;
+  readonly task: Task;
   readonly resolve: (frames: Samples[]) => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
   readonly onProgress: (share: number) => void;
 }
 
+/** One task at a time; one that was given up before its turn is never begun. */
 export class WorkerCodec implements Decoder {
   private worker: Worker | null = null;
-  private readonly jobs = new Map<number, Waiting>();
+  private readonly queue: Waiting[] = [];
+  private running: Waiting | null = null;
   private failure: Error | null = null;
   private next = 0;
 
@@ -51,19 +59,50 @@ export class WorkerCodec implements Decoder {
   ) {}
 
   /** See Decoder. */
-  decode(job: GroupJob, onProgress: (share: number) => void = () => undefined): Promise<Samples[]> {
-    const number = ++this.next;
-    this.worker ??= this.start();
-    const worker = this.worker;
-    return new Promise((resolve, reject) => {
-      this.jobs.set(number, { resolve, reject, onProgress });
-      this.tell(worker, { kind: "job", number, job });
-    });
+  decode(
+    job: GroupJob,
+    onProgress: (share: number) => void = () => undefined,
+    signal?: AbortSignal,
+  ): Promise<Samples[]> {
+    return this.ask({ kind: "decode", job }, onProgress, signal);
+  }
+
+  /** See Decoder. */
+  async prepare(model: string): Promise<void> {
+    await this.ask({ kind: "prepare", model }, () => undefined);
   }
 
   /** Ends the worker; what it was doing fails. */
   close(): void {
     this.stop(new errors.ModelError("decoding was stopped"));
+  }
+
+  private ask(
+    task: Task,
+    onProgress: (share: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Samples[]> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const waiting = { number: ++this.next, task, resolve, reject, onProgress };
+      this.queue.push(waiting);
+      signal?.addEventListener("abort", () => this.giveUp(waiting, signal.reason), { once: true });
+      this.begin();
+    });
+  }
+
+  private giveUp(waiting: Waiting, reason: unknown): void {
+    const at = this.queue.indexOf(waiting);
+    if (at >= 0) this.queue.splice(at, 1);
+    waiting.reject(reason); // what the worker has begun it ends, for nobody
+  }
+
+  private begin(): void {
+    const first = this.running ? undefined : this.queue.shift();
+    if (!first) return;
+    this.running = first;
+    this.worker ??= this.start();
+    this.tell(this.worker, { kind: "task", number: first.number, task: first.task });
   }
 
   private start(): Worker {
@@ -76,17 +115,20 @@ export class WorkerCodec implements Decoder {
   private stop(error: Error): void {
     this.worker?.terminate();
     this.worker = null;
-    for (const job of this.jobs.values()) job.reject(error);
-    this.jobs.clear();
+    const all = [this.running, ...this.queue.splice(0)];
+    this.running = null;
+    for (const waiting of all) waiting?.reject(error);
   }
 
   private hear(worker: Worker, answer: Answer | Asked): void {
     if (answer.kind === "asked") return void this.send(worker, answer);
-    const job = this.jobs.get(answer.number);
-    if (answer.kind === "progress") return job?.onProgress(answer.share);
-    this.jobs.delete(answer.number);
-    if (answer.kind === "done") job?.resolve(answer.frames);
-    else job?.reject(this.failed(answer.name, answer.why));
+    const { running } = this;
+    if (running?.number !== answer.number) return;
+    if (answer.kind === "progress") return running.onProgress(answer.share);
+    this.running = null;
+    if (answer.kind === "done") running.resolve(answer.frames);
+    else running.reject(this.failed(answer.name, answer.why));
+    this.begin();
   }
 
   /** A file that ships with the viewer. */

@@ -4,7 +4,7 @@
  */
 import type { Assets, Samples } from "../release/types.ts";
 import { Codec } from "./codec.ts";
-import type { Answer, Asked, Question } from "./remote.ts";
+import type { Answer, Asked, Question, Task } from "./remote.ts";
 
 const scope = globalThis as unknown as {
   onmessage: ((event: MessageEvent<Question>) => void) | null;
@@ -42,9 +42,8 @@ scope.onmessage = ({ data: question }) => {
     else asker?.reject(new Error(question.why));
     return;
   }
-  const { number, job } = question;
-  const progress = (share: number): void => scope.postMessage({ kind: "progress", number, share });
-  codec.decode(job, progress).then(
+  const { number, task } = question;
+  run(number, task).then(
     (frames) => {
       const transfer = frames.map((frame: Samples) => frame.buffer as ArrayBuffer);
       scope.postMessage({ kind: "done", number, frames }, transfer);
@@ -54,3 +53,13 @@ scope.onmessage = ({ data: question }) => {
     },
   );
 };
+
+async function run(number: number, task: Task): Promise<Samples[]> {
+  if (task.kind === "decode") {
+    return codec.decode(task.job, (share) =>
+      scope.postMessage({ kind: "progress", number, share }),
+    );
+  }
+  await codec.prepare(task.model);
+  return [];
+}

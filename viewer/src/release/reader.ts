@@ -148,6 +148,12 @@ class OpenRelease implements Release {
     return this.opened.map(grantInfo);
   }
 
+  /** See Release. */
+  async prepare(): Promise<void> {
+    const models = new Set(this.manifest.profiles.map((profile) => profile.model));
+    for (const model of models) await this.decoder.prepare(model);
+  }
+
   remembered(): RememberedRelease {
     return rememberedOf(this.where, this.manifest);
   }

@@ -149,6 +149,8 @@ export interface Release {
   images(): Promise<ImageEntry[]>;
   /** One image, by its id. Throws NotCovered. */
   open(id: string, signal?: AbortSignal): Promise<OpenedImage>;
+  /** Load what decodes its images, so that the first does not wait for it. Throws ModelError. */
+  prepare(): Promise<void>;
   /** What a reader should remember of it, and pass as `known` the next time. */
   remembered(): RememberedRelease;
 }

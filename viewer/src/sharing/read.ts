@@ -149,9 +149,8 @@ async function decoded(
   for (const [k, group] of groups.entries()) {
     options.signal?.throwIfAborted();
     const job = await jobOf(bundle, info, tier, box, group, options.texture === true);
-    const found = await decoder.decode(job, (share) =>
-      options.onProgress?.((k + share) / groups.length),
-    );
+    const progress = (share: number): void => options.onProgress?.((k + share) / groups.length);
+    const found = await decoder.decode(job, progress, options.signal);
     group.wanted.forEach(([place], number) => {
       crop(found[number]!, box, shown, geometry.stride, pixels, place);
     });
