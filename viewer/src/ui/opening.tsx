@@ -140,7 +140,9 @@ const WAY_NAMES: Readonly<Record<Way, string>> = {
 };
 
 function KeyForm({ session, error }: FormProps) {
-  const [way, setWay] = useState<Way>("file");
+  const { tried } = session;
+  const again = tried === "passphrase" || tried === "passkey" ? tried : "file";
+  const [way, setWay] = useState<Way>(again);
   const ways = WAYS.filter((each) => each !== "passkey" || hasPasskeys());
   return (
     <>

@@ -41,6 +41,8 @@ export class Session extends Observable {
   entries: readonly ImageEntry[] = [];
   isListed = false;
   listError: Explained | null = null;
+  /** What was tried last, so that it can be tried again. */
+  tried: Key["kind"] = "identity";
   private unaccepted: ShownRelease | null = null;
 
   /** link: what the fragment held, which is no longer in the address bar. */
@@ -108,6 +110,7 @@ export class Session extends Observable {
 
   async open(key: Key): Promise<void> {
     const before = this.stage;
+    this.tried = key.kind;
     this.turnTo({ at: "opening" });
     const { release: address, place, signer } = this.config!;
     const assets = new URL("assets", this.page).href;
