@@ -20,7 +20,8 @@ import pytest
 class WebHost:
     """Serves a folder. ranges: whether it knows them. asked: the path of each request, in order;
     sent: bytes of all bodies. latency: seconds before each answer. misbehave: may answer in place
-    of it, with (handler, path), and returns whether it did. alter: what becomes of each body."""
+    of it, with (handler, path), and returns whether it did. alter: what becomes of each body.
+    headers: of all answers."""
 
     folder: Path
     ranges: bool = True
@@ -31,6 +32,7 @@ class WebHost:
     port: int = 0
     misbehave: Callable[[BaseHTTPRequestHandler, str], bool] = lambda handler, path: False
     alter: Callable[[str, bytes], bytes] = lambda path, body: body
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -72,9 +74,13 @@ class _Handler(BaseHTTPRequestHandler):
         span = f"bytes {start}-{start + len(part) - 1}/{len(body)}"
         self.answer(206, part, {"Content-Range": span})
 
+    def do_OPTIONS(self) -> None:
+        """What a browser asks before it lets a page of another host ask."""
+        self.answer(204, b"")
+
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in (self.host.headers | (headers or {})).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
