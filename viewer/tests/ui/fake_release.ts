@@ -217,6 +217,10 @@ class FakeRelease implements Release {
     return Promise.resolve(imageOf(parseInt(id, 16), this.place));
   }
 
+  prepare() {
+    return Promise.resolve();
+  }
+
   remembered() {
     const { place, id, signer, version, digest } = this;
     return { place, release: id, signer, version, digest };
