@@ -47,6 +47,7 @@ from tests.documented import ROOT, VIEWER_PAGE, commands, lay_out_images, reader
 from tests.hosts import s3_host, web_host
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and modes of files")
+RUNTIME = "ort-wasm-simd-threaded.wasm.gz"
 SECRET = b"AGE-SECRET-KEY-1 of nobody"
 
 
@@ -159,7 +160,7 @@ def test_assets_come_from_the_package_and_from_model_files_by_digest(ask) -> Non
         "kernel.wasm": package / "codes/kernel/kernel.wasm",
         "lapped-decode.onnx": package / "network/graphs/lapped-decode.onnx",
         "grouped-decode.onnx": package / "network/graphs/grouped-decode.onnx",
-        "ort-wasm-simd-threaded.wasm": VIEWER_PAGE / "assets/ort-wasm-simd-threaded.wasm",
+        RUNTIME: VIEWER_PAGE / "assets" / RUNTIME,
     }
     for path in (shipped(), shipped("paper"), TINY):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -167,6 +168,12 @@ def test_assets_come_from_the_package_and_from_model_files_by_digest(ask) -> Non
     for name, path in expected.items():
         assert ask(f"assets/{name}").body == path.read_bytes(), name
     assert ask("assets/kernel.wasm").headers["Content-Type"] == "application/wasm"
+
+
+def test_the_runtime_is_sent_as_it_lies_there_for_the_page_to_unpack(ask) -> None:
+    headers = ask(f"assets/{RUNTIME}").headers
+    assert headers["Content-Type"] == "application/gzip"
+    assert "Content-Encoding" not in headers
 
 
 def test_a_page_that_was_not_built_is_one_line(tmp_path, monkeypatch) -> None:

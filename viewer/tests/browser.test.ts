@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { Codec } from "../src/codec/codec.ts";
 import { readIdentities } from "../src/keys/identity.ts";
@@ -77,7 +78,7 @@ async function assetOf(path: string): Promise<Uint8Array | null> {
   if (name === "kernel.wasm") return ASSETS.kernel();
   if (name.endsWith("-decode.onnx")) return ASSETS.graph(name.replace("-decode.onnx", ""));
   if (name.endsWith(".safetensors")) return ASSETS.weights(name.replace(".safetensors", ""));
-  return name.startsWith("ort-") ? ASSETS.runtime() : null;
+  return name.startsWith("ort-") ? new Uint8Array(gzipSync(await ASSETS.runtime())) : null;
 }
 
 test("a browser reads the release of the vectors", { skip: !CHROMIUM }, async () => {
@@ -87,7 +88,7 @@ test("a browser reads the release of the vectors", { skip: !CHROMIUM }, async ()
   const weights = vector("tiny.safetensors");
   const { createHash } = await import("node:crypto");
   const digest = createHash("sha256").update(weights).digest("hex");
-  const names = ["kernel.wasm", "lapped-decode.onnx", "ort-wasm-simd-threaded.wasm"];
+  const names = ["kernel.wasm", "lapped-decode.onnx", "ort-wasm-simd-threaded.wasm.gz"];
   for (const name of [...names, `${digest}.safetensors`]) {
     const folder = name.endsWith(".safetensors") ? "/assets/weights/" : "/assets/";
     files.set(folder + name, (await assetOf(name))!);

@@ -230,6 +230,13 @@ test("a link's fragment gives the passphrase of its grant", () => {
   const link = linkFrom("#open=abc&pin")!;
   assert.ok(link.asksPin);
   assert.deepEqual(linkKey(link, " 12 "), { kind: "passphrase", passphrase: "abc-12" });
+  const named = linkFrom("#open=abc&pin&grant=link-2")!;
+  assert.deepEqual(named, { secret: "abc", asksPin: true, grant: "link-2" });
+  assert.deepEqual(linkKey(named, "1"), {
+    kind: "passphrase",
+    passphrase: "abc-1",
+    grant: "link-2",
+  });
 });
 
 test("addresses are https, or of this machine", () => {

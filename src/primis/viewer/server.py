@@ -57,6 +57,7 @@ _KINDS = {
     ".png": "image/png",
     ".ico": "image/x-icon",
     ".txt": TEXT,
+    ".gz": "application/gzip",  # not as an encoding: the page unpacks it
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _SECONDS = 60

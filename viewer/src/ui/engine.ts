@@ -8,7 +8,7 @@ export interface ShownImage extends OpenedImage {
   close(): void;
 }
 
-export interface ShownRelease extends Release {
+export interface ShownRelease extends Omit<Release, "prepare"> {
   /** Calls a listener when there are other notes than before. */
   onNotes(listener: () => void): void;
   open(id: string, signal?: AbortSignal): Promise<ShownImage>;

@@ -80,6 +80,18 @@ export function explain(error: unknown, connection?: Connection): Explained {
   return { title: "Something unexpected happened", message, hint: "Reload the page." };
 }
 
+/** What went wrong with a link, which its reader did not make; null for what is not the link's. */
+export function explainLink(error: unknown, asksPin: boolean): Explained | null {
+  if (error instanceof errors.OtherPassphrase) {
+    return asksPin
+      ? { title: "Wrong PIN", message: "", hint: "Type it again." }
+      : { title: "The link is damaged", message: "", hint: "Copy all of it, up to its end." };
+  }
+  if (!(error instanceof errors.NoMatchingGrant)) return null;
+  const hint = "Its owner has withdrawn it: ask for a new one.";
+  return { title: "The link no longer opens anything", message: "", hint };
+}
+
 const OFFLINE: Explained = {
   title: "You are offline",
   message: "",

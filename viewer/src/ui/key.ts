@@ -7,7 +7,12 @@ import { BadKey } from "../errors.ts";
 export type Key =
   | { readonly kind: "identity"; readonly text: string }
   | { readonly kind: "sealed"; readonly file: Uint8Array; readonly passphrase: string }
-  | { readonly kind: "passphrase"; readonly passphrase: string }
+  | {
+      readonly kind: "passphrase";
+      readonly passphrase: string;
+      /** Label of the grant that a link names. */
+      readonly grant?: string;
+    }
   | { readonly kind: "passkey"; readonly identity: string | null };
 
 /** What a file or a pasted text turned out to be. sealed: it needs its own passphrase. */
@@ -50,17 +55,22 @@ function whyNot(text: string): string {
 
 export const hasPasskeys = (): boolean => "PublicKeyCredential" in globalThis;
 
-/** What the fragment of a link holds: `#open=<secret>`, or `#open=<secret>&pin`. */
+/** What the fragment of a link holds: `#open=<secret>`, then `&pin`, then `&grant=<label>`. */
 export interface Link {
   readonly secret: string;
   readonly asksPin: boolean;
+  /** Label of the grant that it opens, null where it names none. */
+  readonly grant: string | null;
 }
 
 export function linkFrom(fragment: string): Link | null {
   const [first = "", ...rest] = fragment.replace(/^#/, "").split("&");
   if (!first.startsWith("open=")) return null;
   const secret = decoded(first.slice("open=".length));
-  return secret ? { secret, asksPin: rest.includes("pin") } : null;
+  if (!secret) return null;
+  const named = rest.find((part) => part.startsWith("grant="));
+  const grant = named === undefined ? null : decoded(named.slice("grant=".length));
+  return { secret, asksPin: rest.includes("pin"), grant };
 }
 
 function decoded(text: string): string {
@@ -74,5 +84,5 @@ function decoded(text: string): string {
 /** The passphrase of a link's grant. */
 export function linkKey(link: Link, pin = ""): Key {
   const passphrase = link.asksPin ? `${link.secret}-${pin.trim()}` : link.secret;
-  return { kind: "passphrase", passphrase };
+  return { kind: "passphrase", passphrase, ...(link.grant === null ? {} : { grant: link.grant }) };
 }

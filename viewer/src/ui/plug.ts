@@ -19,7 +19,9 @@ export const openInWorker: OpenFunction = async (request, unwrap) => {
   const identities = await identitiesOf(key, unwrap);
   const decoder = new Codec(httpAssets(assets));
   const demanded = signer ? { signer } : {};
-  return openRelease(httpPlace(release), identities, { decoder, known, anew: true, ...demanded });
+  const named = key.kind === "passphrase" && key.grant !== undefined ? { grant: key.grant } : {};
+  const options = { decoder, known, anew: true, ...demanded, ...named };
+  return openRelease(httpPlace(release), identities, options);
 };
 
 function identitiesOf(key: Key, unwrap: Unwrap): Promise<Identity[]> {

@@ -27,7 +27,7 @@ export interface OpenRequest {
 }
 
 /** What a release, or an image, is apart from its functions. */
-export type ReleaseFacts = Omit<Release, "pages" | "images" | "open" | "remembered">;
+export type ReleaseFacts = Omit<Release, "pages" | "images" | "open" | "prepare" | "remembered">;
 export type ImageFacts = Omit<OpenedImage, "read" | "files">;
 
 /** What the worker does. image: a number that stands for an image that it holds open. */

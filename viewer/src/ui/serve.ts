@@ -130,6 +130,7 @@ class Server {
     open: async (_, request) => {
       const release = await this.openRelease(request, this.unwrap);
       this.release = release;
+      release.prepare().catch(() => undefined); // whoever reads an image is told what failed
       const facts: ReleaseFacts = picked(release, RELEASE);
       return { ...facts, seen: release.remembered() };
     },

@@ -6,7 +6,7 @@ import { PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
 import type { ImageEntry } from "../release/types.ts";
 import { configFor, handedKey, readConfig, type Config } from "./config.ts";
 import type { Engine, ShownRelease } from "./engine.ts";
-import { diagnosed, explain, type Explained } from "./explain.ts";
+import { diagnosed, explain, explainLink, type Explained } from "./explain.ts";
 import { keyFrom, linkFrom, linkKey, type Key, type Link, type Offered } from "./key.ts";
 import { browserMemory, recognise, seenAt, type Recognised } from "./known.ts";
 import { Observable } from "./observable.ts";
@@ -119,10 +119,15 @@ export class Session extends Observable {
       const request = { release: address, key, assets, signer, known };
       this.recognise(await this.engine.open(request), false);
     } catch (error) {
-      const explained = await diagnosed(error, address);
+      const explained = this.linkError(before, error) ?? (await diagnosed(error, address));
       if (error instanceof WrongSigner) this.doubt(explained, null);
       else this.turnBack(before, key, explained);
     }
+  }
+
+  private linkError(before: Stage, error: unknown): Explained | null {
+    const byLink = this.link && (before.at === "pin" || before.at === "starting");
+    return byLink ? explainLink(error, this.link.asksPin) : null;
   }
 
   private turnBack(before: Stage, key: Key, error: Explained): void {

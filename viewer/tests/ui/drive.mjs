@@ -197,6 +197,14 @@ const CHECKS = {
     await second.getByLabel("PIN").fill("1234");
     await second.keyboard.press("Enter");
     await second.getByRole("listbox").waitFor();
+    await second.goto("about:blank");
+    await second.goto(`${addressOf("release")}#open=secret&pin&grant=withdrawn`);
+    await second.getByLabel("PIN").fill("1111");
+    await second.keyboard.press("Enter");
+    await second.getByText("Wrong PIN").waitFor();
+    await second.getByLabel("PIN").fill("1234");
+    await second.keyboard.press("Enter");
+    await second.getByText("The link no longer opens anything").waitFor();
     const stored = await second.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
     assert.ok(!stored.includes("1234") && !stored.includes("secret"));
   },
