@@ -50,14 +50,21 @@ interface Tried {
 }
 
 export class GrantsFolder {
-  /** trusted: the signer that is demanded or known, or null. note: is told what a person should
-   * hear. */
+  private readonly said: string[] = [];
+
+  /** trusted: the signer that is demanded or known, or null. tell: is told what a person should
+   * hear; where nothing opens, the error says it too. */
   constructor(
     private readonly place: Place,
     private readonly manifest: Manifest,
     private readonly trusted: string | null,
-    private readonly note: (said: string) => void,
+    private readonly tell: (said: string) => void,
   ) {}
+
+  private note(said: string): void {
+    this.said.push(said);
+    this.tell(said);
+  }
 
   /**
    * The grants that identities open, the highest tier and widest scope first. label: of those that
@@ -97,7 +104,8 @@ export class GrantsFolder {
     if (tried.opened.length) return;
     if (tried.refused[0]) throw tried.refused[0];
     const keys = identities.map((identity) => identity.label).join(", ") || "none";
-    const there = `it has grants for: ${tried.labels.sort().join(", ") || "none"}`;
+    const labels = tried.labels.sort().join(", ") || "none";
+    const there = [`it has grants for: ${labels}`, ...this.said].join("; ");
     if (tried.wrongPassphrase) {
       throw new OtherPassphrase(
         `release "${this.place.name}" has a grant for a passphrase, but not for this one; ${there}`,
