@@ -54,11 +54,12 @@ class Commands:
         return ended.stdout, ended.stderr
 
     @contextmanager
-    def view(self, *words: object) -> Iterator[str]:
-        """`primis view` until the block ends; the address that it prints."""
+    def view(self, *words: object, folder: Path | None = None) -> Iterator[str]:
+        """`primis view` until the block ends, started in a folder; the address that it prints."""
         line = self._line("view", *words, "--no-browser")
         with subprocess.Popen(
             line,
+            cwd=folder,
             env=self._environment({}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

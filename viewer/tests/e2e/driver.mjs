@@ -115,31 +115,12 @@ const ACTIONS = {
       ]),
     ),
   screenshot: ({ tab, path }) => tab.screenshot({ path }),
-  /** Milliseconds on the page's own clock at which each selector first matched. */
-  watch: ({ tab, selectors }) => tab.evaluate(watchFor, selectors),
-  evaluate: ({ tab, expression }) => tab.evaluate(expression),
+  waitForNone: ({ tab, selector }) => tab.locator(selector).first().waitFor({ state: "detached" }),
 };
 
 async function at(tab, selector, x, y) {
   const box = await tab.locator(selector).first().boundingBox();
   return [box.x + box.width * x, box.y + box.height * y];
-}
-
-/** Runs in the page: resolves once all have matched. */
-function watchFor(selectors) {
-  const seen = {};
-  return new Promise((resolve) => {
-    const look = () => {
-      for (const selector of selectors) {
-        if (!(selector in seen) && document.querySelector(selector)) {
-          seen[selector] = performance.now();
-        }
-      }
-      if (Object.keys(seen).length === selectors.length) resolve(seen);
-      else requestAnimationFrame(look);
-    };
-    look();
-  });
 }
 
 async function answer(line) {
