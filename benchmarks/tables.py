@@ -17,6 +17,7 @@ import attack_tables
 import numpy as np
 import scale_tables
 import study_tables
+import viewer_tables
 import volume_tables
 from markdown_tables import HERE, number, result, rows, with_interval, with_sd
 
@@ -243,6 +244,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "training_speed": training_speed,
     "processes": scale_tables.processes,
     "remote": scale_tables.remote,
+    "viewer": viewer_tables.viewer,
     "loader": scale_tables.loader,
     "tiles": scale_tables.tiles,
     "tile_edges": scale_tables.tile_edges,
