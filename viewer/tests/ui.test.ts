@@ -1,6 +1,8 @@
 /** The parts of the page that need no browser. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { armor } from "age-encryption";
+import { utf8 } from "../src/bytes.ts";
 import {
   BadKey,
   DamagedSection,
@@ -27,7 +29,7 @@ import {
   zoomed,
   type View,
 } from "../src/ui/geometry.ts";
-import { keyFromText, linkFrom, linkKey } from "../src/ui/key.ts";
+import { keyFrom, keyFromText, linkFrom, linkKey } from "../src/ui/key.ts";
 import { recognise, seenAt, type Memory } from "../src/ui/known.ts";
 import { policyFor } from "../src/ui/policy.ts";
 import { paint, planesOf, samplesAt } from "../src/ui/raster.ts";
@@ -216,9 +218,21 @@ test("damaged memory is an error, and a browser without memory says so", () => {
 test("keys are told apart by what they hold", () => {
   assert.equal(keyFromText("# mine\nAGE-SECRET-KEY-1ABC\n").kind, "identity");
   assert.equal(keyFromText("AGE-SECRET-KEY-PQ-1ABC").kind, "identity");
-  assert.equal(keyFromText("age-encryption.org/v1\n-> scrypt").kind, "sealed");
-  assert.equal(keyFromText("-----BEGIN AGE ENCRYPTED FILE-----\n").kind, "sealed");
-  assert.equal(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC").kind, "passkey");
+  const named = keyFrom(utf8("AGE-SECRET-KEY-1ABC"), "alice.key");
+  assert.ok(named.kind === "identity" && named.name === "alice");
+  for (const [stanza, by] of [
+    ["scrypt AAAAAAAAAAAAAAAAAAAAAA 18", "passphrase"],
+    ["age-encryption.org/fido2prf AAAAAAAAAAAAAAAAAAAAAA", "passkey"],
+  ] as const) {
+    const file = `age-encryption.org/v1\n-> ${stanza}\n\n--- ${"A".repeat(43)}\n`;
+    for (const text of [file, armor.encode(utf8(file))]) {
+      const found = keyFromText(text);
+      assert.ok(found.kind === "locked" && found.by === by);
+    }
+    assert.throws(() => keyFromText(file.replace(stanza, "X25519 abc")), /neither by a passphrase/);
+    assert.throws(() => keyFromText(file.slice(0, 60)), BadKey);
+  }
+  assert.throws(() => keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /no age key/);
   assert.throws(() => keyFromText("age1abcdef"), /public key/);
   assert.throws(() => keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
   assert.throws(() => keyFromText(""), BadKey);
@@ -289,7 +303,7 @@ test("frames that are coded together are read together, and the oldest are let g
   assert.deepEqual(companions(39, 8, { first: 35, last: 39 }), [35, 36, 37, 38, 39]);
   const key = { kind: "identity", text: GOOD_KEY } as const;
   const request = { release: "r", key, assets: "", signer: null, known: [] };
-  const release = await openFake(request, () => Promise.resolve(null));
+  const release = await openFake(request);
   const image = await release.open("1".padStart(32, "0"));
   const store = new FrameStore(image, "preview", 256 * 256 * 2 * 5);
   await Promise.all([store.load(1), store.load(2)]);

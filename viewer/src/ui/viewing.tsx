@@ -6,6 +6,7 @@ import { KeysDialog, ReleaseDialog, seenText } from "./dialog.tsx";
 import { explain } from "./explain.ts";
 import { Icon } from "./icons.tsx";
 import { ImageList } from "./list.tsx";
+import { canLock, LockDialog } from "./locking.tsx";
 import { useObservable } from "./observable.ts";
 import type { Pane, ShownTier } from "./pane.ts";
 import { save } from "./saving.ts";
@@ -17,7 +18,7 @@ import { bytesText, nameOf, shortDigest, splitPath, tierWords } from "./words.ts
 export function Viewing({ session }: { readonly session: Session }) {
   const { release, previews, workspace, recognised } = session.opened!;
   useObservable(workspace);
-  const [dialog, setDialog] = useState<"keys" | "release" | null>(null);
+  const [dialog, setDialog] = useState<"keys" | "release" | "lock" | null>(null);
   const [notesRead, setNotesRead] = useState(0);
   const { panes } = workspace;
   useHeldPreviews(session.opened!);
@@ -41,6 +42,17 @@ export function Viewing({ session }: { readonly session: Session }) {
         <p class="place" title={session.config!.place}>
           {session.config!.place}
         </p>
+        {canLock(session.plain) && (
+          <button
+            type="button"
+            class="tool"
+            title="Lock this key with a passkey"
+            onClick={() => setDialog("lock")}
+          >
+            <Icon name="key" />
+            <span class="unseen">Lock this key with a passkey</span>
+          </button>
+        )}
         <button
           type="button"
           class="signer"
@@ -82,6 +94,9 @@ export function Viewing({ session }: { readonly session: Session }) {
         </div>
       </main>
       {dialog === "keys" && <KeysDialog onClose={() => setDialog(null)} />}
+      {dialog === "lock" && session.plain && (
+        <LockDialog plain={session.plain} onClose={() => setDialog(null)} />
+      )}
       {dialog === "release" && <ReleaseDialog session={session} onClose={() => setDialog(null)} />}
     </div>
   );
