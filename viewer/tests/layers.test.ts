@@ -14,7 +14,7 @@ function roomOf(path: string): string {
 
 test("a folder imports from those below it alone", () => {
   const files = readdirSync("src", { recursive: true, encoding: "utf8" });
-  for (const file of files.filter((name) => name.endsWith(".ts"))) {
+  for (const file of files.filter((name) => /\.tsx?$/.test(name))) {
     const text = readFileSync(join("src", file), "utf8");
     for (const [, target] of text.matchAll(/from "(\.[^"]+)"/g)) {
       const imported = relative("src", join("src", dirname(file), target!));

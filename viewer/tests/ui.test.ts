@@ -36,7 +36,15 @@ import { paint, planesOf, samplesAt } from "../src/ui/raster.ts";
 import { fromFailure, toFailure } from "../src/ui/rpc.ts";
 import { archiveOf, safeName } from "../src/ui/saving.ts";
 import { between, fullWindow, tableOf, windowFrom } from "../src/ui/window.ts";
-import { bytesText, counted, distanceText, figure, grouped, qualityText } from "../src/ui/words.ts";
+import {
+  bytesText,
+  counted,
+  distanceText,
+  figure,
+  grouped,
+  qualityText,
+  windowText,
+} from "../src/ui/words.ts";
 import { openFake, GOOD_KEY } from "./ui/fake_release.ts";
 
 const PLAIN = { slope: 1, intercept: 0, units: "" };
@@ -324,6 +332,8 @@ test("numbers as the page writes them", () => {
   assert.deepEqual([figure(-3), figure(2.25)], ["\u22123", "2.3"]);
   assert.deepEqual([counted(1, "image"), counted(1200, "image")], ["1 image", "1,200 images"]);
   assert.deepEqual([bytesText(10), bytesText(2048)], ["10 B", "2.0 KiB"]);
+  assert.equal(windowText({ center: 40, width: 80 }), "C 40 W 80");
+  assert.equal(windowText({ center: -0.25, width: 1.5 }), "C \u22120.25 W 1.50");
   assert.equal(qualityText({ psnr: 43.21, ssim: 0.97 }, false), "PSNR 43.2 dB, SSIM 0.970");
   assert.equal(grouped("ab".repeat(8)), "abababab abababab");
 });

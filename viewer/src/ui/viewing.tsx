@@ -7,6 +7,7 @@ import { explain } from "./explain.ts";
 import { Icon } from "./icons.tsx";
 import { ImageList } from "./list.tsx";
 import { canLock, LockDialog } from "./locking.tsx";
+import type { Recognised } from "./known.ts";
 import { useObservable } from "./observable.ts";
 import type { Pane, ShownTier } from "./pane.ts";
 import { save } from "./saving.ts";
@@ -23,6 +24,7 @@ export function Viewing({ session }: { readonly session: Session }) {
   const { panes } = workspace;
   useHeldPreviews(session.opened!);
 
+  const demanded = session.config!.signer !== null;
   const open = (entry: ImageEntry) => {
     workspace.show(entry);
     requestAnimationFrame(() => {
@@ -30,8 +32,8 @@ export function Viewing({ session }: { readonly session: Session }) {
     });
   };
   const notes = [
-    ...(recognised.first || recognised.replaced || recognised.forgotten
-      ? [`Signed by ${shortDigest(release.signer)}. ${seenText(recognised, false)}`]
+    ...(isNew(recognised, demanded)
+      ? [`Signed by ${shortDigest(release.signer)}. ${seenText(recognised, demanded)}`]
       : []),
     ...release.notes,
   ];
@@ -111,6 +113,11 @@ export function Viewing({ session }: { readonly session: Session }) {
       return () => ends.forEach((end) => end());
     }, [shown]);
   }
+}
+
+/** Whether there is something to say of the signer. demanded: it is the one that must have signed. */
+function isNew({ first, replaced, forgotten }: Recognised, demanded: boolean): boolean {
+  return replaced !== null || ((first || forgotten) && !demanded);
 }
 
 interface PaneViewProps {

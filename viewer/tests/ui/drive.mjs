@@ -9,6 +9,7 @@ import { buildPage, servePage, serveStrictHost } from "./host.mjs";
 const shots = process.argv[2] ?? ".test/shots";
 mkdirSync(shots, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SIGNER = "80460f9cef1fb6b9a3d27c5582c04f21b7f4d0aa6e1b0d6ec23e1c6bd9f3a144"; // of fake_release.ts
 const KEY = "AGE-SECRET-KEY-1FAKE";
 
 await buildPage();
@@ -327,7 +328,15 @@ const CHECKS = {
     await page.goto(host.address);
     await page.getByRole("listbox").waitFor();
     await page.getByText("/data/xrays").waitFor();
-    state.config = { ...state.config, signer: "2".repeat(64), key: false };
+    state.config = { ...state.config, signer: SIGNER, key: false };
+    const third = await newPage();
+    await third.goto(`${host.address}#open=secret`);
+    await third.getByRole("listbox").waitFor();
+    assert.equal(await third.getByText("Seen for the first time").count(), 0);
+    assert.equal(await third.locator(".notes").count(), 0);
+    await third.getByRole("button", { name: /Signed by/ }).click();
+    await third.getByText("This is the signer that was asked for").waitFor();
+    state.config = { ...state.config, signer: "2".repeat(64) };
     const second = await newPage();
     await second.goto(`${host.address}#open=secret`);
     await second.getByText("Signed by somebody else").waitFor();
@@ -340,6 +349,8 @@ const CHECKS = {
     state.config = { release: "release", place: "shared place", signer: null, key: false };
     await page.goto(`${host.address}#open=secret`);
     await page.getByText("Seen for the first time").waitFor();
+    await page.getByRole("button", { name: "Close the notes" }).click();
+    assert.equal(await page.locator(".notes").count(), 0);
     state.config = { ...state.config, release: "other-release" };
     await page.goto("about:blank");
     await page.goto(`${host.address}#open=secret`);
@@ -413,6 +424,14 @@ const CHECKS = {
     await settled(page);
     await page.keyboard.press("2");
     assert.match(await stageText(page), /BONE: C 600 W 2800/);
+    await page.keyboard.press("3");
+    assert.match(await stageText(page), /(^|[^ ])C 40 W 80/);
+    const shownAs = await page.locator(".toolbar select option").allTextContents();
+    assert.deepEqual(shownAs.slice(0, 3), [
+      "BRAIN: C 260 W 700",
+      "BONE: C 600 W 2800",
+      "C 40 W 80",
+    ]);
     await page.keyboard.press("c");
     await page.keyboard.press("Enter");
     for (let step = 0; step < 5; step++) await page.keyboard.press("Shift+ArrowRight");
