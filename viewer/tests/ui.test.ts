@@ -223,10 +223,10 @@ test("damaged memory is an error, and a browser without memory says so", () => {
   assert.ok(ask(full, seen()).forgotten);
 });
 
-test("keys are told apart by what they hold", () => {
-  assert.equal(keyFromText("# mine\nAGE-SECRET-KEY-1ABC\n").kind, "identity");
-  assert.equal(keyFromText("AGE-SECRET-KEY-PQ-1ABC").kind, "identity");
-  const named = keyFrom(utf8("AGE-SECRET-KEY-1ABC"), "alice.key");
+test("keys are told apart by what they hold", async () => {
+  assert.equal((await keyFromText("# mine\nAGE-SECRET-KEY-1ABC\n")).kind, "identity");
+  assert.equal((await keyFromText("AGE-SECRET-KEY-PQ-1ABC")).kind, "identity");
+  const named = await keyFrom(utf8("AGE-SECRET-KEY-1ABC"), "alice.key");
   assert.ok(named.kind === "identity" && named.name === "alice");
   for (const [stanza, by] of [
     ["scrypt AAAAAAAAAAAAAAAAAAAAAA 18", "passphrase"],
@@ -234,16 +234,19 @@ test("keys are told apart by what they hold", () => {
   ] as const) {
     const file = `age-encryption.org/v1\n-> ${stanza}\n\n--- ${"A".repeat(43)}\n`;
     for (const text of [file, armor.encode(utf8(file))]) {
-      const found = keyFromText(text);
+      const found = await keyFromText(text);
       assert.ok(found.kind === "locked" && found.by === by);
     }
-    assert.throws(() => keyFromText(file.replace(stanza, "X25519 abc")), /neither by a passphrase/);
-    assert.throws(() => keyFromText(file.slice(0, 60)), BadKey);
+    await assert.rejects(
+      keyFromText(file.replace(stanza, "X25519 abc")),
+      /neither by a passphrase/,
+    );
+    await assert.rejects(keyFromText(file.slice(0, 60)), BadKey);
   }
-  assert.throws(() => keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /no age key/);
-  assert.throws(() => keyFromText("age1abcdef"), /public key/);
-  assert.throws(() => keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
-  assert.throws(() => keyFromText(""), BadKey);
+  await assert.rejects(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /no age key/);
+  await assert.rejects(keyFromText("age1abcdef"), /public key/);
+  await assert.rejects(keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
+  await assert.rejects(keyFromText(""), BadKey);
 });
 
 test("a link's fragment gives the passphrase of its grant", () => {

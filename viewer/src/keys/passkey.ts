@@ -10,24 +10,16 @@ import { BadKey } from "../errors.ts";
 import { ageFileIn, inspectAge } from "./age_file.ts";
 
 const STANZA = "age-encryption.org/fido2prf";
-const ADDRESS = /^[\d.]+$|^\[/;
 
 /** What locks a key file. */
 export type Lock = "passphrase" | "passkey";
 
-/** What locks a file; null for a file that is not locked. Throws BadKey for other locks. */
-export function lockOf(file: Uint8Array): Lock | null {
-  const locked = ageFileIn(file);
-  if (!locked) return null;
-  const { kinds, scrypt } = inspectAge(locked);
+/** What locks a file. Throws BadKey for other locks, and for a file that is none of age. */
+export function lockOf(file: Uint8Array): Lock {
+  const { kinds, scrypt } = inspectAge(ageFileIn(file) ?? file);
   if (scrypt !== null) return "passphrase";
   if (kinds.includes(STANZA)) return "passkey";
   throw new BadKey("the key file is encrypted, but neither by a passphrase nor by a passkey");
-}
-
-/** Whether a page at this host can have passkeys: they belong to a name, and never to a number. */
-export function hasPasskeys(host: string): boolean {
-  return "PublicKeyCredential" in globalThis && isSecureContext && !ADDRESS.test(host);
 }
 
 /**

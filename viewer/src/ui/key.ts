@@ -3,7 +3,7 @@
  * alone: it is in no storage, no log and no address.
  */
 import { BadKey } from "../errors.ts";
-import { lockOf, type Lock } from "../keys/passkey.ts";
+import type { Lock } from "../keys/passkey.ts";
 
 export type Key =
   | { readonly kind: "identity"; readonly text: string }
@@ -33,21 +33,26 @@ export interface PlainKey {
 export type Offered = PlainKey | LockedKey;
 
 const MOST_BYTES = 1 << 16;
+const AGE_FILE = /^age-encryption\.org\/v1\n|-----BEGIN AGE ENCRYPTED FILE-----/;
+const ADDRESS = /^[\d.]+$|^\[/;
 const IDENTITY = /^AGE-SECRET-KEY-(PQ-)?1[A-Z0-9]+$/im;
 
 /** name: of the file. Throws BadKey, which says what was expected and never what was read. */
-export function keyFrom(file: Uint8Array, name = "key"): Offered {
+export async function keyFrom(file: Uint8Array, name = "key"): Promise<Offered> {
   if (file.length > MOST_BYTES) {
     throw new BadKey(`the key has ${file.length} bytes, expected ${MOST_BYTES} at most`);
   }
-  const by = lockOf(file);
-  if (by) return { kind: "locked", file, by };
   const text = new TextDecoder().decode(file).trim();
+  if (AGE_FILE.test(text)) {
+    const { lockOf } = await import("../keys/passkey.ts"); // a larger part of the page
+    return { kind: "locked", file, by: lockOf(file) };
+  }
   if (IDENTITY.test(text)) return { kind: "identity", text, name: stemOf(name) };
   throw new BadKey(whyNot(text));
 }
 
-export const keyFromText = (text: string): Offered => keyFrom(new TextEncoder().encode(text));
+export const keyFromText = (text: string): Promise<Offered> =>
+  keyFrom(new TextEncoder().encode(text));
 
 function stemOf(name: string): string {
   return name.replace(/\.(key|txt|age)$/i, "") || name;
@@ -62,6 +67,11 @@ function whyNot(text: string): string {
     return "SSH and PEM keys cannot be read in a browser; primis restore reads them";
   }
   return "this is no age key, expected a line AGE-SECRET-KEY-1... or an encrypted age file";
+}
+
+/** Whether a page at this host can have passkeys: they belong to a name, and never to a number. */
+export function hasPasskeys(host: string): boolean {
+  return "PublicKeyCredential" in globalThis && isSecureContext && !ADDRESS.test(host);
 }
 
 /** What the fragment of a link holds: `#open=<secret>`, then `&pin`, then `&grant=<label>`. */

@@ -1,9 +1,8 @@
 /** The dialog that locks a key with a passkey, and saves the file for the next time. */
 import { useState } from "preact/hooks";
-import { hasPasskeys, lockWithPasskey } from "../keys/passkey.ts";
 import { Dialog } from "./dialog.tsx";
 import { explain, type Explained } from "./explain.ts";
-import type { PlainKey } from "./key.ts";
+import { hasPasskeys, type PlainKey } from "./key.ts";
 import { Problem } from "./opening.tsx";
 import { save } from "./saving.ts";
 
@@ -23,6 +22,7 @@ export function LockDialog({ plain, onClose }: LockDialogProps) {
     setState("asking");
     setError(null);
     try {
+      const { lockWithPasskey } = await import("../keys/passkey.ts");
       const bytes = await lockWithPasskey(plain.text, `primis: ${plain.name}`);
       save([{ name, type: "application/octet-stream", bytes }], name);
       setState("saved");

@@ -1,10 +1,9 @@
 /** What is shown until a release is open: its address, the key, the PIN, doubts and errors. */
 import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
-import { hasPasskeys } from "../keys/passkey.ts";
 import type { Explained } from "./explain.ts";
 import { Icon } from "./icons.tsx";
-import { keyFrom, keyFromText, type LockedKey } from "./key.ts";
+import { hasPasskeys, keyFrom, keyFromText, type LockedKey } from "./key.ts";
 import type { Session } from "./session.ts";
 
 export function Opening({ session }: { readonly session: Session }) {
@@ -172,20 +171,20 @@ function KeyFileForm({ session }: { readonly session: Session }) {
   const take = async (file: File | null | undefined) => {
     if (!file) return;
     try {
-      await session.offer(keyFrom(new Uint8Array(await file.arrayBuffer()), file.name));
+      await session.offer(await keyFrom(new Uint8Array(await file.arrayBuffer()), file.name));
     } catch (error) {
       session.refuse(error);
     }
   };
-  const takeText = () => {
+  const takeText = async () => {
     try {
-      void session.offer(keyFromText(typed));
+      await session.offer(await keyFromText(typed));
     } catch (error) {
       session.refuse(error);
     }
   };
   return (
-    <Form submit="Open" onSubmit={takeText}>
+    <Form submit="Open" onSubmit={() => void takeText()}>
       <div
         class={isOver ? "drop over" : "drop"}
         onDragOver={(event) => {

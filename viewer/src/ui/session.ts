@@ -3,7 +3,6 @@
  * is what the page shows.
  */
 import { BadKey, PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
-import { unlockWithPasskey } from "../keys/passkey.ts";
 import type { ImageEntry } from "../release/types.ts";
 import { configFor, handedKey, readConfig, type Config } from "./config.ts";
 import type { Engine, ShownRelease } from "./engine.ts";
@@ -81,7 +80,7 @@ export class Session extends Observable {
 
   private async openHanded(): Promise<void> {
     try {
-      await this.offer(keyFrom(await handedKey(this.page)));
+      await this.offer(await keyFrom(await handedKey(this.page)));
     } catch (error) {
       this.refuse(error);
     }
@@ -112,7 +111,8 @@ export class Session extends Observable {
   /** Opens with a key file that a passkey locks; the browser asks for the passkey. */
   async unlock(locked: LockedKey): Promise<void> {
     try {
-      const key = keyFromText(await unlockWithPasskey(locked.file));
+      const { unlockWithPasskey } = await import("../keys/passkey.ts");
+      const key = await keyFromText(await unlockWithPasskey(locked.file));
       if (key.kind === "locked") throw new BadKey("what the passkey locks is itself locked");
       await this.open({ kind: "identity", text: key.text });
     } catch (error) {
