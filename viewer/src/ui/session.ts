@@ -110,6 +110,7 @@ export class Session extends Observable {
 
   /** Opens with a key file that a passkey locks; the browser asks for the passkey. */
   async unlock(locked: LockedKey): Promise<void> {
+    this.turnTo({ at: "opening" });
     try {
       const { unlockWithPasskey } = await import("../keys/passkey.ts");
       const key = await keyFromText(await unlockWithPasskey(locked.file));
