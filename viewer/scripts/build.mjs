@@ -1,7 +1,7 @@
 // Builds the viewer to static files; two builds give the same bytes.
 // node scripts/build.mjs [folder]: dist/, or another folder.
 //   index.html, style sheet           as they stand in this folder
-//   viewer.js                         the interface
+//   viewer.js, passkey-*.js           the interface, and what it loads for passkeys alone
 //   worker.js                         the reader engine, in a worker of its own
 //   assets/                           kernel, graphs, weights (by digest), ONNX Runtime's wasm
 //   licences/                         of every package that is in there
@@ -26,8 +26,20 @@ packRuntime();
 
 // The packages that were bundled.
 async function bundle() {
+  // The worker is started from a blob, whence it cannot import: it is one file.
+  const page = await script({ viewer: "src/ui/main.ts" }, true);
+  const worker = await script({ worker: "src/ui/worker.ts" }, false);
+  const outputs = [...Object.values(page.outputs), ...Object.values(worker.outputs)];
+  const used = outputs.flatMap(({ inputs }) => Object.entries(inputs));
+  const paths = used.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([path]) => path);
+  const names = paths.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort();
+}
+
+async function script(entryPoints, splitting) {
   const { metafile } = await build({
-    entryPoints: { viewer: "src/ui/main.ts", worker: "src/ui/worker.ts" },
+    entryPoints,
+    splitting,
     outdir: out,
     bundle: true,
     minify: true,
@@ -38,10 +50,7 @@ async function bundle() {
     logLevel: "warning",
     metafile: true,
   });
-  const used = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.entries(inputs));
-  const paths = used.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([path]) => path);
-  const names = paths.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
-  return [...new Set(names.filter((name) => name !== undefined))].sort();
+  return metafile;
 }
 
 // ONNX Runtime's packages come without their licences; licences/ has them.

@@ -73,7 +73,14 @@ export function explain(error: unknown, connection?: Connection): Explained {
     return {
       title: "The passkey was not used",
       message: "",
-      hint: "Try again, or use a key file.",
+      hint: "Try again, or use a key file that is not locked.",
+    };
+  }
+  if (error instanceof Error && error.name === "SecurityError") {
+    return {
+      title: "Passkeys cannot be used here",
+      message: "",
+      hint: "A passkey works only at the address that it was made for: open the viewer there.",
     };
   }
   const message = error instanceof Error ? error.message : String(error);

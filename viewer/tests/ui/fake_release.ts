@@ -69,6 +69,7 @@ const KINDS: readonly Kind[] = [
         windows: [
           { center: 260, width: 700, name: "BRAIN" },
           { center: 600, width: 2800, name: "BONE" },
+          { center: 40, width: 80, name: "" },
         ],
         slope: 1,
         intercept: -1024,
