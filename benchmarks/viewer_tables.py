@@ -24,7 +24,10 @@ def viewer() -> str:
         ["a warm read in the browser", f"{1000 * warm['browser_s']:.0f} ms"],
         ["the same in Python, one core", f"{1000 * warm['python_s']:.0f} ms"],
         ["times as long in the browser", f"{warm['ratio']:.1f}"],
-        [f"{width} x {height}, 16 bits: from the key to the preview", f"{large['preview_s']:.1f} s"],
+        [
+            f"{width} x {height}, 16 bits: from the key to the preview",
+            f"{large['preview_s']:.1f} s",
+        ],
         ["to the diagnostic image", f"{large['diagnostic_s']:.1f} s"],
         ["memory of its tab, at most", f"{large['peak_bytes_of_the_tab'] / 2**20:.0f} MiB"],
         ["requests to other hosts", str(facts["requests_elsewhere"])],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +16,6 @@ from tests.viewer.built import VIEWER, find_browser, install
 
 STAGE = ".stage"
 CANVAS = ".stage canvas"
-RELEASES = ("manifest.json", "/bundles/")
 
 
 class Canvas(NamedTuple):
@@ -35,13 +34,11 @@ class Download(NamedTuple):
 
 
 class Driver:
-    """The process that holds the browser. environment: of its own, where it differs."""
+    """The process that holds the browser. version: of Chromium."""
 
     def __init__(self) -> None:
         browser = find_browser()
         install()
-        import os
-
         self.process = subprocess.Popen(
             ["node", "tests/e2e/driver.mjs"],
             cwd=VIEWER,
@@ -187,8 +184,3 @@ def driven() -> Iterator[Driver]:
         yield driver
     finally:
         driver.end()
-
-
-def output(path: Path) -> bytes:
-    """A file's bytes."""
-    return path.read_bytes()

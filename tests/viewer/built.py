@@ -31,12 +31,19 @@ def require_node() -> None:
         pytest.skip(f"needs Node.js {OLDEST_NODE} or later, node is {said.stdout.strip()}")
 
 
+def browser_there() -> str | None:
+    """The path of Chromium, where there is one."""
+    named = os.environ.get("CHROMIUM")
+    if named is not None:
+        return named if Path(named).exists() else None
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def find_browser() -> str:
     """The path of Chromium; skips where there is none."""
-    named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None or not Path(found).exists():
-        pytest.skip("needs Chromium: none of " + ", ".join(BROWSERS) + ", nor CHROMIUM, is there")
+    found = browser_there()
+    if found is None:
+        pytest.skip(f"needs Chromium: one of {', '.join(BROWSERS)}, or where CHROMIUM says")
     return found
 
 

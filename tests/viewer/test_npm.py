@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.viewer.built import VIEWER, find_browser, install, npm
+from tests.viewer.built import VIEWER, browser_there, find_browser, install, npm
 
 CASES = VIEWER / ".cases"
 
@@ -35,8 +35,9 @@ def test_vectors_and_codes_equal_to_those_of_python_with_pixels_within_one_grey_
     make_cases()
     cases = json.loads((CASES / "cases.json").read_text())["cases"]
     images = {(case["release"], image["id"]) for case in cases for image in case["images"]}
-    said = npm("test", browser=find_browser())
-    assert "# fail 0" in said and "# skipped 0" in said
+    said = npm("test")
+    assert "# fail 0" in said
+    assert "# skipped 0" in said or browser_there() is None
     [(levels, samples)] = re.findall(r"(\d+) levels equal; \d+ of (\d+) samples apart by one", said)
     assert int(levels) > 100_000 and int(samples) > 1_000_000
     if any(case["release"] == "real" for case in cases):

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from primis.keys.identity import generate, parse_recipient, read_signer
 from primis.release.owner import grant
 from primis.release.reader import Release
+from tests.core.test_recipients import locked_by_age
 from tests.viewer.releases import PASSPHRASE, SLICES, Commands, Made, message_of
 
 NAMES = ["chest.dcm", "colour.png", "ct", "mask.png", "negative.dcm"]
@@ -69,6 +70,22 @@ def test_a_key_that_is_handed_over_opens_once(new_page, run, made) -> None:
         assert page.call("count", selector=".row") == 0
         secret = made.key("alice").read_text().strip().splitlines()[-1]
         assert secret not in page.call("stored") and secret not in page.call("url")
+
+
+def test_a_locked_key_that_is_handed_over_asks_for_its_passphrase(
+    new_page, run, made, tmp_path
+) -> None:
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(locked_by_age(*made.key("alice").read_text().splitlines()))
+    locked.chmod(0o600)
+    with run.view(made.release, "-i", locked) as url:
+        page = new_page(url)
+        page.call("fill", label="Its passphrase", text="wrong horse")
+        page.call("press", key="Enter")
+        page.wait("Wrong passphrase of the key file")
+        page.call("fill", label="Its passphrase", text="correct horse")
+        page.call("press", key="Enter")
+        assert len(page.rows) == len(NAMES)
 
 
 def test_a_passphrase_opens_its_grant_and_another_does_not(new_page, keyless) -> None:
