@@ -90,7 +90,7 @@ function peakOf(pid) {
   return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)[1]);
 }
 
-/** Seconds of warm reads of tier diagnostic, decoded in a worker of the browser. */
+/** Seconds of warm reads of tier diagnostic: the engine alone, in a page of its own. */
 async function warm() {
   const { address, close } = await serveReader();
   const tab = await newTab(address, asked.release);
@@ -107,7 +107,7 @@ async function warm() {
 }
 
 const READER = `
-  import { openRelease, readIdentities, httpPlace, httpAssets, WorkerCodec } from "./src/index.ts";
+  import { Codec, httpAssets, httpPlace, openRelease, readIdentities } from "./src/index.ts";
   /** What was fetched once is at hand, as the files of a folder are for Python. */
   const atHand = (place) => {
     const kept = new Map();
@@ -123,7 +123,7 @@ const READER = `
     };
   };
   globalThis.readOften = async ({ release, key, times }) => {
-    const decoder = new WorkerCodec("worker.js", httpAssets(new URL("assets", location.href).href));
+    const decoder = new Codec(httpAssets(new URL("assets", location.href).href));
     const keys = await readIdentities(key);
     const opened = await openRelease(atHand(httpPlace(release)), keys, { decoder });
     const image = await opened.open((await opened.images())[0].id);
@@ -140,16 +140,15 @@ const READER = `
 
 /** A page with the reader alone; what else it needs comes from dist/. */
 async function serveReader() {
-  const common = { bundle: true, minify: true, write: false, format: "esm", target: "es2022" };
-  const stdin = { contents: READER, resolveDir: process.cwd(), loader: "ts" };
-  const [page, worker] = await Promise.all([
-    build({ ...common, stdin }),
-    build({ ...common, entryPoints: ["src/codec/worker.ts"] }),
-  ]);
-  const scripts = {
-    "/page.js": page.outputFiles[0].contents,
-    "/worker.js": worker.outputFiles[0].contents,
-  };
+  const built = await build({
+    stdin: { contents: READER, resolveDir: process.cwd(), loader: "ts" },
+    bundle: true,
+    minify: true,
+    write: false,
+    format: "esm",
+    target: "es2022",
+  });
+  const scripts = { "/page.js": built.outputFiles[0].contents };
   const server = createServer((request, response) => {
     const path = new URL(request.url, "http://host").pathname;
     const type = path.endsWith(".js") ? "text/javascript" : "application/octet-stream";
