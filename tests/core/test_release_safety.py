@@ -354,6 +354,10 @@ def test_a_copy_elsewhere_under_another_signature_is_refused(release, known, key
     write_manifest(copy, Release(copy).manifest, read_signer(keys["stranger"]))
     with pytest.raises(UnexpectedRelease):
         open_known(copy, known)
+    open_known(copy, known, anew=True)
+    assert open_known(copy, known) == []  # accepted once and for all
+    with pytest.raises(UnexpectedRelease):
+        open_known(release, known)
 
 
 def test_an_older_state_and_a_fork_are_refused_until_accepted(release, known, signer) -> None:
