@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import time
+from collections.abc import Container
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -33,13 +34,15 @@ _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LOOK = "look what it is, and remove it"
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that is there whole or not at all. Raises OutputError."""
+def write_new(path: Path, data: bytes, mode: int = 0o644, *, sync: bool = True) -> None:
+    """Write a file that is there whole or not at all. sync: have the disk keep its name at once;
+    who writes many does that once for all (`sync_folder`). Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not any(_write_and_replace(path, data, mode) for _ in range(_TRIES)):
             raise OutputError(f'"{path}" cannot be written: another process removes what is made')
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f'"{path}" cannot be written: {reason(error)}') from None
 
@@ -181,6 +184,14 @@ def keep_only(folder: Path, *patterns: str) -> None:
     for path in folder.iterdir():
         if path not in kept:
             remove(path)
+
+
+def keep_named(folder: Path, names: Container[str]) -> None:
+    """Remove what lies in a folder under other names. There may be many."""
+    with os.scandir(folder) as found:
+        others = [entry.name for entry in found if entry.name not in names]
+    for name in others:
+        remove(folder / name)
 
 
 def is_whole(path: Path, sha256: str) -> bool:

@@ -36,9 +36,10 @@ class Node:
 
 
 class Leaf(NamedTuple):
-    """A page of entries, before it is written: ids in ascending order, and the bytes."""
+    """A page of entries, before it is written. first: the lowest id."""
 
-    ids: Sequence[str]
+    count: int
+    first: str
     data: bytes
 
 
@@ -64,7 +65,7 @@ def in_leaves(entries: Sequence[T]) -> list[Sequence[T]]:
 def build(leaves: Sequence[Leaf]) -> Tree:
     """A tree over leaves, whose ids ascend from leaf to leaf. At least one leaf."""
     pages = {digest_of(leaf.data): leaf.data for leaf in leaves}
-    level = [Node(len(leaf.ids), leaf.ids[0], digest_of(leaf.data)) for leaf in leaves]
+    level = [Node(leaf.count, leaf.first, digest_of(leaf.data)) for leaf in leaves]
     while len(level) > 1:
         above = []
         for start in range(0, len(level), FANOUT):
