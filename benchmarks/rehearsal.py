@@ -135,12 +135,12 @@ def rekey(folder: Path) -> dict[str, Any]:
 
 
 def rekey_half(folder: Path) -> dict[str, Any]:
-    from primis.jobs.rekey import rekey as give_new_secrets
+    from primis.jobs.rekey.run import rekey as give_new_secrets
     from primis.keys.identity import read_signer
     from primis.release.reader import Release
 
     def interrupt(what: str, done: int, total: int) -> None:
-        if done == total // 2:
+        if done >= total // 2:
             raise KeyboardInterrupt
 
     signer = read_signer(folder / "key")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from primis.errors import BadManifest, NoMatchingGrant, OutputError
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.share.run import share
 from primis.keys.grant import read_grant, split_grant
 from primis.keys.identity import parse_recipient, read_identities

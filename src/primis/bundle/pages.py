@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from primis.bundle import fields
 from primis.canonical import canonical, parse_canonical
@@ -35,7 +35,8 @@ class Node:
     page: str
 
 
-class Leaf(NamedTuple):
+@dataclass(frozen=True)
+class Leaf:
     """A page of entries, before it is written. first: the lowest id."""
 
     count: int

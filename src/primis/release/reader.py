@@ -106,9 +106,7 @@ def bundle_key(bundle_id: str) -> str:
     return f"{BUNDLES}/{bundle_id}.primis"
 
 
-def read_listed(
-    store: Store, entry: Entry, on_missing: Callable[[], None] = lambda: None
-) -> bytes:
+def read_listed(store: Store, entry: Entry, on_missing: Callable[[], None] = lambda: None) -> bytes:
     """A bundle's bytes, the very ones that are listed. on_missing: is called where it cannot be
     read. Raises BadBundle, HostError."""
     key = bundle_key(entry.id)
