@@ -17,10 +17,13 @@ from primis.errors import WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
 from primis.jobs.executors.choice import executor_for
+from primis.jobs.rekey.run import rekey
+from primis.jobs.rekey.task import SealWorker
 from primis.jobs.result import Result
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
 from primis.release.reader import Release
+from primis.release.verify import verify
 from tests.conftest import SETTINGS, TINY
 from tests.documented import commands, lay_out_images, reader
 
@@ -97,6 +100,28 @@ def test_a_worker_that_is_killed_loses_no_image_and_none_is_done_twice(
     assert {p.name: p.read_bytes() for p in (tmp_path / "there").iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "here").iterdir()
     }
+
+
+def test_new_secrets_by_a_cluster_that_does_not_see_the_release(
+    share, cluster, keys, signer, tmp_path, monkeypatch
+) -> None:
+    """What its workers get and give back are bytes."""
+    share()
+    release, identities = Release(tmp_path / "r"), read_identities(keys["alice"])
+    before = restoring.restore(release, identities, tmp_path / "before", models=(TINY,))
+    hidden = tmp_path / "hidden"
+    (tmp_path / "r").rename(hidden)  # where the workers do not look
+    sent = []
+    plain = SealWorker.sent
+    monkeypatch.setattr(SealWorker, "sent", lambda self, task: sent.append(0) or plain(self, task))
+    with executor_for(None, cluster.scheduler_address) as executor:
+        done = rekey(Release(hidden), signer, executor=executor)
+    assert (done.renewed, done.images) == (["alice"], 20)
+    assert len(sent) > 1
+    found = verify(Release(hidden))
+    assert (found.bundles, found.wrong, found.unlisted) == (20, [], [])
+    after = restoring.restore(Release(hidden), identities, tmp_path / "after", models=(TINY,))
+    assert sorted((r.name, r.bytes) for r in after) == sorted((r.name, r.bytes) for r in before)
 
 
 def test_an_interrupted_run_goes_on_elsewhere(share, folder, keys, signer, tmp_path) -> None:

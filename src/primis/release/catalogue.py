@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from primis.bundle.header import DEFLATE, TAG
@@ -85,14 +85,13 @@ def seal_catalogue(
     """
     ordered = sorted(map(_packed, images))
     parts = in_leaves(ordered)
-    plain = [_pack(part) for part in parts]
-    need = max(
-        -(-(len(data) + LENGTH_BYTES) // len(part)) for data, part in zip(plain, parts, strict=True)
-    )
+    plain = [Leaf(len(part), part[0][:_ID].hex(), _pack(part)) for part in parts]
+    del ordered, parts
+    need = max(-(-(len(page.data) + LENGTH_BYTES) // page.count) for page in plain)
     each = max(_LEAST_PER_IMAGE, 1 << (need - 1).bit_length())
     leaves = [
-        Leaf(len(part), part[0][:_ID].hex(), _seal(data, each * len(part), diagnostic, release))
-        for data, part in zip(plain, parts, strict=True)
+        replace(page, data=_seal(page.data, each * page.count, diagnostic, release))
+        for page in plain
     ]
     tree = build(leaves)
     return CatalogueListing(each, tree.count, tree.root), tree

@@ -28,6 +28,9 @@ _MOST, _MOST_BYTES = 64, 4 << 20
 _TASKS = 8
 """For each worker, where there are few bundles: so that none is idle for long."""
 
+_WRITTEN = 4
+"""Files that are written at the same time: a disk answers a while after it was asked."""
+
 T = TypeVar("T")
 
 
@@ -76,11 +79,12 @@ class Sealed:
     error: PrimisError | None = None
 
     def written(self, out: LocalStore) -> Sealed:
-        """Written into a folder, many at the same time: a disk takes longer than the rest."""
+        """Written into a folder."""
         if not self.data:
             return self
         try:
-            at_once(partial(_write, out), list(zip(self.entries, self.data, strict=True)))
+            made = list(zip(self.entries, self.data, strict=True))
+            at_once(partial(_write, out), made, _WRITTEN)
             sync_folder(out.path(bundle_key(self.entries[0].id)).parent)
         except PrimisError as error:
             return Sealed(error=error)
