@@ -1,4 +1,4 @@
-"""`rekey` by several processes and by shards: the same as by one, and nothing lost where one ends."""
+"""`rekey` by several processes and by shards: the same as by one, nothing lost where one ends."""
 
 from __future__ import annotations
 
@@ -386,8 +386,9 @@ def test_nothing_of_a_record_that_another_wrote_counts(rekey, release) -> None:
         rekey(part)
     journal = release.parent / f"{PARTIAL}.journal-1-of-2"
     head, *lines = journal.read_text().splitlines()
-    journal.write_text("\n".join([head, *(line.replace('"tag": "', '"tag": "0') for line in lines)]))
-    with pytest.raises(UsageError, match="5 of 9 .* expected shards 1/2 to be run"):
+    forged = [line.replace('"tag": "', '"tag": "0') for line in lines]
+    journal.write_text("\n".join([head, *forged]))
+    with pytest.raises(UsageError, match=r"5 of 9 .* expected shards 1/2 to be run"):
         rekey(finish=True)
 
 
