@@ -308,6 +308,15 @@ def test_a_shard_runs_beside_others_and_beside_a_grant(rekey, release, keys, sig
     assert len(facts(release, keys["stranger"])) == IMAGES
 
 
+def test_a_shard_that_waited_for_the_last_call_begins_nothing(release, signer) -> None:
+    """What it would begin is of the next state, and nobody would end it."""
+    before = Release(release)
+    rekeying.rekey(Release(release), signer)
+    with pytest.raises(OutputError, match="was changed meanwhile: give the command again"):
+        rekeying.rekey(before, signer, shard=Shard(1, 2))
+    assert [path.name for path in release.parent.iterdir()] == ["release"]
+
+
 def test_shards_are_of_one_number(rekey) -> None:
     with pytest.raises(UsageError, match="no shard"):
         rekey(finish=True)

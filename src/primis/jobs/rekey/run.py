@@ -91,9 +91,9 @@ def rekey(
     Every grant that the owner signed for this release and that lies in it is renewed, but for those
     in `without` and all others to the same keys. carry_others: keep files in the folder that are
     not part of the format; links are never followed. executor: what works on the bundles, by
-    default this process. shard: seal this part of the bundles alone; the release stays as it is,
-    whatever `without` says. finish: do all else, once all shards are done. on_wait: is told who
-    else is changing it.
+    default this process. shard: seal this part of the bundles alone; the release stays as it is.
+    finish: do all else, once all shards are done, with what `without` and carry_others are in this
+    call. on_wait: is told who else is changing it.
 
     Raises UsageError where shards have work left.
     """
@@ -101,7 +101,7 @@ def rekey(
         raise UsageError("one shard was asked for and the end of all, expected one of them")
     rekeying = _Rekeying(signer, executor or Serial(), progress, on_wait)
     if shard is not None:
-        return rekeying.seal_shard(release, shard)
+        return rekeying.seal_shard(release, shard, set(without))
     made = rekeying.renew(release, set(without), now, carry_others=carry_others, finish=finish)
     release.again()  # remembers the new version
     return made
@@ -116,13 +116,19 @@ class _Rekeying:
     progress: Progress
     on_wait: Callable[[str], None]
 
-    def seal_shard(self, release: Release, shard: Shard) -> Rekeyed:
-        """Work on the bundles of a shard."""
+    def seal_shard(self, release: Release, shard: Shard, without: set[str]) -> Rekeyed:
+        """Work on the bundles of a shard. without: is only looked at, so that nobody is told at the
+        end of all that a label is not there."""
         with ExitStack() as held:
             with (
                 release.changing(_DOING, self.on_wait) as now_there,
                 Work(beside(now_there, "rekey"), _DOING, on_wait=self.on_wait) as work,
             ):
+                if now_there.digest != release.digest:  # it may be what the last call made
+                    raise OutputError(
+                        f'"{release.place}" was changed meanwhile: give the command again'
+                    )
+                withdrawn_of(now_there, without)
                 new = self._begin(work, now_there, shard.of)
                 journal = held.enter_context(work.shard(shard))
             journal.count_only_ours(new.fresh.secret)
