@@ -155,10 +155,10 @@ def rekey(
     as_json: Json = False,
 ) -> None:
     """Give a release new secrets and renew its grants, without encoding any image again."""
-    require_release(release)
     require_one_way(jobs, dask, dask_insecure)
     if shard is not None and finish:
         raise UsageError("--finish does what follows all shards, expected --shard or --finish")
+    require_release(release)
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
     from primis.cli.progress import running_bar
