@@ -26,6 +26,7 @@ from primis.jobs import work
 from primis.jobs.add import add
 from primis.jobs.executors.executor import TRIES
 from primis.jobs.executors.processes import Processes
+from primis.jobs.journal import Journal
 from primis.jobs.rekey import run as rekeying
 from primis.jobs.rekey import seal, task
 from primis.jobs.rekey.run import Rekeyed
@@ -249,6 +250,33 @@ def told(call, answers: list):
         return answers[-1]
 
     return noted
+
+
+@pytest.mark.usefixtures("few_together")
+def test_the_disk_keeps_all_names_before_the_journal_says_so(rekey, release, monkeypatch) -> None:
+    """Files are written some at a time, and their folder is then synchronised once."""
+    events: list[str] = []
+    plain_write, plain_sync, plain_note = task.write_new, task.sync_folder, Journal.note
+
+    def write(path: Path, data: bytes, **how: bool) -> None:
+        plain_write(path, data, **how)
+        events.append("written")
+
+    def sync(folder: Path) -> None:
+        assert folder == release.parent / PARTIAL / "bundles"
+        plain_sync(folder)
+        events.append("kept")
+
+    def note(self, **record):
+        events.extend(["noted"] * ("sealed" in record))
+        return plain_note(self, **record)
+
+    monkeypatch.setattr(task, "write_new", write)
+    monkeypatch.setattr(task, "sync_folder", sync)
+    monkeypatch.setattr(Journal, "note", note)
+    monkeypatch.setattr(task, "_TASKS", 1)
+    rekey()
+    assert events == ["written", "written", "kept", "noted"] * 4 + ["written", "kept", "noted"]
 
 
 def test_a_table_finds_each_bundle_and_no_other(made) -> None:

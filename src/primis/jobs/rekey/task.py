@@ -199,5 +199,5 @@ class ReadWorker:
 def _lost(entries: Sequence[Entry], tries: int) -> WorkerError:
     of = f'bundle "{entries[0].id}"'
     if len(entries) > 1:
-        of = f'one of {len(entries)} bundles from "{entries[0].id}" on'
+        of = f'one of {len(entries)} bundles, "{entries[0].id}" among them,'
     return WorkerError(f"{of} {lost(tries)}")
