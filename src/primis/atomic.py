@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -139,10 +139,22 @@ def is_temporary(path: Path) -> bool:
 
 def sweep_all(folder: Path) -> None:
     """The same, also below it and whoever holds them: nobody else writes there now."""
-    for path in folder.rglob(".primis-*.tmp"):
+    left = [entry.path for entry in _below(folder) if _TEMPORARY.fullmatch(entry.name)]
+    for path in map(Path, left):
         with contextlib.suppress(OSError):
-            if is_temporary(path) and _is_left(path):
+            if _is_left(path):
                 path.unlink()
+
+
+def _below(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """All that lies in a folder and in those below it, one after the other: there may be many.
+    Links are not followed."""
+    unreadable = contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError)
+    with unreadable, os.scandir(folder) as found:
+        for entry in found:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path)
 
 
 def _is_left(path: Path) -> bool:
@@ -207,11 +219,15 @@ def level(folder: Path, mode: int) -> None:
     made would tell of it."""
     now = time.time()
     follow = os.utime not in os.supports_follow_symlinks
-    for path in (folder, *folder.rglob("*")):
+    folders = [os.fspath(folder)]
+    for entry in _below(folder):
+        os.utime(entry.path, (now, now), follow_symlinks=follow)
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+    for path in folders:
         os.utime(path, (now, now), follow_symlinks=follow)
-        if path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(PermissionError):  # a disk that keeps no modes
-                path.chmod(mode)
+        with contextlib.suppress(PermissionError):  # a disk that keeps no modes
+            os.chmod(path, mode)
 
 
 def reason(error: OSError) -> str:
