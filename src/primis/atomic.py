@@ -216,7 +216,7 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 def level(folder: Path, mode: int) -> None:
     """Give a folder and those below it a mode, and all that is in it one time: when each file was
-    made would tell of it."""
+    made would tell of it. The disk keeps all names that are in them by then."""
     now = time.time()
     follow = os.utime not in os.supports_follow_symlinks
     folders = [os.fspath(folder)]
@@ -228,6 +228,7 @@ def level(folder: Path, mode: int) -> None:
         os.utime(path, (now, now), follow_symlinks=follow)
         with contextlib.suppress(PermissionError):  # a disk that keeps no modes
             os.chmod(path, mode)
+        sync_folder(Path(path))
 
 
 def reason(error: OSError) -> str:
