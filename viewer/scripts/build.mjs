@@ -40,6 +40,7 @@ async function script(entryPoints, splitting) {
   const { metafile } = await build({
     entryPoints,
     splitting,
+    absWorkingDir: process.cwd(), // after chdir: esbuild keeps the one that it was loaded in
     outdir: out,
     bundle: true,
     minify: true,
