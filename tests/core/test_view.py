@@ -47,6 +47,19 @@ from tests.documented import ROOT, VIEWER_PAGE, commands, lay_out_images, reader
 from tests.hosts import s3_host, web_host
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and modes of files")
+
+
+def _has_other_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+other_loopback = pytest.mark.skipif(not _has_other_loopback(), reason="needs ::1")
+RUNTIME = "ort-wasm-simd-threaded.wasm.gz"
 SECRET = b"AGE-SECRET-KEY-1 of nobody"
 
 
@@ -159,7 +172,7 @@ def test_assets_come_from_the_package_and_from_model_files_by_digest(ask) -> Non
         "kernel.wasm": package / "codes/kernel/kernel.wasm",
         "lapped-decode.onnx": package / "network/graphs/lapped-decode.onnx",
         "grouped-decode.onnx": package / "network/graphs/grouped-decode.onnx",
-        "ort-wasm-simd-threaded.wasm": VIEWER_PAGE / "assets/ort-wasm-simd-threaded.wasm",
+        RUNTIME: VIEWER_PAGE / "assets" / RUNTIME,
     }
     for path in (shipped(), shipped("paper"), TINY):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -167,6 +180,12 @@ def test_assets_come_from_the_package_and_from_model_files_by_digest(ask) -> Non
     for name, path in expected.items():
         assert ask(f"assets/{name}").body == path.read_bytes(), name
     assert ask("assets/kernel.wasm").headers["Content-Type"] == "application/wasm"
+
+
+def test_the_runtime_is_sent_as_it_lies_there_for_the_page_to_unpack(ask) -> None:
+    headers = ask(f"assets/{RUNTIME}").headers
+    assert headers["Content-Type"] == "application/gzip"
+    assert "Content-Encoding" not in headers
 
 
 def test_a_page_that_was_not_built_is_one_line(tmp_path, monkeypatch) -> None:
@@ -225,6 +244,34 @@ def test_loopback_is_named_in_two_ways_and_once(ask) -> None:
             raw.shutdown(socket.SHUT_WR)
             said = raw.makefile("rb").read()
         assert said.endswith(b"expected the name of loopback as host\n")  # HTTP/0.9 has no status
+
+
+@other_loopback
+def test_nobody_else_can_listen_where_a_browser_looks_for_localhost(ask) -> None:
+    port = ask.server.server_port
+    assert urlsplit(ask.server.url).netloc == f"localhost:{port}"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("::1", port), timeout=20)
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for address in ("::1", "::") if sys.platform == "linux" else ("::1",):
+            with pytest.raises(OSError):
+                other.bind((address, port))
+    by_name = http.client.HTTPConnection("localhost", port, timeout=20)
+    by_name.request("GET", ask.root)
+    assert by_name.getresponse().status == 200
+    by_name.close()
+
+
+@other_loopback
+def test_a_port_of_the_other_loopback_that_somebody_has_is_refused(made) -> None:
+    release = Release(made)
+    site = Site({}, ReleaseFiles(release), place="x", signer=release.manifest.signer)
+    with socket.socket(socket.AF_INET6) as other:
+        other.bind(("::1", 0))
+        other.listen()
+        with pytest.raises(OutputError, match="cannot be had"):
+            Server(site, other.getsockname()[1])
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -598,7 +645,7 @@ def test_the_command_serves_until_it_is_ended(made, keys, tmp_path, ending) -> N
         env=os.environ | {"TMPDIR": str(tmp_path), "BROWSER": "true %s"},
     )
     said = process.stdout.readline()
-    url = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w-]{22}/)", said)
+    url = re.search(r"http://localhost:(\d+)(/[\w-]{22}/)", said)
     connection = http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=20)
     connection.request("GET", f"{url[2]}key")
     assert connection.getresponse().read() == keys["alice"].read_bytes()

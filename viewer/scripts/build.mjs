@@ -1,40 +1,86 @@
-// Builds the viewer to static files in dist/; two builds give the same bytes.
-//   dist/index.html, style sheets     as they stand in this folder
-//   dist/viewer.js                    the interface
-//   dist/worker.js                    the reader engine, in a worker of its own
-//   dist/assets/                      kernel, graphs, weights (by digest), ONNX Runtime's wasm
+// Builds the viewer to static files; two builds give the same bytes.
+// node scripts/build.mjs [folder]: dist/, or another folder.
+//   index.html, style sheet           as they stand in this folder
+//   viewer.js, passkey-*.js           the interface, and what it loads for passkeys alone
+//   worker.js                         the reader engine, in a worker of its own
+//   assets/                           kernel, graphs, weights (by digest), ONNX Runtime's wasm
+//   licences/                         of every package that is in there
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { gzip } from "pako";
 
+const out = resolve(process.argv[2] ?? fileURLToPath(new URL("../dist", import.meta.url)));
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const engine = "../src/primis";
-
-rmSync("dist", { recursive: true, force: true });
-mkdirSync("dist/assets/weights", { recursive: true });
-await build({
-  entryPoints: { viewer: "src/ui/main.ts", worker: "src/ui/worker.ts" },
-  outdir: "dist",
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: "es2022",
-  platform: "browser",
-  legalComments: "linked",
-  logLevel: "warning",
-});
-for (const name of ["index.html", "style.css", "icon.svg"]) {
-  if (existsSync(name)) copyFileSync(name, `dist/${name}`);
-}
-copyFileSync(`${engine}/codes/kernel/kernel.wasm`, "dist/assets/kernel.wasm");
-for (const name of ["lapped-decode.onnx", "grouped-decode.onnx"]) {
-  copyFileSync(`${engine}/network/graphs/${name}`, `dist/assets/${name}`);
-}
-for (const name of readdirSync(`${engine}/network/weights`).sort()) {
-  const file = `${engine}/network/weights/${name}`;
-  const digest = createHash("sha256").update(readFileSync(file)).digest("hex");
-  copyFileSync(file, `dist/assets/weights/${digest}.safetensors`);
-}
 const runtime = "ort-wasm-simd-threaded.wasm";
-copyFileSync(`node_modules/onnxruntime-web/dist/${runtime}`, `dist/assets/${runtime}`);
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(`${out}/assets/weights`, { recursive: true });
+copyLicences(await bundle());
+for (const name of ["index.html", "style.css", "icon.svg"]) copyFileSync(name, `${out}/${name}`);
+copyAssets();
+packRuntime();
+
+// The packages that were bundled.
+async function bundle() {
+  // The worker is started from a blob, whence it cannot import: it is one file.
+  const page = await script({ viewer: "src/ui/main.ts" }, true);
+  const worker = await script({ worker: "src/ui/worker.ts" }, false);
+  const outputs = [...Object.values(page.outputs), ...Object.values(worker.outputs)];
+  const used = outputs.flatMap(({ inputs }) => Object.entries(inputs));
+  const paths = used.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([path]) => path);
+  const names = paths.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort();
+}
+
+async function script(entryPoints, splitting) {
+  const { metafile } = await build({
+    entryPoints,
+    splitting,
+    absWorkingDir: process.cwd(), // after chdir: esbuild keeps the one that it was loaded in
+    outdir: out,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    platform: "browser",
+    legalComments: "none", // the whole licences lie beside
+    logLevel: "warning",
+    metafile: true,
+  });
+  return metafile;
+}
+
+// ONNX Runtime's packages come without their licences; licences/ has them.
+function copyLicences(packages) {
+  mkdirSync(`${out}/licences`);
+  const own = readdirSync("licences");
+  for (const name of packages) {
+    const file = `${name.replace("@", "").replace("/", "-")}.txt`;
+    if (own.includes(file)) continue;
+    copyFileSync(`node_modules/${name}/LICENSE`, `${out}/licences/${file}`);
+  }
+  for (const file of own) copyFileSync(`licences/${file}`, `${out}/licences/${file}`);
+}
+
+function copyAssets() {
+  copyFileSync(`${engine}/codes/kernel/kernel.wasm`, `${out}/assets/kernel.wasm`);
+  for (const name of ["lapped-decode.onnx", "grouped-decode.onnx"]) {
+    copyFileSync(`${engine}/network/graphs/${name}`, `${out}/assets/${name}`);
+  }
+  for (const name of readdirSync(`${engine}/network/weights`).sort()) {
+    const file = `${engine}/network/weights/${name}`;
+    const digest = createHash("sha256").update(readFileSync(file)).digest("hex");
+    copyFileSync(file, `${out}/assets/weights/${digest}.safetensors`);
+  }
+}
+
+// By pako, since the zlib in Node gives other bytes with other versions. The page unpacks it.
+function packRuntime() {
+  const data = readFileSync(`node_modules/onnxruntime-web/dist/${runtime}`);
+  const packed = gzip(data, { level: 9, header: { time: 0, os: 255 } });
+  writeFileSync(`${out}/assets/${runtime}.gz`, packed);
+}

@@ -2,7 +2,7 @@
  * The reader engine: what the user interface imports, and nothing else.
  *
  *     const identities = await readIdentities(keyFile);
- *     const decoder = new WorkerCodec("worker.js", httpAssets(new URL("assets", location.href).href));
+ *     const decoder = new Codec(httpAssets("https://viewer/assets"));
  *     const place = httpPlace("https://host/release");
  *     const release = await openRelease(place, identities, { decoder });
  *     const image = await release.open((await release.images())[0].id);
@@ -11,7 +11,6 @@
 export * from "./errors.ts";
 export { Codec } from "./codec/codec.ts";
 export type { Decoder } from "./codec/job.ts";
-export { WorkerCodec } from "./codec/remote.ts";
 export { passphraseIdentity, readIdentities, type Ask, type Identity } from "./keys/identity.ts";
 export { httpAssets } from "./release/assets.ts";
 export { httpPlace } from "./release/places.ts";

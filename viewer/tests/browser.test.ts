@@ -1,6 +1,6 @@
 /**
- * In a real browser: a release on another host is opened, and decoded in a worker, under the policy
- * that the viewer's page has. Skipped where there is no Chromium.
+ * In a real browser: a release on another host is opened by the page's engine and decoded in its
+ * worker, under a policy like the viewer's. Skipped where there is no Chromium.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { Codec } from "../src/codec/codec.ts";
 import { readIdentities } from "../src/keys/identity.ts";
@@ -20,21 +21,21 @@ const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/go
   existsSync,
 );
 const POLICY =
-  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; " +
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; " +
   "connect-src 'self' http:";
 const PAGE = '<!doctype html><script type="module" src="page.js"></script>';
 
 /** What the page does; it posts what it found. */
 const SCRIPT = `
-  import { openRelease, readIdentities, httpPlace, httpAssets, WorkerCodec } from "./src/index.ts";
+  import { workerEngine } from "./src/ui/engine.ts";
   const found = [];
   try {
-    const key = await (await fetch("key")).text();
-    const assets = httpAssets(new URL("assets", document.baseURI).href);
-    const decoder = new WorkerCodec("worker.js", assets);
+    const key = { kind: "identity", text: await (await fetch("key")).text() };
+    const assets = new URL("assets", document.baseURI).href;
     const where = new URLSearchParams(location.search).get("release");
-    const release = await openRelease(httpPlace(where), await readIdentities(key), { decoder });
-    await release.prepare();
+    const engine = workerEngine(new URL("worker.js", document.baseURI));
+    const request = { release: where, key, assets, signer: null, known: [] };
+    const release = await engine.open(request);
     const first = await release.open((await release.images())[0].id);
     const end = new AbortController();
     const late = first.read("diagnostic", { signal: end.signal });
@@ -64,7 +65,7 @@ async function scripts(): Promise<Map<string, Uint8Array>> {
   const stdin = { contents: SCRIPT, resolveDir: process.cwd(), loader: "ts" } as const;
   const [page, worker] = await Promise.all([
     build({ ...common, stdin }),
-    build({ ...common, entryPoints: ["src/codec/worker.ts"] }),
+    build({ ...common, entryPoints: ["src/ui/worker.ts"] }),
   ]);
   return new Map([
     ["/page.js", page.outputFiles[0]!.contents],
@@ -77,7 +78,7 @@ async function assetOf(path: string): Promise<Uint8Array | null> {
   if (name === "kernel.wasm") return ASSETS.kernel();
   if (name.endsWith("-decode.onnx")) return ASSETS.graph(name.replace("-decode.onnx", ""));
   if (name.endsWith(".safetensors")) return ASSETS.weights(name.replace(".safetensors", ""));
-  return name.startsWith("ort-") ? ASSETS.runtime() : null;
+  return name.startsWith("ort-") ? new Uint8Array(gzipSync(await ASSETS.runtime())) : null;
 }
 
 test("a browser reads the release of the vectors", { skip: !CHROMIUM }, async () => {
@@ -87,7 +88,7 @@ test("a browser reads the release of the vectors", { skip: !CHROMIUM }, async ()
   const weights = vector("tiny.safetensors");
   const { createHash } = await import("node:crypto");
   const digest = createHash("sha256").update(weights).digest("hex");
-  const names = ["kernel.wasm", "lapped-decode.onnx", "ort-wasm-simd-threaded.wasm"];
+  const names = ["kernel.wasm", "lapped-decode.onnx", "ort-wasm-simd-threaded.wasm.gz"];
   for (const name of [...names, `${digest}.safetensors`]) {
     const folder = name.endsWith(".safetensors") ? "/assets/weights/" : "/assets/";
     files.set(folder + name, (await assetOf(name))!);
@@ -126,7 +127,7 @@ test("a browser reads the release of the vectors", { skip: !CHROMIUM }, async ()
     await ended;
     page.close();
     host.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
   }
 });
 

@@ -17,6 +17,7 @@ import {
   GrantExpired,
   NoMatchingGrant,
   NotCovered,
+  OtherPassphrase,
   TierTooLow,
   WrongPassphrase,
   WrongSigner,
@@ -124,14 +125,17 @@ interface How {
   readonly trust?: string;
 }
 
-/** Opens the release with this grant in place of the reader's. */
-async function withGrant(grant: Json, how: How = {}): Promise<Release> {
-  const seed = how.seed ?? SEED;
+function signed(grant: Json, seed: Uint8Array = SEED): Uint8Array {
   const signer = toHex(ed25519.getPublicKey(seed));
   const data = canonical(grant);
   const message = concat(utf8(`primis/1 grant ${signer}\n`), data);
   const signature = toHex(ed25519.sign(message, seed));
-  const payload = concat(utf8(`${signer} ${signature}\n`), data, utf8(" ".repeat(100)));
+  return concat(utf8(`${signer} ${signature}\n`), data, utf8(" ".repeat(100)));
+}
+
+/** Opens the release with this grant in place of the reader's. */
+async function withGrant(grant: Json, how: How = {}): Promise<Release> {
+  const payload = signed(grant, how.seed);
   const file = await sealed(payload, [how.to ?? (await identityToRecipient(READER))]);
   const name = `${how.name ?? "reader"}.${toHex(sha256(file)).slice(0, 8)}.age`;
   const changed = new Map([
@@ -165,6 +169,31 @@ test("a grant counts only if it is the owner's, for this key, release and label"
   ]) {
     await assert.rejects(withGrant({ ...grant, ...wrong }), BadGrant);
   }
+});
+
+test("the grant that a link names is tried, and no other one", async () => {
+  const { grant } = await body();
+  const changed = new Map<string, Uint8Array>();
+  const add = async (label: string, passphrase: string): Promise<string> => {
+    const file = await locked(latin1(signed({ ...grant, label, recipient: "" })), passphrase);
+    const name = `${label}.${toHex(sha256(file)).slice(0, 8)}.age`;
+    changed.set(`grants/${name}`, file);
+    return name;
+  };
+  const links = Array.from({ length: 12 }, (_, k) => add(`link-${k}`, `secret ${k}`));
+  const grants = (await Promise.all(links)).sort();
+  changed.set(INDEX, canonical({ format: 1, grants }));
+  const place = new Folder(`${VECTORS}/release`, true, changed);
+  const open = async (secret: string, label: string): Promise<string[]> => {
+    const options = { decoder, grant: label };
+    const release = await openRelease(place, [passphraseIdentity(secret)], options);
+    return release.grants.map((found) => found.label);
+  };
+  place.requests = 0;
+  assert.deepEqual(await open("secret 11", "link-11"), ["link-11"]);
+  assert.equal(place.requests, 3); // manifest, list and the grant
+  await assert.rejects(open("secret 11", "link-3"), OtherPassphrase);
+  await assert.rejects(open("secret 11", "link-12"), /has no grant "link-12"/);
 });
 
 test("a grant opens no more than it says", async () => {

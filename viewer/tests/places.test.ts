@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { utf8 } from "../src/bytes.ts";
 import { HostError, NotThere, StoreError, UsageError } from "../src/errors.ts";
+import { httpAssets } from "../src/release/assets.ts";
 import { httpPlace } from "../src/release/places.ts";
 import { serve, type Answers, type Served } from "./server.ts";
 
@@ -75,5 +77,22 @@ test("what is given up is not read", async () => {
 test("what is no address is refused", () => {
   for (const url of ["", "release", "file:///x", "ftp://host/x", "https://me:secret@host/x"]) {
     assert.throws(() => httpPlace(url), UsageError);
+  }
+});
+
+test("ONNX Runtime is unpacked in the page, as far as its bound; a damaged file is an error", async () => {
+  const plain = new Uint8Array(2 ** 20).fill(7);
+  const packed = new Uint8Array(gzipSync(plain));
+  const over = new Uint8Array(gzipSync(new Uint8Array(2 ** 26 + 1)));
+  const read = (data: Uint8Array): Promise<Uint8Array> => {
+    const file = (path: string) => (path === "/a/ort-wasm-simd-threaded.wasm.gz" ? data : null);
+    return served({ file }, (host) => httpAssets(`${host.url}/a`).runtime());
+  };
+  assert.deepEqual(await read(packed), plain);
+  assert.deepEqual(await read(plain), plain); // the host had it unpacked
+  for (const bad of [packed.subarray(0, -1), packed.subarray(0, 20), over]) {
+    await assert.rejects(read(bad), (error: Error) => {
+      return error instanceof HostError && /a part of the viewer is damaged/.test(error.message);
+    });
   }
 });

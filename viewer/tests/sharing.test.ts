@@ -10,11 +10,13 @@ import { FormatError } from "../src/errors.ts";
 import { wholeKeys, type ImageKeys } from "../src/keys/image_keys.ts";
 import { regionOf } from "../src/keys/grant.ts";
 import type { Pixels, Tier } from "../src/release/types.ts";
+import { openImage } from "../src/release/image.ts";
 import { OpenedBundle } from "../src/sharing/opened.ts";
-import { readPixels, sourceHeader } from "../src/sharing/read.ts";
+import { decodeFrames, readPixels, sourceHeader } from "../src/sharing/read.ts";
 import { ASSETS, FACTS, namesIn, vector, vectorSecrets } from "./vectors.ts";
 
 const CODEC = new Codec(ASSETS);
+const RELEASE = "0".repeat(32);
 const TIERS: Tier[] = ["preview", "diagnostic"];
 
 function open(name: string, keys: ImageKeys = wholeKeys(vectorSecrets())): OpenedBundle {
@@ -24,9 +26,10 @@ function open(name: string, keys: ImageKeys = wholeKeys(vectorSecrets())): Opene
 }
 
 /** Samples of 16 bits, big-endian, in hex. */
-function samples(hex: string): number[] {
+function samples(hex: string, signed = false): number[] {
   const data = view(fromHex(hex));
-  return Array.from({ length: data.byteLength / 2 }, (_, k) => data.getUint16(2 * k));
+  const read = (k: number): number => (signed ? data.getInt16(2 * k) : data.getUint16(2 * k));
+  return Array.from({ length: data.byteLength / 2 }, (_, k) => read(k));
 }
 
 function apart(pixels: Pixels, right: readonly number[]): number {
@@ -104,6 +107,49 @@ for (const [name, facts, frame] of [
   });
 }
 
+for (const [name, told] of Object.entries<any>(FACTS.kinds)) {
+  test(`a bundle of another kind decodes to its samples and files: ${name}`, async () => {
+    const bundle = open(name);
+    assert.equal(toHex(await bundle.unseal("info")), told.info);
+    assert.equal(toHex(await bundle.unseal("header")), told.header);
+    const image = await openImage(bundle, "original", RELEASE, CODEC);
+    const { frames, height, width, channels } = image;
+    assert.deepEqual([frames, height, width, channels], told.shape);
+    assert.equal(image.sampleType.startsWith("int"), told.signed);
+    const [info, all] = [await bundle.info(), Array.from({ length: frames }, (_, k) => k)];
+    for (const tier of TIERS) {
+      const pixels = await decodeFrames(bundle, info, tier, all, CODEC);
+      assert.ok(apart(pixels, samples(told.samples[tier], told.signed)) <= 1, tier);
+    }
+    const files = await image.files("diagnostic");
+    const names = files.map((file) => file.name);
+    assert.deepEqual(names, told.files);
+  });
+}
+
+test("round padding of a series is put back, sample by sample", async () => {
+  const image = await openImage(open("good_series"), "diagnostic", RELEASE, CODEC);
+  const { data } = await image.read("diagnostic");
+  const code = samples(FACTS.kinds.good_series.samples.diagnostic, true);
+  data.forEach((sample, at) => {
+    const [x, y] = [(at % 48) - 23.5, (Math.floor(at / 48) % 48) - 23.5];
+    if (Math.hypot(x, y) > 24) assert.equal(sample, -2000);
+    else assert.ok(Math.abs(sample - code[at]!) <= 1);
+  });
+});
+
+test("labels are those that were shared, exactly", async () => {
+  const image = await openImage(open("good_labels"), "diagnostic", RELEASE, CODEC);
+  const { data } = await image.read("diagnostic");
+  const within = (value: number, low: number, high: number) => low <= value && value < high;
+  const right = data.map((_, at) => {
+    const [x, y] = [at % 48, Math.floor(at / 48)];
+    if (within(y, 8, 20) && within(x, 10, 30)) return 1;
+    return within(y, 25, 35) && within(x, 5, 40) ? 200 : 0;
+  });
+  assert.deepEqual(data, right);
+});
+
 const BAD = namesIn("bundles", ".primis").filter((name) => !name.startsWith("good"));
 
 test("there are bad bundles", () => assert.ok(BAD.length >= 60));
@@ -111,8 +157,8 @@ test("there are bad bundles", () => assert.ok(BAD.length >= 60));
 for (const name of BAD) {
   test(`refused: ${name}`, async () => {
     const read = async (): Promise<void> => {
-      await readPixels(open(name), "diagnostic", CODEC);
-      await open(name).unseal("original");
+      const image = await openImage(open(name), "original", RELEASE, CODEC);
+      for (const tier of ["diagnostic", "original"] as const) await image.files(tier);
     };
     await assert.rejects(read, (error: Error) => {
       assert.ok(error instanceof FormatError, `${error.name}: ${error.message}`);

@@ -1,6 +1,8 @@
 /** The parts of the page that need no browser. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { armor } from "age-encryption";
+import { utf8 } from "../src/bytes.ts";
 import {
   BadKey,
   DamagedSection,
@@ -27,14 +29,22 @@ import {
   zoomed,
   type View,
 } from "../src/ui/geometry.ts";
-import { keyFromText, linkFrom, linkKey } from "../src/ui/key.ts";
+import { keyFrom, keyFromText, linkFrom, linkKey } from "../src/ui/key.ts";
 import { recognise, seenAt, type Memory } from "../src/ui/known.ts";
 import { policyFor } from "../src/ui/policy.ts";
 import { paint, planesOf, samplesAt } from "../src/ui/raster.ts";
 import { fromFailure, toFailure } from "../src/ui/rpc.ts";
 import { archiveOf, safeName } from "../src/ui/saving.ts";
 import { between, fullWindow, tableOf, windowFrom } from "../src/ui/window.ts";
-import { bytesText, counted, distanceText, figure, grouped, qualityText } from "../src/ui/words.ts";
+import {
+  bytesText,
+  counted,
+  distanceText,
+  figure,
+  grouped,
+  qualityText,
+  windowText,
+} from "../src/ui/words.ts";
 import { openFake, GOOD_KEY } from "./ui/fake_release.ts";
 
 const PLAIN = { slope: 1, intercept: 0, units: "" };
@@ -213,15 +223,30 @@ test("damaged memory is an error, and a browser without memory says so", () => {
   assert.ok(ask(full, seen()).forgotten);
 });
 
-test("keys are told apart by what they hold", () => {
-  assert.equal(keyFromText("# mine\nAGE-SECRET-KEY-1ABC\n").kind, "identity");
-  assert.equal(keyFromText("AGE-SECRET-KEY-PQ-1ABC").kind, "identity");
-  assert.equal(keyFromText("age-encryption.org/v1\n-> scrypt").kind, "sealed");
-  assert.equal(keyFromText("-----BEGIN AGE ENCRYPTED FILE-----\n").kind, "sealed");
-  assert.equal(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC").kind, "passkey");
-  assert.throws(() => keyFromText("age1abcdef"), /public key/);
-  assert.throws(() => keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
-  assert.throws(() => keyFromText(""), BadKey);
+test("keys are told apart by what they hold", async () => {
+  assert.equal((await keyFromText("# mine\nAGE-SECRET-KEY-1ABC\n")).kind, "identity");
+  assert.equal((await keyFromText("AGE-SECRET-KEY-PQ-1ABC")).kind, "identity");
+  const named = await keyFrom(utf8("AGE-SECRET-KEY-1ABC"), "alice.key");
+  assert.ok(named.kind === "identity" && named.name === "alice");
+  for (const [stanza, by] of [
+    ["scrypt AAAAAAAAAAAAAAAAAAAAAA 18", "passphrase"],
+    ["age-encryption.org/fido2prf AAAAAAAAAAAAAAAAAAAAAA", "passkey"],
+  ] as const) {
+    const file = `age-encryption.org/v1\n-> ${stanza}\n\n--- ${"A".repeat(43)}\n`;
+    for (const text of [file, armor.encode(utf8(file))]) {
+      const found = await keyFromText(text);
+      assert.ok(found.kind === "locked" && found.by === by);
+    }
+    await assert.rejects(
+      keyFromText(file.replace(stanza, "X25519 abc")),
+      /neither by a passphrase/,
+    );
+    await assert.rejects(keyFromText(file.slice(0, 60)), BadKey);
+  }
+  await assert.rejects(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /no age key/);
+  await assert.rejects(keyFromText("age1abcdef"), /public key/);
+  await assert.rejects(keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
+  await assert.rejects(keyFromText(""), BadKey);
 });
 
 test("a link's fragment gives the passphrase of its grant", () => {
@@ -230,6 +255,13 @@ test("a link's fragment gives the passphrase of its grant", () => {
   const link = linkFrom("#open=abc&pin")!;
   assert.ok(link.asksPin);
   assert.deepEqual(linkKey(link, " 12 "), { kind: "passphrase", passphrase: "abc-12" });
+  const named = linkFrom("#open=abc&pin&grant=link-2")!;
+  assert.deepEqual(named, { secret: "abc", asksPin: true, grant: "link-2" });
+  assert.deepEqual(linkKey(named, "1"), {
+    kind: "passphrase",
+    passphrase: "abc-1",
+    grant: "link-2",
+  });
 });
 
 test("addresses are https, or of this machine", () => {
@@ -282,7 +314,7 @@ test("frames that are coded together are read together, and the oldest are let g
   assert.deepEqual(companions(39, 8, { first: 35, last: 39 }), [35, 36, 37, 38, 39]);
   const key = { kind: "identity", text: GOOD_KEY } as const;
   const request = { release: "r", key, assets: "", signer: null, known: [] };
-  const release = await openFake(request, () => Promise.resolve(null));
+  const release = await openFake(request);
   const image = await release.open("1".padStart(32, "0"));
   const store = new FrameStore(image, "preview", 256 * 256 * 2 * 5);
   await Promise.all([store.load(1), store.load(2)]);
@@ -303,6 +335,8 @@ test("numbers as the page writes them", () => {
   assert.deepEqual([figure(-3), figure(2.25)], ["\u22123", "2.3"]);
   assert.deepEqual([counted(1, "image"), counted(1200, "image")], ["1 image", "1,200 images"]);
   assert.deepEqual([bytesText(10), bytesText(2048)], ["10 B", "2.0 KiB"]);
+  assert.equal(windowText({ center: 40, width: 80 }), "C 40 W 80");
+  assert.equal(windowText({ center: -0.25, width: 1.5 }), "C \u22120.25 W 1.50");
   assert.equal(qualityText({ psnr: 43.21, ssim: 0.97 }, false), "PSNR 43.2 dB, SSIM 0.970");
   assert.equal(grouped("ab".repeat(8)), "abababab abababab");
 });

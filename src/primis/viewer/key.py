@@ -12,10 +12,8 @@ from primis.keys.key_text import KeyEntry, decode_text, read_keys
 
 _LOCKED = b"age-encryption.org/v1"
 _ARMOUR = "-----BEGIN AGE ENCRYPTED FILE-----"
-_IDENTITY = re.compile(
-    r"^\s*(AGE-SECRET-KEY-(PQ-)?1|AGE-PLUGIN-FIDO2PRF-1)[A-Z0-9]+\s*$", re.MULTILINE | re.IGNORECASE
-)
-"""Of X25519, of X-Wing, and of a passkey: what a page can open grants with."""
+_IDENTITY = re.compile(r"^\s*AGE-SECRET-KEY-(PQ-)?1[A-Z0-9]+\s*$", re.MULTILINE | re.IGNORECASE)
+"""Of X25519 and of X-Wing: what a page can open grants with."""
 
 _MOST = 1 << 16
 """Bytes of a key file that the page reads."""
@@ -50,8 +48,8 @@ class OneKey:
 
 
 def read_for_viewer(path: Path) -> OneKey:
-    """A file of age identities, or one that a passphrase locks, which is handed over as it is: the
-    page asks for its passphrase. Raises BadKey for keys that no page can use."""
+    """A file of age identities, or one that a passphrase or a passkey locks, which is handed over
+    as it is: the page asks for either. Raises BadKey for keys that no page can use."""
     data = read_key_file(path)
     if len(data) > _MOST:
         raise BadKey(f"key file {quoted(path)} has {len(data)} bytes, expected at most {_MOST}")

@@ -8,6 +8,8 @@ Three others can reach the port, and each meets something that it lacks:
     a site whose name leads here   its own name in Host, where only loopback's are answered
                                    (DNS rebinding)
 
+The page's address names `localhost`, which is two addresses: the port of ::1 is taken, too.
+
 The port is the system's choice unless one is asked for: who listens on a port that is known before
 can lay a service worker there, which later gets whatever the browser asks of that origin.
 """
@@ -19,11 +21,12 @@ import json
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable, Mapping
+from errno import EADDRNOTAVAIL
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import socket
 from socketserver import TCPServer
 from threading import BoundedSemaphore
 from typing import Any
@@ -35,6 +38,9 @@ from primis.viewer.files import OCTETS, Body, ReleaseFiles
 from primis.viewer.key import HandedOver, OneKey
 
 LOOPBACK = "127.0.0.1"
+NAME = "localhost"
+"""What a browser calls loopback: passkeys belong to a name, and never to a number."""
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; "
     "style-src 'self'; img-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
@@ -57,6 +63,7 @@ _KINDS = {
     ".png": "image/png",
     ".ico": "image/x-icon",
     ".txt": TEXT,
+    ".gz": "application/gzip",  # not as an encoding: the page unpacks it
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _SECONDS = 60
@@ -119,6 +126,7 @@ class Server(ThreadingHTTPServer):
 
     allow_reuse_address = os.name == "posix"  # elsewhere it lets others listen on the same port
     daemon_threads = True
+    _held: socket.socket | None = None
 
     def __init__(
         self,
@@ -136,12 +144,12 @@ class Server(ThreadingHTTPServer):
                 f'port "{port or 0}" of {LOOPBACK} cannot be had: {reason(error)}, '
                 "expected one that is free"
             ) from None
-        self.hosts = {f"{LOOPBACK}:{self.server_port}", f"localhost:{self.server_port}"}
+        self.hosts = {f"{LOOPBACK}:{self.server_port}", f"{NAME}:{self.server_port}"}
 
     @property
     def url(self) -> str:
         """Where the page is; whoever knows it can fetch what is served."""
-        return f"http://{LOOPBACK}:{self.server_port}/{self._token}/"
+        return f"http://{NAME}:{self.server_port}/{self._token}/"
 
     def address(self, path: str) -> str | None:
         """What follows the token in the path of a request; None without the token."""
@@ -163,13 +171,42 @@ class Server(ThreadingHTTPServer):
         finally:
             self._free.release()
 
-    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any
+    ) -> None:
         """A browser that goes away costs nothing, and no traceback shows what was served."""
 
     def server_bind(self) -> None:
         """Without asking for the machine's name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, self.server_address[1]
+        self._held = _held_port(self.server_port)
+
+    def server_close(self) -> None:
+        """Both loopbacks are free again."""
+        super().server_close()
+        if self._held is not None:
+            self._held.close()
+
+
+def _held_port(port: int) -> socket.socket | None:
+    """The same port of ::1, taken and never answered: for the name localhost a browser tries that
+    first, and another user who listened there would get the token. None where there is no ::1.
+    Raises OSError where somebody has the port."""
+    try:
+        held = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        held.bind(("::1", port))
+    except OSError as error:
+        held.close()
+        if error.errno == EADDRNOTAVAIL:
+            return None
+        raise
+    return held
 
 
 class _Refused(Exception):

@@ -186,7 +186,8 @@ async function decodeFrame(
     addTexture({ grey, height, width, channels, low, high }, planes, seed, frame);
   }
   const samples = samplesOf(job.sampleType, grey.length);
-  grey.forEach((level, at) => (samples[at] = unstretched(level, stretch)));
+  if (stretch) grey.forEach((level, at) => (samples[at] = unstretched(level, stretch)));
+  else samples.set(grey);
   return samples;
 }
 
@@ -281,6 +282,10 @@ function fillGrey(
       for (let c = 0; c < channels; c++) pixel[c] = planes[c]![from]!;
       if (channels >= 3) pixel.set(turn(pixel, true));
       const at = (y * width + x) * channels;
+      if (channels === 1) {
+        grey[at] = clip(roundHalfEven(planes[0]![from]! * range + centre), low, high);
+        continue;
+      }
       for (let c = 0; c < channels; c++) {
         grey[at + c] = clip(roundHalfEven(pixel[c]! * range + centre), low, high);
       }

@@ -1,6 +1,5 @@
 /**
- * What the codec is asked for: plain data, so that a worker can be asked as well. Streams are in
- * clear here: a job never leaves the browser's own threads.
+ * What the codec is asked for. Streams are in clear here: a job never leaves the thread.
  */
 import type { Range } from "../codes/layout.ts";
 import type { SampleType, Samples } from "../release/types.ts";
@@ -77,7 +76,7 @@ export interface GroupJob {
   readonly preview: boolean;
 }
 
-/** Runs jobs: here, or in a worker. */
+/** Runs jobs. */
 export interface Decoder {
   /** Samples of each wanted frame (height, width, channels). */
   decode(

@@ -52,12 +52,20 @@ export class Network {
     const wanted = this.session.inputNames.map((name) => [name, inputs[name]!] as const);
     const outputs = await this.session.run(Object.fromEntries(wanted));
     const plane = outputs[this.session.outputNames[0]!]!.data as Float32Array;
-    if (!plane.every(Number.isFinite)) {
+    if (!allFinite(plane)) {
       const name = this.model.digest.slice(0, 12);
       throw new ModelError(`model "${name}" gives values that are not finite`);
     }
     return plane;
   }
+}
+
+/** A loop, since `every` takes ten times as long. */
+function allFinite(plane: Float32Array): boolean {
+  for (let at = 0; at < plane.length; at++) {
+    if (!Number.isFinite(plane[at])) return false;
+  }
+  return true;
 }
 
 function scalar(value: number): ort.Tensor {

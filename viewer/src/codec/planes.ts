@@ -79,7 +79,7 @@ export function turn(planes: ArrayLike<number>, inverse: boolean): [number, numb
 /** To the nearest whole number, half to even. */
 export function roundHalfEven(x: number): number {
   const near = Math.round(x);
-  return Math.abs(x % 1) === 0.5 && near % 2 ? near - 1 : near;
+  return near - x === 0.5 && near % 2 ? near - 1 : near;
 }
 
 export function clip(x: number, low: number, high: number): number {

@@ -2,6 +2,7 @@
  * The header of an age file, read within bounds before age's library sees it (docs/format.md,
  * section 5): whoever can write into a release chooses its size. What is over the bounds is BadKey.
  */
+import { armor } from "age-encryption";
 import { latin1 } from "../bytes.ts";
 import { BadKey } from "../errors.ts";
 
@@ -9,7 +10,8 @@ const MOST_HEADER = 2 << 10;
 const MOST_STANZAS = 6;
 /** Highest work factor that is tried: a gigabyte and some seconds. */
 export const MOST_SCRYPT = 20;
-export const AGE_BEGIN = "age-encryption.org/v1\n";
+const AGE_BEGIN = "age-encryption.org/v1\n";
+const ARMOR = "-----BEGIN AGE ENCRYPTED FILE-----";
 const ARGUMENTS = /^-> [!-~]+(?: [!-~]+)*$/;
 const BASE64 = /^[A-Za-z0-9+/]{0,64}$/;
 const MAC = /^--- [A-Za-z0-9+/]{43}$/;
@@ -54,6 +56,19 @@ function checked(stanzas: readonly (readonly string[])[]): AgeHeader {
   const alone = stanzas.length === 1 && stanzas[0]!.length === 3;
   if (!alone || !/^[1-9][0-9]?$/.test(factor!)) throw new BadKey("its age header is malformed");
   return { kinds, scrypt: Number(factor) };
+}
+
+/** The bytes of a file that is an age file, armoured or not; else null. Throws BadKey. */
+export function ageFileIn(data: Uint8Array): Uint8Array | null {
+  const text = latin1(data);
+  if (text.startsWith(AGE_BEGIN)) return data;
+  const at = text.indexOf(ARMOR);
+  if (at < 0) return null;
+  try {
+    return armor.decode(text.slice(at));
+  } catch {
+    throw new BadKey("key file holds an age file that is damaged");
+  }
 }
 
 /** Steps of scrypt that trying a passphrase takes; 0 for no passphrase and for what is no file. */

@@ -3,14 +3,13 @@
  * the library's (age-encryption), after a look at the header within bounds. A private key never
  * leaves this module: it shows in no error, and an identity shows its public half alone.
  */
-import { armor, Decrypter, identityToRecipient } from "age-encryption";
-import { latin1, sha256, toHex, utf8 } from "../bytes.ts";
+import { Decrypter, identityToRecipient } from "age-encryption";
+import { sha256, toHex, utf8 } from "../bytes.ts";
 import { BadKey, WrongPassphrase } from "../errors.ts";
-import { AGE_BEGIN, inspectAge, MOST_SCRYPT } from "./age_file.ts";
+import { ageFileIn, inspectAge, MOST_SCRYPT } from "./age_file.ts";
 import { ScryptIdentity } from "./scrypt_identity.ts";
 
 const MOST_KEY_FILE = 1 << 20;
-const ARMOR = "-----BEGIN AGE ENCRYPTED FILE-----";
 const KEY = /AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]+/gi;
 const STANZAS = { age: "X25519", "age-pq": "mlkem768x25519", passphrase: "scrypt" } as const;
 
@@ -47,7 +46,7 @@ export async function readIdentities(file: string | Uint8Array, ask?: Ask): Prom
   if (data.length > MOST_KEY_FILE) {
     throw new BadKey(`key file has over ${MOST_KEY_FILE} bytes, expected keys`);
   }
-  const locked = lockedFile(data);
+  const locked = ageFileIn(data);
   const text = textOfKeys(locked ? await unlocked(locked, ask) : data);
   const lines = text.split(/\r\n?|\n/).filter((line) => !line.trimStart().startsWith("#"));
   const found = lines.flatMap((line) => line.match(KEY) ?? []).map((key) => key.toUpperCase());
@@ -95,19 +94,6 @@ async function decrypt(
     }
     if (none) return null;
     throw new BadKey("it was altered, or is no sound age file"); // the library's words stay inside
-  }
-}
-
-/** The bytes of a key file that is itself an age file, or null. */
-function lockedFile(data: Uint8Array): Uint8Array | null {
-  const text = latin1(data);
-  if (text.startsWith(AGE_BEGIN)) return data;
-  const at = text.indexOf(ARMOR);
-  if (at < 0) return null;
-  try {
-    return armor.decode(text.slice(at));
-  } catch {
-    throw new BadKey("key file holds an age file that is damaged");
   }
 }
 

@@ -3,10 +3,13 @@
  * release's host: kernel, graphs, weights by digest, ONNX Runtime.
  */
 import { HostError, ModelError, NotThere } from "../errors.ts";
+import { gunzip } from "../gunzip.ts";
 import { httpPlace } from "./places.ts";
 import type { Assets } from "./types.ts";
 
 const MOST = 2 ** 28;
+const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
+const MOST_RUNTIME = 2 ** 26;
 
 /** base: the address of the folder `assets`. */
 export function httpAssets(base: string): Assets {
@@ -22,7 +25,14 @@ export function httpAssets(base: string): Assets {
   return {
     kernel: () => read("kernel.wasm"),
     graph: (architecture) => read(`${architecture}-decode.onnx`),
-    runtime: () => read("ort-wasm-simd-threaded.wasm"),
+    async runtime() {
+      const data = await read(RUNTIME);
+      try {
+        return await gunzip(data, MOST_RUNTIME);
+      } catch {
+        throw new HostError(`${base}/${RUNTIME}`, "a part of the viewer is damaged");
+      }
+    },
     async weights(digest) {
       try {
         return await place.read(`weights/${digest}.safetensors`, MOST);

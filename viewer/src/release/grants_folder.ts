@@ -60,11 +60,16 @@ export class GrantsFolder {
   ) {}
 
   /**
-   * The grants that identities open, the highest tier and widest scope first. Throws WrongSigner,
-   * BadGrant if only files open that do not count, and NoMatchingGrant if none does.
+   * The grants that identities open, the highest tier and widest scope first. label: of those that
+   * are tried, all of them unless it is given. Throws WrongSigner, BadGrant if only files open that
+   * do not count, and NoMatchingGrant if none does.
    */
-  async open(identities: readonly Identity[]): Promise<Grant[]> {
-    const names = await this.names();
+  async open(identities: readonly Identity[], label?: string): Promise<Grant[]> {
+    const all = await this.names();
+    const names = label === undefined ? all : all.filter((name) => NAME.exec(name)![1] === label);
+    if (!names.length && label !== undefined) {
+      throw new NoMatchingGrant(`release "${this.place.name}" has no grant "${label}"`);
+    }
     const tried: Tried = {
       opened: [],
       refused: [],

@@ -55,6 +55,8 @@ export interface OpenOptions {
   readonly known?: readonly RememberedRelease[];
   /** Accept what does not fit what is known: a person said so. */
   readonly anew?: boolean;
+  /** Label of the grant that a link names: no other one is tried. */
+  readonly grant?: string;
 }
 
 /**
@@ -79,7 +81,10 @@ export async function openRelease(
   const trust = signer ?? (trusted ? manifest.signer : null);
   const notes: string[] = [];
   const note = (said: string): void => void (notes.includes(said) || notes.push(said));
-  const grants = await new GrantsFolder(place, manifest, trust, note).open(identities); // 3
+  const grants = await new GrantsFolder(place, manifest, trust, note).open(
+    identities,
+    options.grant,
+  ); // 3
   return new OpenRelease(place, manifest, grants, options.decoder, notes, note);
 }
 

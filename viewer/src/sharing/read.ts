@@ -55,7 +55,7 @@ export async function readPixels(
   const exact = tier === "diagnostic" && profile.settings.exactBits > 0;
   const pixels = exact
     ? await exactPixels(bundle, info, frames)
-    : await decoded(bundle, info, tier, frames, decoder, options); // 2, 3
+    : await decodeFrames(bundle, info, tier, frames, decoder, options); // 2, 3
   if (whole) {
     const header = await sourceHeader(bundle);
     bundle.named(() => putBack(pixels, header, frames, info)); // 4
@@ -126,13 +126,14 @@ function touched(frames: readonly number[], group: number, count: number): Wante
   }));
 }
 
-async function decoded(
+/** What the code holds of some frames, without padding: no exact samples. */
+export async function decodeFrames(
   bundle: OpenedBundle,
   info: Info,
   tier: Tier,
   frames: readonly number[],
   decoder: Decoder,
-  options: ReadOptions,
+  options: ReadOptions = {},
 ): Promise<Pixels> {
   const { header } = bundle;
   const { geometry } = header;

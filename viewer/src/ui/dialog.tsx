@@ -105,8 +105,9 @@ export function seenText(
   { first, replaced, forgotten }: NonNullable<Session["opened"]>["recognised"],
   demanded: boolean,
 ): string {
-  if (forgotten) return "This browser lets the page remember nothing: compare the signer yourself.";
+  if (demanded && !replaced) return "This is the signer that was asked for.";
+  if (forgotten && !demanded)
+    return "This browser lets the page remember nothing: compare the signer yourself.";
   if (replaced) return `Another release of the same signer was here on ${replaced}.`;
-  if (demanded) return "This is the signer that was asked for.";
   return first ? "Seen for the first time; the signer is now remembered." : "The signer is known.";
 }

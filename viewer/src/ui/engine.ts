@@ -1,14 +1,14 @@
 /** The engine as the page sees it: a release whose work is done in a worker. */
 import { PrimisError } from "../errors.ts";
 import type { ImageEntry, OpenedImage, ReadOptions, Release, Tier } from "../release/types.ts";
-import { Caller, type Methods, type OpenRequest, type Unwrap } from "./rpc.ts";
+import { Caller, type Methods, type OpenRequest } from "./rpc.ts";
 
 /** An image that is held open in the worker until it is closed. */
 export interface ShownImage extends OpenedImage {
   close(): void;
 }
 
-export interface ShownRelease extends Release {
+export interface ShownRelease extends Omit<Release, "prepare"> {
   /** Calls a listener when there are other notes than before. */
   onNotes(listener: () => void): void;
   open(id: string, signal?: AbortSignal): Promise<ShownImage>;
@@ -24,13 +24,13 @@ export interface Engine {
  * page's content security policy: one that is loaded by its address has no policy but the one that
  * its host sends, and a static host sends none.
  */
-export function workerEngine(script: URL, unwrap: Unwrap): Engine {
+export function workerEngine(script: URL): Engine {
   let worker: Worker | null = null;
   return {
     async open(request) {
       worker?.terminate();
       worker = await workerFrom(script);
-      const caller = new Caller(worker, unwrap);
+      const caller = new Caller(worker);
       worker.addEventListener("error", (event) => {
         event.preventDefault();
         caller.fail(new PrimisError("the decoder stopped, perhaps for lack of memory: reload"));

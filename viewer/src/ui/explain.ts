@@ -73,11 +73,30 @@ export function explain(error: unknown, connection?: Connection): Explained {
     return {
       title: "The passkey was not used",
       message: "",
-      hint: "Try again, or use a key file.",
+      hint: "Try again, or use a key file that is not locked.",
+    };
+  }
+  if (error instanceof Error && error.name === "SecurityError") {
+    return {
+      title: "Passkeys cannot be used here",
+      message: "",
+      hint: "A passkey works only at the address that it was made for: open the viewer there.",
     };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { title: "Something unexpected happened", message, hint: "Reload the page." };
+}
+
+/** What went wrong with a link, which its reader did not make; null for what is not the link's. */
+export function explainLink(error: unknown, asksPin: boolean): Explained | null {
+  if (error instanceof errors.OtherPassphrase) {
+    return asksPin
+      ? { title: "Wrong PIN", message: "", hint: "Type it again." }
+      : { title: "The link is damaged", message: "", hint: "Copy all of it, up to its end." };
+  }
+  if (!(error instanceof errors.NoMatchingGrant)) return null;
+  const hint = "Its owner has withdrawn it: ask for a new one.";
+  return { title: "The link no longer opens anything", message: "", hint };
 }
 
 const OFFLINE: Explained = {

@@ -1,7 +1,6 @@
 /** Starts the page. Takes the secret of a link out of the address bar before anything else. */
 import { workerEngine } from "./engine.ts";
 import { startPage } from "./page.tsx";
-import { unwrapWithPasskey } from "./passkey.ts";
 import { takeLink } from "./session.ts";
 
 const link = takeLink(window);
@@ -13,7 +12,7 @@ window.addEventListener("hashchange", () => {
 
 function begin(from: typeof link): void {
   const page = new URL(location.pathname + location.search, location.href);
-  const engine = workerEngine(new URL("worker.js", page), unwrapWithPasskey);
+  const engine = workerEngine(new URL("worker.js", page));
   startPage(document.getElementById("page")!, engine, page, from);
 }
 

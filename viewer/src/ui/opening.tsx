@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import type { Explained } from "./explain.ts";
 import { Icon } from "./icons.tsx";
-import { hasPasskeys, keyFrom, keyFromText } from "./key.ts";
+import { hasPasskeys, keyFrom, keyFromText, type LockedKey } from "./key.ts";
 import type { Session } from "./session.ts";
 
 export function Opening({ session }: { readonly session: Session }) {
@@ -18,10 +18,10 @@ export function Opening({ session }: { readonly session: Session }) {
           </p>
         )}
         {stage.at === "address" && <AddressForm session={session} error={stage.error} />}
-        {stage.at === "key" && stage.sealed && (
-          <SealedForm session={session} error={stage.error} file={stage.sealed} />
+        {stage.at === "key" && stage.locked && (
+          <LockedForm session={session} error={stage.error} locked={stage.locked} />
         )}
-        {stage.at === "key" && !stage.sealed && <KeyForm session={session} error={stage.error} />}
+        {stage.at === "key" && !stage.locked && <KeyForm session={session} error={stage.error} />}
         {stage.at === "pin" && <PinForm session={session} error={stage.error} />}
         {(stage.at === "opening" || stage.at === "starting") && <Working at={stage.at} />}
         {stage.at === "doubt" && (
@@ -131,22 +131,20 @@ function SecretField(props: {
   );
 }
 
-const WAYS = ["file", "passphrase", "passkey"] as const;
+const WAYS = ["file", "passphrase"] as const;
 type Way = (typeof WAYS)[number];
 const WAY_NAMES: Readonly<Record<Way, string>> = {
   file: "Key file",
   passphrase: "Passphrase",
-  passkey: "Passkey",
 };
 
 function KeyForm({ session, error }: FormProps) {
   const [way, setWay] = useState<Way>("file");
-  const ways = WAYS.filter((each) => each !== "passkey" || hasPasskeys());
   return (
     <>
       <fieldset class="ways">
         <legend>Open with</legend>
-        {ways.map((each) => (
+        {WAYS.map((each) => (
           <label key={each} class={each === way ? "way chosen" : "way"}>
             <input
               type="radio"
@@ -162,14 +160,6 @@ function KeyForm({ session, error }: FormProps) {
       <Problem error={error} />
       {way === "file" && <KeyFileForm session={session} />}
       {way === "passphrase" && <PassphraseForm session={session} />}
-      {way === "passkey" && (
-        <Form
-          submit="Use a passkey"
-          onSubmit={() => void session.open({ kind: "passkey", identity: null })}
-        >
-          <p class="quiet">Your browser asks which passkey to use.</p>
-        </Form>
-      )}
     </>
   );
 }
@@ -178,23 +168,23 @@ function KeyFileForm({ session }: { readonly session: Session }) {
   const [typed, setTyped] = useState("");
   const [isOver, setOver] = useState(false);
   const input = useRef<HTMLInputElement>(null);
-  const take = async (file: Blob | null | undefined) => {
+  const take = async (file: File | null | undefined) => {
     if (!file) return;
     try {
-      await session.offer(keyFrom(new Uint8Array(await file.arrayBuffer())));
+      await session.offer(await keyFrom(new Uint8Array(await file.arrayBuffer()), file.name));
     } catch (error) {
       session.refuse(error);
     }
   };
-  const takeText = () => {
+  const takeText = async () => {
     try {
-      void session.offer(keyFromText(typed));
+      await session.offer(await keyFromText(typed));
     } catch (error) {
       session.refuse(error);
     }
   };
   return (
-    <Form submit="Open" onSubmit={takeText}>
+    <Form submit="Open" onSubmit={() => void takeText()}>
       <div
         class={isOver ? "drop over" : "drop"}
         onDragOver={(event) => {
@@ -251,23 +241,48 @@ function PassphraseForm({ session }: { readonly session: Session }) {
   );
 }
 
-interface SealedFormProps extends FormProps {
-  readonly file: Uint8Array;
+interface LockedFormProps extends FormProps {
+  readonly locked: LockedKey;
 }
 
-function SealedForm({ session, error, file }: SealedFormProps) {
-  const [passphrase, setPassphrase] = useState("");
+function LockedForm({ session, error, locked }: LockedFormProps) {
+  const Unlock = locked.by === "passkey" ? PasskeyForm : LockPassphraseForm;
   return (
     <>
       <Problem error={error} />
-      <Form submit="Open" onSubmit={() => void session.open({ kind: "sealed", file, passphrase })}>
-        <p>The key file is encrypted.</p>
-        <SecretField label="Its passphrase" value={passphrase} onInput={setPassphrase} />
-      </Form>
+      <Unlock session={session} locked={locked} />
       <button type="button" class="plain" onClick={() => session.askAgain()}>
         Use another key
       </button>
     </>
+  );
+}
+
+type UnlockProps = Omit<LockedFormProps, "error">;
+
+function LockPassphraseForm({ session, locked: { file } }: UnlockProps) {
+  const [passphrase, setPassphrase] = useState("");
+  return (
+    <Form submit="Open" onSubmit={() => void session.open({ kind: "sealed", file, passphrase })}>
+      <p>The key file is encrypted.</p>
+      <SecretField label="Its passphrase" value={passphrase} onInput={setPassphrase} />
+    </Form>
+  );
+}
+
+function PasskeyForm({ session, locked }: UnlockProps) {
+  if (!hasPasskeys(location.hostname)) {
+    return (
+      <p>
+        This key file is locked with a passkey, which works only at the address that it was made
+        for. Open the viewer there, or use the original key.
+      </p>
+    );
+  }
+  return (
+    <Form submit="Unlock with your passkey" onSubmit={() => void session.unlock(locked)}>
+      <p>This key file is locked with a passkey.</p>
+    </Form>
   );
 }
 

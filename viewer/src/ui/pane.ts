@@ -30,7 +30,7 @@ export class Pane extends Observable {
   frame = 0;
   view: View = FIT;
   window: Window = { center: 128, width: 256 };
-  /** Name of the preset, `auto` where the window follows the image, empty once it was changed. */
+  /** Name of the preset, `auto` where the window follows the image, else empty. */
   windowName = "auto";
   inverted = false;
   channel = 0;
@@ -240,7 +240,7 @@ export class Pane extends Observable {
 
   choosePreset(index: number): void {
     const preset = this.image?.display?.windows[index];
-    if (preset) this.setWindow(preset, preset.name || `Window ${index + 1}`);
+    if (preset) this.setWindow(preset, preset.name);
   }
 
   /** A window from the frame that is shown. */

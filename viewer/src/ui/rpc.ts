@@ -27,7 +27,7 @@ export interface OpenRequest {
 }
 
 /** What a release, or an image, is apart from its functions. */
-export type ReleaseFacts = Omit<Release, "pages" | "images" | "open" | "remembered">;
+export type ReleaseFacts = Omit<Release, "pages" | "images" | "open" | "prepare" | "remembered">;
 export type ImageFacts = Omit<OpenedImage, "read" | "files">;
 
 /** What the worker does. image: a number that stands for an image that it holds open. */
@@ -42,29 +42,17 @@ export interface Methods {
 }
 export type Method = keyof Methods;
 
-/** What a passkey has to open: stanzas of an age header, as plain data. */
-export interface PlainStanza {
-  readonly args: readonly string[];
-  readonly body: Uint8Array;
-}
-
 /** To the worker. */
 export type Asked =
   | { readonly call: number; readonly method: Method; readonly args: readonly unknown[] }
-  | { readonly abort: number }
-  | { readonly unwrapped: number; readonly fileKey: Uint8Array | null; readonly failure?: Failure };
+  | { readonly abort: number };
 
 /** From the worker. */
 export type Told =
   | { readonly done: number; readonly value: unknown }
   | { readonly failed: number; readonly failure: Failure }
   | { readonly progress: number; readonly share: number }
-  | { readonly notes: readonly string[] }
-  | {
-      readonly unwrap: number;
-      readonly stanzas: readonly PlainStanza[];
-      readonly identity: string | null;
-    };
+  | { readonly notes: readonly string[] };
 
 /** An error as plain data. kind: its class in errors.ts, or empty. */
 export interface Failure {
@@ -109,12 +97,6 @@ interface Waiting {
   readonly onProgress: ((share: number) => void) | undefined;
 }
 
-/** Opens with a passkey what the worker cannot: only a page may ask for one. */
-export type Unwrap = (
-  stanzas: readonly PlainStanza[],
-  identity: string | null,
-) => Promise<Uint8Array | null>;
-
 /** The page's end. */
 export class Caller {
   /** Is told all notes on the release whenever there is a new one. */
@@ -122,10 +104,7 @@ export class Caller {
   private readonly waiting = new Map<number, Waiting>();
   private calls = 0;
 
-  constructor(
-    private readonly thread: Thread,
-    private readonly unwrap: Unwrap,
-  ) {
+  constructor(private readonly thread: Thread) {
     thread.addEventListener("message", (event) => this.heard(event.data as Told));
   }
 
@@ -162,7 +141,6 @@ export class Caller {
   }
 
   private heard(told: Told): void {
-    if ("unwrap" in told) return void this.answer(told.unwrap, told.stanzas, told.identity);
     if ("notes" in told) return this.onNotes(told.notes);
     if ("progress" in told) return this.waiting.get(told.progress)?.onProgress?.(told.share);
     const call = "done" in told ? told.done : told.failed;
@@ -170,17 +148,5 @@ export class Caller {
     this.waiting.delete(call);
     if ("done" in told) waiting?.resolve(told.value);
     else waiting?.reject(fromFailure(told.failure));
-  }
-
-  private async answer(
-    unwrapped: number,
-    stanzas: readonly PlainStanza[],
-    identity: string | null,
-  ): Promise<void> {
-    try {
-      this.say({ unwrapped, fileKey: await this.unwrap(stanzas, identity) });
-    } catch (error) {
-      this.say({ unwrapped, fileKey: null, failure: toFailure(error) });
-    }
   }
 }

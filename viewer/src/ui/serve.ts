@@ -2,7 +2,6 @@
 import { UsageError } from "../errors.ts";
 import type { ImageEntry, OpenedImage, Release, RestoredFile } from "../release/types.ts";
 import {
-  fromFailure,
   toFailure,
   type Asked,
   type ImageFacts,
@@ -11,11 +10,10 @@ import {
   type ReleaseFacts,
   type Told,
   type Thread,
-  type Unwrap,
 } from "./rpc.ts";
 
-/** The engine, as far as the page needs it. unwrap asks the page to use a passkey. */
-export type OpenFunction = (request: OpenRequest, unwrap: Unwrap) => Promise<Release>;
+/** The engine, as far as the page needs it. */
+export type OpenFunction = (request: OpenRequest) => Promise<Release>;
 
 const RELEASE = [
   "place",
@@ -78,7 +76,6 @@ class Server {
   private readonly images = new Map<number, OpenedImage>();
   private readonly cursors = new Map<number, AsyncIterator<readonly ImageEntry[]>>();
   private readonly running = new Map<number, AbortController>();
-  private readonly unwrapping = new Map<number, (answer: Asked) => void>();
   private numbers = 0;
   private notesTold = 0;
 
@@ -91,7 +88,6 @@ class Server {
 
   private heard(asked: Asked): void {
     if ("abort" in asked) return this.running.get(asked.abort)?.abort();
-    if ("unwrapped" in asked) return this.unwrapping.get(asked.unwrapped)?.(asked);
     void this.run(asked.call, asked.method, asked.args);
   }
 
@@ -128,8 +124,9 @@ class Server {
 
   private readonly methods: Served = {
     open: async (_, request) => {
-      const release = await this.openRelease(request, this.unwrap);
+      const release = await this.openRelease(request);
       this.release = release;
+      release.prepare().catch(() => undefined); // whoever reads an image is told what failed
       const facts: ReleaseFacts = picked(release, RELEASE);
       return { ...facts, seen: release.remembered() };
     },
@@ -162,20 +159,6 @@ class Server {
     if (!image) throw new UsageError("the image is no longer open");
     return image;
   }
-
-  private readonly unwrap: Unwrap = (stanzas, identity) => {
-    const unwrap = ++this.numbers;
-    const plain = stanzas.map(({ args, body }) => ({ args, body }));
-    this.say({ unwrap, stanzas: plain, identity });
-    return new Promise((resolve, reject) => {
-      this.unwrapping.set(unwrap, (answer) => {
-        this.unwrapping.delete(unwrap);
-        if (!("unwrapped" in answer)) return;
-        if (answer.failure) reject(fromFailure(answer.failure));
-        else resolve(answer.fileKey);
-      });
-    });
-  };
 }
 
 interface HasData {

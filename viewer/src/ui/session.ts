@@ -2,12 +2,22 @@
  * From the page's address to an open release: which release, which key, whose signature. Each stage
  * is what the page shows.
  */
-import { PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
+import { BadKey, PrimisError, UnexpectedRelease, WrongSigner } from "../errors.ts";
 import type { ImageEntry } from "../release/types.ts";
 import { configFor, handedKey, readConfig, type Config } from "./config.ts";
 import type { Engine, ShownRelease } from "./engine.ts";
-import { diagnosed, explain, type Explained } from "./explain.ts";
-import { keyFrom, linkFrom, linkKey, type Key, type Link, type Offered } from "./key.ts";
+import { diagnosed, explain, explainLink, type Explained } from "./explain.ts";
+import {
+  keyFrom,
+  keyFromText,
+  linkFrom,
+  linkKey,
+  type Key,
+  type Link,
+  type LockedKey,
+  type Offered,
+  type PlainKey,
+} from "./key.ts";
 import { browserMemory, recognise, seenAt, type Recognised } from "./known.ts";
 import { Observable } from "./observable.ts";
 import { confineTo } from "./policy.ts";
@@ -18,7 +28,7 @@ import { Workspace } from "./workspace.ts";
 export type Stage =
   | { readonly at: "starting" }
   | { readonly at: "address"; readonly error: Explained | null }
-  | { readonly at: "key"; readonly error: Explained | null; readonly sealed: Uint8Array | null }
+  | { readonly at: "key"; readonly error: Explained | null; readonly locked: LockedKey | null }
   | { readonly at: "pin"; readonly error: Explained | null }
   | { readonly at: "opening" }
   | { readonly at: "doubt"; readonly error: Explained; readonly canAccept: boolean }
@@ -41,6 +51,8 @@ export class Session extends Observable {
   entries: readonly ImageEntry[] = [];
   isListed = false;
   listError: Explained | null = null;
+  /** The key that opened the release, where a passkey can lock it: a file that nothing locks. */
+  plain: PlainKey | null = null;
   private unaccepted: ShownRelease | null = null;
 
   /** link: what the fragment held, which is no longer in the address bar. */
@@ -63,14 +75,14 @@ export class Session extends Observable {
     if (this.link?.asksPin) return this.turnTo({ at: "pin", error: null });
     if (this.link) return this.open(linkKey(this.link));
     if (this.config.key) return this.openHanded();
-    this.turnTo({ at: "key", error: null, sealed: null });
+    this.askAgain();
   }
 
   private async openHanded(): Promise<void> {
     try {
-      await this.offer(keyFrom(await handedKey(this.page)));
+      await this.offer(await keyFrom(await handedKey(this.page)));
     } catch (error) {
-      this.turnTo({ at: "key", error: explain(error), sealed: null });
+      this.refuse(error);
     }
   }
 
@@ -88,26 +100,43 @@ export class Session extends Observable {
     }
   }
 
-  /** A key from a file or a text: an encrypted one needs its passphrase first. */
+  /** A key from a file or a text: one that is locked has to be unlocked first. */
   async offer(offered: Offered): Promise<void> {
-    if (offered.kind !== "sealed") return this.open(offered);
-    this.turnTo({ at: "key", error: null, sealed: offered.file });
+    if (offered.kind === "locked") {
+      return this.turnTo({ at: "key", error: null, locked: offered });
+    }
+    await this.open({ kind: "identity", text: offered.text }, offered);
+  }
+
+  /** Opens with a key file that a passkey locks; the browser asks for the passkey. */
+  async unlock(locked: LockedKey): Promise<void> {
+    this.turnTo({ at: "opening" });
+    try {
+      const { unlockWithPasskey } = await import("../keys/passkey.ts");
+      const key = await keyFromText(await unlockWithPasskey(locked.file));
+      if (key.kind === "locked") throw new BadKey("what the passkey locks is itself locked");
+      await this.open({ kind: "identity", text: key.text });
+    } catch (error) {
+      this.turnTo({ at: "key", error: explain(error), locked });
+    }
   }
 
   refuse(error: unknown): void {
-    this.turnTo({ at: "key", error: explain(error), sealed: null });
+    this.turnTo({ at: "key", error: explain(error), locked: null });
   }
 
   askAgain(): void {
-    this.turnTo({ at: "key", error: null, sealed: null });
+    this.turnTo({ at: "key", error: null, locked: null });
   }
 
   openWithPin(pin: string): Promise<void> {
     return this.open(linkKey(this.link!, pin));
   }
 
-  async open(key: Key): Promise<void> {
+  /** plain: the key where nothing locks it. */
+  async open(key: Key, plain: PlainKey | null = null): Promise<void> {
     const before = this.stage;
+    this.plain = plain;
     this.turnTo({ at: "opening" });
     const { release: address, place, signer } = this.config!;
     const assets = new URL("assets", this.page).href;
@@ -116,16 +145,22 @@ export class Session extends Observable {
       const request = { release: address, key, assets, signer, known };
       this.recognise(await this.engine.open(request), false);
     } catch (error) {
-      const explained = await diagnosed(error, address);
+      const explained = this.linkError(before, error) ?? (await diagnosed(error, address));
       if (error instanceof WrongSigner) this.doubt(explained, null);
       else this.turnBack(before, key, explained);
     }
   }
 
+  private linkError(before: Stage, error: unknown): Explained | null {
+    const byLink = this.link && (before.at === "pin" || before.at === "starting");
+    return byLink ? explainLink(error, this.link.asksPin) : null;
+  }
+
   private turnBack(before: Stage, key: Key, error: Explained): void {
     if (before.at === "pin") return this.turnTo({ at: "pin", error });
-    const sealed = key.kind === "sealed" ? key.file : null;
-    this.turnTo({ at: "key", error, sealed });
+    const by = "passphrase";
+    const locked = key.kind === "sealed" ? ({ kind: "locked", file: key.file, by } as const) : null;
+    this.turnTo({ at: "key", error, locked });
   }
 
   /** Opens although signer or state differ from what was seen before, and remembers them. */

@@ -8,7 +8,7 @@ import { useObservable } from "./observable.ts";
 import type { Pane } from "./pane.ts";
 import { samplesAt } from "./raster.ts";
 import { Scene } from "./scene.ts";
-import { figure, nameOf } from "./words.ts";
+import { figure, nameOf, windowText } from "./words.ts";
 
 interface StageProps {
   readonly pane: Pane;
@@ -79,7 +79,8 @@ function Written({ pane, screen }: { readonly pane: Pane; readonly screen: Size 
       <p class="written top-left">
         {pane.shown?.tier === "preview" && <strong>Preview</strong>}
         <span>
-          {preset}C {figure(window.center, 0)} W {figure(window.width, 0)}
+          {preset}
+          {windowText(window)}
         </span>
         <span>
           {zoom} %{pane.isInverted !== pane.inverted ? " · MONOCHROME1" : ""}
@@ -141,7 +142,7 @@ function Said({ pane }: { readonly pane: Pane }) {
   const parts = [
     pane.progress === null && pane.shown ? `${pane.shown.tier} image is shown` : "",
     frames > 1 ? `frame ${frame - range.first + 1} of ${frames}` : "",
-    `window ${windowName} center ${figure(window.center, 0)}, width ${figure(window.width, 0)}`,
+    `window ${windowName && `${windowName}, `}center ${figure(window.center, 0)}, width ${figure(window.width, 0)}`,
     pane.inverted ? "inverted" : "",
     pane.cursor ? valueText(pane) : "",
     lastDistance(pane),

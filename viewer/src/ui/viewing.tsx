@@ -6,6 +6,8 @@ import { KeysDialog, ReleaseDialog, seenText } from "./dialog.tsx";
 import { explain } from "./explain.ts";
 import { Icon } from "./icons.tsx";
 import { ImageList } from "./list.tsx";
+import { canLock, LockDialog } from "./locking.tsx";
+import type { Recognised } from "./known.ts";
 import { useObservable } from "./observable.ts";
 import type { Pane, ShownTier } from "./pane.ts";
 import { save } from "./saving.ts";
@@ -17,11 +19,12 @@ import { bytesText, nameOf, shortDigest, splitPath, tierWords } from "./words.ts
 export function Viewing({ session }: { readonly session: Session }) {
   const { release, previews, workspace, recognised } = session.opened!;
   useObservable(workspace);
-  const [dialog, setDialog] = useState<"keys" | "release" | null>(null);
+  const [dialog, setDialog] = useState<"keys" | "release" | "lock" | null>(null);
   const [notesRead, setNotesRead] = useState(0);
   const { panes } = workspace;
   useHeldPreviews(session.opened!);
 
+  const demanded = session.config!.signer !== null;
   const open = (entry: ImageEntry) => {
     workspace.show(entry);
     requestAnimationFrame(() => {
@@ -29,8 +32,8 @@ export function Viewing({ session }: { readonly session: Session }) {
     });
   };
   const notes = [
-    ...(recognised.first || recognised.replaced || recognised.forgotten
-      ? [`Signed by ${shortDigest(release.signer)}. ${seenText(recognised, false)}`]
+    ...(isNew(recognised, demanded)
+      ? [`Signed by ${shortDigest(release.signer)}. ${seenText(recognised, demanded)}`]
       : []),
     ...release.notes,
   ];
@@ -41,6 +44,17 @@ export function Viewing({ session }: { readonly session: Session }) {
         <p class="place" title={session.config!.place}>
           {session.config!.place}
         </p>
+        {canLock(session.plain) && (
+          <button
+            type="button"
+            class="tool"
+            title="Lock this key with a passkey"
+            onClick={() => setDialog("lock")}
+          >
+            <Icon name="key" />
+            <span class="unseen">Lock this key with a passkey</span>
+          </button>
+        )}
         <button
           type="button"
           class="signer"
@@ -82,6 +96,9 @@ export function Viewing({ session }: { readonly session: Session }) {
         </div>
       </main>
       {dialog === "keys" && <KeysDialog onClose={() => setDialog(null)} />}
+      {dialog === "lock" && session.plain && (
+        <LockDialog plain={session.plain} onClose={() => setDialog(null)} />
+      )}
       {dialog === "release" && <ReleaseDialog session={session} onClose={() => setDialog(null)} />}
     </div>
   );
@@ -96,6 +113,11 @@ export function Viewing({ session }: { readonly session: Session }) {
       return () => ends.forEach((end) => end());
     }, [shown]);
   }
+}
+
+/** Whether there is something to say of the signer. demanded: it is the one that must have signed. */
+function isNew({ first, replaced, forgotten }: Recognised, demanded: boolean): boolean {
+  return replaced !== null || ((first || forgotten) && !demanded);
 }
 
 interface PaneViewProps {

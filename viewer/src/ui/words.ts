@@ -12,6 +12,12 @@ export function figure(value: number, digits = 1): string {
   return text.replace("-", "\u2212");
 }
 
+/** Centre and width of a window: `C 40 W 80`. */
+export function windowText({ center, width }: { center: number; width: number }): string {
+  const digits = width < 10 ? 2 : 0;
+  return `C ${figure(center, digits)} W ${figure(width, digits)}`;
+}
+
 export function distanceText(length: { pixels: number; mm: number | null }): string {
   return length.mm === null ? `${figure(length.pixels)} px` : `${length.mm.toFixed(1)} mm`;
 }

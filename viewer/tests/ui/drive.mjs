@@ -9,6 +9,7 @@ import { buildPage, servePage, serveStrictHost } from "./host.mjs";
 const shots = process.argv[2] ?? ".test/shots";
 mkdirSync(shots, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SIGNER = "80460f9cef1fb6b9a3d27c5582c04f21b7f4d0aa6e1b0d6ec23e1c6bd9f3a144"; // of fake_release.ts
 const KEY = "AGE-SECRET-KEY-1FAKE";
 
 await buildPage();
@@ -63,6 +64,54 @@ async function opened(release, look) {
   await page.getByRole("listbox").waitFor();
   await page.locator(".thumbnail canvas").first().waitFor();
   return page;
+}
+
+// A device with passkeys, as Chromium imitates one.
+async function authenticator(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send("WebAuthn.enable", { enableUI: false });
+  const { authenticatorId } = await session.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      ctap2Version: "ctap2_1",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      hasPrf: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  });
+  return {
+    forget: () => session.send("WebAuthn.clearCredentials", { authenticatorId }),
+    makeAnother: () =>
+      page.evaluate(() =>
+        navigator.credentials
+          .create({
+            publicKey: {
+              rp: { name: "" },
+              user: { name: "x", displayName: "", id: new Uint8Array(8) },
+              pubKeyCredParams: [{ type: "public-key", alg: -7 }],
+              authenticatorSelection: { residentKey: "required", userVerification: "required" },
+              extensions: { prf: {} },
+              challenge: new Uint8Array(16),
+            },
+          })
+          .then(() => undefined),
+      ),
+  };
+}
+
+// As when a person cancels what the browser asks.
+async function refuseOnce(page, method) {
+  await page.evaluate((name) => {
+    const { credentials } = navigator;
+    const real = credentials[name].bind(credentials);
+    credentials[name] = () => {
+      credentials[name] = real;
+      return Promise.reject(new DOMException("cancelled", "NotAllowedError"));
+    };
+  }, method);
 }
 
 async function shot(page, name) {
@@ -174,7 +223,8 @@ const CHECKS = {
   async "an encrypted key file asks for its passphrase"() {
     const page = await newPage();
     await page.goto(addressOf("release"));
-    const buffer = Buffer.from("age-encryption.org/v1\n-> scrypt x 18\n");
+    const header = `-> scrypt ${"A".repeat(22)} 18\n\n--- ${"A".repeat(43)}\n`;
+    const buffer = Buffer.from(`age-encryption.org/v1\n${header}`);
     await page.locator('input[type="file"]').setInputFiles({ name: "k", mimeType: "", buffer });
     await page.getByLabel("Its passphrase").fill("wrong");
     await page.keyboard.press("Enter");
@@ -182,6 +232,68 @@ const CHECKS = {
     await page.getByLabel("Its passphrase").fill("right");
     await page.keyboard.press("Enter");
     await page.getByRole("listbox").waitFor();
+  },
+
+  async "a key is locked with a passkey, and opens with it the next time"() {
+    const page = await newPage();
+    const chosen = (key) => page.locator('input[type="file"]').setInputFiles(key);
+    const device = await authenticator(page);
+    const address = addressOf("release").replaceAll("127.0.0.1", "localhost");
+    await page.goto(address);
+    await chosen({ name: "alice.key", mimeType: "", buffer: Buffer.from(`# mine\n${KEY}\n`) });
+    await page.getByRole("listbox").waitFor();
+    await page.getByRole("button", { name: "Lock this key with a passkey" }).click();
+    await accessible(page, "lock");
+    await shot(page, "lock");
+    await refuseOnce(page, "create");
+    const make = page.getByRole("button", { name: "Make a passkey and save the file" });
+    await make.click();
+    await page.getByText("The passkey was not used").waitFor();
+    const download = page.waitForEvent("download");
+    await make.click();
+    const saved = await download;
+    assert.equal(saved.suggestedFilename(), "alice.passkey.age");
+    await page.getByText("Saved alice.passkey.age").waitFor();
+    await shot(page, "locked");
+    const buffer = readFileSync(await saved.path());
+    assert.ok(buffer.includes("age-encryption.org/fido2prf") && !buffer.includes("AGE-SECRET"));
+    const kept = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
+    assert.ok(!/AGE-SECRET|passkey/i.test(kept));
+
+    await page.goto("about:blank");
+    await page.goto(address);
+    await chosen({ name: "alice.passkey.age", mimeType: "", buffer });
+    const unlock = page.getByRole("button", { name: "Unlock with your passkey" });
+    await unlock.waitFor();
+    await accessible(page, "passkey");
+    await shot(page, "passkey");
+    await refuseOnce(page, "get");
+    await unlock.click();
+    await page.getByText("The passkey was not used").waitFor();
+    await unlock.click();
+    await page.getByRole("listbox").waitFor();
+    assert.equal(await page.getByRole("button", { name: /^Lock this key/ }).count(), 0);
+
+    await page.goto("about:blank");
+    await page.goto(address);
+    await device.forget();
+    await device.makeAnother();
+    await chosen({ name: "alice.passkey.age", mimeType: "", buffer });
+    await unlock.click();
+    await page.getByText("another passkey locked this key file").waitFor();
+  },
+
+  async "without a host name there are no passkeys"() {
+    const page = await opened("release");
+    assert.equal(await page.getByRole("button", { name: /^Lock this key/ }).count(), 0);
+    const second = await newPage();
+    await second.goto(addressOf("release"));
+    const header = `-> age-encryption.org/fido2prf ${"A".repeat(22)}\n\n--- ${"A".repeat(43)}\n`;
+    const buffer = Buffer.from(`age-encryption.org/v1\n${header}`);
+    await second.locator('input[type="file"]').setInputFiles({ name: "k", mimeType: "", buffer });
+    await second.getByText("which works only at the address").waitFor();
+    assert.equal(await second.getByRole("button", { name: /^Unlock/ }).count(), 0);
+    await accessible(second, "no passkeys");
   },
 
   async "a link opens at once, with a PIN after asking, and leaves the address bar"() {
@@ -197,6 +309,14 @@ const CHECKS = {
     await second.getByLabel("PIN").fill("1234");
     await second.keyboard.press("Enter");
     await second.getByRole("listbox").waitFor();
+    await second.goto("about:blank");
+    await second.goto(`${addressOf("release")}#open=secret&pin&grant=withdrawn`);
+    await second.getByLabel("PIN").fill("1111");
+    await second.keyboard.press("Enter");
+    await second.getByText("Wrong PIN").waitFor();
+    await second.getByLabel("PIN").fill("1234");
+    await second.keyboard.press("Enter");
+    await second.getByText("The link no longer opens anything").waitFor();
     const stored = await second.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
     assert.ok(!stored.includes("1234") && !stored.includes("secret"));
   },
@@ -208,7 +328,15 @@ const CHECKS = {
     await page.goto(host.address);
     await page.getByRole("listbox").waitFor();
     await page.getByText("/data/xrays").waitFor();
-    state.config = { ...state.config, signer: "2".repeat(64), key: false };
+    state.config = { ...state.config, signer: SIGNER, key: false };
+    const third = await newPage();
+    await third.goto(`${host.address}#open=secret`);
+    await third.getByRole("listbox").waitFor();
+    assert.equal(await third.getByText("Seen for the first time").count(), 0);
+    assert.equal(await third.locator(".notes").count(), 0);
+    await third.getByRole("button", { name: /Signed by/ }).click();
+    await third.getByText("This is the signer that was asked for").waitFor();
+    state.config = { ...state.config, signer: "2".repeat(64) };
     const second = await newPage();
     await second.goto(`${host.address}#open=secret`);
     await second.getByText("Signed by somebody else").waitFor();
@@ -221,6 +349,8 @@ const CHECKS = {
     state.config = { release: "release", place: "shared place", signer: null, key: false };
     await page.goto(`${host.address}#open=secret`);
     await page.getByText("Seen for the first time").waitFor();
+    await page.getByRole("button", { name: "Close the notes" }).click();
+    assert.equal(await page.locator(".notes").count(), 0);
     state.config = { ...state.config, release: "other-release" };
     await page.goto("about:blank");
     await page.goto(`${host.address}#open=secret`);
@@ -294,6 +424,14 @@ const CHECKS = {
     await settled(page);
     await page.keyboard.press("2");
     assert.match(await stageText(page), /BONE: C 600 W 2800/);
+    await page.keyboard.press("3");
+    assert.match(await stageText(page), /(^|[^ ])C 40 W 80/);
+    const shownAs = await page.locator(".toolbar select option").allTextContents();
+    assert.deepEqual(shownAs.slice(0, 3), [
+      "BRAIN: C 260 W 700",
+      "BONE: C 600 W 2800",
+      "C 40 W 80",
+    ]);
     await page.keyboard.press("c");
     await page.keyboard.press("Enter");
     for (let step = 0; step < 5; step++) await page.keyboard.press("Shift+ArrowRight");

@@ -69,6 +69,7 @@ const KINDS: readonly Kind[] = [
         windows: [
           { center: 260, width: 700, name: "BRAIN" },
           { center: 600, width: 2800, name: "BONE" },
+          { center: 40, width: 80, name: "" },
         ],
         slope: 1,
         intercept: -1024,
@@ -217,6 +218,10 @@ class FakeRelease implements Release {
     return Promise.resolve(imageOf(parseInt(id, 16), this.place));
   }
 
+  prepare() {
+    return Promise.resolve();
+  }
+
   remembered() {
     const { place, id, signer, version, digest } = this;
     return { place, release: id, signer, version, digest };
@@ -232,6 +237,9 @@ export const openFake: OpenFunction = async ({ release, key }) => {
   }
   if (key.kind === "passphrase" && !["right", "secret-1234", "secret"].includes(key.passphrase)) {
     throw new OtherPassphrase('release "release": its grant for a passphrase does not open');
+  }
+  if (key.kind === "passphrase" && key.grant === "withdrawn") {
+    throw new NoMatchingGrant('release "release" has no grant "withdrawn"');
   }
   if (key.kind === "sealed" && key.passphrase !== "right") {
     throw new WrongPassphrase("the key file does not open with this passphrase");

@@ -9,8 +9,7 @@ const TYPES = { html: "text/html", css: "text/css", js: "text/javascript", svg: 
 export async function buildPage() {
   rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER, { recursive: true });
-  await build({
-    entryPoints: { viewer: "src/ui/main.ts", worker: "tests/ui/fake_worker.ts" },
+  const common = {
     outdir: FOLDER,
     bundle: true,
     minify: true,
@@ -18,7 +17,9 @@ export async function buildPage() {
     target: "es2022",
     platform: "browser",
     logLevel: "warning",
-  });
+  };
+  await build({ ...common, entryPoints: { viewer: "src/ui/main.ts" }, splitting: true });
+  await build({ ...common, entryPoints: { worker: "tests/ui/fake_worker.ts" } });
   for (const name of ["index.html", "style.css", "icon.svg"]) {
     copyFileSync(name, `${FOLDER}/${name}`);
   }
