@@ -50,14 +50,15 @@ vectors: .venv/dev
 kernel: .venv/dev
 	$(BIN)/python -m tests.build_kernel src/primis/codes/kernel/kernel.wasm
 
-# The browser's viewer, for primis view: needs Node.js 20 or later. Kernel, graphs and weights are
-# served from where Python has them, without a second copy.
+# The browser's viewer, built anew to the very bytes that ship: needs Node.js 20 or later. Kernel,
+# graphs and weights are served from where Python has them, without a second copy.
 STATIC := src/primis/viewer/static
 viewer:
 	cd viewer && npm ci && npm run build
 	rm -rf $(STATIC)
 	cp -R viewer/dist $(STATIC)
 	rm -rf $(STATIC)/assets/weights $(STATIC)/assets/kernel.wasm $(STATIC)/assets/*-decode.onnx
+	$(PYTHON) docs/write_sums.py
 
 # Weights, trained anew: DATA is a folder of images or a table, PRESET default or paper; see docs/model-card.md.
 PRESET ?= default

@@ -1,12 +1,13 @@
 """A release of many small images from end to end: rate, memory, and what each command then takes.
 
-    python benchmarks/rehearsal.py [--images N] [--size S]
+    python benchmarks/rehearsal.py [--images N] [--size S] [--jobs N]
 
 Phantoms of S x S pixels, 12 bits, 200 of them again and again under other names: shares them in one
 process, opens the release, restores one by its id, grants, gives new secrets, and lists it again.
-Sharing and new secrets are interrupted in the middle and gone on with. Each step runs in a process
-of its own, whose time and largest memory are measured. While it shares, images a second and memory
-in use are noted after each tenth. results/rehearsal.json.
+Sharing and new secrets are interrupted in the middle and gone on with. New secrets are given three
+times: in one process, in N (as many as cores), and in two shards. Each step runs in a process of
+its own, whose time and largest memory are measured, without that of processes that it starts. While
+it shares, images a second and memory in use are noted after each tenth. results/rehearsal.json.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 # what a step needs is imported where it runs: opening is to be measured without the rest
 
 _STATUS = Path("/proc/self/status")
+_JOBS = "REHEARSAL_JOBS"
 _IMAGES = 160_000
 _DISTINCT = 200
 """Phantoms that are drawn; the others are these under other names."""
@@ -130,17 +133,23 @@ def grant(folder: Path) -> dict[str, Any]:
     return {"grants": len(primis.grant(folder / "release", to=to, owner=folder / "key"))}
 
 
-def rekey(folder: Path) -> dict[str, Any]:
-    return {"renewed": len(primis.rekey(folder / "release", owner=folder / "key").renewed)}
+def rekey(folder: Path, **how: Any) -> dict[str, Any]:
+    done = primis.rekey(folder / "release", owner=folder / "key", **how)
+    return {"renewed": len(done.renewed), "sealed": done.images}
+
+
+def rekey_in_processes(folder: Path) -> dict[str, Any]:
+    jobs = int(os.environ[_JOBS])
+    return rekey(folder, jobs=jobs) | {"jobs": jobs}
 
 
 def rekey_half(folder: Path) -> dict[str, Any]:
-    from primis.jobs.rekey import rekey as give_new_secrets
+    from primis.jobs.rekey.run import rekey as give_new_secrets
     from primis.keys.identity import read_signer
     from primis.release.reader import Release
 
     def interrupt(what: str, done: int, total: int) -> None:
-        if done == total // 2:
+        if done >= total // 2:
             raise KeyboardInterrupt
 
     signer = read_signer(folder / "key")
@@ -157,6 +166,10 @@ PHASES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "grant": grant,
     "rekey, half": rekey_half,
     "rekey, the rest": rekey,
+    "rekey, processes": rekey_in_processes,
+    "rekey, shard 1/2": partial(rekey, shard="1/2"),
+    "rekey, shard 2/2": partial(rekey, shard="2/2"),
+    "rekey, finish": partial(rekey, finish=True),
     "list": list_names,
 }
 
@@ -190,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=_IMAGES)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -203,7 +217,7 @@ def main() -> None:
         lay_out(Path(folder), arguments.images, arguments.size)
         for name in PHASES:
             command = [sys.executable, __file__, "--phase", name, "--folder", folder]
-            environment = os.environ | {"XDG_CONFIG_HOME": folder}
+            environment = os.environ | {"XDG_CONFIG_HOME": folder, _JOBS: str(arguments.jobs)}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
             facts[name] = json.loads(done.stdout.splitlines()[-1])
             took, peak = facts[name]["seconds"], facts[name]["peak_mib"]

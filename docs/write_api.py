@@ -14,7 +14,7 @@ import primis
 from primis import errors
 from primis.api.array import Encoded
 from primis.api.image import ReleaseImage
-from primis.jobs.rekey import Rekeyed
+from primis.jobs.rekey.run import Rekeyed
 from primis.metrics.fidelity import Quality
 
 PAGE = Path(__file__).with_name("api.md")

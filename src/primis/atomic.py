@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import time
+from collections.abc import Container, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -33,13 +34,15 @@ _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _LOOK = "look what it is, and remove it"
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a file that is there whole or not at all. Raises OutputError."""
+def write_new(path: Path, data: bytes, mode: int = 0o644, *, sync: bool = True) -> None:
+    """Write a file that is there whole or not at all. sync: have the disk keep its name at once;
+    who writes many does that once for all (`sync_folder`). Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not any(_write_and_replace(path, data, mode) for _ in range(_TRIES)):
             raise OutputError(f'"{path}" cannot be written: another process removes what is made')
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f'"{path}" cannot be written: {reason(error)}') from None
 
@@ -136,10 +139,22 @@ def is_temporary(path: Path) -> bool:
 
 def sweep_all(folder: Path) -> None:
     """The same, also below it and whoever holds them: nobody else writes there now."""
-    for path in folder.rglob(".primis-*.tmp"):
+    left = [entry.path for entry in _below(folder) if _TEMPORARY.fullmatch(entry.name)]
+    for path in map(Path, left):
         with contextlib.suppress(OSError):
-            if is_temporary(path) and _is_left(path):
+            if _is_left(path):
                 path.unlink()
+
+
+def _below(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """All that lies in a folder and in those below it, one after the other: there may be many.
+    Links are not followed."""
+    unreadable = contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError)
+    with unreadable, os.scandir(folder) as found:
+        for entry in found:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path)
 
 
 def _is_left(path: Path) -> bool:
@@ -183,6 +198,14 @@ def keep_only(folder: Path, *patterns: str) -> None:
             remove(path)
 
 
+def keep_named(folder: Path, names: Container[str]) -> None:
+    """Remove what lies in a folder under other names. There may be many."""
+    with os.scandir(folder) as found:
+        others = [entry.name for entry in found if entry.name not in names]
+    for name in others:
+        remove(folder / name)
+
+
 def is_whole(path: Path, sha256: str) -> bool:
     """Whether there is a file of this digest, in hex."""
     try:
@@ -193,14 +216,19 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 def level(folder: Path, mode: int) -> None:
     """Give a folder and those below it a mode, and all that is in it one time: when each file was
-    made would tell of it."""
+    made would tell of it. The disk keeps all names that are in them by then."""
     now = time.time()
     follow = os.utime not in os.supports_follow_symlinks
-    for path in (folder, *folder.rglob("*")):
+    folders = [os.fspath(folder)]
+    for entry in _below(folder):
+        os.utime(entry.path, (now, now), follow_symlinks=follow)
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+    for path in folders:
         os.utime(path, (now, now), follow_symlinks=follow)
-        if path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(PermissionError):  # a disk that keeps no modes
-                path.chmod(mode)
+        with contextlib.suppress(PermissionError):  # a disk that keeps no modes
+            os.chmod(path, mode)
+        sync_folder(Path(path))
 
 
 def reason(error: OSError) -> str:

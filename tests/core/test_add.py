@@ -11,7 +11,7 @@ from primis.errors import OutputError, UsageError, WrongSigner
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import add as adding
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share.run import share
 from primis.keys.identity import parse_recipient, read_identities, read_signer

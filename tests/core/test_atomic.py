@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from primis import atomic
-from primis.atomic import own_folder, require_ours, sweep, sweep_all, write_new
+from primis.atomic import keep_named, own_folder, require_ours, sweep, sweep_all, write_new
 from primis.errors import OutputError
 
 
@@ -165,3 +165,15 @@ def test_files_are_written_while_others_sweep(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         str(number): bytes([number]) for number in range(200)
     }
+
+
+def test_what_has_other_names_is_removed_and_links_are_not_followed(tmp_path: Path) -> None:
+    folder, theirs = tmp_path / "folder", tmp_path / "theirs"
+    (folder / "deep").mkdir(parents=True)
+    theirs.mkdir()
+    for path in (folder / "kept", folder / "gone", folder / "deep" / "gone", theirs / "kept"):
+        path.write_text("x")
+    (folder / "link").symlink_to(theirs)
+    keep_named(folder, {"kept", "absent"})
+    assert [path.name for path in folder.iterdir()] == ["kept"]
+    assert (theirs / "kept").exists()

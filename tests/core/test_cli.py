@@ -342,6 +342,11 @@ USAGE = {
         ["share", "x", "--to", "k.pub", "-o", "q", "--header-bytes", "9"],
         '"9", expected 64 to 16777216',
     ),
+    "one shard and the end of all": (
+        ["rekey", "x", "--shard", "1/2", "--finish"],
+        "expected --shard or --finish",
+    ),
+    "rekey in two ways": (["rekey", "x", "--jobs", "2", "--dask", "a:1"], "expected --jobs or"),
     "original without the file": (
         ["share", "x", "--to", "k.pub", "-o", "q", "--tier", "original"],
         "--with-original",
@@ -567,6 +572,25 @@ def test_a_damaged_memory_of_signers_costs_no_release(run, tmp_path) -> None:
     assert "is damaged: put back a copy" in done.stderr
     refused = run("restore", "r", "-i", "k", "-o", "o", "--model", TINY, status=1, **mine)
     assert "is damaged: put back a copy" in refused.stderr
+
+
+def test_rekey_by_shards(run, released, tmp_path) -> None:
+    (tmp_path / "more.dcm").write_bytes(phantom_dicom(64, seed=2))
+    run("add", "r", "more.dcm", "--model", TINY)
+    run("keygen", "-o", "bob.key")
+    run("grant", "r", "--to", "bob=bob.key.pub")
+    said = run("rekey", "r", "--without", "carol", "--shard", "1/2", status=1).stderr
+    assert 'grant "carol" is not in the release' in said
+    words = ("rekey", "r", "--without", "bob")
+    said = run(*words, "--shard", "1/2", "--jobs", "2").stdout
+    assert 'sealed 1 image of shard 1/2 of "r" anew' in said and "--finish" in said
+    missing = run(*words, "--finish", status=1).stderr
+    assert "1 of 2 images were not sealed anew yet, expected shards 2/2" in missing
+    facts = json.loads(run(*words, "--shard", "2/2", "--json").stdout)
+    assert (facts["shard"], facts["images"], facts["dropped"]) == ("2/2", 1, [])
+    facts = json.loads(run(*words, "--finish", "--json").stdout)
+    assert (facts["images"], facts["renewed"], facts["dropped"]) == (2, ["alice"], ["bob"])
+    assert "grants renewed: alice; dropped: none" in run("rekey", "r").stdout
 
 
 def test_rekey_says_what_it_leaves_behind(run, released, tmp_path) -> None:

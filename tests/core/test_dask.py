@@ -17,10 +17,14 @@ from primis.errors import WorkerError
 from primis.imaging.phantom import phantom_dicom
 from primis.jobs import restore as restoring
 from primis.jobs.executors.choice import executor_for
+from primis.jobs.rekey.run import rekey
+from primis.jobs.rekey.task import SealWorker
 from primis.jobs.result import Result
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities
 from primis.release.reader import Release
+from primis.release.verify import verify
+from primis.stores.local import LocalStore
 from tests.conftest import SETTINGS, TINY
 from tests.documented import commands, lay_out_images, reader
 
@@ -97,6 +101,41 @@ def test_a_worker_that_is_killed_loses_no_image_and_none_is_done_twice(
     assert {p.name: p.read_bytes() for p in (tmp_path / "there").iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "here").iterdir()
     }
+
+
+def test_new_secrets_by_a_cluster_whose_workers_need_not_see_the_release(
+    share, cluster, keys, signer, tmp_path, monkeypatch
+) -> None:
+    """They are sent bytes and give bytes back."""
+    share()
+    identities, sent = read_identities(keys["alice"]), []
+    before = restoring.restore(
+        Release(tmp_path / "r"), identities, tmp_path / "before", models=(TINY,)
+    )
+    plain = SealWorker.sent
+
+    def watched(self, task):
+        sent.append(plain(self, task))
+        return sent[-1]
+
+    monkeypatch.setattr(SealWorker, "sent", watched)
+    with executor_for(None, cluster.scheduler_address) as executor:
+        done = rekey(Release(tmp_path / "r"), signer, executor=executor)
+    assert (done.renewed, done.images) == (["alice"], 20)
+    assert all(bundle.data for task in sent for bundle in task)
+    found = verify(Release(tmp_path / "r"))
+    assert (found.bundles, found.wrong, found.unlisted) == (20, [], [])
+    after = restoring.restore(
+        Release(tmp_path / "r"), identities, tmp_path / "after", models=(TINY,)
+    )
+    assert sorted((r.name, r.quality, r.error) for r in after) == sorted(
+        (r.name, r.quality, r.error) for r in before
+    )
+    nowhere = LocalStore(tmp_path / "nowhere")
+    there = SealWorker(Release(tmp_path / "r").profiles, None, nowhere)
+    sealed = there.elsewhere(sent[0], "node7")
+    assert [len(data) for data in sealed.data] == [entry.size for entry in sealed.entries]
+    assert len(sealed.data) == len(sent[0]) and not nowhere.folder.exists()
 
 
 def test_an_interrupted_run_goes_on_elsewhere(share, folder, keys, signer, tmp_path) -> None:

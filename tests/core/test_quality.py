@@ -23,7 +23,7 @@ from primis.errors import InputError, UsageError
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.jobs.result import Result
 from primis.jobs.share import quality as share_quality

@@ -10,9 +10,9 @@ import pytest
 
 import primis
 from primis.errors import Changed, HostError, OutputError, StoreError
-from primis.jobs import rekey as rekeying
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey import swap
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.release import publish as publishing
@@ -97,11 +97,11 @@ def test_images_added_while_rekey_removes_the_old_state_stay(
     plain = publishing.remove_keys
 
     def meanwhile(*given):
-        monkeypatch.setattr(rekeying, "remove_keys", plain)
+        monkeypatch.setattr(swap, "remove_keys", plain)
         add(Release(bucket), [two], signer, models=(TINY,))
         return plain(*given)
 
-    monkeypatch.setattr(rekeying, "remove_keys", meanwhile)
+    monkeypatch.setattr(swap, "remove_keys", meanwhile)
     rekey(Release(bucket), signer)
     assert Release(bucket).manifest.version == 3
     assert is_whole(bucket, keys, tmp_path / "out", 2)

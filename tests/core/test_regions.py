@@ -30,7 +30,8 @@ from primis.imaging.files import parse
 from primis.imaging.phantom import draw_phantom
 from primis.imaging.region import Region
 from primis.jobs.add import add
-from primis.jobs.rekey import _opens, rekey
+from primis.jobs.rekey.renew import opens_of
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.keys.grant import SignedGrant, read_grant, split_grant
 from primis.keys.identity import parse_recipient, read_identities, read_signer
@@ -338,7 +339,7 @@ def test_a_region_counts_as_less_than_its_image(release, keys, signer) -> None:
     bob = parse_recipient(read_signer(keys["bob"]).recipient.text)
     scope = owner_scope(Release(release), signer)
     whole = make_grant(scope, bob, signer, Tier.DIAGNOSTIC, [bundle_id])
-    assert _opens(part) != _opens(whole)
+    assert opens_of(part) != opens_of(whole)
 
 
 def test_the_length_of_its_file_is_a_power_of_two(release, keys, signer) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from primis.errors import BadManifest, NoMatchingGrant, OutputError
-from primis.jobs.rekey import rekey
+from primis.jobs.executors.processes import Processes
+from primis.jobs.rekey.run import rekey
+from primis.jobs.shards import Shard
 from primis.jobs.share.run import share
 from primis.keys.grant import read_grant, split_grant
 from primis.keys.identity import parse_recipient, read_identities
@@ -183,6 +185,53 @@ def opened_by(data: bytes, key: Path):
     return read_grant(split_grant(identity.decrypt(data), "it"), "it")
 
 
+@needs_fork
+@pytest.mark.parametrize(
+    ("event", "pattern"),
+    [
+        ("os.mkdir", f"*/{PARTIAL}"),
+        ("os.rename", f"*/{PARTIAL}/grants/.primis-*"),
+        ("os.rename", f"*/{PARTIAL}/bundles/.primis-*"),
+        ("open", f"*/{PARTIAL}.journal-1-of-2"),
+    ],
+)
+def test_a_shard_goes_on(release, keys, signer, event: str, pattern: str) -> None:
+    def call(number: int) -> None:
+        rekey(Release(release), signer, shard=Shard(number, 2))
+
+    assert killed(event, pattern, lambda: call(1))
+    assert is_whole(release, keys["alice"], keys["bob"])
+    for number in (2, 1):
+        call(number)
+    rekey(Release(release), signer, finish=True)
+    assert is_whole(release, keys["alice"], keys["bob"])
+    assert [path.name for path in release.parent.iterdir()] == ["release"]
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("event", "pattern"),
+    [
+        ("os.rename", f"*/{PARTIAL}/pages/.primis-*"),
+        ("os.rename", f"*/{PARTIAL}/.primis-*"),
+        ("os.remove", f"*/{PARTIAL}/.primis-mark"),
+        ("os.rename", f"*/{PARTIAL}"),
+    ],
+)
+def test_the_last_call_of_shards_goes_on(release, keys, signer, event: str, pattern: str) -> None:
+    for number in (2, 1):
+        rekey(Release(release), signer, shard=Shard(number, 2))
+    made = {path.name for path in (release.parent / PARTIAL / "bundles").iterdir()}
+    assert killed(event, pattern, lambda: rekey(Release(release), signer, finish=True))
+    if not release.exists():
+        next(release.parent.glob("release.*.old")).rename(release)
+    assert is_whole(release, keys["alice"], keys["bob"])
+    rekey(Release(release), signer, finish=True)
+    assert is_whole(release, keys["alice"], keys["bob"])
+    assert {path.name for path in (release / "bundles").iterdir()} == made
+    assert [path.name for path in release.parent.iterdir()] == ["release"]
+
+
 # on a host
 
 
@@ -223,6 +272,17 @@ def rekey_killed_at(part: str, place: str, signer) -> None:
             patched.setattr(BucketStore, name, guarded(getattr(BucketStore, name)))
         with pytest.raises(Killed):
             rekey(Release(place), signer)
+
+
+def test_shards_of_a_release_on_a_host(bucket, keys, signer, tmp_path) -> None:
+    """They meet in the folder that PRIMIS_WORK names."""
+    for number in (2, 1):
+        rekey(Release(bucket), signer, shard=Shard(number, 2), executor=Processes(2))
+    assert Release(bucket).manifest.version == 1
+    assert rekey(Release(bucket), signer, finish=True).images == 2
+    assert Release(bucket).manifest.version == 2
+    assert is_whole(bucket, keys["alice"], keys["bob"])
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 @pytest.mark.parametrize("part", ["bundles", "pages", "grants", "manifest.json"])

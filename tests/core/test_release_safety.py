@@ -26,10 +26,11 @@ from primis.errors import (
 )
 from primis.imaging.image import reading_up_to
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs import rekey as rekeying
 from primis.jobs import restore as restoring
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey import run as rekeying
+from primis.jobs.rekey import swap, task
+from primis.jobs.rekey.run import rekey
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer
 from primis.keys.tier import Tier
@@ -247,7 +248,7 @@ def test_rekey_that_fails_leaves_the_old_release_and_nothing_else(
     def torn(*what, **how):
         raise BadBundle("torn")
 
-    monkeypatch.setattr(rekeying, "_require_whole", torn)
+    monkeypatch.setattr(rekeying._New, "require_whole", torn)
     with pytest.raises(BadBundle):
         rekey(Release(release), signer)
     assert {p: p.read_bytes() for p in release.rglob("*") if p.is_file()} == before
@@ -255,12 +256,12 @@ def test_rekey_that_fails_leaves_the_old_release_and_nothing_else(
 
 
 def test_rekey_reads_back_what_it_wrote(release, signer, monkeypatch) -> None:
-    write_new = rekeying.write_new
+    write_new = task.write_new
 
-    def lossy(path: Path, data: bytes) -> None:
-        write_new(path, data[:-1])
+    def lossy(path: Path, data: bytes, **how: bool) -> None:
+        write_new(path, data[:-1], **how)
 
-    monkeypatch.setattr(rekeying, "write_new", lossy)
+    monkeypatch.setattr(task, "write_new", lossy)
     with pytest.raises(BadBundle, match="bytes, the manifest lists"):
         rekey(Release(release), signer)
 
@@ -293,7 +294,7 @@ def test_another_release_that_was_put_aside_is_no_rekey_s_to_remove(
 
 
 def test_rekey_that_cannot_remove_the_old_folder_says_so(release, signer, monkeypatch) -> None:
-    monkeypatch.setattr(rekeying, "remove_folder", lambda folder: False)
+    monkeypatch.setattr(swap, "remove_folder", lambda folder: False)
     done = rekey(Release(release), signer)
     [still] = done.still_there
     assert Path(still).name.endswith(".old")
@@ -354,6 +355,10 @@ def test_a_copy_elsewhere_under_another_signature_is_refused(release, known, key
     write_manifest(copy, Release(copy).manifest, read_signer(keys["stranger"]))
     with pytest.raises(UnexpectedRelease):
         open_known(copy, known)
+    open_known(copy, known, anew=True)
+    assert open_known(copy, known) == []  # accepted once and for all
+    with pytest.raises(UnexpectedRelease):
+        open_known(release, known)
 
 
 def test_an_older_state_and_a_fork_are_refused_until_accepted(release, known, signer) -> None:

@@ -25,7 +25,7 @@ from primis.errors import (
     UsageError,
 )
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_identities, read_signer

@@ -45,7 +45,7 @@ from primis.imaging.files import parse, read
 from primis.imaging.image import Image
 from primis.imaging.phantom import draw_phantom, phantom_dicom
 from primis.jobs import restore as restoring
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.result import Result
 from primis.jobs.share import run as sharing
 from primis.keys.grant import Grant

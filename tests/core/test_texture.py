@@ -21,7 +21,7 @@ from primis.errors import DamagedSection, NoTexture, UsageError
 from primis.imaging.image import Image
 from primis.imaging.padding import find_padding
 from primis.imaging.phantom import phantom_dicom
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.restore import restore
 from primis.jobs.share.run import share
 from primis.keys.identity import parse_recipient, read_identities

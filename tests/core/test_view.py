@@ -28,7 +28,7 @@ import pytest
 from primis.cli import main
 from primis.errors import BadKey, InputError, OutputError
 from primis.jobs.add import add
-from primis.jobs.rekey import rekey
+from primis.jobs.rekey.run import rekey
 from primis.jobs.share import run as sharing
 from primis.keys.identity import parse_recipient, read_signer
 from primis.network.checkpoint import shipped

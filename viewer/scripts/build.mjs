@@ -5,9 +5,10 @@
 //   worker.js                         the reader engine, in a worker of its own
 //   assets/                           kernel, graphs, weights (by digest), ONNX Runtime's wasm
 //   licences/                         of every package that is in there
+//   SHA256SUMS                        of all these files, for sha256sum --check
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { gzip } from "pako";
@@ -23,6 +24,7 @@ copyLicences(await bundle());
 for (const name of ["index.html", "style.css", "icon.svg"]) copyFileSync(name, `${out}/${name}`);
 copyAssets();
 packRuntime();
+writeSums();
 
 // The packages that were bundled.
 async function bundle() {
@@ -40,6 +42,7 @@ async function script(entryPoints, splitting) {
   const { metafile } = await build({
     entryPoints,
     splitting,
+    absWorkingDir: process.cwd(), // after chdir: esbuild keeps the one that it was loaded in
     outdir: out,
     bundle: true,
     minify: true,
@@ -72,8 +75,7 @@ function copyAssets() {
   }
   for (const name of readdirSync(`${engine}/network/weights`).sort()) {
     const file = `${engine}/network/weights/${name}`;
-    const digest = createHash("sha256").update(readFileSync(file)).digest("hex");
-    copyFileSync(file, `${out}/assets/weights/${digest}.safetensors`);
+    copyFileSync(file, `${out}/assets/weights/${digestOf(file)}.safetensors`);
   }
 }
 
@@ -82,4 +84,17 @@ function packRuntime() {
   const data = readFileSync(`node_modules/onnxruntime-web/dist/${runtime}`);
   const packed = gzip(data, { level: 9, header: { time: 0, os: 255 } });
   writeFileSync(`${out}/assets/${runtime}.gz`, packed);
+}
+
+function writeSums() {
+  const files = readdirSync(out, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((file) => [relative(out, file).split(sep).join("/"), digestOf(file)])
+    .sort(([one], [other]) => (one < other ? -1 : 1));
+  writeFileSync(`${out}/SHA256SUMS`, files.map(([name, sum]) => `${sum}  ${name}\n`).join(""));
+}
+
+function digestOf(file) {
+  return createHash("sha256").update(readFileSync(file)).digest("hex");
 }

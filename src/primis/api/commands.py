@@ -21,9 +21,9 @@ from primis.api.places import (
 from primis.bundle.settings import Settings
 from primis.errors import UsageError
 from primis.imaging.region import Region
-from primis.jobs import rekey as rekeying
 from primis.jobs import restore as restoring
 from primis.jobs.executors.choice import executor_for
+from primis.jobs.rekey import run as rekeying
 from primis.jobs.result import OnResult, Result
 from primis.jobs.shards import Shard
 from primis.jobs.share import run as sharing
@@ -176,18 +176,39 @@ def grant(
 
 
 def rekey(
-    release: Place, *, without: Iterable[str] = (), owner: Place | Signer | None = None
+    release: Place,
+    *,
+    without: Iterable[str] = (),
+    owner: Place | Signer | None = None,
+    jobs: int | None = 1,
+    dask: str | Client | None = None,
+    dask_insecure: bool = False,
+    shard: str | None = None,
+    finish: bool = False,
 ) -> rekeying.Rekeyed:
     """Give a release new secrets, ids and grants, without encoding an image again.
 
     without: labels of grants that are not renewed; all others to the same keys go too, and so do
-    those to passphrases. owner: as of `grant`.
+    those to passphrases. owner: as of `grant`. jobs, dask, dask_insecure: as of `share`; the
+    machines of a cluster need not see the release. shard: "3/8" works on the third of eight parts
+    of the images alone, and leaves the release as it is; finish: does the rest, once all shards
+    are done. `without` is then what this last call is given.
 
-    Whoever copied the old release can still open that copy. Raises UsageError for a label that is
-    not there, OutputError if the folder cannot be replaced, and what `open` raises.
+    Whoever copied the old release can still open that copy. A call that was interrupted goes on.
+    Raises UsageError for a label that is not there or where shards have work left, OutputError if
+    the folder cannot be replaced, WorkerError where processes or a cluster cannot be used or an
+    image ends its process each time, and what `open` raises.
     """
     signer = signer_of(owner, make=False)
-    return rekeying.rekey(open_place(release, None, remember=True), signer, without=without)
+    with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:
+        return rekeying.rekey(
+            open_place(release, None, remember=True),
+            signer,
+            without=without,
+            executor=executor,
+            shard=None if shard is None else Shard.parse(shard),
+            finish=finish,
+        )
 
 
 def restore(

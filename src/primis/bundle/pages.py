@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from primis.bundle import fields
 from primis.canonical import canonical, parse_canonical
@@ -35,10 +35,12 @@ class Node:
     page: str
 
 
-class Leaf(NamedTuple):
-    """A page of entries, before it is written: ids in ascending order, and the bytes."""
+@dataclass(frozen=True)
+class Leaf:
+    """A page of entries, before it is written. first: the lowest id."""
 
-    ids: Sequence[str]
+    count: int
+    first: str
     data: bytes
 
 
@@ -64,7 +66,7 @@ def in_leaves(entries: Sequence[T]) -> list[Sequence[T]]:
 def build(leaves: Sequence[Leaf]) -> Tree:
     """A tree over leaves, whose ids ascend from leaf to leaf. At least one leaf."""
     pages = {digest_of(leaf.data): leaf.data for leaf in leaves}
-    level = [Node(len(leaf.ids), leaf.ids[0], digest_of(leaf.data)) for leaf in leaves]
+    level = [Node(leaf.count, leaf.first, digest_of(leaf.data)) for leaf in leaves]
     while len(level) > 1:
         above = []
         for start in range(0, len(level), FANOUT):

@@ -14,9 +14,22 @@ from primis.cli.arguments import (
     parse_date,
     parse_recipients,
     parse_viewer,
+    require_one_way,
 )
 from primis.cli.known import open_release, require_release, telling
-from primis.cli.options import Images, Json, RegionOption, ReleasePlace, Tier, To, TrustAnew
+from primis.cli.options import (
+    Dask,
+    DaskInsecure,
+    Images,
+    Jobs,
+    Json,
+    RegionOption,
+    ReleasePlace,
+    Shard,
+    Tier,
+    To,
+    TrustAnew,
+)
 from primis.cli.say import counted, result, show, warn
 from primis.cli.say import note as say_note
 from primis.errors import UsageError
@@ -32,7 +45,12 @@ GRANT_EXAMPLES = (
     "primis grant release --to carol=carol.key.pub --image chest.dcm --region 512,256,300,200",
     "primis grant release --image chest.dcm --link https://viewer.example/?release=https://host/r",
 )
-REKEY_EXAMPLES = ("primis rekey release --without carol", "primis rekey release --carry-others")
+REKEY_EXAMPLES = (
+    "primis rekey release --without carol",
+    "primis rekey release --carry-others",
+    "primis rekey release --shard 3/8",
+    "primis rekey release --without carol --finish",
+)
 
 
 def grant(
@@ -184,33 +202,64 @@ def rekey(
             "--carry-others", help="Keep files in the folder that are not part of the release."
         ),
     ] = False,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    dask_insecure: DaskInsecure = False,
+    shard: Shard = None,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish",
+            help="Once all shards are done: renew the grants and replace the old state.",
+        ),
+    ] = False,
     trust_anew: TrustAnew = False,
     owner: Owner = None,
     as_json: Json = False,
 ) -> None:
     """Give a release new secrets and renew its grants, without encoding any image again."""
+    require_one_way(jobs, dask, dask_insecure)
+    if shard is not None and finish:
+        raise UsageError("--finish does what follows all shards, expected --shard or --finish")
     require_release(release)
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)
     from primis.cli.progress import running_bar
-    from primis.jobs.rekey import rekey as give_new_secrets
+    from primis.jobs.executors.choice import executor_for
+    from primis.jobs.rekey.run import rekey as give_new_secrets
 
-    with telling(opened), running_bar("sealing anew") as progress:
+    with (
+        telling(opened),
+        executor_for(jobs, dask, dask_insecure=dask_insecure) as executor,
+        running_bar("sealing anew") as progress,
+    ):
         done = give_new_secrets(
             opened,
             signer,
             without=without,
             carry_others=carry_others,
+            executor=executor,
+            shard=shard,
+            finish=finish,
             progress=progress,
             on_wait=say_note,
         )
     facts: dict[str, Any] = {
         "release": opened.place,
+        "images": done.images,
         "renewed": list(done.renewed),
         "dropped": list(done.dropped),
         "left_out": list(done.left_out),
         "still_there": done.still_there,
     }
+    if shard is not None:
+        line = (
+            f'sealed {counted(done.images, "image")} of shard {shard} of "{release}" anew; when '
+            "all shards are done, the same command with --finish in place of --shard gives the "
+            "release its new secrets"
+        )
+        result(line, facts | {"shard": str(shard)}, as_json=as_json)
+        return
     renewed, dropped = ", ".join(done.renewed) or "none", ", ".join(done.dropped) or "none"
     result(
         f'"{release}" has new secrets; grants renewed: {renewed}; dropped: {dropped}\n'

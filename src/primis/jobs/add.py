@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from primis.atomic import keep_only, level, reason, remove, sweep_all, sync_folder
+from primis.atomic import keep_named, level, reason, remove, sweep_all, sync_folder
 from primis.codec import Codec
 from primis.datasets.files import collect
 from primis.errors import InputError, OutputError, UsageError
@@ -189,7 +189,7 @@ def _send_in(
     on_sent: OnSent,
 ) -> None:
     """The same on a host."""
-    keep_only(work.partial / BUNDLES, *(f"{entry.id}.primis" for entry in added.entries))
+    keep_named(work.partial / BUNDLES, {f"{entry.id}.primis" for entry in added.entries})
     contents, version = _joined(release, scope, added), release.manifest.version + 1
     write_contents(work.partial, contents, scope, signer, version, created)
     old = {key for key in parts_there(release.store) if key.startswith(PAGES)}

@@ -298,7 +298,7 @@ class _Batch:
         else:
             wanted = safe_name(file.name, bundle_id, kind.name)
             name = self.names.take(wanted, bundle_id, kind.name)
-        write_new(self.work.partial / name, file.data, 0o600)
+        write_new(self.work.partial / name, file.data, 0o600, sync=False)  # `Work.finish` does
         digest = hashlib.sha256(file.data).hexdigest()
         return _File(name, wanted, file.name, kind.name, kind.why, len(file.data), digest)
 

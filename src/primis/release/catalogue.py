@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from primis.bundle.header import DEFLATE, TAG
@@ -20,7 +20,7 @@ from primis.canonical import canonical, parse_canonical
 from primis.errors import BadManifest, DamagedSection
 from primis.keys.seal import LENGTH_BYTES, Secret, pad, page_secret, seal, unpad, unseal
 
-_PAGE_ID = 16
+_PAGE_ID = _ID = 16
 _LEAST_PER_IMAGE = 32
 _MOST_PLAIN = 1 << 24
 """Bytes of a page, at most, before it is compressed."""
@@ -79,24 +79,33 @@ def spacing_mm_of(spacing: tuple[int, int] | None) -> tuple[float, float] | None
 def seal_catalogue(
     images: Iterable[Listed], diagnostic: Secret, release: str
 ) -> tuple[CatalogueListing, Tree]:
-    """diagnostic: the release secret of that tier. release: the release's id."""
-    ordered = sorted(images, key=lambda image: image.id)
+    """diagnostic: the release secret of that tier. release: the release's id.
+
+    There may be many images: each is held as its JSON alone, which is smaller.
+    """
+    ordered = sorted(map(_packed, images))
     parts = in_leaves(ordered)
-    plain = [_pack(part) for part in parts]
-    need = max(
-        -(-(len(data) + LENGTH_BYTES) // len(part)) for data, part in zip(plain, parts, strict=True)
-    )
+    plain = [Leaf(len(part), part[0][:_ID].hex(), _pack(part)) for part in parts]
+    del ordered, parts
+    need = max(-(-(len(page.data) + LENGTH_BYTES) // page.count) for page in plain)
     each = max(_LEAST_PER_IMAGE, 1 << (need - 1).bit_length())
     leaves = [
-        Leaf([image.id for image in part], _seal(data, each * len(part), diagnostic, release))
-        for data, part in zip(plain, parts, strict=True)
+        replace(page, data=_seal(page.data, each * page.count, diagnostic, release))
+        for page in plain
     ]
     tree = build(leaves)
     return CatalogueListing(each, tree.count, tree.root), tree
 
 
-def _pack(images: Sequence[Listed]) -> bytes:
-    return zlib.compress(canonical({"images": [asdict(image) for image in images]}), 9, DEFLATE)
+def _packed(image: Listed) -> bytes:
+    """Its id, by which images are sorted, then its JSON."""
+    return bytes.fromhex(image.id) + canonical(asdict(image))
+
+
+def _pack(packed: Sequence[bytes]) -> bytes:
+    """A page: canonical, as its images are."""
+    listed = b",".join(image[_ID:] for image in packed)
+    return zlib.compress(b'{"images":[' + listed + b"]}", 9, DEFLATE)
 
 
 def _unpack(packed: bytes) -> list[Listed]:

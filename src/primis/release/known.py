@@ -88,7 +88,9 @@ class KnownReleases:
         if before is not None and not anew:
             _require_not_older(places[0], before, seen)
         seen = replace(seen, since=before.since if before else seen.seen)
-        if seen != before or any(known.places.get(p) != seen.key for p in places):
+        if anew:  # from here on this signer's is the release
+            known = known.without([x.key for x in same if x.signer != seen.signer])
+        if anew or seen != before or any(known.places.get(p) != seen.key for p in places):
             known.places.update(dict.fromkeys(places, seen.key))
             known.sightings[seen.key] = seen
             if not self._read_only:
@@ -128,6 +130,11 @@ class _Known(NamedTuple):
 
     places: dict[str, str]
     sightings: dict[str, Sighting]
+
+    def without(self, keys: Sequence[str]) -> _Known:
+        """All but these sightings."""
+        sightings = {key: s for key, s in self.sightings.items() if key not in keys}
+        return _Known({p: key for p, key in self.places.items() if key in sightings}, sightings)
 
 
 def _sighting(body: Any) -> Sighting:

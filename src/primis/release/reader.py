@@ -107,6 +107,30 @@ def bundle_key(bundle_id: str) -> str:
     return f"{BUNDLES}/{bundle_id}.primis"
 
 
+def read_listed(store: Store, entry: Entry, on_missing: Callable[[], None] = lambda: None) -> bytes:
+    """A bundle's bytes, the very ones that are listed. on_missing: is called where it cannot be
+    read. Raises BadBundle, HostError."""
+    key = bundle_key(entry.id)
+    try:
+        data = store.get(key, entry.size + 1).data
+    except HostError:
+        raise
+    except StoreError as error:
+        on_missing()
+        raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
+    path = f"{store.place}/{key}"
+    if len(data) != entry.size:
+        size = f"over {entry.size}" if len(data) > entry.size else len(data)
+        raise BadBundle(f'bundle "{path}" has {size} bytes, the manifest lists {entry.size}')
+    if hashlib.sha256(data).hexdigest() != entry.digest:
+        raise BadBundle(
+            f'bundle "{path}" was altered or damaged: it is not the one that the manifest lists'
+        )
+    if (own := read_head(data, entry.id).id) != entry.id:
+        raise BadBundle(f'bundle "{entry.id}" calls itself "{own}"')
+    return data
+
+
 class Release:
     """A release whose manifest is signed, well-formed, and signed by `signer` where that is given.
 
@@ -214,6 +238,11 @@ class Release:
         """Ids of all bundles."""
         return list(self.entries)
 
+    def each_entry(self) -> Iterator[Entry]:
+        """All bundles, in the order of their ids, a page at a time: for who holds many of them in a
+        smaller form. Raises BadManifest."""
+        return iter(self._pages)
+
     def entry(self, bundle_id: str) -> Entry:
         """What the manifest lists of a bundle. Raises BadManifest, UsageError."""
         listed = self.__dict__.get("entries")
@@ -229,10 +258,10 @@ class Release:
         except HostError:
             raise
         except StoreError as error:
-            self._require_same()
+            self.require_same()
             raise BadManifest(f'page "{error.what}" cannot be read: {error.why}') from None
 
-    def _require_same(self) -> None:
+    def require_same(self) -> None:
         """Raise BadManifest where something is missing because its owner changed the release."""
         if _manifest_of(self.store).data != self._data:
             raise BadManifest(
@@ -241,25 +270,11 @@ class Release:
 
     def bundle(self, bundle_id: str) -> bytes:
         """A bundle's bytes, the very ones that are listed. Raises BadBundle, HostError."""
-        entry, key = self.entry(bundle_id), bundle_key(bundle_id)
-        try:
-            data = self.store.get(key, entry.size + 1).data
-        except HostError:
-            raise
-        except StoreError as error:
-            self._require_same()
-            raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
-        path = f"{self.place}/{key}"
-        if len(data) != entry.size:
-            size = f"over {entry.size}" if len(data) > entry.size else len(data)
-            raise BadBundle(f'bundle "{path}" has {size} bytes, the manifest lists {entry.size}')
-        if hashlib.sha256(data).hexdigest() != entry.digest:
-            raise BadBundle(
-                f'bundle "{path}" was altered or damaged: it is not the one that the manifest lists'
-            )
-        if (own := read_head(data, bundle_id).id) != bundle_id:
-            raise BadBundle(f'bundle "{bundle_id}" calls itself "{own}"')
-        return data
+        return self.listed(self.entry(bundle_id))
+
+    def listed(self, entry: Entry) -> bytes:
+        """The same of a bundle whose entry is at hand."""
+        return read_listed(self.store, entry, self.require_same)
 
     def bundle_for(
         self,
@@ -305,7 +320,7 @@ class Release:
         except HostError:
             raise
         except StoreError as error:
-            self._require_same()
+            self.require_same()
             raise BadBundle(f'bundle "{error.what}" cannot be read: {error.why}') from None
 
     def bundles(self, ids: Iterable[str]) -> Iterator[Future[bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,10 +29,10 @@ from primis.release.reader import PAGES
 
 @dataclass(frozen=True)
 class Contents:
-    """What a release holds, besides the bundles themselves."""
+    """What a release holds, besides the bundles themselves; each is gone through once."""
 
-    entries: Sequence[Entry]
-    images: Sequence[Listed] = field(repr=False)
+    entries: Iterable[Entry]
+    images: Iterable[Listed] = field(repr=False)
     profiles: Iterable[Profile]
 
 

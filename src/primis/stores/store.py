@@ -85,12 +85,12 @@ class Store(Protocol):
         """Remove a file, where there is one."""
 
 
-def at_once(call: Callable[[T], U], items: Sequence[T]) -> list[U]:
+def at_once(call: Callable[[T], U], items: Sequence[T], most: int = AT_ONCE) -> list[U]:
     """What a call gives for each, several at the same time: waiting for a host takes longer than
     its work."""
     if len(items) < 2:
         return [call(item) for item in items]
-    with ThreadPoolExecutor(min(AT_ONCE, len(items))) as threads:
+    with ThreadPoolExecutor(min(most, len(items))) as threads:
         return list(threads.map(call, items))
 
 

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from primis.codec import Done, silent
 from primis.errors import WorkerError
 from primis.jobs.executors.executor import TRIES, Outcome, Task, Worker
+from primis.jobs.executors.serial import Serial
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -74,6 +75,10 @@ class Dask:
     def count(self, total: int) -> int:
         """See Executor."""
         return max(1, min(total, sum(self._client.nthreads().values())))
+
+    def here(self) -> Serial:
+        """See Executor. The machine that a command is given on may not be for much work."""
+        return Serial()
 
     def run(
         self,

@@ -41,6 +41,9 @@ class Executor(Protocol):
     def count(self, total: int) -> int:
         """How many of so many tasks are worked on at once."""
 
+    def here(self) -> Executor:
+        """What runs tasks that need this machine's disk: itself, or another."""
+
     def run(
         self,
         worker: Worker[Task, Outcome],

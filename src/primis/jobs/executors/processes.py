@@ -63,6 +63,10 @@ class Processes:
             return 1
         return max(1, min(cores(), total // _WORTH))
 
+    def here(self) -> Processes:
+        """See Executor."""
+        return self
+
     def run(
         self,
         worker: Worker[Task, Outcome],

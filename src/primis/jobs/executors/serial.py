@@ -15,6 +15,10 @@ class Serial:
         """See Executor."""
         return 1
 
+    def here(self) -> Serial:
+        """See Executor."""
+        return self
+
     def run(
         self,
         worker: Worker[Task, Outcome],

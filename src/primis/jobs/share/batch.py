@@ -148,7 +148,7 @@ class Batch:
         if not isinstance(outcome, SharedFile):
             self.journal.note(**stamp, name=task.source.name, failed=True)
             return Result(task.source.name, task.bundle_id, error=outcome)
-        write_new(self._path(task.bundle_id), outcome.data)
+        write_new(self._path(task.bundle_id), outcome.data, sync=False)  # `Work.finish` does
         record = self.journal.note(
             **stamp,
             name=task.source.name,

@@ -26,7 +26,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from primis.atomic import keep_only
+from primis.atomic import keep_named, keep_only
 from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.datasets.files import Source, collect
@@ -159,7 +159,7 @@ def share(
             made = make_grant(batch.scope, recipient, signer, Tier(tier))
             write_grant(LocalStore(work.partial), made, recipient, signer)
         write_index(LocalStore(work.partial))
-        keep_only(work.partial / BUNDLES, *(f"{bundle_id}.primis" for bundle_id in good))
+        keep_named(work.partial / BUNDLES, {f"{bundle_id}.primis" for bundle_id in good})
         contents = batch.contents(good)
         write_contents(work.partial, contents, batch.scope, signer, 1, timestamp(now()))
         destination.finish(work, (MANIFEST, PAGES, BUNDLES, GRANTS), on_sent)
