@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from primis.viewer.assets import STATIC
 from tests.viewer.built import VIEWER, browser_there, find_browser, install, npm
 
 CASES = VIEWER / ".cases"
@@ -19,6 +20,17 @@ CASES = VIEWER / ".cases"
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
     install()
+
+
+def test_what_ships_is_built_from_these_sources_to_the_same_bytes(static: Path) -> None:
+    ships, built = files_of(STATIC), files_of(static)
+    assert sorted(ships) == sorted(built)
+    assert [name for name, data in ships.items() if data != built[name]] == []
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_types_and_format() -> None:
