@@ -24,7 +24,7 @@ demo: .venv/base
 
 # Each process with one thread: together they have as many as there are cores.
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -rs
 
 # As in a plain installation, even where torch is there; in under two minutes.
 test-core: .venv/test
