@@ -14,5 +14,5 @@ export type { Decoder } from "./codec/job.ts";
 export { passphraseIdentity, readIdentities, type Ask, type Identity } from "./keys/identity.ts";
 export { httpAssets } from "./release/assets.ts";
 export { httpPlace } from "./release/places.ts";
-export { openRelease, type OpenOptions } from "./release/reader.ts";
+export { modelsOf, openRelease, type OpenOptions } from "./release/reader.ts";
 export * from "./release/types.ts";

@@ -88,6 +88,15 @@ export async function openRelease(
   return new OpenRelease(place, manifest, grants, options.decoder, notes, note);
 }
 
+/** Digests of the weights that a release needs. Throws BadManifest, HostError. */
+export async function modelsOf(place: Place): Promise<string[]> {
+  return modelsIn(await manifestOf(place));
+}
+
+function modelsIn(manifest: Manifest): string[] {
+  return [...new Set(manifest.profiles.map((profile) => profile.model))];
+}
+
 async function manifestOf(place: Place): Promise<Manifest> {
   const name = `${place.name}/manifest.json`;
   try {
@@ -155,8 +164,7 @@ class OpenRelease implements Release {
 
   /** See Release. */
   async prepare(): Promise<void> {
-    const models = new Set(this.manifest.profiles.map((profile) => profile.model));
-    for (const model of models) await this.decoder.prepare(model);
+    for (const model of modelsIn(this.manifest)) await this.decoder.prepare(model);
   }
 
   remembered(): RememberedRelease {

@@ -1,7 +1,7 @@
 /** The engine as the page sees it: a release whose work is done in a worker. */
 import { PrimisError } from "../errors.ts";
 import type { ImageEntry, OpenedImage, ReadOptions, Release, Tier } from "../release/types.ts";
-import { Caller, type Methods, type OpenRequest } from "./rpc.ts";
+import { Caller, type Addresses, type Methods, type OpenRequest } from "./rpc.ts";
 
 /** An image that is held open in the worker until it is closed. */
 export interface ShownImage extends OpenedImage {
@@ -15,6 +15,8 @@ export interface ShownRelease extends Omit<Release, "prepare"> {
 }
 
 export interface Engine {
+  /** Loads ahead what opening will need, while a person looks for the key. */
+  warm(addresses: Addresses): void;
   /** Opens a release; another one that was open is forgotten. */
   open(request: OpenRequest): Promise<ShownRelease>;
 }
@@ -25,19 +27,37 @@ export interface Engine {
  * its host sends, and a static host sends none.
  */
 export function workerEngine(script: URL): Engine {
-  let worker: Worker | null = null;
+  let ahead: Promise<Started> | null = null;
+  let opened: Worker | null = null;
   return {
+    warm(addresses) {
+      ahead ??= start(script);
+      ahead.then(({ caller }) => caller.call("warm", [addresses])).catch(() => undefined);
+    },
     async open(request) {
-      worker?.terminate();
-      worker = await workerFrom(script);
-      const caller = new Caller(worker);
-      worker.addEventListener("error", (event) => {
-        event.preventDefault();
-        caller.fail(new PrimisError("the decoder stopped, perhaps for lack of memory: reload"));
-      });
+      opened?.terminate(); // and what it knew
+      const starting = ahead ?? start(script);
+      ahead = null;
+      const { worker, caller } = await starting;
+      opened = worker;
       return remoteRelease(caller, await caller.call("open", [request]));
     },
   };
+}
+
+interface Started {
+  readonly worker: Worker;
+  readonly caller: Caller;
+}
+
+async function start(script: URL): Promise<Started> {
+  const worker = await workerFrom(script);
+  const caller = new Caller(worker);
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    caller.fail(new PrimisError("the decoder stopped, perhaps for lack of memory: reload"));
+  });
+  return { worker, caller };
 }
 
 async function workerFrom(script: URL): Promise<Worker> {

@@ -14,12 +14,15 @@ import type {
 } from "../release/types.ts";
 import type { Key } from "./key.ts";
 
-export interface OpenRequest {
+export interface Addresses {
   /** Absolute address of the release. */
   readonly release: string;
-  readonly key: Key;
   /** Absolute address of the folder that holds kernel, weights, graphs and ONNX Runtime. */
   readonly assets: string;
+}
+
+export interface OpenRequest extends Addresses {
+  readonly key: Key;
   /** The signer that is demanded. */
   readonly signer: string | null;
   /** What was seen at this place before. */
@@ -32,6 +35,8 @@ export type ImageFacts = Omit<OpenedImage, "read" | "files">;
 
 /** What the worker does. image: a number that stands for an image that it holds open. */
 export interface Methods {
+  /** Loads what decodes the release, before there is a key: the manifest is public. */
+  warm(addresses: Addresses): void;
   open(request: OpenRequest): ReleaseFacts & { readonly seen: RememberedRelease };
   /** The next page of images, null after the last. cursor: a number that the caller chose. */
   page(cursor: number): readonly ImageEntry[] | null;

@@ -3,6 +3,7 @@ import { UsageError } from "../errors.ts";
 import type { ImageEntry, OpenedImage, Release, RestoredFile } from "../release/types.ts";
 import {
   toFailure,
+  type Addresses,
   type Asked,
   type ImageFacts,
   type Methods,
@@ -14,6 +15,7 @@ import {
 
 /** The engine, as far as the page needs it. */
 export type OpenFunction = (request: OpenRequest) => Promise<Release>;
+export type WarmFunction = (addresses: Addresses) => Promise<void>;
 
 const RELEASE = [
   "place",
@@ -67,8 +69,8 @@ type Served = {
 };
 
 /** Answers calls for as long as the thread lives. */
-export function serve(thread: Thread, open: OpenFunction): void {
-  new Server(thread, open);
+export function serve(thread: Thread, open: OpenFunction, warm: WarmFunction): void {
+  new Server(thread, open, warm);
 }
 
 class Server {
@@ -82,6 +84,7 @@ class Server {
   constructor(
     private readonly thread: Thread,
     private readonly openRelease: OpenFunction,
+    private readonly warm: WarmFunction,
   ) {
     thread.addEventListener("message", (event) => this.heard(event.data as Asked));
   }
@@ -123,6 +126,7 @@ class Server {
   }
 
   private readonly methods: Served = {
+    warm: (_, addresses) => this.warm(addresses),
     open: async (_, request) => {
       const release = await this.openRelease(request);
       this.release = release;

@@ -74,6 +74,7 @@ export class Session extends Observable {
     }
     if (!this.config) return this.turnTo({ at: "address", error: null });
     confineTo(this.config.release, document);
+    this.engine.warm({ release: this.config.release, assets: this.assets });
     if (this.link?.asksPin) return this.turnTo({ at: "pin", error: null });
     if (this.link) return this.open(linkKey(this.link));
     if (this.config.key) return this.openHanded();
@@ -86,6 +87,10 @@ export class Session extends Observable {
     } catch (error) {
       this.refuse(error);
     }
+  }
+
+  private get assets(): string {
+    return new URL("assets", this.page).href;
   }
 
   /** The address that was typed, checked; the page is loaded anew with it. */
@@ -142,7 +147,7 @@ export class Session extends Observable {
     this.plain = plain;
     this.turnTo({ at: "opening" });
     const { release: address, place, signer } = this.config!;
-    const assets = new URL("assets", this.page).href;
+    const { assets } = this;
     const known = seenAt(browserMemory(), place);
     try {
       const request = { release: address, key, assets, signer, known };

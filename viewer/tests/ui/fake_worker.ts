@@ -3,4 +3,4 @@ import type { Thread } from "../../src/ui/rpc.ts";
 import { serve } from "../../src/ui/serve.ts";
 import { openFake } from "./fake_release.ts";
 
-serve(self as unknown as Thread, openFake);
+serve(self as unknown as Thread, openFake, () => Promise.resolve());
