@@ -107,6 +107,26 @@ for (const [name, facts, frame] of [
   });
 }
 
+test("a region that the image does not have is refused before anything is made of it", async () => {
+  const told = FACTS["region, as a grant has it"];
+  const [x, y, width, height, first, last] = told.region as number[];
+  const beyond = [
+    [x, y, 2 ** 17, height, first, last],
+    [x, y, width, 2 ** 50, first, last],
+    [2 ** 40, y, width, height, first, last],
+    [x, y, width, height, 7, 7],
+  ];
+  for (const region of beyond) {
+    const bundle = open("good", {
+      secrets: new Map(),
+      region: regionOf({ ...told, region }, "diagnostic"),
+    });
+    await assert.rejects(readPixels(bundle, "diagnostic", CODEC), FormatError, region.join());
+  }
+  const sca = open("good_sca", { secrets: new Map(), region: regionOf(told, "diagnostic") });
+  await assert.rejects(sca.info(), FormatError);
+});
+
 for (const [name, told] of Object.entries<any>(FACTS.kinds)) {
   test(`a bundle of another kind decodes to its samples and files: ${name}`, async () => {
     const bundle = open(name);

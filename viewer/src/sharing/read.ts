@@ -49,8 +49,8 @@ export async function readPixels(
   }
   bundle.requireTier(tier);
   const { profile } = bundle.header;
-  const frames = chosenFrames(bundle, options.frames); // 1
   const info = await bundle.info();
+  const frames = chosenFrames(bundle, options.frames); // 1
   const whole = bundle.keys.region === null && tier === "diagnostic";
   const exact = tier === "diagnostic" && profile.settings.exactBits > 0;
   const pixels = exact
