@@ -329,6 +329,15 @@ test("files of an archive stay below one folder", () => {
   const file = (name: string) => ({ name, type: "", bytes: new Uint8Array(1) });
   const names = Object.keys(archiveOf([file("a/x.dcm"), file("a/x.dcm"), file("..")]));
   assert.deepEqual(names, ["a/x.dcm", "a/x-2.dcm", "image"]);
+  const odd = ["A/X.dcm", "a/x.dcm", "__proto__", "constructor", "constructor"].map(file);
+  const given = ["A/X.dcm", "a/x-2.dcm", "__proto__", "constructor", "constructor-2"];
+  assert.deepEqual(Object.keys(archiveOf(odd)), given);
+});
+
+test("names that are all one fill an archive in no time", () => {
+  const file = { name: "x.dcm", type: "", bytes: new Uint8Array(1) };
+  const names = Object.keys(archiveOf(Array.from({ length: 50_000 }, () => file)));
+  assert.equal(new Set(names).size, 50_000);
 });
 
 test("numbers as the page writes them", () => {
