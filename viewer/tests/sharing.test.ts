@@ -212,6 +212,14 @@ test("a file of tier original is called as images of its kind are", async () => 
   assert.equal(file!.name, "x/report.pdf.exe.tif");
 });
 
+test("a header that is no JSON object is refused, as Python does", async () => {
+  for (const source of ["[1]", "{", "null", "1"]) {
+    const image = await openImage(open("good"), "diagnostic", RELEASE, CODEC);
+    Object.assign(image, { source: { ...(image as any).source, source: utf8(source) } });
+    await assert.rejects(image.files("diagnostic"), FormatError, source);
+  }
+});
+
 const BAD = namesIn("bundles", ".primis").filter((name) => !name.startsWith("good"));
 
 test("there are bad bundles", () => assert.ok(BAD.length >= 60));
