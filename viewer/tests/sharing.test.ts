@@ -207,7 +207,9 @@ test("files have safe names, by the same rules as Python", () => {
 
 test("a file of tier original is called as images of its kind are", async () => {
   const image = await openImage(open("good"), "original", RELEASE, CODEC);
-  Object.assign(image, { source: { ...(image as any).source, name: "../-x/report.pdf\u202e.exe" } });
+  Object.assign(image, {
+    source: { ...(image as any).source, name: "../-x/report.pdf\u202e.exe" },
+  });
   const [file] = await image.files("original");
   assert.equal(file!.name, "x/report.pdf.exe.tif");
 });

@@ -28,6 +28,8 @@ import { readSourceHeader, type SourceHeader } from "./source_header.ts";
 const MOST_PIXELS = 300_000_000;
 const OF_SMALL = 2 ** 25;
 const PER_BYTE = 64;
+/** Of frames that are decoded together: each is an object, and tiles may have 4 x 4 pixels. */
+const MOST_RECORDS = 2 ** 20;
 
 /** Frames of a group that are wanted: (place among all that are wanted, number). */
 interface Wanted {
@@ -67,7 +69,9 @@ export async function readPixels(
 /** Name, padding and header of the source. Throws DamagedSection, TierTooLow. */
 export async function sourceHeader(bundle: OpenedBundle): Promise<SourceHeader> {
   const [packed, info] = [await bundle.unseal("header"), await bundle.info()];
-  return bundle.named(() => readSourceHeader(packed, bundle.header.geometry, info.sampleType));
+  const { header } = bundle;
+  const most = mostSamples(header);
+  return bundle.named(() => readSourceHeader(packed, header.geometry, info.sampleType, most));
 }
 
 function putBack(
@@ -104,8 +108,13 @@ function chosenFrames(bundle: OpenedBundle, asked: readonly number[] | undefined
   return frames;
 }
 
+/** Samples that are held of an image at a time: a small bundle may claim a huge one. */
+function mostSamples(header: Header): number {
+  return Math.min(MOST_PIXELS, OF_SMALL + PER_BYTE * header.bytes);
+}
+
 function requireFew(header: Header, samples: number): void {
-  const most = Math.min(MOST_PIXELS, OF_SMALL + PER_BYTE * header.bytes);
+  const most = mostSamples(header);
   if (samples > most) {
     throw new TooManyPixels(
       `bundle "${header.id}" has ${samples} samples to decode, expected at most ${most}`,
@@ -145,6 +154,13 @@ export async function decodeFrames(
   const groups = touched(frames, await bundle.group(), geometry.frames);
   const count = groups.reduce((sum, group) => sum + group.frames.length, 0);
   requireFew(header, count * box.height * box.width * geometry.channels);
+  const records = 2 * geometry.tileCount * Math.max(...groups.map((group) => group.frames.length));
+  if (records > MOST_RECORDS) {
+    throw new TooManyPixels(
+      `bundle "${header.id}" has ${records} records to decode together, ` +
+        `expected at most ${MOST_RECORDS}`,
+    );
+  }
   const shown = region ?? { x: 0, y: 0, width: geometry.width, height: geometry.height };
   const pixels = emptyPixels(info.sampleType, frames.length, shown, geometry.channels);
   for (const [k, group] of groups.entries()) {

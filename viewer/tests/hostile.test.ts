@@ -1,0 +1,68 @@
+/** What a hostile owner seals is refused before it fills the memory of a page or hangs it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { deflateRawSync } from "node:zlib";
+import { Geometry } from "../src/bundle/geometry.ts";
+import type { Profile } from "../src/bundle/settings.ts";
+import { concat, utf8 } from "../src/bytes.ts";
+import { TooManyPixels } from "../src/errors.ts";
+import { elementHead, encode, type DataSet } from "../src/imaging/dicom_elements.ts";
+import { displayOf } from "../src/imaging/display.ts";
+import type { OpenedBundle } from "../src/sharing/opened.ts";
+import { decodeFrames, sourceHeader } from "../src/sharing/read.ts";
+
+const PROFILE = { stride: 1, tile: 4, codeMaps: 1, atomsPerMap: 1 } as Profile;
+
+/** As far as it is asked before anything is fetched of it. */
+function bundleOf(geometry: Geometry, bytes: number, header: Uint8Array): OpenedBundle {
+  return {
+    header: { id: "0".repeat(32), geometry, bytes },
+    keys: { secrets: new Map(), region: null },
+    unseal: () => Promise.resolve(header),
+    info: () => Promise.resolve({ sampleType: "uint16" }),
+    group: () => Promise.resolve(1),
+    named: (read: () => unknown) => read(),
+    records: () => Promise.reject(new Error("the records of millions of tiles were asked for")),
+  } as unknown as OpenedBundle;
+}
+
+test("padding of an image of sixteen billion samples in a bundle of two megabytes", async () => {
+  const geometry = new Geometry(PROFILE, 1, 2 ** 17, 2 ** 17, 1);
+  const line = '{"name":"a","padding":{"declared":null,"frames":0,"values":1}}\n';
+  const header = new Uint8Array(deflateRawSync(utf8(line)));
+  await assert.rejects(sourceHeader(bundleOf(geometry, 2 ** 21, header)), TooManyPixels);
+});
+
+test("a frame of tiles of four pixels a side", async () => {
+  const geometry = new Geometry(PROFILE, 1, 16_000, 16_000, 1);
+  const bundle = bundleOf(geometry, 2 ** 32, new Uint8Array(0));
+  const info = await bundle.info();
+  await assert.rejects(decodeFrames(bundle, info, "diagnostic", [0], {} as never), TooManyPixels);
+});
+
+/** A DICOM header with these elements. */
+function headerOf(elements: DataSet): Uint8Array {
+  const syntax = utf8("1.2.840.10008.1.2.1\0");
+  const meta = concat(elementHead(0x00020010, "UI", syntax.length), syntax);
+  return concat(new Uint8Array(128), utf8("DICM"), meta, encode(elements));
+}
+
+test("windows without end, and units that fill a page", () => {
+  const values = (vr: string, text: string) => ({ vr, value: utf8(text) });
+  for (const [vr, count] of [
+    ["DS", 2000],
+    ["UT", 1_000_000],
+  ] as const) {
+    const many = "1\\".repeat(count);
+    const header = headerOf(
+      new Map([
+        [0x00281050, values(vr, many)],
+        [0x00281051, values(vr, many)],
+        [0x00281054, values("UT", "HU".repeat(2 ** 20))],
+      ]),
+    );
+    const display = displayOf("dicom", header, 1)!;
+    assert.ok(display.windows.length <= 64, `${display.windows.length}`);
+    assert.ok(display.units.length <= 4096);
+  }
+});
