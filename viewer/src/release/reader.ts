@@ -76,7 +76,7 @@ export async function openRelease(
     );
   }
   const seen = rememberedOf(place, manifest);
-  if (!anew && signer === undefined) requireExpected(seen, known);
+  if (!anew) requireExpected(seen, known, signer !== undefined);
   const trusted = known.some((before) => before.signer === manifest.signer);
   const trust = signer ?? (trusted ? manifest.signer : null);
   const notes: string[] = [];
