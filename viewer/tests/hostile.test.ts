@@ -3,11 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { Geometry } from "../src/bundle/geometry.ts";
+import type { Header } from "../src/bundle/header.ts";
 import type { Profile } from "../src/bundle/settings.ts";
-import { concat, utf8 } from "../src/bytes.ts";
+import { concat, utf8, view } from "../src/bytes.ts";
 import { TooManyPixels } from "../src/errors.ts";
 import { elementHead, encode, type DataSet } from "../src/imaging/dicom_elements.ts";
 import { displayOf } from "../src/imaging/display.ts";
+import { readInfo } from "../src/sharing/info.ts";
 import type { OpenedBundle } from "../src/sharing/opened.ts";
 import { decodeFrames, sourceHeader } from "../src/sharing/read.ts";
 
@@ -38,6 +40,25 @@ test("a frame of tiles of four pixels a side", async () => {
   const bundle = bundleOf(geometry, 2 ** 32, new Uint8Array(0));
   const info = await bundle.info();
   await assert.rejects(decodeFrames(bundle, info, "diagnostic", [0], {} as never), TooManyPixels);
+});
+
+test("texture of a million planes", () => {
+  const geometry = new Geometry(PROFILE, 2 ** 16, 1, 1, 16);
+  const settings = { protection: "keyed", exactBits: 0 };
+  const header = { geometry, profile: { settings } } as unknown as Header;
+  const frame = new Uint8Array(16);
+  view(frame).setFloat64(8, 1);
+  const data = new Uint8Array(36 + 2 ** 16 * (16 + 16 * geometry.textureBytes));
+  data.set([4, 0, 5, 8]);
+  view(data).setUint32(20, 1000);
+  data.set([1, 1], 34);
+  for (let k = 0; k < 2 ** 16; k++) data.set(frame, 36 + 16 * k);
+  data.fill(0x11, 36 + 2 ** 20);
+  for (let at = 36 + 2 ** 20; at < data.length; at += 6) data[at + 5] = 0x10;
+  const before = process.memoryUsage().heapUsed;
+  const info = readInfo(data, header);
+  assert.ok(process.memoryUsage().heapUsed - before < 2 ** 26);
+  assert.equal(info.texture(7).length, 16);
 });
 
 /** A DICOM header with these elements. */

@@ -222,6 +222,24 @@ test("a header that is no JSON object is refused, as Python does", async () => {
   }
 });
 
+test("there is one table for some levels", async () => {
+  const bundle = open("good_labels");
+  const good = await bundle.unseal("exact");
+  const read = (exact: Uint8Array) => {
+    bundle.unseal = (name) =>
+      name === "exact" ? Promise.resolve(exact) : OpenedBundle.prototype.unseal.call(bundle, name);
+    return readPixels(bundle, "diagnostic", CODEC);
+  };
+  await read(good);
+  const swapped = good.slice(); // a table of the same levels in another order
+  swapped.set(good.subarray(2, 4), 0);
+  swapped.set(good.subarray(0, 2), 2);
+  await assert.rejects(read(swapped), FormatError);
+  const other = good.slice(); // the last level is not repeated to the end
+  other.set(good.subarray(0, 2), 2 * 2 ** bundle.header.profile.settings.exactBits - 2);
+  await assert.rejects(read(other), FormatError);
+});
+
 const BAD = namesIn("bundles", ".primis").filter((name) => !name.startsWith("good"));
 
 test("there are bad bundles", () => assert.ok(BAD.length >= 60));

@@ -252,7 +252,7 @@ function frameJob(
   const number = frame - group.frames[0]!;
   if (!texture) return { number, texture: null };
   const seed = fromHex(bundle.header.id);
-  return { number, texture: { planes: info.textures[frame]!, seed, frame } };
+  return { number, texture: { planes: info.texture(frame), seed, frame } };
 }
 
 async function recordJob(
@@ -291,7 +291,7 @@ async function exactPixels(
   const { sampleType } = info;
   return bundle.named(() => {
     const bits = profile.settings.exactBits;
-    const sample = exactSamples(data, bits, sampleType);
+    const sample = exactSamples(data, bits, sampleType, geometry.samples);
     const pixels = emptyPixels(sampleType, frames.length, geometry, geometry.channels);
     const size = geometry.frameSamples;
     frames.forEach((frame, place) => {
@@ -301,8 +301,22 @@ async function exactPixels(
   });
 }
 
-/** The sample of a number. Throws DamagedSection where a level does not fit the type. */
-function exactSamples(data: Uint8Array, bits: number, type: SampleType): (at: number) => number {
+/** Whether levels ascend, and the last is repeated to the end. */
+function isTable(levels: Int32Array): boolean {
+  const last = levels.at(-1);
+  return levels.every((level, k) => {
+    const before = levels[k - 1];
+    return before === undefined || level > before || (level === before && level === last);
+  });
+}
+
+/** The sample of a number. Throws DamagedSection where levels are no table, or do not fit. */
+function exactSamples(
+  data: Uint8Array,
+  bits: number,
+  type: SampleType,
+  samples: number,
+): (at: number) => number {
   const [least, largest] = limitsOf(type);
   const numbers = view(data);
   const level = (k: number): number => {
@@ -314,6 +328,10 @@ function exactSamples(data: Uint8Array, bits: number, type: SampleType): (at: nu
   const table = Int32Array.from({ length: 2 ** bits }, (_, k) => level(k));
   const packed = data.subarray(2 * 2 ** bits);
   const each = 8 / bits;
+  const unused = 8 * packed.length - bits * samples;
+  if (!isTable(table) || (unused && packed.at(-1)! & (2 ** unused - 1))) {
+    throw new DamagedSection('section "exact" does not describe its image');
+  }
   return (at) => {
     const byte = packed[Math.floor(at / each)]!;
     return table[(byte >> (8 - bits * ((at % each) + 1))) & (2 ** bits - 1)]!;
