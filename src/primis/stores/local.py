@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from primis.atomic import open_regular, read_regular, reason, write_new
 from primis.errors import Changed, NotThere, StoreError
@@ -37,7 +38,7 @@ class LocalStore:
     def get(self, key: str, most: int) -> Found:
         """See `Store`."""
         try:
-            data = read_regular(self.path(key), most)
+            data = read_regular(self._no_link(key), most)
         except OSError as error:
             raise self._error(key, error) from None
         return Found(data, hashlib.sha256(data).hexdigest())
@@ -46,7 +47,7 @@ class LocalStore:
         """See `Store`."""
         parts = []
         try:
-            with open_regular(self.path(key)) as file:
+            with open_regular(self._no_link(key)) as file:
                 for wanted in ranges:
                     file.seek(wanted.start)
                     parts.append(file.read(wanted.length))
@@ -54,6 +55,16 @@ class LocalStore:
             raise self._error(key, error) from None
         pairs = zip(parts, ranges, strict=True)
         return [require_length(part, wanted, str(self.path(key))) for part, wanted in pairs]
+
+    def _no_link(self, key: str) -> Path:
+        """Where a file lies. Raises OSError where it is a link, or lies in one: whoever made the
+        release may have laid it, to a file of the person who reads it."""
+        path = self.folder
+        for part in PurePosixPath(key).parts:
+            path /= part
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, "it is no regular file, but a link")
+        return path
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store`. Raises OutputError."""
