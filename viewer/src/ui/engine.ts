@@ -17,6 +17,8 @@ export interface ShownRelease extends Omit<Release, "prepare"> {
 export interface Engine {
   /** Opens a release; another one that was open is forgotten. */
   open(request: OpenRequest): Promise<ShownRelease>;
+  /** Ends the worker, with all keys that it holds. */
+  forget(): void;
 }
 
 /**
@@ -26,16 +28,26 @@ export interface Engine {
  */
 export function workerEngine(script: URL): Engine {
   let worker: Worker | null = null;
+  let isForgotten = false;
   return {
     async open(request) {
       worker?.terminate();
       worker = await workerFrom(script);
+      if (isForgotten) {
+        worker.terminate();
+        throw new PrimisError("another release is opened");
+      }
       const caller = new Caller(worker);
       worker.addEventListener("error", (event) => {
         event.preventDefault();
         caller.fail(new PrimisError("the decoder stopped, perhaps for lack of memory: reload"));
       });
       return remoteRelease(caller, await caller.call("open", [request]));
+    },
+    forget() {
+      isForgotten = true;
+      worker?.terminate();
+      worker = null;
     },
   };
 }
