@@ -2,13 +2,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
+import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { Geometry } from "../src/bundle/geometry.ts";
 import type { Header } from "../src/bundle/header.ts";
+import type { Leaf } from "../src/bundle/pages.ts";
 import type { Profile } from "../src/bundle/settings.ts";
-import { concat, utf8, view } from "../src/bytes.ts";
-import { TooManyPixels } from "../src/errors.ts";
+import { concat, utf8, view, words } from "../src/bytes.ts";
+import { canonical } from "../src/canonical.ts";
+import { BadManifest, TooManyPixels } from "../src/errors.ts";
 import { elementHead, encode, type DataSet } from "../src/imaging/dicom_elements.ts";
 import { displayOf } from "../src/imaging/display.ts";
+import { derive, pageSecret } from "../src/keys/seal.ts";
+import { readCataloguePage, Swelling } from "../src/release/catalogue.ts";
 import { readInfo } from "../src/sharing/info.ts";
 import type { OpenedBundle } from "../src/sharing/opened.ts";
 import { decodeFrames, sourceHeader } from "../src/sharing/read.ts";
@@ -59,6 +64,30 @@ test("texture of a million planes", () => {
   const info = readInfo(data, header);
   assert.ok(process.memoryUsage().heapUsed - before < 2 ** 26);
   assert.equal(info.texture(7).length, 16);
+});
+
+/** A page of the catalogue of one image, whose name is as long as that. */
+function pageOf(size: number): Leaf {
+  const texts = { id: "0".repeat(32), name: "x".repeat(size), kind: "png", modality: "" };
+  const more = { study: "", series: "", instance: "", spacing: null, labels: {} };
+  const image = { ...texts, ...more, frames: 1, height: 1, width: 1, channels: 1 };
+  const packed = new Uint8Array(deflateRawSync(canonical({ images: [image] })));
+  const plain = concat(words(packed.length), packed);
+  const [id, secret] = [new Uint8Array(16), new Uint8Array(32)];
+  const key = derive(pageSecret(secret, id), "seal catalogue");
+  const sealed = chacha20poly1305(key, new Uint8Array(12), new Uint8Array(16)).encrypt(plain);
+  return { count: 1, first: "", page: "", data: concat(id, sealed) };
+}
+
+test("pages of a catalogue that swell together", () => {
+  const [secret, release] = [new Uint8Array(32), "0".repeat(32)];
+  const swelling = new Swelling();
+  const [small, large] = [pageOf(100), pageOf(2 ** 23)];
+  for (let k = 0; k < 1000; k++) readCataloguePage(small, secret, release, swelling);
+  assert.equal(readCataloguePage(large, secret, release, swelling).length, 1);
+  assert.throws(() => {
+    for (let k = 0; k < 20; k++) readCataloguePage(large, secret, release, swelling);
+  }, BadManifest);
 });
 
 /** A DICOM header with these elements. */
