@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from primis.atomic import open_regular, read_regular, reason, write_new
-from primis.errors import Changed, NotThere, StoreError
+from primis.errors import Changed, NotThere, OutputError, StoreError
 from primis.stores.store import MOST_FILES, Found, Range, require_length
 
 _MOST_REPLACED = 1 << 26
@@ -57,8 +57,8 @@ class LocalStore:
         return [require_length(part, wanted, str(self.path(key))) for part, wanted in pairs]
 
     def _no_link(self, key: str) -> Path:
-        """Where a file lies. Raises OSError where it is a link, or lies in one: whoever made the
-        release may have laid it, to a file of the person who reads it."""
+        """Where a file or folder lies. Raises OSError where it is a link, or lies in one: whoever
+        stores the release may have laid it, to a file of the person who uses it."""
         path = self.folder
         for part in PurePosixPath(key).parts:
             path /= part
@@ -68,6 +68,11 @@ class LocalStore:
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store`. Raises OutputError."""
+        folder = str(PurePosixPath(key).parent)
+        try:
+            self._no_link(folder)
+        except OSError:
+            raise OutputError(f'"{self.path(folder)}" is a link, expected a folder') from None
         write_new(self.path(key), data)
 
     def put_new(self, key: str, data: bytes) -> None:
@@ -95,6 +100,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """See `Store`."""
         try:
+            self._no_link(str(PurePosixPath(key).parent))
             self.path(key).unlink(missing_ok=True)
         except OSError as error:
             raise self._error(key, error) from None
