@@ -9,7 +9,7 @@ import type { Leaf } from "../src/bundle/pages.ts";
 import type { Profile } from "../src/bundle/settings.ts";
 import { concat, utf8, view, words } from "../src/bytes.ts";
 import { canonical } from "../src/canonical.ts";
-import { BadManifest, TooManyPixels } from "../src/errors.ts";
+import { BadManifest, DamagedSection, TooManyPixels } from "../src/errors.ts";
 import { elementHead, encode, type DataSet } from "../src/imaging/dicom_elements.ts";
 import { displayOf } from "../src/imaging/display.ts";
 import { derive, pageSecret } from "../src/keys/seal.ts";
@@ -38,6 +38,20 @@ test("padding of an image of sixteen billion samples in a bundle of two megabyte
   const line = '{"name":"a","padding":{"declared":null,"frames":0,"values":1}}\n';
   const header = new Uint8Array(deflateRawSync(utf8(line)));
   await assert.rejects(sourceHeader(bundleOf(geometry, 2 ** 21, header)), TooManyPixels);
+});
+
+test("what describes no padding", async () => {
+  const geometry = new Geometry(PROFILE, 1, 1, 8, 1);
+  const good = { declared: null, frames: 0, values: 1 };
+  const { declared: _, ...without } = good;
+  const read = (padding: object) => {
+    const plain = concat(canonical({ name: "a", padding } as never), utf8("\n"), new Uint8Array(3));
+    return sourceHeader(bundleOf(geometry, 2 ** 10, new Uint8Array(deflateRawSync(plain))));
+  };
+  assert.equal((await read(good)).padding?.values.length, 1);
+  for (const bad of [without, { ...good, frames: 2 }, { ...good, values: true }, []]) {
+    await assert.rejects(read(bad), DamagedSection);
+  }
 });
 
 test("a frame of tiles of four pixels a side", async () => {

@@ -33,10 +33,11 @@ function pixelsOf(geometry: Geometry): number {
 export function describedPadding(value: Json, geometry: Geometry): Described {
   if (!objectOf(value)) throw new Malformed("no padding");
   const declared = value["declared"];
+  if (declared === undefined) throw new Malformed("no declared range, nor that there is none");
   return {
     values: whole(value["values"], 1, pixelsOf(geometry)),
     between: whole(value["frames"], 0, 1) === 1,
-    declared: declared === null || declared === undefined ? null : rangeOf(declared),
+    declared: declared === null ? null : rangeOf(declared),
   };
 }
 
