@@ -14,8 +14,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primis.errors import BadKey, DamagedSection
+from primis.canonical import canonical
+from primis.errors import BadGrant, BadKey, DamagedSection
 from primis.keys.age_file import scrypt_work
+from primis.keys.grant import SignedGrant, read_grant
 from primis.keys.identity import (
     generate,
     parse_recipient,
@@ -232,3 +234,35 @@ def test_the_mask_is_uniform_whatever_the_values() -> None:
     masked = b"".join(mask(bytes([7]) * 8192, Secret.new()) for _ in range(16))
     counts = np.bincount(np.frombuffer(masked, np.uint8), minlength=256)
     assert float(((counts - 512) ** 2 / 512).sum()) < 380  # 255 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format", True),
+        ("note", 1),
+        ("note", ["a"]),
+        ("recipient", None),
+        ("recipient", {}),
+        ("label", 7),
+        ("not_after", "20300131"),
+        ("not_after", "2030-W05-4"),
+        ("not_after", 0),
+    ],
+)
+def test_a_field_of_a_grant_is_of_its_type_and_a_day_in_one_form(name: str, value) -> None:
+    body = {
+        "format": 1,
+        "images": {},
+        "keys": "b" * 32,
+        "label": "alice",
+        "not_after": "2030-01-31",
+        "note": "hi",
+        "recipient": "age1x",
+        "release": "a" * 32,
+        "secret": "c" * 64,
+        "tier": "diagnostic",
+    }
+    assert read_grant(SignedGrant("", canonical(body)), "it").not_after.year == 2030
+    with pytest.raises(BadGrant, match="not a grant of format 1"):
+        read_grant(SignedGrant("", canonical(body | {name: value})), "it")

@@ -206,6 +206,26 @@ def test_levels_that_the_samples_cannot_have_are_refused(codec: Codec) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "bad", [b"\0\1\0\0", b"\0\1\0\1\0\0\0\1", b"\0\0\0\0\0\1\0\1", b"\0\1\0\3\0\2\0\2"]
+)
+def test_there_is_one_table_for_some_levels(bad: bytes) -> None:
+    bits = {4: 1, 8: 2}[len(bad)]
+    with pytest.raises(ValueError, match="do not ascend"):
+        unpack_levels(bad + bytes(2), (1, 1, 8, 1), np.dtype(np.uint8), bits)
+
+
+def test_a_last_byte_is_filled_with_zeros() -> None:
+    table, shape = b"\0\0\0\1", (1, 1, 3, 1)
+    assert unpack_levels(table + b"\xa0", shape, np.dtype(np.uint8), 1).ravel().tolist() == [
+        1,
+        0,
+        1,
+    ]
+    with pytest.raises(ValueError, match="filled with zeros"):
+        unpack_levels(table + b"\xb0", shape, np.dtype(np.uint8), 1)
+
+
 def test_a_png_mask_is_read_as_one() -> None:
     out = io.BytesIO()
     PIL.Image.fromarray(labels(2)[0, ..., 0]).save(out, "PNG")

@@ -1,5 +1,6 @@
 """What every store must do: the same tests for a folder, a bucket and a web host."""
 
+import os
 import pickle
 import ssl
 import time
@@ -9,7 +10,7 @@ import pytest
 import trustme
 
 from primis.bundle.ranged import RangedBytes, Span
-from primis.errors import Changed, HostError, NotThere, StoreError, UsageError
+from primis.errors import Changed, HostError, NotThere, OutputError, StoreError, UsageError
 from primis.release.grants import is_grant
 from primis.stores import web
 from primis.stores.bucket import BucketStore
@@ -92,6 +93,26 @@ def test_what_another_put_there_is_not_overwritten(written: Store) -> None:
     with pytest.raises(Changed, match="changed meanwhile"):
         written.replace("manifest.json", b"third", tag)
     assert written.get("manifest.json", 10).data == b"second"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_nothing_is_written_or_removed_through_a_link(tmp_path: Path) -> None:
+    """Whoever stores the release may have laid one to a folder of its owner."""
+    theirs, release = tmp_path / "theirs", tmp_path / "release"
+    theirs.mkdir()
+    (theirs / "index.json").write_text("no one's")
+    release.mkdir()
+    (release / "grants").symlink_to(theirs)
+    store = LocalStore(release)
+    for change in (
+        lambda: store.put("grants/index.json", b""),
+        lambda: store.put_new("grants/new", b""),
+        lambda: store.delete("grants/index.json"),
+    ):
+        with pytest.raises((OutputError, StoreError), match="a link"):
+            change()
+    assert [path.name for path in theirs.iterdir()] == ["index.json"]
+    assert (theirs / "index.json").read_text() == "no one's"
 
 
 def test_a_store_travels_to_another_process(read: Store) -> None:

@@ -59,6 +59,30 @@ def test_secrets_are_derived_as_specified() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "region",
+    [
+        (10, 20, 2**17, 16, 0, 0),
+        (10, 20, 30, 2**50, 0, 0),
+        (2**40, 0, 1, 1, 0, 0),
+        (0, 0, 1, 1, 7, 7),
+    ],
+)
+def test_a_region_that_the_image_does_not_have_is_refused(region) -> None:
+    told = FACTS["region, as a grant has it"] | {"region": list(region)}
+    opened = RegionSecrets.parse(told, Tier.DIAGNOSTIC)
+    bundle = OpenedBundle.read(GOOD.read_bytes(), opened)
+    with pytest.raises(FormatError, match="a region that the image does not have"):
+        _ = bundle.info
+
+
+def test_an_image_of_level_sca_has_no_regions() -> None:
+    opened = RegionSecrets.parse(FACTS["region, as a grant has it"], Tier.DIAGNOSTIC)
+    bundle = OpenedBundle.read((GOOD.parent / "good_sca.primis").read_bytes(), opened)
+    with pytest.raises(FormatError, match="a region that the image does not have"):
+        _ = bundle.info
+
+
 @pytest.mark.parametrize("tier", ["preview", "diagnostic", "original"])
 def test_good_bundle_restores(tier, codec) -> None:
     restored = restore_image(

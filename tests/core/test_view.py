@@ -333,6 +333,35 @@ def test_nothing_but_files_of_a_release_is_given_out(made, tmp_path, key: str) -
                 assert answer.body.count(b"\n") == 1
 
 
+@posix
+@pytest.mark.parametrize("part", ["a file", "a folder"])
+def test_a_link_in_a_release_leads_to_no_file_of_the_person(made, tmp_path, part: str) -> None:
+    """A release that a stranger made may come with links to whatever one guesses."""
+    copy = Path(shutil.copytree(made, tmp_path / "release"))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    page = next((copy / "pages").iterdir()).name
+    for name in ("friend.01234567.age", page):
+        (theirs / name).write_text("no one's")
+    bundle = next((copy / "bundles").iterdir())
+    shutil.copy(bundle, theirs / bundle.name)
+    for name in ("grants", "pages", "bundles"):
+        if part == "a folder":
+            shutil.rmtree(copy / name)
+            (copy / name).symlink_to(theirs)
+    if part == "a file":
+        bundle.unlink()
+        bundle.symlink_to(theirs / bundle.name)
+        (copy / "pages" / page).unlink()
+        (copy / "pages" / page).symlink_to(theirs / page)
+        (copy / "grants/friend.01234567.age").symlink_to(theirs / "friend.01234567.age")
+    with serving(copy) as ask:
+        for address in ("grants/friend.01234567.age", f"pages/{page}", f"bundles/{bundle.name}"):
+            answer = ask(f"release/{address}")
+            assert answer.status == 502, address
+            assert b"a link" in answer.body
+
+
 def test_the_key_is_given_away_once(ask) -> None:
     assert ask("key", "HEAD").status == 200
     assert ask("key").body == SECRET

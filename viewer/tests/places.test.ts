@@ -48,6 +48,9 @@ test("what is missing, too long or moved is an error", async () => {
     await assert.rejects(place.read("b", 10), NotThere);
     await assert.rejects(place.read("a b", 9), StoreError);
     await assert.rejects(place.ranges("a b", [{ start: 5, end: 12 }], 12), StoreError);
+    const before = host.asked.length; // a section of a pebibyte is not even begun
+    await assert.rejects(place.ranges("a b", [{ start: 0, end: 2 ** 50 }], 2 ** 50), /bytes/);
+    assert.equal(host.asked.length, before);
   });
   const elsewhere = { file: () => "http://127.0.0.1:1/x" };
   await served(elsewhere, async (host) => {

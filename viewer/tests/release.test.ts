@@ -80,6 +80,16 @@ test("another signer, an older state and a fork are refused", async () => {
   }
   const signer = "0".repeat(64);
   await assert.rejects(openRelease(new Folder(RELEASE), reader, { decoder, signer }), WrongSigner);
+  const demand = (known: Partial<RememberedRelease>): Promise<unknown> =>
+    openRelease(new Folder(RELEASE), reader, {
+      decoder,
+      signer: seen.signer,
+      known: [{ ...seen, ...known }],
+    });
+  await demand({ signer }); // who is asked for by name need not be who was seen before
+  for (const known of [{ version: seen.version + 1 }, { digest: "0".repeat(64) }]) {
+    await assert.rejects(demand(known), UnexpectedRelease);
+  }
 });
 
 /** The folder with a byte of a file altered. */

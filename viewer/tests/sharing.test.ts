@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { readHeader } from "../src/bundle/header.ts";
 import { RangedBytes } from "../src/bundle/ranged.ts";
@@ -7,13 +9,14 @@ import { Codec } from "../src/codec/codec.ts";
 import { decodeRecord } from "../src/codes/coder.ts";
 import { Kernel } from "../src/codes/kernel.ts";
 import { FormatError } from "../src/errors.ts";
+import { safeName } from "../src/imaging/names.ts";
 import { wholeKeys, type ImageKeys } from "../src/keys/image_keys.ts";
 import { regionOf } from "../src/keys/grant.ts";
 import type { Pixels, Tier } from "../src/release/types.ts";
 import { openImage } from "../src/release/image.ts";
 import { OpenedBundle } from "../src/sharing/opened.ts";
 import { decodeFrames, readPixels, sourceHeader } from "../src/sharing/read.ts";
-import { ASSETS, FACTS, namesIn, vector, vectorSecrets } from "./vectors.ts";
+import { ASSETS, FACTS, namesIn, vector, VECTORS, vectorSecrets } from "./vectors.ts";
 
 const CODEC = new Codec(ASSETS);
 const RELEASE = "0".repeat(32);
@@ -107,6 +110,26 @@ for (const [name, facts, frame] of [
   });
 }
 
+test("a region that the image does not have is refused before anything is made of it", async () => {
+  const told = FACTS["region, as a grant has it"];
+  const [x, y, width, height, first, last] = told.region as number[];
+  const beyond = [
+    [x, y, 2 ** 17, height, first, last],
+    [x, y, width, 2 ** 50, first, last],
+    [2 ** 40, y, width, height, first, last],
+    [x, y, width, height, 7, 7],
+  ];
+  for (const region of beyond) {
+    const bundle = open("good", {
+      secrets: new Map(),
+      region: regionOf({ ...told, region }, "diagnostic"),
+    });
+    await assert.rejects(readPixels(bundle, "diagnostic", CODEC), FormatError, region.join());
+  }
+  const sca = open("good_sca", { secrets: new Map(), region: regionOf(told, "diagnostic") });
+  await assert.rejects(sca.info(), FormatError);
+});
+
 for (const [name, told] of Object.entries<any>(FACTS.kinds)) {
   test(`a bundle of another kind decodes to its samples and files: ${name}`, async () => {
     const bundle = open(name);
@@ -148,6 +171,73 @@ test("labels are those that were shared, exactly", async () => {
     return within(y, 25, 35) && within(x, 5, 40) ? 200 : 0;
   });
   assert.deepEqual(data, right);
+});
+
+test("files have safe names, by the same rules as Python", () => {
+  const id = "0123456789abcdef".repeat(2);
+  const hostile = readFileSync(join(VECTORS, "..", "hostile_names.txt"), "utf8").trimEnd();
+  const more = ["x.dcm ", " x.dcm", "\u202egpj.exe", "x\u200b.dcm", "\x1b]0;x\x07.dcm"];
+  for (const type of ["image/png", "application/dicom"]) {
+    for (const name of [...hostile.split("\n"), ...more]) {
+      const safe = safeName(name, id, type);
+      assert.notEqual(safe, name);
+      assert.match(safe, type === "image/png" ? /\.png$/ : /\.dcm$|^[^.]*$|^[0-9.]+$/);
+      for (const part of safe.split("/")) {
+        assert.match(part, /^[^.\-~=+@ ]/);
+        assert.doesNotMatch(part, /[\p{C}\\:*?"<>|$`;&%!^']|[. ]$/u);
+        assert.doesNotMatch(part, /^(con|prn|aux|nul|com1)(\.|$)/i);
+      }
+    }
+  }
+  for (const [name, type] of [
+    ["chest.dcm", "application/dicom"],
+    ["series 1/IM000001", "application/dicom"],
+    ["1.2.840.113619.2.5", "application/dicom"],
+    ["scan (2), left.JPG", "image/jpeg"],
+    ["Ärzte/Röntgen.png", "image/png"],
+    ["brain.nii.gz", "application/gzip"],
+  ] as const) {
+    assert.equal(safeName(name, id, type), name);
+  }
+  assert.equal(safeName("a/chest.png", id, "application/dicom"), "a/chest.dcm");
+  for (const name of ["", "...", "/", `${"x".repeat(300)}.dcm`, Array(40).fill("a").join("/")]) {
+    assert.equal(safeName(name, id, "application/dicom"), `${id}.dcm`);
+  }
+});
+
+test("a file of tier original is called as images of its kind are", async () => {
+  const image = await openImage(open("good"), "original", RELEASE, CODEC);
+  Object.assign(image, {
+    source: { ...(image as any).source, name: "../-x/report.pdf\u202e.exe" },
+  });
+  const [file] = await image.files("original");
+  assert.equal(file!.name, "x/report.pdf.exe.tif");
+});
+
+test("a header that is no JSON object is refused, as Python does", async () => {
+  for (const source of ["[1]", "{", "null", "1"]) {
+    const image = await openImage(open("good"), "diagnostic", RELEASE, CODEC);
+    Object.assign(image, { source: { ...(image as any).source, source: utf8(source) } });
+    await assert.rejects(image.files("diagnostic"), FormatError, source);
+  }
+});
+
+test("there is one table for some levels", async () => {
+  const bundle = open("good_labels");
+  const good = await bundle.unseal("exact");
+  const read = (exact: Uint8Array) => {
+    bundle.unseal = (name) =>
+      name === "exact" ? Promise.resolve(exact) : OpenedBundle.prototype.unseal.call(bundle, name);
+    return readPixels(bundle, "diagnostic", CODEC);
+  };
+  await read(good);
+  const swapped = good.slice(); // a table of the same levels in another order
+  swapped.set(good.subarray(2, 4), 0);
+  swapped.set(good.subarray(0, 2), 2);
+  await assert.rejects(read(swapped), FormatError);
+  const other = good.slice(); // the last level is not repeated to the end
+  other.set(good.subarray(0, 2), 2 * 2 ** bundle.header.profile.settings.exactBits - 2);
+  await assert.rejects(read(other), FormatError);
 });
 
 const BAD = namesIn("bundles", ".primis").filter((name) => !name.startsWith("good"));

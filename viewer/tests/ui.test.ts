@@ -32,6 +32,7 @@ import {
 import { keyFrom, keyFromText, linkFrom, linkKey } from "../src/ui/key.ts";
 import { recognise, seenAt, type Memory } from "../src/ui/known.ts";
 import { policyFor } from "../src/ui/policy.ts";
+import { Previews } from "../src/ui/previews.ts";
 import { paint, planesOf, samplesAt } from "../src/ui/raster.ts";
 import { fromFailure, toFailure } from "../src/ui/rpc.ts";
 import { archiveOf, safeName } from "../src/ui/saving.ts";
@@ -42,7 +43,9 @@ import {
   distanceText,
   figure,
   grouped,
+  nameOf,
   qualityText,
+  legible,
   windowText,
 } from "../src/ui/words.ts";
 import { openFake, GOOD_KEY } from "./ui/fake_release.ts";
@@ -329,6 +332,36 @@ test("files of an archive stay below one folder", () => {
   const file = (name: string) => ({ name, type: "", bytes: new Uint8Array(1) });
   const names = Object.keys(archiveOf([file("a/x.dcm"), file("a/x.dcm"), file("..")]));
   assert.deepEqual(names, ["a/x.dcm", "a/x-2.dcm", "image"]);
+  const odd = ["A/X.dcm", "a/x.dcm", "__proto__", "constructor", "constructor"].map(file);
+  const given = ["A/X.dcm", "a/x-2.dcm", "__proto__", "constructor", "constructor-2"];
+  assert.deepEqual(Object.keys(archiveOf(odd)), given);
+});
+
+test("texts of a release are shown short, and say what they are", () => {
+  assert.equal(legible("chest\u202egpj.exe\u0000\u200b\n"), "chestgpj.exe");
+  assert.equal(legible("x".repeat(1e6)).length, 300);
+  const entry = { id: "0".repeat(32), name: "a\u2066b", listed: null } as unknown as ImageEntry;
+  assert.equal(nameOf(entry), "ab");
+});
+
+test("no picture for the list is made of an image that fills the memory", async () => {
+  let opened = 0;
+  const image = {
+    ...{ name: "a", width: 2 ** 15, height: 2 ** 15, frames: 1, region: null, tiers: ["preview"] },
+    read: () => assert.fail("it was read"),
+    close: () => opened++,
+  };
+  const previews = new Previews({ open: () => Promise.resolve(image) } as never);
+  previews.want([{ id: "1" } as ImageEntry]);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(opened, 1);
+  assert.deepEqual([previews.get("1")?.failed, previews.get("1")?.name], [true, "a"]);
+});
+
+test("names that are all one fill an archive in no time", () => {
+  const file = { name: "x.dcm", type: "", bytes: new Uint8Array(1) };
+  const names = Object.keys(archiveOf(Array.from({ length: 50_000 }, () => file)));
+  assert.equal(new Set(names).size, 50_000);
 });
 
 test("numbers as the page writes them", () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import math
 import os
 import re
@@ -123,7 +124,7 @@ def parse_viewer(text: str) -> str:
         viewer = urlsplit(text)
         [place] = parse_qs(viewer.query).get("release", [""])
         release = urlsplit(place)
-        hosts = [(url.hostname or "").rstrip(".") for url in (viewer, release)]
+        hosts = [_host(url.hostname or "") for url in (viewer, release)]
         sound = viewer.port != 0 and release.port != 0
     except ValueError:
         raise refused from None
@@ -143,6 +144,19 @@ def parse_viewer(text: str) -> str:
 
 
 _LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def _host(name: str) -> str:
+    """A host as browsers compare it. Raises ValueError for what they would read as another name or
+    number: letters beyond ASCII, of which some vanish, and numbers in other forms."""
+    name = name.rstrip(".")
+    if not name.isascii():
+        raise ValueError("expected a name in ASCII")
+    if ":" in name:
+        return str(ipaddress.IPv6Address(name))
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]):
+        return str(ipaddress.IPv4Address(name))
+    return name
 
 
 def parse_recipients(texts: list[str]) -> list[Recipient]:

@@ -137,7 +137,7 @@ def pack_levels(pixels: np.ndarray, levels: np.ndarray, bits: int) -> bytes:
 
 
 def unpack_levels(data: bytes, shape: tuple[int, ...], dtype: np.dtype, bits: int) -> np.ndarray:
-    """Inverse of `pack_levels`. Raises ValueError where a level does not fit `dtype`."""
+    """Inverse of `pack_levels`. Raises ValueError for what that does not make of `dtype`."""
     size = int(np.prod(shape))
     if len(data) - table_bytes(bits) < -(-size * bits // 8):
         raise ValueError("fewer samples than the image has")
@@ -148,8 +148,13 @@ def unpack_levels(data: bytes, shape: tuple[int, ...], dtype: np.dtype, bits: in
     if bits == 16:
         return table.astype(dtype).reshape(shape)
     level = table.astype(dtype)
+    steps = np.diff(table.astype(np.int32))
+    if (steps < 0).any() or steps[np.count_nonzero(steps) :].any():
+        raise ValueError("levels that do not ascend, the last one repeated to the end")
     packed = np.frombuffer(data, np.uint8, offset=table_bytes(bits))
     count = 8 // bits
+    if (unused := 8 * len(packed) - bits * size) and packed[-1] & (2**unused - 1):
+        raise ValueError("a last byte that is not filled with zeros")
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     out = np.empty(size, dtype)
     for at in range(0, -(-size // count), _BAND):

@@ -232,7 +232,16 @@ def read_grant(signed: SignedGrant, where: str) -> Grant:
 
 
 def _grant(body: dict[str, Any], signer: str) -> Grant:
-    if body["format"] != 1 or body["tier"] not in TIERS or not is_label(body["label"]):
+    texts = {k: body[k] for k in ("release", "keys", "label", "recipient")}
+    told = [body[k] for k in ("note", "not_after") if body[k] is not None]
+    if not all(type(text) is str for text in (*texts.values(), *told)):
+        raise ValueError
+    if (
+        type(body["format"]) is not int
+        or body["format"] != 1
+        or body["tier"] not in TIERS
+        or not is_label(body["label"])
+    ):
         raise ValueError
     tier = Tier(body["tier"])
     images = {i: _opened(tiers, tier) for i, tiers in body["images"].items()}
@@ -242,11 +251,8 @@ def _grant(body: dict[str, Any], signer: str) -> Grant:
         raise ValueError
     if ("regions" in body and not regions) or {*images} & {*regions}:
         raise ValueError
-    last = None if body["not_after"] is None else datetime.date.fromisoformat(body["not_after"])
-    note = (
-        None if body["note"] is None else "".join(c for c in str(body["note"]) if c.isprintable())
-    )
-    texts = {k: str(body[k]) for k in ("release", "keys", "label", "recipient")}
+    last = None if body["not_after"] is None else _day(body["not_after"])
+    note = None if body["note"] is None else "".join(c for c in body["note"] if c.isprintable())
     ids = texts["release"] + texts["keys"]
     if not re.fullmatch("[0-9a-f]{64}", ids) or len(texts["keys"]) != 32:
         raise ValueError
@@ -260,6 +266,14 @@ def _grant(body: dict[str, Any], signer: str) -> Grant:
         not_after=last,
         regions=regions,
     )
+
+
+def _day(text: str) -> datetime.date:
+    """As it is written in one way. Raises ValueError."""
+    day = datetime.date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError("a day in another form")
+    return day
 
 
 def _opened(tiers: dict[str, str], tier: Tier) -> TierSecrets:

@@ -19,6 +19,7 @@ from primis.bundle.index import IndexRecord, run_digest
 from primis.bundle.ranged import Bytes, RangedBytes
 from primis.bundle.settings import Protection
 from primis.errors import DamagedSection, NotCovered, TierTooLow
+from primis.imaging.region import Region
 from primis.keys.grant import ImageKeys, RegionSecrets
 from primis.keys.seal import (
     Secret,
@@ -159,6 +160,8 @@ class OpenedBundle:
         if self.region is None:
             return Info.unpack(self.unseal("info"), self.header)
         opened = self.region.region
+        with self.named():
+            _require_region(opened, self.header)
         first, last = opened.first, opened.first if opened.last is None else opened.last
         return Info.unpack_frames(self.region.info, self.header, first, last)
 
@@ -217,6 +220,16 @@ class OpenedBundle:
             yield
         except DamagedSection as error:
             raise DamagedSection(f'bundle "{self.header.id}": {error}') from None
+
+
+def _require_region(region: Region, header: Header) -> None:
+    """Raise DamagedSection where an image cannot have such a region: its owner may be hostile."""
+    geometry, last = header.geometry, region.first if region.last is None else region.last
+    across, down = region.x + region.width, region.y + region.height
+    within = across <= geometry.width and down <= geometry.height and last < geometry.frames
+    keyed = header.settings.protection is Protection.KEYED
+    if not within or header.settings.exact_bits or not keyed:
+        raise DamagedSection("a grant opens a region that the image does not have")
 
 
 def seal_support(stream: bytes, secret: Secret, header: Header) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from primis.atomic import open_regular, read_regular, reason, write_new
-from primis.errors import Changed, NotThere, StoreError
+from primis.errors import Changed, NotThere, OutputError, StoreError
 from primis.stores.store import MOST_FILES, Found, Range, require_length
 
 _MOST_REPLACED = 1 << 26
@@ -37,7 +38,7 @@ class LocalStore:
     def get(self, key: str, most: int) -> Found:
         """See `Store`."""
         try:
-            data = read_regular(self.path(key), most)
+            data = read_regular(self._no_link(key), most)
         except OSError as error:
             raise self._error(key, error) from None
         return Found(data, hashlib.sha256(data).hexdigest())
@@ -46,7 +47,7 @@ class LocalStore:
         """See `Store`."""
         parts = []
         try:
-            with open_regular(self.path(key)) as file:
+            with open_regular(self._no_link(key)) as file:
                 for wanted in ranges:
                     file.seek(wanted.start)
                     parts.append(file.read(wanted.length))
@@ -55,8 +56,23 @@ class LocalStore:
         pairs = zip(parts, ranges, strict=True)
         return [require_length(part, wanted, str(self.path(key))) for part, wanted in pairs]
 
+    def _no_link(self, key: str) -> Path:
+        """Where a file or folder lies. Raises OSError where it is a link, or lies in one: whoever
+        stores the release may have laid it, to a file of the person who uses it."""
+        path = self.folder
+        for part in PurePosixPath(key).parts:
+            path /= part
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, "it is no regular file, but a link")
+        return path
+
     def put(self, key: str, data: bytes) -> None:
         """See `Store`. Raises OutputError."""
+        folder = str(PurePosixPath(key).parent)
+        try:
+            self._no_link(folder)
+        except OSError:
+            raise OutputError(f'"{self.path(folder)}" is a link, expected a folder') from None
         write_new(self.path(key), data)
 
     def put_new(self, key: str, data: bytes) -> None:
@@ -84,6 +100,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """See `Store`."""
         try:
+            self._no_link(str(PurePosixPath(key).parent))
             self.path(key).unlink(missing_ok=True)
         except OSError as error:
             raise self._error(key, error) from None

@@ -5,6 +5,7 @@
 import { Malformed } from "../canonical.ts";
 import type { Display, Kind, WindowPreset } from "../release/types.ts";
 import {
+  rawValue,
   readHeaderFile,
   sequence,
   text,
@@ -14,6 +15,9 @@ import {
 } from "./dicom_elements.ts";
 import { headersIn } from "./dicom_series.ts";
 
+/** Windows of a header, and bytes of an element: whoever wrote the header may want a page to hang. */
+const MOST_WINDOWS = 64;
+const MOST_VALUE = 4096;
 const GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"] as const;
 
 /** Null for what is no DICOM. */
@@ -38,13 +42,13 @@ function display(dataSet: DataSet): Display {
     windows: table ? [] : windowsOf(windowed),
     slope: slope || 1,
     intercept: numbers(scaled, "RescaleIntercept")[0] ?? 0,
-    units: text(scaled, "RescaleType"),
+    units: isShort(scaled, "RescaleType") ? text(scaled, "RescaleType") : "",
   };
 }
 
 /** The data set itself, or the first item of a functional group that has the element. */
 function where(dataSet: DataSet, keyword: Keyword, group: Keyword): DataSet {
-  if (values(dataSet, keyword).length) return dataSet;
+  if (isShort(dataSet, keyword) && values(dataSet, keyword).length) return dataSet;
   for (const groups of GROUPS) {
     const found = sequence(sequence(dataSet, groups)[0] ?? new Map(), group)[0];
     if (found) return found;
@@ -54,14 +58,21 @@ function where(dataSet: DataSet, keyword: Keyword, group: Keyword): DataSet {
 
 function windowsOf(dataSet: DataSet): WindowPreset[] {
   const widths = numbers(dataSet, "WindowWidth");
-  const names = values(dataSet, "WindowCenterWidthExplanation");
-  return numbers(dataSet, "WindowCenter").flatMap((center, k) => {
+  const named = "WindowCenterWidthExplanation";
+  const names = isShort(dataSet, named) ? values(dataSet, named) : [];
+  const windows = numbers(dataSet, "WindowCenter").flatMap((center, k) => {
     const width = widths[k] ?? 0;
     return Number.isFinite(center) && width > 0 ? [{ center, width, name: names[k] ?? "" }] : [];
   });
+  return windows.slice(0, MOST_WINDOWS);
+}
+
+function isShort(dataSet: DataSet, keyword: Keyword): boolean {
+  return rawValue(dataSet, keyword).length <= MOST_VALUE;
 }
 
 function numbers(dataSet: DataSet, keyword: Keyword): number[] {
+  if (!isShort(dataSet, keyword)) return [];
   return values(dataSet, keyword)
     .map((value) => (value ? Number(value) : NaN))
     .map((n) => {

@@ -37,6 +37,8 @@ const SUFFIX: Partial<Record<Kind, string>> = {
   nifti: ".nii",
   "nifti-gz": ".nii.gz",
 };
+/** Kinds whose header is a JSON object. */
+const RASTERS: ReadonlySet<Kind> = new Set<Kind>(["png", "jpeg", "webp", "tiff"]);
 const TEXTURE =
   "with synthetic texture: noise like what was lost, for measuring texture, not for reading";
 
@@ -101,12 +103,13 @@ export async function restoredFiles(
       if (!(error instanceof Malformed)) throw error; // voxels of other kinds: as below
     }
   }
+  const kept = RASTERS.has(kind) ? fitting(misfit, () => keptOf(header)) : {};
   if (kind === "tiff" && source) {
     const inverted = info.photometric === "MONOCHROME1";
-    const bytes = await writeTiff(pixels, info.sampleType, keptOf(header), inverted);
+    const bytes = await writeTiff(pixels, info.sampleType, kept, inverted);
     return [{ name, type, bytes }];
   }
-  return plainFiles(name, kind, header, pixels, info, how.texture ? TEXTURE : "");
+  return plainFiles(name, kind, kept, pixels, info, how.texture ? TEXTURE : "");
 }
 
 function seriesFiles(
@@ -132,7 +135,7 @@ function seriesFiles(
 async function plainFiles(
   name: string,
   kind: Kind,
-  header: Uint8Array,
+  kept: Kept,
   pixels: Pixels,
   info: Info,
   comment: string,
@@ -141,14 +144,15 @@ async function plainFiles(
     const bytes = writeNpy(pixels, info.sampleType);
     return [{ name: `${name}.npy`, type: "application/octet-stream", bytes }];
   }
-  const kept = kind === "png" ? keptOf(header) : {};
-  const equal = kept["equal"] === true && pixels.channels === 1;
+  const isPng = kind === "png";
+  const equal = isPng && kept["equal"] === true && pixels.channels === 1;
+  const chunks = isPng && isObject(kept["chunks"]) ? kept["chunks"] : {};
   const written = equal ? threeEqual(pixels, info.sampleType) : pixels;
   const files: RestoredFile[] = [];
   for (let frame = 0; frame < pixels.frames; frame++) {
     const number = pixels.frames > 1 ? `-${String(frame + 1).padStart(4, "0")}` : "";
-    const bytes = await writePng(written, frame, objectOf(kept["chunks"]), comment);
-    const called = kind === "png" && !number ? name : `${name}${number}.png`;
+    const bytes = await writePng(written, frame, chunks, comment);
+    const called = isPng && !number ? name : `${name}${number}.png`;
     files.push({ name: called, type: TYPES.png, bytes });
   }
   return files;
@@ -156,17 +160,23 @@ async function plainFiles(
 
 type Kept = Readonly<Record<string, unknown>>;
 
-/** What a header keeps of a raster; values that do not fit are ignored, as the format says. */
+/**
+ * What a header keeps of a raster; empty bytes are an object without fields. Values that do not fit
+ * are ignored, as the format says. Throws Malformed.
+ */
 function keptOf(header: Uint8Array): Kept {
+  if (!header.length) return {};
   try {
-    return objectOf(JSON.parse(textOf(header)));
+    const value: unknown = JSON.parse(textOf(header));
+    if (isObject(value)) return value;
   } catch {
-    return {};
+    // as below
   }
+  throw new Malformed("the header is no JSON object");
 }
 
-function objectOf(value: unknown): Kept {
-  return typeof value === "object" && value !== null ? (value as Kept) : {};
+function isObject(value: unknown): value is Kept {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Grey as three equal channels. */

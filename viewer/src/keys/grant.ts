@@ -19,7 +19,7 @@ import {
 } from "./seal.ts";
 
 const LABEL = /^[A-Za-z0-9_-]{1,64}$/;
-const DAY = /^\d{4}-\d\d-\d\d$/;
+const DAY = /^(?!0000)\d{4}-\d\d-\d\d$/;
 
 export interface Grant {
   readonly signer: string;

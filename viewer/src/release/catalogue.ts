@@ -15,6 +15,9 @@ import type { Listed } from "./types.ts";
 const PAGE_ID = 16;
 const TAG = 16;
 const MOST_PLAIN = 2 ** 24;
+/** Bytes that all pages may take together, and more for each byte of a page as it is sealed. */
+const OF_SMALL = 2 ** 27;
+const PER_BYTE = 64;
 const PER_MM = 1e9;
 const MOST = Number.MAX_SAFE_INTEGER;
 
@@ -23,13 +26,34 @@ export function cataloguePages({ catalogue }: Manifest, fetch: FetchPage): Pages
   return new Pages(catalogue, fetch, PAGE_ID + FANOUT * catalogue.bytesPerImage + TAG);
 }
 
-/** The images of a page. diagnostic: the release secret of that tier. Throws BadManifest. */
-export function readCataloguePage(leaf: Leaf, diagnostic: Secret, release: string): Listed[] {
+/** How much pages swell together: some megabytes must not fill the memory of whoever lists them. */
+export class Swelling {
+  private left = OF_SMALL;
+
+  /** Throws Malformed where it is too much. */
+  add(sealed: number, plain: number): void {
+    this.left += PER_BYTE * sealed - plain;
+    if (this.left < 0) throw new Malformed("it swells");
+  }
+}
+
+/**
+ * The images of a page. diagnostic: the release secret of that tier; swelling: of this page and those
+ * before it. Throws BadManifest.
+ */
+export function readCataloguePage(
+  leaf: Leaf,
+  diagnostic: Secret,
+  release: string,
+  swelling: Swelling,
+): Listed[] {
   try {
     const secret = pageSecret(diagnostic, leaf.data.subarray(0, PAGE_ID));
     const sealed = leaf.data.subarray(PAGE_ID);
     const padded = unseal(sealed, secret, "catalogue", fromHex(release));
-    const body = anyObject(parseCanonical(inflate(unpad(padded), MOST_PLAIN)));
+    const plain = inflate(unpad(padded), MOST_PLAIN);
+    swelling.add(sealed.length, plain.length);
+    const body = anyObject(parseCanonical(plain));
     return items(body["images"], FANOUT).map(listedOf);
   } catch (error) {
     if (!(error instanceof Malformed || error instanceof DamagedSection)) throw error;

@@ -5,6 +5,7 @@ import { BadBundle, TierTooLow, UsageError } from "../errors.ts";
 import type { Decoder } from "../codec/job.ts";
 import { displayOf } from "../imaging/display.ts";
 import { originalFiles, restoredFiles } from "../imaging/files.ts";
+import { safeName } from "../imaging/names.ts";
 import { opened } from "../keys/seal.ts";
 import type { Info } from "../sharing/info.ts";
 import type { OpenedBundle } from "../sharing/opened.ts";
@@ -120,6 +121,11 @@ class BundleImage implements OpenedImage {
   }
 
   async files(tier: Tier, options: ReadOptions = {}): Promise<RestoredFile[]> {
+    const files = await this.filesAsNamed(tier, options);
+    return files.map((file) => ({ ...file, name: safeName(file.name, this.id, file.type) }));
+  }
+
+  private async filesAsNamed(tier: Tier, options: ReadOptions): Promise<RestoredFile[]> {
     if (tier !== "original") {
       const pixels = await this.read(tier, options);
       const frames = options.frames ?? null;

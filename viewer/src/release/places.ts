@@ -8,6 +8,8 @@ import type { Place, Span } from "./types.ts";
 
 const AT_ONCE = 6;
 const TRIES = 3;
+/** Bytes of a file, or of a part of it, that a page holds: what is listed may be any number. */
+const MOST_HELD = 2 ** 31;
 const BUSY = new Set([408, 429, 500, 502, 503, 504]);
 const GONE = new Set([404, 410]);
 
@@ -32,7 +34,7 @@ class WebPlace implements Place {
   async read(key: string, most: number, signal?: AbortSignal): Promise<Uint8Array> {
     const url = this.url(key);
     const response = await this.answer(url, {}, signal);
-    return bodyOf(response, url, most);
+    return bodyOf(response, url, Math.min(most, MOST_HELD));
   }
 
   async ranges(
@@ -53,6 +55,9 @@ class WebPlace implements Place {
   }
 
   private async range(url: string, span: Span, signal?: AbortSignal): Promise<Uint8Array | null> {
+    if (span.end - span.start > MOST_HELD) {
+      throw new StoreError(url, `what is needed of it has over ${MOST_HELD} bytes`);
+    }
     const wanted = `${span.start}-${span.end - 1}`;
     const response = await this.answer(url, { Range: `bytes=${wanted}` }, signal);
     if (response.status !== 206) {

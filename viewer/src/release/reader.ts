@@ -9,7 +9,7 @@
  */
 import { readHeader, MOST_HEADER, profilesOf, type Profiles } from "../bundle/header.ts";
 import { MOST_MANIFEST, readManifest, type Manifest } from "../bundle/manifest.ts";
-import { entriesOf, findEntry, Pages, type Entry } from "../bundle/pages.ts";
+import { entriesOf, findEntry, Pages, type Entry, type Leaf } from "../bundle/pages.ts";
 import { RangedBytes } from "../bundle/ranged.ts";
 import { sha256Large, toHex } from "../bytes.ts";
 import { Malformed } from "../canonical.ts";
@@ -27,7 +27,7 @@ import type { Identity } from "../keys/identity.ts";
 import { highest, type ImageKeys } from "../keys/image_keys.ts";
 import { reaches, releaseSecrets, type Secret } from "../keys/seal.ts";
 import { OpenedBundle } from "../sharing/opened.ts";
-import { cataloguePages, readCataloguePage } from "./catalogue.ts";
+import { cataloguePages, readCataloguePage, Swelling } from "./catalogue.ts";
 import { GrantsFolder } from "./grants_folder.ts";
 import { openImage } from "./image.ts";
 import { requireExpected } from "./known.ts";
@@ -76,7 +76,7 @@ export async function openRelease(
     );
   }
   const seen = rememberedOf(place, manifest);
-  if (!anew && signer === undefined) requireExpected(seen, known);
+  if (!anew) requireExpected(seen, known, signer !== undefined);
   const trusted = known.some((before) => before.signer === manifest.signer);
   const trust = signer ?? (trusted ? manifest.signer : null);
   const notes: string[] = [];
@@ -191,9 +191,10 @@ class OpenRelease implements Release {
   private async *allPages(): AsyncGenerator<ImageEntry[]> {
     const diagnostic = this.diagnostic();
     const listed = diagnostic ? this.catalogue.leaves() : null;
+    const swelling = new Swelling();
     for await (const leaf of this.bundles.leaves()) {
       const page = listed && (await listed.next());
-      const images = page && !page.done ? this.read(page.value, diagnostic!) : [];
+      const images = page && !page.done ? this.read(page.value, diagnostic!, swelling) : [];
       const byId = new Map(images.map((image) => [image.id, image]));
       yield entriesOf(leaf)
         .filter(({ id }) => this.covers(id))
@@ -298,8 +299,8 @@ class OpenRelease implements Release {
     }
   }
 
-  private read(leaf: Parameters<typeof readCataloguePage>[0], diagnostic: Secret): Listed[] {
-    return readCataloguePage(leaf, diagnostic, this.id);
+  private read(leaf: Leaf, diagnostic: Secret, swelling: Swelling): Listed[] {
+    return readCataloguePage(leaf, diagnostic, this.id, swelling);
   }
 
   /** The release secret of tier diagnostic, where a grant that has not expired opens it. */

@@ -43,8 +43,8 @@ export interface Info {
   /** G: how many frames are coded together. */
   readonly group: number;
   readonly frames: readonly FrameScale[];
-  /** Of each frame, by planes; empty where samples are exact, and of a region. */
-  readonly textures: readonly (readonly PlaneTexture[])[];
+  /** Of a frame, by planes; none where samples are exact, and of a region. */
+  readonly texture: (frame: number) => readonly PlaneTexture[];
 }
 
 /** Whether G of a bundle may be over 1, as far as its header tells. */
@@ -58,10 +58,10 @@ export function readInfo(data: Uint8Array, header: Header): Info {
     const { info, rest } = framesOf(data, header, 0, header.geometry.frames - 1);
     const exact = header.profile.settings.exactBits > 0;
     if (info.stretch && (exact || header.geometry.channels > 1)) throw new Malformed("stretch");
-    const textures = texturesOf(rest, header.geometry, exact);
+    const texture = texturesOf(rest, header.geometry, exact);
     const measured = info.quality !== null && info.quality.psnr !== null;
     if (!measured && rest.some((byte) => byte !== 0)) throw new Malformed("texture");
-    return { ...info, textures };
+    return { ...info, texture };
   });
 }
 
@@ -116,7 +116,7 @@ function framesOf(
     stretch: stretchOf(numbers, sampleType),
     group,
     frames: scalesOf(data.subarray(INFO_BASE, end), sampleType, first, group),
-    textures: [],
+    texture: () => [],
   };
   return { info, rest: data.subarray(end) };
 }
@@ -180,27 +180,38 @@ function alike(a: FrameScale, b: FrameScale): boolean {
   return a.low === b.low && a.high === b.high && a.threshold === b.threshold;
 }
 
-function texturesOf(data: Uint8Array, geometry: Geometry, exact: boolean): PlaneTexture[][] {
-  const size = geometry.textureBytes;
+/** All are looked at, and none is kept but as bytes: there may be millions. Throws Malformed. */
+function texturesOf(
+  data: Uint8Array,
+  geometry: Geometry,
+  exact: boolean,
+): (frame: number) => PlaneTexture[] {
+  const { textureBytes: size, channels } = geometry;
   const frames = exact ? 0 : geometry.frames;
-  if (data.length !== frames * geometry.channels * size) throw new Malformed("texture");
-  return Array.from({ length: frames }, (_, frame) =>
-    Array.from({ length: geometry.channels }, (_, plane) => {
-      const at = (frame * geometry.channels + plane) * size;
-      return planeOf(data.subarray(at, at + size), geometry);
-    }),
-  );
+  if (data.length !== frames * channels * size) throw new Malformed("texture");
+  const planeAt = (number: number): Uint8Array => data.subarray(number * size, (number + 1) * size);
+  for (let k = 0; k < frames * channels; k++) requireTexture(planeAt(k), geometry);
+  if (!frames) return () => [];
+  return (frame) =>
+    Array.from({ length: channels }, (_, plane) => {
+      return planeOf(planeAt(frame * channels + plane), geometry);
+    });
+}
+
+function requireTexture(data: Uint8Array, geometry: Geometry): void {
+  const [down, across] = geometry.textureRegions;
+  const halves = 1 + TEXTURE_BANDS + down * across;
+  const filled = halves % 2 === 0 || (data[data.length - 1]! & 15) === 0;
+  const nothing = data.every((byte) => byte === 0);
+  if (!filled || !(nothing || (data[0] && data[1]))) throw new Malformed("texture");
 }
 
 function planeOf(data: Uint8Array, geometry: Geometry): PlaneTexture {
   const [down, across] = geometry.textureRegions;
-  const [contrast, ...steps] = [...data.subarray(2)].flatMap((byte) => [byte >> 4, byte & 15]);
-  const end = TEXTURE_BANDS + down * across;
-  const [deviation, spread] = [data[0]!, data[1]!];
-  const nothing = data.every((byte) => byte === 0);
-  if (steps.slice(end).some((step) => step !== 0) || !(nothing || (deviation && spread))) {
-    throw new Malformed("texture");
-  }
-  const [bands, regions] = [steps.slice(0, TEXTURE_BANDS), steps.slice(TEXTURE_BANDS, end)];
-  return { deviation, spread, contrast: contrast!, bands, regions };
+  const steps: number[] = [];
+  for (const byte of data.subarray(2)) steps.push(byte >> 4, byte & 15);
+  const end = 1 + TEXTURE_BANDS + down * across;
+  const bands = steps.slice(1, 1 + TEXTURE_BANDS);
+  const regions = steps.slice(1 + TEXTURE_BANDS, end);
+  return { deviation: data[0]!, spread: data[1]!, contrast: steps[0]!, bands, regions };
 }

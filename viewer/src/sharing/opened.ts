@@ -9,7 +9,7 @@ import { openTileBytes } from "../codes/coder.ts";
 import { BadBundle, DamagedSection, NotCovered, TierTooLow } from "../errors.ts";
 import type { ImageKeys } from "../keys/image_keys.ts";
 import { infoSecret, mask, opened, tileSecret, unpad, unseal, type Secret } from "../keys/seal.ts";
-import type { Span, Tier } from "../release/types.ts";
+import type { Region, Span, Tier } from "../release/types.ts";
 import { mayGroup, readInfo, readRegionInfo, type Info } from "./info.ts";
 
 /** Sections that are sealed whole, and the tier that opens each. */
@@ -42,6 +42,16 @@ export interface RecordName {
   readonly tier: Tier;
   readonly number: number;
   readonly tile: number;
+}
+
+/** Throws DamagedSection where an image cannot have such a region. */
+function requireRegion({ x, y, width, height, last }: Region, header: Header): void {
+  const { geometry, profile } = header;
+  const within =
+    x + width <= geometry.width && y + height <= geometry.height && last < geometry.frames;
+  if (!within || profile.settings.exactBits || profile.settings.protection === "sca") {
+    throw new DamagedSection("a grant opens a region that the image does not have");
+  }
 }
 
 export class OpenedBundle {
@@ -102,7 +112,10 @@ export class OpenedBundle {
         return this.named(() => readInfo(data, this.header));
       }
       const { first, last } = region.region;
-      return this.named(() => readRegionInfo(region.info, this.header, first, last));
+      return this.named(() => {
+        requireRegion(region.region, this.header);
+        return readRegionInfo(region.info, this.header, first, last);
+      });
     })();
     return this.known;
   }

@@ -6,8 +6,8 @@ import type { Geometry } from "../bundle/geometry.ts";
 import { objectOf, whole } from "../bundle/fields.ts";
 import { view } from "../bytes.ts";
 import { Malformed, type Json } from "../canonical.ts";
-import { limitsOf } from "../codec/job.ts";
-import type { Pixels, SampleType } from "../release/types.ts";
+import { limitsOf, samplesOf } from "../codec/job.ts";
+import type { Pixels, Samples, SampleType } from "../release/types.ts";
 
 /** What describes padding in the line of JSON. */
 export interface Described {
@@ -21,7 +21,7 @@ export interface Padding {
   /** 1 where a pixel is padding: by frame, row and column. */
   readonly mask: Uint8Array;
   /** In the pixels' order, for each its channels; of one pixel, where it stands for all. */
-  readonly values: Int32Array;
+  readonly values: Samples;
   readonly declared: readonly [number, number] | null;
 }
 
@@ -33,10 +33,11 @@ function pixelsOf(geometry: Geometry): number {
 export function describedPadding(value: Json, geometry: Geometry): Described {
   if (!objectOf(value)) throw new Malformed("no padding");
   const declared = value["declared"];
+  if (declared === undefined) throw new Malformed("no declared range, nor that there is none");
   return {
     values: whole(value["values"], 1, pixelsOf(geometry)),
     between: whole(value["frames"], 0, 1) === 1,
-    declared: declared === null || declared === undefined ? null : rangeOf(declared),
+    declared: declared === null ? null : rangeOf(declared),
   };
 }
 
@@ -89,14 +90,16 @@ function valuesOf(
   size: number,
   geometry: Geometry,
   type: SampleType,
-): Int32Array {
+): Samples {
   const bytes = view(data.subarray(Math.ceil(size / 8)));
   const [least, largest] = limitsOf(type);
-  return Int32Array.from({ length: described.values * geometry.channels }, (_, k) => {
+  const values = samplesOf(type, described.values * geometry.channels);
+  for (let k = 0; k < values.length; k++) {
     const value = type.startsWith("u") ? bytes.getUint16(2 * k) : bytes.getInt16(2 * k);
     if (value < least || value > largest) throw new Malformed("padding outside the range");
-    return value;
-  });
+    values[k] = value;
+  }
+  return values;
 }
 
 /**

@@ -28,6 +28,8 @@ import { readSourceHeader, type SourceHeader } from "./source_header.ts";
 const MOST_PIXELS = 300_000_000;
 const OF_SMALL = 2 ** 25;
 const PER_BYTE = 64;
+/** Of frames that are decoded together: each is an object, and tiles may have 4 x 4 pixels. */
+const MOST_RECORDS = 2 ** 20;
 
 /** Frames of a group that are wanted: (place among all that are wanted, number). */
 interface Wanted {
@@ -49,8 +51,8 @@ export async function readPixels(
   }
   bundle.requireTier(tier);
   const { profile } = bundle.header;
-  const frames = chosenFrames(bundle, options.frames); // 1
   const info = await bundle.info();
+  const frames = chosenFrames(bundle, options.frames); // 1
   const whole = bundle.keys.region === null && tier === "diagnostic";
   const exact = tier === "diagnostic" && profile.settings.exactBits > 0;
   const pixels = exact
@@ -67,7 +69,9 @@ export async function readPixels(
 /** Name, padding and header of the source. Throws DamagedSection, TierTooLow. */
 export async function sourceHeader(bundle: OpenedBundle): Promise<SourceHeader> {
   const [packed, info] = [await bundle.unseal("header"), await bundle.info()];
-  return bundle.named(() => readSourceHeader(packed, bundle.header.geometry, info.sampleType));
+  const { header } = bundle;
+  const most = mostSamples(header);
+  return bundle.named(() => readSourceHeader(packed, header.geometry, info.sampleType, most));
 }
 
 function putBack(
@@ -104,8 +108,13 @@ function chosenFrames(bundle: OpenedBundle, asked: readonly number[] | undefined
   return frames;
 }
 
+/** Samples that are held of an image at a time: a small bundle may claim a huge one. */
+function mostSamples(header: Header): number {
+  return Math.min(MOST_PIXELS, OF_SMALL + PER_BYTE * header.bytes);
+}
+
 function requireFew(header: Header, samples: number): void {
-  const most = Math.min(MOST_PIXELS, OF_SMALL + PER_BYTE * header.bytes);
+  const most = mostSamples(header);
   if (samples > most) {
     throw new TooManyPixels(
       `bundle "${header.id}" has ${samples} samples to decode, expected at most ${most}`,
@@ -145,6 +154,13 @@ export async function decodeFrames(
   const groups = touched(frames, await bundle.group(), geometry.frames);
   const count = groups.reduce((sum, group) => sum + group.frames.length, 0);
   requireFew(header, count * box.height * box.width * geometry.channels);
+  const records = 2 * geometry.tileCount * Math.max(...groups.map((group) => group.frames.length));
+  if (records > MOST_RECORDS) {
+    throw new TooManyPixels(
+      `bundle "${header.id}" has ${records} records to decode together, ` +
+        `expected at most ${MOST_RECORDS}`,
+    );
+  }
   const shown = region ?? { x: 0, y: 0, width: geometry.width, height: geometry.height };
   const pixels = emptyPixels(info.sampleType, frames.length, shown, geometry.channels);
   for (const [k, group] of groups.entries()) {
@@ -236,7 +252,7 @@ function frameJob(
   const number = frame - group.frames[0]!;
   if (!texture) return { number, texture: null };
   const seed = fromHex(bundle.header.id);
-  return { number, texture: { planes: info.textures[frame]!, seed, frame } };
+  return { number, texture: { planes: info.texture(frame), seed, frame } };
 }
 
 async function recordJob(
@@ -275,7 +291,7 @@ async function exactPixels(
   const { sampleType } = info;
   return bundle.named(() => {
     const bits = profile.settings.exactBits;
-    const sample = exactSamples(data, bits, sampleType);
+    const sample = exactSamples(data, bits, sampleType, geometry.samples);
     const pixels = emptyPixels(sampleType, frames.length, geometry, geometry.channels);
     const size = geometry.frameSamples;
     frames.forEach((frame, place) => {
@@ -285,8 +301,22 @@ async function exactPixels(
   });
 }
 
-/** The sample of a number. Throws DamagedSection where a level does not fit the type. */
-function exactSamples(data: Uint8Array, bits: number, type: SampleType): (at: number) => number {
+/** Whether levels ascend, and the last is repeated to the end. */
+function isTable(levels: Int32Array): boolean {
+  const last = levels.at(-1);
+  return levels.every((level, k) => {
+    const before = levels[k - 1];
+    return before === undefined || level > before || (level === before && level === last);
+  });
+}
+
+/** The sample of a number. Throws DamagedSection where levels are no table, or do not fit. */
+function exactSamples(
+  data: Uint8Array,
+  bits: number,
+  type: SampleType,
+  samples: number,
+): (at: number) => number {
   const [least, largest] = limitsOf(type);
   const numbers = view(data);
   const level = (k: number): number => {
@@ -298,6 +328,10 @@ function exactSamples(data: Uint8Array, bits: number, type: SampleType): (at: nu
   const table = Int32Array.from({ length: 2 ** bits }, (_, k) => level(k));
   const packed = data.subarray(2 * 2 ** bits);
   const each = 8 / bits;
+  const unused = 8 * packed.length - bits * samples;
+  if (!isTable(table) || (unused && packed.at(-1)! & (2 ** unused - 1))) {
+    throw new DamagedSection('section "exact" does not describe its image');
+  }
   return (at) => {
     const byte = packed[Math.floor(at / each)]!;
     return table[(byte >> (8 - bits * ((at % each) + 1))) & (2 ** bits - 1)]!;

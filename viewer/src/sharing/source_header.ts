@@ -6,7 +6,7 @@ import type { Geometry } from "../bundle/geometry.ts";
 import { anyObject, text } from "../bundle/fields.ts";
 import { concat } from "../bytes.ts";
 import { Malformed, parseCanonical } from "../canonical.ts";
-import { DamagedSection } from "../errors.ts";
+import { DamagedSection, TooManyPixels } from "../errors.ts";
 import { Inflating } from "../inflate.ts";
 import type { SampleType } from "../release/types.ts";
 import {
@@ -33,15 +33,24 @@ function mostSource(frames: number): number {
   return Math.min(2 ** 24 + 2 ** 17 * (frames - 1), 2 ** 28);
 }
 
-/** The section, unsealed and without its padding to a budget. Throws DamagedSection. */
+/**
+ * The section, unsealed and without its padding to a budget. most: samples of an image whose padding
+ * is read, since a small section describes that of a huge one. Throws DamagedSection, TooManyPixels.
+ */
 export function readSourceHeader(
   packed: Uint8Array,
   geometry: Geometry,
   type: SampleType,
+  most = Infinity,
 ): SourceHeader {
   return checked(() => {
     const stream = new Ahead(packed);
     const { name, described } = lineOf(stream, geometry);
+    if (described && geometry.samples > most) {
+      throw new TooManyPixels(
+        `an image of ${geometry.samples} samples has padding, expected at most ${most} samples`,
+      );
+    }
     const bytes = described && stream.read(paddingBytes(described, geometry));
     const padding = described && bytes && readPadding(described, bytes, geometry, type);
     return { name, padding, source: stream.rest(mostSource(geometry.frames)) };

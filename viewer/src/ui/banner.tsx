@@ -4,7 +4,15 @@ import type { ShownImage } from "./engine.ts";
 import { Icon } from "./icons.tsx";
 import { useObservable } from "./observable.ts";
 import type { Pane } from "./pane.ts";
-import { expiryText, figure, qualityText, shortDigest, tierWords } from "./words.ts";
+import {
+  expiryText,
+  figure,
+  MOST_NOTE,
+  qualityText,
+  shortDigest,
+  legible,
+  tierWords,
+} from "./words.ts";
 
 interface BannerProps {
   readonly pane: Pane;
@@ -54,6 +62,6 @@ function grantFor(entry: ImageEntry, grants: readonly GrantInfo[]): GrantInfo | 
 }
 
 function grantLine(grant: GrantInfo): string {
-  const note = grant.note ? ` \u201c${grant.note}\u201d` : "";
+  const note = grant.note ? ` \u201c${legible(grant.note, MOST_NOTE)}\u201d` : "";
   return `grant to ${grant.label}${note}, tier ${grant.tier}, ${expiryText(grant)}`;
 }

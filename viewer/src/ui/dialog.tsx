@@ -5,7 +5,7 @@ import type { GrantInfo } from "../release/types.ts";
 import { Icon } from "./icons.tsx";
 import { KEYS } from "./keyboard.ts";
 import type { Session } from "./session.ts";
-import { expiryText, grantText, grouped } from "./words.ts";
+import { expiryText, grantText, grouped, MOST_NOTE, legible } from "./words.ts";
 
 interface DialogProps {
   readonly title: string;
@@ -96,7 +96,7 @@ export function ReleaseDialog({ session, onClose }: ReleaseDialogProps) {
 }
 
 function grantDetails(grant: GrantInfo): string {
-  const note = grant.note ? `, \u201c${grant.note}\u201d` : "";
+  const note = grant.note ? `, \u201c${legible(grant.note, MOST_NOTE)}\u201d` : "";
   const expired = grant.expired ? " (expired)" : "";
   return `${grant.label}: ${grantText(grant)}, ${expiryText(grant)}${expired}${note}`;
 }

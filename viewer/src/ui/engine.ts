@@ -19,6 +19,8 @@ export interface Engine {
   warm(addresses: Addresses): void;
   /** Opens a release; another one that was open is forgotten. */
   open(request: OpenRequest): Promise<ShownRelease>;
+  /** Ends the worker, with all keys that it holds. */
+  forget(): void;
 }
 
 /**
@@ -29,6 +31,7 @@ export interface Engine {
 export function workerEngine(script: URL): Engine {
   let ahead: Promise<Started> | null = null;
   let opened: Worker | null = null;
+  let isForgotten = false;
   return {
     warm(addresses) {
       ahead ??= start(script);
@@ -39,8 +42,17 @@ export function workerEngine(script: URL): Engine {
       const starting = ahead ?? start(script);
       ahead = null;
       const { worker, caller } = await starting;
+      if (isForgotten) {
+        worker.terminate();
+        throw new PrimisError("another release is opened");
+      }
       opened = worker;
       return remoteRelease(caller, await caller.call("open", [request]));
+    },
+    forget() {
+      isForgotten = true;
+      opened?.terminate();
+      ahead?.then(({ worker }) => worker.terminate()).catch(() => undefined);
     },
   };
 }

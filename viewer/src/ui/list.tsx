@@ -9,10 +9,12 @@ import { Icon } from "./icons.tsx";
 import { useObservable } from "./observable.ts";
 import type { Preview, Previews } from "./previews.ts";
 import type { Session } from "./session.ts";
-import { counted, kindText, nameOf, shapeText, splitPath, tierWords } from "./words.ts";
+import { counted, kindText, nameOf, shapeText, legible, splitPath, tierWords } from "./words.ts";
 
 /** Of a row, in CSS pixels; the style sheet has the same. */
 const ROW = 84;
+/** Labels of an image that are shown. */
+const MOST_LABELS = 100;
 const BEYOND = 3;
 const REST = 120;
 
@@ -177,7 +179,7 @@ interface RowProps {
 
 function Row({ entry, preview, index, count, isActive, isShown, onOpen }: RowProps) {
   const { listed } = entry;
-  const { folder, base } = splitPath(preview?.name ?? nameOf(entry));
+  const { folder, base } = splitPath(preview?.name ? legible(preview.name) : nameOf(entry));
   const shape = listed ?? (preview && !preview.failed ? preview : null);
   const facts = [
     listed ? kindText(listed) : "",
@@ -185,7 +187,9 @@ function Row({ entry, preview, index, count, isActive, isShown, onOpen }: RowPro
     entry.tier === "preview" ? tierWords.preview : "",
     entry.region ? "region" : "",
   ];
-  const labels = Object.entries(listed?.labels ?? {});
+  const labels = Object.entries(listed?.labels ?? {})
+    .slice(0, MOST_LABELS)
+    .map(([column, value]) => [legible(column), legible(value)] as const);
   const kind = isActive ? "row active" : "row";
   return (
     <div

@@ -23,6 +23,8 @@ export interface Preview {
 
 const AT_ONCE = 2;
 const MOST_KEPT = 400;
+/** Of an image that nobody asked to see: a list must not fill the memory by itself. */
+const MOST_PIXELS = 2 ** 26;
 /** Pixels of the longer side, for screens of two pixels each. */
 const SIDE = 128;
 
@@ -101,6 +103,8 @@ const FAILED: Preview = {
 };
 
 async function pictured(image: ShownImage, signal: AbortSignal): Promise<Preview> {
+  const shown = image.region ?? image;
+  if (shown.width * shown.height > MOST_PIXELS) return { ...FAILED, name: image.name };
   const { first, last } = frameRange(image);
   const middle = Math.floor((first + last) / 2);
   const tier = image.tiers[0] ?? "preview";

@@ -18,13 +18,21 @@ export function save(files: readonly RestoredFile[], name: string): void {
   hand(archive, "application/zip", `${splitPath(name).base}.zip`);
 }
 
-/** Names that unpack below one folder, whatever the owner wrote, and none twice. */
+/**
+ * Names that unpack below one folder, whatever the owner wrote, and none twice, in whatever case:
+ * on many disks case does not tell names apart.
+ */
 export function archiveOf(files: readonly RestoredFile[]): Zippable {
-  const archive: Zippable = {};
+  const archive = Object.create(null) as Zippable;
+  const taken = new Set<string>();
+  const counts = new Map<string, number>();
   for (const { name, bytes } of files) {
     const safe = safeName(name);
-    let [free, count] = [safe, 1];
-    while (free in archive) free = numbered(safe, ++count);
+    const same = safe.toLowerCase();
+    let [free, count] = [safe, counts.get(same) ?? 1];
+    while (taken.has(free.toLowerCase())) free = numbered(safe, ++count);
+    counts.set(same, count);
+    taken.add(free.toLowerCase());
     archive[free] = bytes;
   }
   return archive;

@@ -8,7 +8,7 @@ import { useObservable } from "./observable.ts";
 import type { Pane } from "./pane.ts";
 import { samplesAt } from "./raster.ts";
 import { Scene } from "./scene.ts";
-import { figure, nameOf, windowText } from "./words.ts";
+import { figure, nameOf, legible, windowText } from "./words.ts";
 
 interface StageProps {
   readonly pane: Pane;
@@ -106,7 +106,7 @@ export function valueText(pane: Pane): string {
   const values = samples.map((sample) => figure(sample * slope + intercept, 1));
   const region = pane.image!.region;
   const [x, y] = [pixel.x + (region?.x ?? 0), pixel.y + (region?.y ?? 0)];
-  return `x ${x}, y ${y}: ${values.join(", ")}${units ? ` ${units}` : ""}`;
+  return `x ${x}, y ${y}: ${values.join(", ")}${units ? ` ${legible(units)}` : ""}`;
 }
 
 function Loading({ pane }: { readonly pane: Pane }) {

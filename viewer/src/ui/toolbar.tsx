@@ -5,7 +5,7 @@ import { Icon, type IconName } from "./icons.tsx";
 import { useObservable } from "./observable.ts";
 import type { Pane, Tool } from "./pane.ts";
 import { rovingKeys } from "./roving.ts";
-import { windowText } from "./words.ts";
+import { legible, windowText } from "./words.ts";
 
 interface ToolButtonProps {
   readonly icon: IconName;
@@ -109,7 +109,7 @@ function WindowChoice({ pane }: { readonly pane: Pane }) {
       <select value={value} onChange={(event) => choose(event.currentTarget.value)}>
         {presets.map((preset, index) => (
           <option key={index} value={String(index)}>
-            {preset.name ? `${preset.name}: ${windowText(preset)}` : windowText(preset)}
+            {preset.name ? `${legible(preset.name)}: ${windowText(preset)}` : windowText(preset)}
           </option>
         ))}
         <option value="auto">Window from the image</option>

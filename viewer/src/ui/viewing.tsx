@@ -14,7 +14,7 @@ import { save } from "./saving.ts";
 import type { Opened, Session } from "./session.ts";
 import { FrameBar, Stage, useCine } from "./stage.tsx";
 import { Toolbar } from "./toolbar.tsx";
-import { bytesText, nameOf, shortDigest, splitPath, tierWords } from "./words.ts";
+import { bytesText, nameOf, shortDigest, legible, splitPath, tierWords } from "./words.ts";
 
 export function Viewing({ session }: { readonly session: Session }) {
   const { release, previews, workspace, recognised } = session.opened!;
@@ -132,7 +132,7 @@ function PaneView({ pane, index, opened, onHelp }: PaneViewProps) {
   useObservable(pane);
   const cine = useCine(pane);
   const isActive = workspace.panes.length > 1 && workspace.active === index;
-  const name = pane.image?.name ?? nameOf(pane.entry);
+  const name = pane.image?.name ? legible(pane.image.name) : nameOf(pane.entry);
   const activate = () => workspace.activate(index);
   return (
     <section

@@ -43,8 +43,19 @@ export function grouped(hex: string): string {
   return hex.replace(/(.{8})(?=.)/g, "$1 ");
 }
 
+const MOST_SHOWN = 300;
+export const MOST_NOTE = 4000;
+
+/**
+ * A text of the release's owner as the page shows it: of bounded length, and without what shows as
+ * nothing or turns the direction of text, so that `gpj.exe` does not look like `exe.jpg`.
+ */
+export function legible(text: string, most = MOST_SHOWN): string {
+  return text.slice(0, most).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "");
+}
+
 export function nameOf(entry: ImageEntry): string {
-  return entry.listed?.name ?? entry.name ?? `image ${entry.id.slice(0, 12)}`;
+  return legible(entry.listed?.name ?? entry.name ?? `image ${entry.id.slice(0, 12)}`);
 }
 
 /** `CT, 512 × 512, 40 frames`: what is known of an image before it is opened. */
@@ -54,7 +65,7 @@ export function shapeText(shape: Pick<Listed, "width" | "height" | "frames">): s
 }
 
 export function kindText(listed: Listed): string {
-  return listed.modality || listed.kind.toUpperCase().replaceAll("-", " ");
+  return legible(listed.modality) || legible(listed.kind).toUpperCase().replaceAll("-", " ");
 }
 
 export function qualityText(quality: Quality | null, exact: boolean): string {
