@@ -66,8 +66,19 @@ export async function readPixels(
   return pixels;
 }
 
+const headers = new WeakMap<OpenedBundle, Promise<SourceHeader>>();
+
 /** Name, padding and header of the source. Throws DamagedSection, TierTooLow. */
-export async function sourceHeader(bundle: OpenedBundle): Promise<SourceHeader> {
+export function sourceHeader(bundle: OpenedBundle): Promise<SourceHeader> {
+  const known = headers.get(bundle);
+  if (known) return known;
+  const reading = freshHeader(bundle);
+  headers.set(bundle, reading); // that of a long series takes seconds, and each frame needs it
+  reading.catch(() => headers.delete(bundle)); // the next one tries again
+  return reading;
+}
+
+async function freshHeader(bundle: OpenedBundle): Promise<SourceHeader> {
   const [packed, info] = [await bundle.unseal("header"), await bundle.info()];
   const { header } = bundle;
   const most = mostSamples(header);
