@@ -328,7 +328,7 @@ USAGE = {
     "bad date": (["grant", "r", "--to", "alice.key.pub", "--not-after", "tomorrow"], "YYYY-MM-DD"),
     "a day that has passed": (
         ["grant", "r", "--to", "alice.key.pub", "--not-after", "2020-01-01"],
-        "expected a day to come",
+        "expected today or a later day",
     ),
     "release among the images": (
         ["share", ".", "--to", "alice.key.pub", "-o", "q"],

@@ -15,7 +15,7 @@ from pathlib import Path
 from primis.atomic import finish_folder, reason, remove_folder
 from primis.codes.kernel import FILE as KERNEL
 from primis.errors import InputError, OutputError
-from primis.network.checkpoint import WEIGHTS, read_checkpoint
+from primis.network.checkpoint import WEIGHTS, named, read_checkpoint
 from primis.network.program import GRAPHS
 
 STATIC = Path(__file__).parent / "static"
@@ -34,7 +34,7 @@ def viewer_files(models: Iterable[Path] = ()) -> dict[str, Path]:
         found[f"assets/{graph.name}"] = graph
     for weights in WEIGHTS.glob("*.safetensors"):
         found[_weights(hashlib.sha256(weights.read_bytes()).hexdigest())] = weights
-    for model in models:
+    for model in map(named, models):
         found[_weights(read_checkpoint(model).digest)] = model
     return found
 

@@ -122,7 +122,7 @@ def _file(path: Path) -> Body:
 
 class Server(ThreadingHTTPServer):
     """Serves a site on loopback. port: None for one that the system chooses. Raises OutputError
-    where it cannot be had. tell: is told what went wrong while a file was sent."""
+    where it is not available. tell: is told what went wrong while a file was sent."""
 
     allow_reuse_address = os.name == "posix"  # elsewhere it lets others listen on the same port
     daemon_threads = True
@@ -141,8 +141,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((LOOPBACK, port or 0), _Handler)
         except OSError as error:
             raise OutputError(
-                f'port "{port or 0}" of {LOOPBACK} cannot be had: {reason(error)}, '
-                "expected one that is free"
+                f'port "{port or 0}" of {LOOPBACK} is not available: {reason(error)}, '
+                "expected a free one"
             ) from None
         self.hosts = {f"{LOOPBACK}:{self.server_port}", f"{NAME}:{self.server_port}"}
 
