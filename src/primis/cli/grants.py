@@ -101,7 +101,7 @@ def grant(
         raise UsageError("--region needs --image, the image that it is a part of")
     _require_one_way(to, link, image, no_pin=no_pin)
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
-        raise UsageError(f'--not-after is "{not_after}", expected a day to come')
+        raise UsageError(f'--not-after is "{not_after}", expected today or a later day')
     require_release(release)
     secret = None if link is None else _new_link(no_pin=no_pin)
     recipients = parse_recipients(to) if secret is None else [secret.recipient]
