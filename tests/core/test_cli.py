@@ -344,9 +344,12 @@ USAGE = {
     ),
     "one shard and the end of all": (
         ["rekey", "x", "--shard", "1/2", "--finish"],
-        "expected --shard or --finish",
+        "--shard and --finish were both given",
     ),
-    "rekey in two ways": (["rekey", "x", "--jobs", "2", "--dask", "a:1"], "expected --jobs or"),
+    "rekey in two ways": (
+        ["rekey", "x", "--jobs", "2", "--dask", "a:1"],
+        "--jobs and --dask were both given",
+    ),
     "original without the file": (
         ["share", "x", "--to", "k.pub", "-o", "q", "--tier", "original"],
         "--with-original",

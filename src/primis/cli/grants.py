@@ -64,14 +64,17 @@ def grant(
         typer.Option(
             "--link",
             metavar="URL",
-            help="In place of --to: make a link that opens one image in a browser. URL is the address "
-            "of your viewer, with ?release= and the address of the release. A PIN is printed with "
-            "it: send that separately.",
+            help="In place of --to: make a link that opens one image in a browser. URL is the "
+            "address of your viewer, with ?release= and the address of the release. A PIN is "
+            "printed with the link: send it separately.",
             parser=parse_viewer,
         ),
     ] = None,
     no_pin: Annotated[
-        bool, typer.Option("--no-pin", help="Make a link that opens without a PIN, to anyone who has it.")
+        bool,
+        typer.Option(
+            "--no-pin", help="Make a link that opens without a PIN, to anyone who has it."
+        ),
     ] = False,
     note: Annotated[
         str | None,

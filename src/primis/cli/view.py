@@ -40,8 +40,8 @@ def view(
             "-i",
             "--identity",
             metavar="FILE",
-            help="Your age identity, handed to the page once. If it has a passphrase, the page asks "
-            "for it. (default: the page asks for a key)",
+            help="Your age identity, handed to the page once. If it has a passphrase, the page "
+            "asks for it. (default: the page asks for a key)",
             parser=parse_path,
         ),
     ] = None,

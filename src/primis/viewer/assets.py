@@ -1,7 +1,7 @@
 """The viewer's files: what `make viewer` built, and what it loads from the rest of the package.
 
 Kernel, graphs and weights lie in the package once, where Python reads them; the built files hold no
-copies. Here they get the addresses that the viewer asks for.
+copies. Here they get the addresses that the viewer requests.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 /**
- * Trust on first use, as SSH does with hosts: whoever stores a release can replace all of it, or
+ * Trust on first use, as SSH does with hosts: the host of a release can replace all of it, or
  * put back an older state (docs/format.md, section 3).
  */
 import { UnexpectedRelease } from "../errors.ts";
 import type { RememberedRelease } from "./types.ts";
 
-/** Throws UnexpectedRelease where what is there does not fit what was seen before. */
+/** Throws UnexpectedRelease if a release contradicts what was seen before. */
 export function requireExpected(
   seen: RememberedRelease,
   known: readonly RememberedRelease[],
