@@ -328,7 +328,7 @@ USAGE = {
     "bad date": (["grant", "r", "--to", "alice.key.pub", "--not-after", "tomorrow"], "YYYY-MM-DD"),
     "a day that has passed": (
         ["grant", "r", "--to", "alice.key.pub", "--not-after", "2020-01-01"],
-        "expected a day to come",
+        "expected today or a later day",
     ),
     "release among the images": (
         ["share", ".", "--to", "alice.key.pub", "-o", "q"],
@@ -344,9 +344,12 @@ USAGE = {
     ),
     "one shard and the end of all": (
         ["rekey", "x", "--shard", "1/2", "--finish"],
-        "expected --shard or --finish",
+        "--shard and --finish were both given",
     ),
-    "rekey in two ways": (["rekey", "x", "--jobs", "2", "--dask", "a:1"], "expected --jobs or"),
+    "rekey in two ways": (
+        ["rekey", "x", "--jobs", "2", "--dask", "a:1"],
+        "--jobs and --dask were both given",
+    ),
     "original without the file": (
         ["share", "x", "--to", "k.pub", "-o", "q", "--tier", "original"],
         "--with-original",

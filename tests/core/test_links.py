@@ -113,7 +113,7 @@ def test_link_and_pin_are_printed_on_lines_of_their_own_also_when_quiet(run, rel
         said, errors = run("grant", "r", "--image", "chest-1.dcm", "--link", VIEWER, *quiet)
         _, link, pin = said.splitlines()
         assert re.fullmatch(rf"link: {re.escape(VIEWER)}#open=[\w-]{{22}}&pin&grant=link\S*", link)
-        assert re.fullmatch(r"PIN, to be sent another way than the link: \d{6}", pin)
+        assert re.fullmatch(r"PIN, to be sent separately from the link: \d{6}", pin)
         assert "open=" not in errors
 
 
@@ -181,9 +181,9 @@ def test_the_library_of_age_opens_what_is_sealed_here(size: int) -> None:
     [
         (["--link", VIEWER], "--link opens one image, expected one --image, not 0"),
         (["--link", VIEWER, "--image", "a", "--image", "b"], "expected one --image, not 2"),
-        (["--link", VIEWER, "--image", "a", "--to", "x"], "expected --to or --link"),
+        (["--link", VIEWER, "--image", "a", "--to", "x"], "--to and --link were both given"),
         (["--to", "x", "--no-pin"], "--no-pin needs --link"),
-        ([], "nobody is named: expected --to KEY or --link URL"),
+        ([], "no recipient: expected --to KEY or --link URL"),
         (
             ["--link", VIEWER, "--image", "a", "--region", "1,1,9,9", "--tier", "original"],
             'tier "original" is the file itself, which has no regions',

@@ -270,7 +270,7 @@ def test_a_port_of_the_other_loopback_that_somebody_has_is_refused(made) -> None
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::1", 0))
         other.listen()
-        with pytest.raises(OutputError, match="cannot be had"):
+        with pytest.raises(OutputError, match="is not available"):
             Server(site, other.getsockname()[1])
 
 
@@ -692,7 +692,7 @@ def test_a_port_that_is_taken_is_one_line(here, made) -> None:
         port = taken.getsockname()[1]
         status, _, said = here("view", made, "--no-browser", "--port", port)
         assert status == 1
-        assert f'primis: port "{port}" of 127.0.0.1 cannot be had' in said
+        assert f'primis: port "{port}" of 127.0.0.1 is not available' in said
     release = Release(made)
     site = Site({}, ReleaseFiles(release), place="x", signer=release.manifest.signer)
     with Server(site) as one, pytest.raises(OutputError):
@@ -704,7 +704,7 @@ def test_a_port_that_is_taken_is_one_line(here, made) -> None:
     [
         ([], 2, "no release: expected RELEASE, or --export FOLDER"),
         (["nowhere"], 1, 'folder "nowhere" does not exist, expected a release'),
-        (["x", "--export", "y"], 2, "--export writes the viewer alone"),
+        (["x", "--export", "y"], 2, "--export only writes the viewer, expected no RELEASE"),
         (["--port", "70000", "x"], 2, '--port is "70000", expected 1 to 65535'),
         (["{made}", "-i", "{made}"], 1, "cannot be read"),
         (["{made}", "--from", "0" * 64], 1, "expected"),

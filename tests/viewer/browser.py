@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -114,8 +115,10 @@ class Page:
 
     @property
     def rows(self) -> list[str]:
-        """The images of the list, as they are written there."""
+        """The images of the list, as they are written there once all are listed, by name."""
         self.wait_for(".row")
+        while "so far" in self.text(".count"):
+            time.sleep(0.05)
         found: list[str] = self.call("texts", selector=".row")
         return found
 

@@ -66,7 +66,7 @@ def test_a_key_that_is_handed_over_opens_once(new_page, run, made) -> None:
         page = new_page(url)
         page.wait_for(".row")
         page.call("reload")
-        page.wait("no key was handed over")
+        page.wait("The key was already handed over")
         assert page.call("count", selector=".row") == 0
         secret = made.key("alice").read_text().strip().splitlines()[-1]
         assert secret not in page.call("stored") and secret not in page.call("url")
@@ -82,7 +82,7 @@ def test_a_locked_key_that_is_handed_over_asks_for_its_passphrase(
         page = new_page(url)
         page.call("fill", label="Its passphrase", text="wrong horse")
         page.call("press", key="Enter")
-        page.wait("Wrong passphrase of the key file")
+        page.wait("Wrong passphrase for the key file")
         page.call("fill", label="Its passphrase", text="correct horse")
         page.call("press", key="Enter")
         assert len(page.rows) == len(NAMES)
@@ -111,9 +111,7 @@ def test_a_key_without_a_grant_is_refused_in_the_words_of_the_command_line(
     page = new_page(keyless)
     page.call("chooseFile", button="choose a file", path=str(stranger))
     page.wait("No grant for this key")
-    assert message_of(errors).replace(str(made.release), "") in page.text(".problem").replace(
-        page.call("url").rstrip("/") + "/release", ""
-    )
+    assert message_of(errors) in page.text(".problem")
 
 
 def test_an_expired_grant_opens_nothing(new_page, keyless, made) -> None:

@@ -1,11 +1,11 @@
-/** What lies compressed beside the page: unpacked by the browser itself. */
+/** Files that lie compressed beside the page, unpacked by the browser itself. */
 import { concat } from "./bytes.ts";
 import { Malformed } from "./canonical.ts";
 
 /**
- * The contents of a gzip file, at most so many bytes. Data that is none stays as it is: some hosts
- * declare what they send of such a file as compressed, so that the browser has unpacked it already.
- * Throws Malformed where there is more, and TypeError for a damaged file.
+ * The contents of a gzip file, up to a limit. Other data is returned as it is: some hosts declare such
+ * a file as compressed content, and the browser has unpacked it already. Throws Malformed over the
+ * limit, and TypeError for a damaged file.
  */
 export async function gunzip(data: Uint8Array, most: number): Promise<Uint8Array> {
   if (data[0] !== 0x1f || data[1] !== 0x8b) return data;

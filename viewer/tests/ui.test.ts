@@ -246,7 +246,7 @@ test("keys are told apart by what they hold", async () => {
     );
     await assert.rejects(keyFromText(file.slice(0, 60)), BadKey);
   }
-  await assert.rejects(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /no age key/);
+  await assert.rejects(keyFromText("AGE-PLUGIN-FIDO2PRF-1ABC"), /not an age key/);
   await assert.rejects(keyFromText("age1abcdef"), /public key/);
   await assert.rejects(keyFromText("-----BEGIN OPENSSH PRIVATE KEY-----"), /primis restore/);
   await assert.rejects(keyFromText(""), BadKey);

@@ -191,13 +191,13 @@ def rekey(
     without: labels of grants that are not renewed; all others to the same keys go too, and so do
     those to passphrases. owner: as of `grant`. jobs, dask, dask_insecure: as of `share`; the
     machines of a cluster need not see the release. shard: "3/8" works on the third of eight parts
-    of the images alone, and leaves the release as it is; finish: does the rest, once all shards
-    are done. `without` is then what this last call is given.
+    of the images alone, and leaves the release as it is; finish: does the rest once all shards are
+    done, and only its `without` counts.
 
-    Whoever copied the old release can still open that copy. A call that was interrupted goes on.
-    Raises UsageError for a label that is not there or where shards have work left, OutputError if
-    the folder cannot be replaced, WorkerError where processes or a cluster cannot be used or an
-    image ends its process each time, and what `open` raises.
+    A copy of the old release still opens with the old grants. A call that was interrupted goes on.
+    Raises UsageError for a label that is not there or if shards have work left, OutputError if the
+    folder cannot be replaced, WorkerError if processes or a cluster cannot be used or an image ends
+    its process each time, and what `open` raises.
     """
     signer = signer_of(owner, make=False)
     with executor_for(jobs, dask, dask_insecure=dask_insecure) as executor:

@@ -91,7 +91,7 @@ def show_number(value: float) -> str:
 def require_one_way(jobs: int | None, dask: str | None, dask_insecure: bool) -> None:
     """Raises UsageError if options ask for two ways of working at once."""
     if jobs is not None and dask is not None:
-        raise UsageError("--dask has the workers of a cluster work, expected --jobs or --dask")
+        raise UsageError("--jobs and --dask were both given, expected one of them")
     if dask_insecure and dask is None:
         raise UsageError("--dask-insecure needs --dask")
 

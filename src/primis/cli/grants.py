@@ -64,14 +64,17 @@ def grant(
         typer.Option(
             "--link",
             metavar="URL",
-            help="Make a link that opens one image in a browser, in place of --to: the address of "
-            "your viewer, with ?release= and the release's address. Printed with a PIN, which "
-            "should travel another way.",
+            help="In place of --to: make a link that opens one image in a browser. URL is the "
+            "address of your viewer, with ?release= and the address of the release. A PIN is "
+            "printed with the link: send it separately.",
             parser=parse_viewer,
         ),
     ] = None,
     no_pin: Annotated[
-        bool, typer.Option("--no-pin", help="Make a link that opens without a PIN.")
+        bool,
+        typer.Option(
+            "--no-pin", help="Make a link that opens without a PIN, to anyone who has it."
+        ),
     ] = False,
     note: Annotated[
         str | None,
@@ -101,7 +104,7 @@ def grant(
         raise UsageError("--region needs --image, the image that it is a part of")
     _require_one_way(to, link, image, no_pin=no_pin)
     if not_after is not None and not_after < datetime.datetime.now(datetime.UTC).date():
-        raise UsageError(f'--not-after is "{not_after}", expected a day to come')
+        raise UsageError(f'--not-after is "{not_after}", expected today or a later day')
     require_release(release)
     secret = None if link is None else _new_link(no_pin=no_pin)
     recipients = parse_recipients(to) if secret is None else [secret.recipient]
@@ -170,10 +173,10 @@ def _require_one_way(to: list[str], link: str | None, image: list[str], *, no_pi
         if no_pin:
             raise UsageError("--no-pin needs --link")
         if not to:
-            raise UsageError("nobody is named: expected --to KEY or --link URL")
+            raise UsageError("no recipient: expected --to KEY or --link URL")
         return
     if to:
-        raise UsageError("--link makes a grant of its own, expected --to or --link")
+        raise UsageError("--to and --link were both given, expected one of them")
     if len(image) != 1:
         raise UsageError(f"--link opens one image, expected one --image, not {len(image)}")
 
@@ -186,8 +189,8 @@ def _new_link(*, no_pin: bool) -> Link:
 
 def _said_of(url: str, secret: Link) -> list[str]:
     if secret.pin is None:
-        return [f"link, which opens it for whoever has it: {url}"]
-    return [f"link: {url}", f"PIN, to be sent another way than the link: {secret.pin}"]
+        return [f"link, which opens it to anyone who has it: {url}"]
+    return [f"link: {url}", f"PIN, to be sent separately from the link: {secret.pin}"]
 
 
 def rekey(
@@ -220,7 +223,7 @@ def rekey(
     """Give a release new secrets and renew its grants, without encoding any image again."""
     require_one_way(jobs, dask, dask_insecure)
     if shard is not None and finish:
-        raise UsageError("--finish does what follows all shards, expected --shard or --finish")
+        raise UsageError("--shard and --finish were both given, expected one of them")
     require_release(release)
     signer = open_signer(owner)
     opened = open_release(release, anew=trust_anew)

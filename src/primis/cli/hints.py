@@ -40,7 +40,11 @@ _HINTS: list[tuple[type[errors.PrimisError], str]] = [
     (errors.WorkerError, "what was done is kept; the same command goes on, also with --jobs alone"),
     (errors.DamagedSection, "the file was altered or damaged on its way: fetch it again"),
     (errors.BadBundle, "the file may be cut off or not part of this release: fetch it again"),
-    (errors.BadManifest, "the release was altered or damaged on its way: fetch it again"),
+    (
+        errors.BadManifest,
+        "check the place; if it is right, the release was altered or damaged on its way: "
+        "fetch it again",
+    ),
     (errors.BadGrant, "fetch the grant again, or ask the owner for a new one"),
     (
         errors.ModelError,

@@ -35,6 +35,7 @@ _GOES_ON = {
     "share": "where it stopped",
     "add": "where it stopped",
     "restore": "where it stopped",
+    "rekey": "where it stopped",
     "train": "from its last checkpoint, if it had one",
     "audit": "after the last attack that was done",
     "evaluate": "after the last part that was done",

@@ -206,10 +206,16 @@ def command(
     epilog = f"[bold]Examples[/bold]\n\n{shown}\n\n{EXIT_CODES}"
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(epilog=epilog)(_with_quiet(function))
+        app.command(help=_flowing(function), epilog=epilog)(_with_quiet(function))
         return function
 
     return register
+
+
+def _flowing(function: Callable[..., None]) -> str:
+    """What a function says of itself, a line a paragraph: a terminal wraps it at its own width."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _with_quiet(function: Callable[..., None]) -> Callable[..., None]:

@@ -221,7 +221,7 @@ def share(
     granted = _granted(tier, with_original=with_original, original_bits=original_bits)
     _require_place_outside(out, images)
     if shard is not None and finish:
-        raise UsageError("--finish makes the release of all shards, expected --shard or --finish")
+        raise UsageError("--shard and --finish were both given, expected one of them")
     recipients = parse_recipients(to if shard is None else [t for t in to if not asks_for(t)])
     if protection is Protection.SCA:
         warn(

@@ -40,8 +40,8 @@ def view(
             "-i",
             "--identity",
             metavar="FILE",
-            help="Your age identity, which the page gets once. If a passphrase locks it, the page "
-            "asks for that. (default: the page asks for a key)",
+            help="Your age identity, handed to the page once. If it has a passphrase, the page "
+            "asks for it. (default: the page asks for a key)",
             parser=parse_path,
         ),
     ] = None,
@@ -51,7 +51,7 @@ def view(
         typer.Option(
             "--model",
             metavar="FILE",
-            help="Weights that do not come with primis. May be repeated.",
+            help="A file of weights that do not come with primis. May be repeated.",
             parser=parse_path,
         ),
     ] = [],  # noqa: B006
@@ -62,14 +62,14 @@ def view(
         ),
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+        bool, typer.Option("--no-browser", help="Print the address and open no browser.")
     ] = False,
     export: Annotated[
         Path | None,
         typer.Option(
             "--export",
             metavar="FOLDER",
-            help="Write the viewer to a new folder, for a web host of yours, and serve nothing.",
+            help="Write the viewer to a new folder, for your own web host, and serve nothing.",
             parser=parse_path,
         ),
     ] = None,
@@ -77,12 +77,18 @@ def view(
 ) -> None:
     """Open a release in your browser. Runs until Ctrl-C.
 
-    The page comes from this machine (127.0.0.1), at an address that only you know; files of the
-    release are fetched through it as they are needed, and decrypted in the browser.
+    The page comes from this machine (127.0.0.1), at an address that only you know. primis fetches
+    the files of the release as the page needs them, and your browser decrypts them.
     """
     if export is not None:
-        if release is not None or identity is not None:
-            raise UsageError("--export writes the viewer alone, expected no RELEASE and no -i")
+        given = {
+            "RELEASE": release is not None,
+            "-i": identity is not None,
+            "--from": signer is not None,
+            "--port": port is not None,
+        }
+        if extra := [name for name, is_given in given.items() if is_given]:
+            raise UsageError(f"--export only writes the viewer, expected no {', '.join(extra)}")
         _export(export, model)
         return
     if release is None:
@@ -116,14 +122,14 @@ def _serve(server: Server, release: str, *, browser: bool) -> None:
 
     from primis.viewer.start import browser_at, ended_by_signals
 
-    show(f'"{release}" is open until Ctrl-C, for whoever has this address: {server.url}')
-    none = "no browser could be opened: open the address yourself"
+    show(f'"{release}" is open until Ctrl-C to anyone who has this address: {server.url}')
+    none = "no browser could be started: open the address above yourself"
     try:
         shown = browser_at(server.url, lambda: note(none)) if browser else nullcontext()
         with ended_by_signals(), shown:
             server.serve_forever()
     except KeyboardInterrupt:  # how this command ends
-        note("the viewer is closed: close its page too")
+        note("the viewer has stopped: close its page too")
 
 
 def _export(out: Path, models: list[Path]) -> None:
@@ -132,4 +138,4 @@ def _export(out: Path, models: list[Path]) -> None:
 
     files = viewer_files(models)
     export(files, out)
-    say(f'"{out}" has the viewer: put it on a web host, and never on the one of a release')
+    say(f'wrote the viewer to "{out}": put it on a web host, but never on the host of a release')

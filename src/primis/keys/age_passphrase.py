@@ -1,7 +1,7 @@
 """An age file for a passphrase, with a work factor of our choice (age-encryption.org/v1).
 
-age's library chooses the factor by how fast the machine is that seals: 2^20 on a fast one, which
-takes a browser a gigabyte of memory and half a minute.
+The age library chooses the factor by the speed of the sealing machine: 2^20 on a fast one, which
+costs a browser a gigabyte of memory and half a minute.
 """
 
 from __future__ import annotations

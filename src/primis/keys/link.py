@@ -1,7 +1,7 @@
 """A link that opens a grant: a random passphrase in the fragment of the viewer's address.
 
-A browser sends a fragment to no server. With a PIN, which travels another way, the link alone opens
-nothing at once; 10^6 PINs can be tried, and each takes the work below.
+A browser sends a fragment to no server. With a PIN, which is sent separately, the link alone opens
+nothing at once: an attacker has 10^6 PINs to try, and each takes the work below.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from primis.keys.recipient import Recipient
 
 LABEL = "link"
 WORK = 18
-"""Of scrypt: 2^18 steps and 256 MB for each passphrase that is tried, in a browser some seconds."""
+"""Of scrypt: 2^18 steps and 256 MB for each passphrase tried, some seconds in a browser."""
 
 _BYTES = 16
 _PINS = 1_000_000

@@ -1,7 +1,7 @@
 """The viewer's files: what `make viewer` built, and what it loads from the rest of the package.
 
 Kernel, graphs and weights lie in the package once, where Python reads them; the built files hold no
-copies. Here they get the addresses that the viewer asks for.
+copies. Here they get the addresses that the viewer requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from primis.atomic import finish_folder, reason, remove_folder
 from primis.codes.kernel import FILE as KERNEL
 from primis.errors import InputError, OutputError
-from primis.network.checkpoint import WEIGHTS, read_checkpoint
+from primis.network.checkpoint import WEIGHTS, named, read_checkpoint
 from primis.network.program import GRAPHS
 
 STATIC = Path(__file__).parent / "static"
@@ -34,7 +34,7 @@ def viewer_files(models: Iterable[Path] = ()) -> dict[str, Path]:
         found[f"assets/{graph.name}"] = graph
     for weights in WEIGHTS.glob("*.safetensors"):
         found[_weights(hashlib.sha256(weights.read_bytes()).hexdigest())] = weights
-    for model in models:
+    for model in map(named, models):
         found[_weights(read_checkpoint(model).digest)] = model
     return found
 

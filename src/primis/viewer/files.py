@@ -54,8 +54,8 @@ class Body:
 
 
 class ReleaseFiles:
-    """The files of a release that was opened, and of its later states. tell: is told what a person
-    should hear, each thing once."""
+    """The files of a release that was opened, and of its later states. tell: is called with each
+    note for people, once."""
 
     def __init__(self, release: Release, tell: Callable[[str], None] = lambda said: None) -> None:
         self._release, self._tell = release, tell

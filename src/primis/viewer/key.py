@@ -1,4 +1,4 @@
-"""A person's key file for the page: taken over once, from memory, and only if it can use it."""
+"""A key file for the page: handed over once, from memory, and only if the page can use it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The viewer on loopback: its pages, a release and a key, for one browser of one person.
 
-Three others can reach the port, and each meets something that it lacks:
+Three others can reach the port, and each lacks something:
 
     another user of the machine    the token, 128 random bits at the start of every path
     a page of another site         the token; no CORS header lets it read an answer, and requests
@@ -10,8 +10,8 @@ Three others can reach the port, and each meets something that it lacks:
 
 The page's address names `localhost`, which is two addresses: the port of ::1 is taken, too.
 
-The port is the system's choice unless one is asked for: who listens on a port that is known before
-can lay a service worker there, which later gets whatever the browser asks of that origin.
+The system chooses the port unless one is given: on a port that is known in advance, somebody else
+can install a service worker first, which then sees all that the browser requests from that origin.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _file(path: Path) -> Body:
 
 class Server(ThreadingHTTPServer):
     """Serves a site on loopback. port: None for one that the system chooses. Raises OutputError
-    where it cannot be had. tell: is told what went wrong while a file was sent."""
+    where it is not available. tell: is told what went wrong while a file was sent."""
 
     allow_reuse_address = os.name == "posix"  # elsewhere it lets others listen on the same port
     daemon_threads = True
@@ -141,8 +141,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((LOOPBACK, port or 0), _Handler)
         except OSError as error:
             raise OutputError(
-                f'port "{port or 0}" of {LOOPBACK} cannot be had: {reason(error)}, '
-                "expected one that is free"
+                f'port "{port or 0}" of {LOOPBACK} is not available: {reason(error)}, '
+                "expected a free one"
             ) from None
         self.hosts = {f"{LOOPBACK}:{self.server_port}", f"{NAME}:{self.server_port}"}
 

@@ -1,9 +1,9 @@
 """How the browser learns the address of the page, and nobody else does.
 
-A browser is started with what it is to open as an argument, and arguments of processes can be read
-by every user of the machine (`ps`). The address holds the token, and whoever comes first gets the
-key. So the argument is a file that only this user can read, which sends the browser on. An address
-that works once would not do: whoever reads the arguments may be faster than the browser.
+A browser gets what it is to open as an argument, and every user of the machine can read the
+arguments of processes (`ps`). The address holds the token, and the first request for the key gets
+it. So the argument is a file that only this user can read, and it redirects the browser. An address
+that works only once would not do: someone who reads the arguments may be faster than the browser.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ const MOST_SAMPLES = 2 ** 34;
 const MOST_CHANNELS = 16;
 const MOST_FRAMES = 1 << 20;
 
-/** How `info` tells of the texture that was lost: bands, and pixels of a region's side. */
+/** How `info` describes the lost texture: in bands, and in regions of so many pixels a side. */
 export const TEXTURE_BANDS = 5;
 export const TEXTURE_REGION = 128;
 

@@ -1,12 +1,12 @@
 /**
- * Bytes of a bundle that are fetched when they are first read, in as few requests as that goes.
+ * Bytes of a bundle that are fetched when they are first read, in as few requests as possible.
  *
  * Nothing here verifies them. Its seals do: each sealed part authenticates the head and the
  * profile, and an index record holds a digest of its values (docs/format.md, section 2).
  */
 import type { Span } from "../release/types.ts";
 
-/** Bytes that are fetched though nobody asked for them, rather than by a request more. */
+/** A gap of at most so many bytes is fetched too, rather than by one more request. */
 const SLACK = 4096;
 /** Spans of one request; beyond them all that lies between is fetched too. */
 const MOST_SPANS = 64;

@@ -1,5 +1,5 @@
 /**
- * Streams to levels, for who has them in clear (docs/format.md, section 7). Whatever does not
+ * Streams to levels, once they are in clear (docs/format.md, section 7). Whatever does not
  * decode to what its record says is a DamagedSection.
  */
 import { view } from "../bytes.ts";

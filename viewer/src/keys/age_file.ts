@@ -1,6 +1,6 @@
 /**
  * The header of an age file, read within bounds before age's library sees it (docs/format.md,
- * section 5): whoever can write into a release chooses its size. What is over the bounds is BadKey.
+ * section 5): anyone who can write into a release chooses its size. Over the bounds it is a BadKey.
  */
 import { armor } from "age-encryption";
 import { latin1 } from "../bytes.ts";

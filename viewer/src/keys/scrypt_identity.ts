@@ -1,7 +1,6 @@
 /**
  * A passphrase as an identity of age: the scrypt stanza of age-encryption.org/v1. It does what the
- * library's own does, but lets go of the thread now and then: some seconds of scrypt would freeze a
- * page.
+ * library's own does, but yields the thread now and then: seconds of scrypt would freeze a page.
  */
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { scryptAsync } from "@noble/hashes/scrypt.js";

@@ -1,6 +1,6 @@
 /**
- * The sealed catalogue: name, kind and labels of each image, for who holds tier diagnostic of the
- * whole release (docs/format.md, section 3).
+ * The sealed catalogue: name, kind and labels of each image, for keys that open tier diagnostic of
+ * the whole release (docs/format.md, section 3).
  */
 import { anyObject, items, text, whole } from "../bundle/fields.ts";
 import type { Manifest } from "../bundle/manifest.ts";

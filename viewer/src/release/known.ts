@@ -1,14 +1,13 @@
 /**
- * Trust on first use, as SSH does with hosts: whoever stores a release can replace all of it, or
+ * Trust on first use, as SSH does with hosts: the host of a release can replace all of it, or
  * put back an older state (docs/format.md, section 3).
  */
 import { UnexpectedRelease } from "../errors.ts";
 import type { RememberedRelease } from "./types.ts";
 
 /**
- * Throws UnexpectedRelease where what is there does not fit what was seen before. demanded: this
- * very signer was asked for, so that others who were seen do not count; their older states do not
- * come back all the same.
+ * Throws UnexpectedRelease if a release contradicts what was seen before. demanded: this very signer
+ * was asked for, so others that were seen do not count; an older state of it is refused all the same.
  */
 export function requireExpected(
   seen: RememberedRelease,

@@ -1,7 +1,7 @@
 /**
- * A release on a web host, read with `fetch`. A redirect is refused: whoever was asked is who
- * answers. No cookies and no referrer are sent. Nothing that a host sends is trusted; its words are
- * told nowhere.
+ * A release on a web host, read with `fetch`. A redirect is refused: only the
+ * host that was asked may answer. No cookies and no referrer are sent. Nothing that a host sends is
+ * trusted, and its words are never shown.
  */
 import { HostError, NotThere, StoreError, UsageError } from "../errors.ts";
 import type { Place, Span } from "./types.ts";

@@ -19,6 +19,7 @@ import {
   BadManifest,
   HostError,
   NotCovered,
+  NotThere,
   StoreError,
   WrongSigner,
 } from "../errors.ts";
@@ -61,7 +62,7 @@ export interface OpenOptions {
 
 /**
  * Open a release with identities. Throws BadManifest, WrongSigner, UnexpectedRelease,
- * NoMatchingGrant, OtherPassphrase, BadGrant, HostError.
+ * NoMatchingGrant, OtherPassphrase, BadGrant, NotThere, HostError.
  */
 export async function openRelease(
   place: Place,
@@ -88,7 +89,7 @@ export async function openRelease(
   return new OpenRelease(place, manifest, grants, options.decoder, notes, note);
 }
 
-/** Digests of the weights that a release needs. Throws BadManifest, HostError. */
+/** Digests of the weights that a release needs. Throws BadManifest, NotThere, HostError. */
 export async function modelsOf(place: Place): Promise<string[]> {
   return modelsIn(await manifestOf(place));
 }
@@ -102,6 +103,7 @@ async function manifestOf(place: Place): Promise<Manifest> {
   try {
     return readManifest(await place.read("manifest.json", MOST_MANIFEST), name);
   } catch (error) {
+    if (error instanceof NotThere) throw error; // most likely a mistyped address: nothing is damaged
     if (error instanceof HostError || !(error instanceof StoreError)) throw error;
     throw new BadManifest(
       `"${place.name}" is not a release: manifest.json cannot be read (${error.why})`,

@@ -105,7 +105,7 @@ export interface ImageEntry {
   readonly listed: Listed | null;
 }
 
-/** What the sealed catalogue tells of an image. */
+/** What the sealed catalogue says about an image. */
 export interface Listed {
   readonly id: string;
   readonly name: string;

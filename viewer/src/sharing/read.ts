@@ -1,5 +1,5 @@
 /**
- * One bundle to samples, for who has its secrets:
+ * One bundle to samples, with its secrets at hand:
  *
  * 1  what is asked for: frames, and the box of tiles            box
  * 2  per group of frames: index, supports, values               opened

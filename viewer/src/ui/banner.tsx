@@ -1,4 +1,4 @@
-/** Below each image: what it is and what it is not, how near to the source, under which grant. */
+/** Below each image: its tier, how faithful it is, what it is not for, and which grant opens it. */
 import type { GrantInfo, ImageEntry } from "../release/types.ts";
 import type { ShownImage } from "./engine.ts";
 import { Icon } from "./icons.tsx";
@@ -36,7 +36,7 @@ export function Banner({ pane, grants }: BannerProps) {
           model <code title={image.model}>{shortDigest(image.model)}</code>
         </span>
         {grant && <span>{grantLine(grant)}</span>}
-        {image.region && <span>a part of the image: the key opens no more</span>}
+        {image.region && <span>part of the image: your key opens no more of it</span>}
       </p>
       {image.protection === "sca" && (
         <p class="leak">

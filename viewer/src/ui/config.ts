@@ -8,7 +8,7 @@ export interface Config {
   readonly place: string;
   /** The signer that is demanded, 64 hex digits. */
   readonly signer: string | null;
-  /** Whether whoever serves the page hands over a key, at `key`. */
+  /** Whether the server of the page hands over a key, at `key`. */
   readonly key: boolean;
 }
 
@@ -70,9 +70,13 @@ export function addressOf(typed: string, page: URL): string {
 
 const sameHost = (url: URL, page: URL): boolean => url.origin === page.origin;
 
-/** The text of an identity file that whoever serves the page hands over, once. */
+/** The key was fetched before: by this page until it was reloaded, or by somebody else. */
+export class KeyTaken extends InputError {}
+
+/** The identity file that the server of the page hands over, once. Throws KeyTaken. */
 export async function handedKey(page: URL): Promise<Uint8Array> {
   const answer = await fetch(new URL("key", page), { cache: "no-store" });
+  if (answer.status === 410) throw new KeyTaken("the key was handed over before");
   if (!answer.ok) throw new InputError(`no key was handed over: status ${answer.status}`);
   return new Uint8Array(await answer.arrayBuffer());
 }

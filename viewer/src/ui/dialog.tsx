@@ -1,11 +1,11 @@
-/** A dialog of the browser's own kind: it keeps the focus, Escape closes it. */
+/** The browser's own dialog element: it keeps the focus, and Escape closes it. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { GrantInfo } from "../release/types.ts";
 import { Icon } from "./icons.tsx";
 import { KEYS } from "./keyboard.ts";
 import type { Session } from "./session.ts";
-import { expiryText, grantText, grouped, MOST_NOTE, legible } from "./words.ts";
+import { counted, expiryText, grantText, grouped, legible, MOST_NOTE } from "./words.ts";
 
 interface DialogProps {
   readonly title: string;
@@ -35,7 +35,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
 
 export function KeysDialog({ onClose }: { readonly onClose: () => void }) {
   return (
-    <Dialog title="Keys, while an image has the focus" onClose={onClose}>
+    <Dialog title="Keyboard shortcuts, while an image has the focus" onClose={onClose}>
       <dl class="keys">
         {KEYS.map(([keys, what]) => (
           <div key={keys}>
@@ -63,7 +63,7 @@ export function ReleaseDialog({ session, onClose }: ReleaseDialogProps) {
   return (
     <Dialog title="Release" onClose={onClose}>
       <dl class="facts-table">
-        <dt>Place</dt>
+        <dt>Location</dt>
         <dd>{session.config!.place}</dd>
         <dt>Signed by</dt>
         <dd>
@@ -76,7 +76,7 @@ export function ReleaseDialog({ session, onClose }: ReleaseDialogProps) {
         </dd>
         <dt>State</dt>
         <dd>
-          version {release.version} of {release.created}, {release.count} images
+          version {release.version} of {release.created}, {counted(release.count, "image")}
         </dd>
         <dt>{release.grants.length > 1 ? "Your grants" : "Your grant"}</dt>
         <dd>
@@ -88,8 +88,8 @@ export function ReleaseDialog({ session, onClose }: ReleaseDialogProps) {
         </dd>
       </dl>
       <p class="quiet">
-        The key stays in this page: it is not stored, and closing the page forgets it. What is
-        remembered here is the signer, so that another one is noticed.
+        The key stays in this page: it is not stored, and is gone once you close the page. Your
+        browser remembers only the signer and the state, so that a change is noticed.
       </p>
     </Dialog>
   );
@@ -105,9 +105,9 @@ export function seenText(
   { first, replaced, forgotten }: NonNullable<Session["opened"]>["recognised"],
   demanded: boolean,
 ): string {
-  if (demanded && !replaced) return "This is the signer that was asked for.";
+  if (demanded && !replaced) return "This is the expected signer.";
   if (forgotten && !demanded)
     return "This browser lets the page remember nothing: compare the signer yourself.";
-  if (replaced) return `Another release of the same signer was here on ${replaced}.`;
+  if (replaced) return `On ${replaced} this address had another release by the same signer.`;
   return first ? "Seen for the first time; the signer is now remembered." : "The signer is known.";
 }

@@ -1,5 +1,6 @@
 /** Errors in words: what happened, and what a person can do about it. */
 import * as errors from "../errors.ts";
+import { KeyTaken, type Config } from "./config.ts";
 
 export interface Explained {
   readonly title: string;
@@ -19,19 +20,19 @@ const ROWS: readonly Row[] = [
     "Use another key, or send the owner your public key and ask for a grant.",
   ],
   [errors.GrantExpired, "The grant has expired", "Ask the owner for a new grant."],
-  [errors.WrongPassphrase, "Wrong passphrase of the key file", "Type it again."],
+  [errors.WrongPassphrase, "Wrong passphrase for the key file", "Type it again."],
   [errors.BadKey, "This key cannot be used", ""],
   [errors.TierTooLow, "The key does not open this tier", "Ask the owner for a higher tier."],
   [errors.NotCovered, "The key does not open this image", "Ask the owner for a grant of it."],
   [
     errors.WrongSigner,
     "Signed by somebody else",
-    "Do not trust this release before you have asked its owner.",
+    "Do not trust this release until you have asked its owner.",
   ],
   [
     errors.UnexpectedRelease,
     "This is not the release that you saw before",
-    "Ask the owner, by another way than the release's host, whether this is right.",
+    "Ask the owner whether this is right, but not through the host of the release.",
   ],
   [errors.DamagedSection, "The image was altered or damaged", "Load it again, or tell the owner."],
   [
@@ -44,19 +45,25 @@ const ROWS: readonly Row[] = [
   [
     errors.ModelError,
     "The model is missing",
-    "Whoever hosts this viewer has to put the weights of that digest in assets/weights.",
+    "The host of this viewer must put the weights with that digest in assets/weights.",
   ],
-  [errors.TooManyPixels, "The image is too large for the browser", "primis restore reads it."],
-  [errors.NotThere, "The file is not there", "Check the address of the release."],
+  [errors.TooManyPixels, "The image is too large for the browser", "Open it with primis restore."],
+  [errors.NotThere, "The file is not there", "Check the address of the release, or ask its owner."],
   [errors.HostError, "The host does not answer", "Check your connection, then try again."],
+  [
+    KeyTaken,
+    "The key was already handed over",
+    "If you have opened this page before, choose your key here, or start primis view again. If " +
+      "not, somebody else has your key: treat it as stolen.",
+  ],
   [errors.InputError, "This cannot be used", ""],
   [errors.PrimisError, "This did not work", ""],
 ];
 
-/** What is known of the connection, where an error may come from it. */
+/** The state of the connection, where it may be the cause of an error. */
 export interface Connection {
   readonly online: boolean;
-  /** The host answers to requests whose answer the page may not read. */
+  /** The host answers, but does not let the page read the answer. */
   readonly refusesPages: boolean;
   /** The page's own origin. */
   readonly origin: string;
@@ -87,22 +94,22 @@ export function explain(error: unknown, connection?: Connection): Explained {
   return { title: "Something unexpected happened", message, hint: "Reload the page." };
 }
 
-/** What went wrong with a link, which its reader did not make; null for what is not the link's. */
+/** What is wrong with a link, for a reader who did not make it; null if the link is not the cause. */
 export function explainLink(error: unknown, asksPin: boolean): Explained | null {
   if (error instanceof errors.OtherPassphrase) {
     return asksPin
       ? { title: "Wrong PIN", message: "", hint: "Type it again." }
-      : { title: "The link is damaged", message: "", hint: "Copy all of it, up to its end." };
+      : { title: "The link is damaged", message: "", hint: "Copy it again, to its very end." };
   }
   if (!(error instanceof errors.NoMatchingGrant)) return null;
-  const hint = "Its owner has withdrawn it: ask for a new one.";
-  return { title: "The link no longer opens anything", message: "", hint };
+  const hint = "Its owner has withdrawn it, or has not published its grant: ask for a new one.";
+  return { title: "The link does not open anything", message: "", hint };
 }
 
 const OFFLINE: Explained = {
   title: "You are offline",
   message: "",
-  hint: "Images that are shown stay; more can be loaded once there is a connection.",
+  hint: "Images that are open stay open. Others load once you are online again.",
 };
 
 const isPasskeyRefusal = (error: unknown): boolean =>
@@ -111,16 +118,28 @@ const isPasskeyRefusal = (error: unknown): boolean =>
 function refused(what: string, origin: string): Explained {
   return {
     title: "The host does not let this page read the release",
-    message: `"${what}" is there, but its host allows no other site's pages to read it.`,
+    message: `"${what}" is there, but its host does not let pages of other sites read it.`,
     hint:
-      `The host has to send "Access-Control-Allow-Origin: ${origin}" (or "*"), allow the request ` +
-      `header with "Access-Control-Allow-Headers: Range", and show the answer's with ` +
+      `The host must send "Access-Control-Allow-Origin: ${origin}" (or "*"), ` +
+      `"Access-Control-Allow-Headers: Range" and ` +
       `"Access-Control-Expose-Headers: Content-Range, Content-Length".`,
   };
 }
 
-/** Asks the host once more, in a way that every host allows, to tell refusal from silence. */
-export async function diagnosed(error: unknown, release: string): Promise<Explained> {
+/**
+ * An error in words, with the release called what the person calls it: its address may hold the
+ * token of `primis view`. Where the host is to blame it is asked once more, in a way that every host
+ * allows, to tell a refusal from silence.
+ */
+export async function diagnosed(
+  error: unknown,
+  { release, place }: Pick<Config, "release" | "place">,
+): Promise<Explained> {
+  const explained = await withConnection(error, release);
+  return { ...explained, message: explained.message.replaceAll(release, place) };
+}
+
+async function withConnection(error: unknown, release: string): Promise<Explained> {
   if (!(error instanceof errors.HostError)) return explain(error);
   const origin = location.origin;
   const online = navigator.onLine;

@@ -59,14 +59,14 @@ function stemOf(name: string): string {
 }
 
 function whyNot(text: string): string {
-  if (!text) return "there is no key here, expected a line AGE-SECRET-KEY-1...";
+  if (!text) return "it is empty, expected a line AGE-SECRET-KEY-1...";
   if (/^age1[a-z0-9]+/m.test(text)) {
-    return "this is a public key; the private half is in the file without .pub at the end";
+    return "this is a public key; the private key is in the file without .pub at the end";
   }
   if (/BEGIN .*PRIVATE KEY/.test(text)) {
-    return "SSH and PEM keys cannot be read in a browser; primis restore reads them";
+    return "SSH and PEM keys cannot be used in a browser: use primis restore, or ask for a grant to an age key";
   }
-  return "this is no age key, expected a line AGE-SECRET-KEY-1... or an encrypted age file";
+  return "this is not an age key, expected a line AGE-SECRET-KEY-1... or an encrypted age file";
 }
 
 /** Whether a page at this host can have passkeys: they belong to a name, and never to a number. */

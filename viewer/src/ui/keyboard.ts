@@ -1,9 +1,9 @@
-/** What the keys do while an image has the focus, and what is said of it. */
+/** Keyboard shortcuts while an image has the focus, and what a screen reader says about them. */
 import { distance, mirrored, panned, turned, zoomed, type Point, type Size } from "./geometry.ts";
 import type { Pane, Tool } from "./pane.ts";
 import { distanceText } from "./words.ts";
 
-/** For the help, in the order in which they are shown. */
+/** For the help, in the order shown. */
 export const KEYS: readonly (readonly [keys: string, what: string])[] = [
   ["← →", "previous, next frame"],
   ["Page Up, Page Down", "ten frames back, forward"],

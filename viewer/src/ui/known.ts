@@ -1,7 +1,7 @@
 /**
- * What was seen of releases before: trust on first use, as SSH does with hosts. Whoever stores a
- * release can replace all of it, or put back an older state; so signer and highest version are
- * remembered in this browser, by place and by release. Same rules as src/primis/release/known.py.
+ * Releases seen before: trust on first use, as SSH does with hosts. The host of a release can
+ * replace all of it, or put back an older state; so this browser remembers the signer and the
+ * highest version, by place and by release. Same rules as src/primis/release/known.py.
  */
 import { UnexpectedRelease, WrongSigner } from "../errors.ts";
 import type { RememberedRelease } from "../release/types.ts";
@@ -103,7 +103,7 @@ function requireNotOlder(place: string, seen: Sighting, found: RememberedRelease
   }
 }
 
-/** Damaged memory is an error, never empty: whoever damages it must not be trusted anew. */
+/** Damaged memory is an error, never taken for empty: damaging it must not win trust anew. */
 function readKnown(memory: Memory | null, anew: boolean): Known {
   let text: string | null = null;
   try {
@@ -156,7 +156,7 @@ function store(memory: Memory | null, known: Known): boolean {
   }
 }
 
-/** What was seen last at a place; nothing where memory is damaged, which `recognise` tells of. */
+/** What was last seen at a place; nothing if memory is damaged, which `recognise` reports. */
 export function seenAt(memory: Memory | null, place: string): readonly Sighting[] {
   try {
     const known = readKnown(memory, true);

@@ -64,7 +64,9 @@ function countText({ entries, isListed, opened }: Session, found: number, typed:
   if (typed.trim()) return `${found.toLocaleString("en")} of ${counted(entries.length, "image")}`;
   const count = opened!.release.count;
   const all = counted(entries.length, "image");
-  return entries.length < count ? `${all} of the release's ${count.toLocaleString("en")}` : all;
+  return entries.length < count
+    ? `${entries.length.toLocaleString("en")} of the release's ${counted(count, "image")}`
+    : all;
 }
 
 interface RowsProps {

@@ -35,8 +35,8 @@ export function LockDialog({ plain, onClose }: LockDialogProps) {
     <Dialog title="Lock this key with a passkey" onClose={onClose}>
       <div class="lock">
         <p>
-          Anyone who has your key file can use it. Locked with a passkey, it also takes your
-          fingerprint, your face or the PIN of your device.
+          Anyone who has your key file can use it. Once it is locked with a passkey, it also needs
+          your fingerprint, your face or the PIN of your device.
         </p>
         <ul>
           <li>

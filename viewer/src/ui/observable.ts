@@ -1,4 +1,4 @@
-/** State that components redraw for: a model calls `changed`, whoever uses it is drawn again. */
+/** State that components watch: a model calls `changed`, and they are drawn again. */
 import { useLayoutEffect, useReducer } from "preact/hooks";
 
 export class Observable {

@@ -1,4 +1,4 @@
-/** What is shown until a release is open: its address, the key, the PIN, doubts and errors. */
+/** What the page shows until a release is open: its address, the key, the PIN, doubts and errors. */
 import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import type { Explained } from "./explain.ts";
@@ -292,7 +292,7 @@ function PinForm({ session, error }: FormProps) {
     <>
       <Problem error={error} />
       <Form submit="Open" onSubmit={() => void session.openWithPin(pin)}>
-        <p>Whoever sent you the link gave you a PIN by another way.</p>
+        <p>The sender of the link also gave you a PIN, separately.</p>
         <SecretField label="PIN" value={pin} onInput={setPin} numeric />
       </Form>
     </>
@@ -305,7 +305,7 @@ interface DoubtProps {
   readonly canAccept: boolean;
 }
 
-/** As SSH asks of a changed host: nothing is shown until a person has said so. */
+/** As with a changed host key in SSH: nothing opens until a person accepts it. */
 function Doubt({ session, error, canAccept }: DoubtProps) {
   return (
     <>
@@ -313,8 +313,8 @@ function Doubt({ session, error, canAccept }: DoubtProps) {
       {canAccept && (
         <>
           <p>
-            Accept only if its owner has told you of the change. What is there now is then
-            remembered in place of what was seen before.
+            Accept only if the owner has told you about the change. The page then remembers this
+            signer and state in place of those that it saw before.
           </p>
           <button type="button" class="danger" onClick={() => session.accept()}>
             Accept what is there now

@@ -8,7 +8,7 @@ import { Observable } from "./observable.ts";
 import { isColour, type Frame } from "./raster.ts";
 import { between, fullWindow, rescaleOf, windowFrom, type Rescale, type Window } from "./window.ts";
 
-/** Tiers that can be looked at; the original is a file to keep. */
+/** Tiers that can be shown; the original is a file to save. */
 export type ShownTier = Exclude<Tier, "original">;
 export type Tool = "window" | "pan" | "zoom" | "measure";
 

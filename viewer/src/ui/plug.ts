@@ -23,7 +23,7 @@ export const openInWorker: OpenFunction = async (request) => {
   return openRelease(httpPlace(release), identities, options);
 };
 
-/** What fails here is told when an image is read. */
+/** A failure here is reported later, when an image is read. */
 export const warmInWorker: WarmFunction = async ({ release, assets }) => {
   const decoder = decoderOf(assets);
   for (const model of await modelsOf(httpPlace(release))) await decoder.prepare(model);

@@ -10,7 +10,7 @@ import { Observable } from "./observable.ts";
 import { isColour, paint, planesOf, type Frame } from "./raster.ts";
 import { fullWindow, rescaleOf, sampleTypeOf, tableOf, windowFrom } from "./window.ts";
 
-/** What the list learns from a preview, for images that no catalogue tells of. */
+/** What the list learns from a preview, for images that are in no catalogue. */
 export interface Preview {
   readonly picture: HTMLCanvasElement | null;
   readonly name: string | null;

@@ -1,4 +1,4 @@
-/** Files to take away: one as it is, several as a zip archive that is not compressed again. */
+/** Saves files: one as it is, several as a zip archive that is not compressed again. */
 import { zipSync, type Zippable } from "fflate";
 import type { RestoredFile } from "../release/types.ts";
 import { splitPath } from "./words.ts";

@@ -130,7 +130,7 @@ class Server {
     open: async (_, request) => {
       const release = await this.openRelease(request);
       this.release = release;
-      release.prepare().catch(() => undefined); // whoever reads an image is told what failed
+      release.prepare().catch(() => undefined); // reading an image reports the failure
       const facts: ReleaseFacts = picked(release, RELEASE);
       return { ...facts, seen: release.remembered() };
     },

@@ -93,7 +93,7 @@ export class Session extends Observable {
     return new URL("assets", this.page).href;
   }
 
-  /** The address that was typed, checked; the page is loaded anew with it. */
+  /** The address that was typed, checked; the page is loaded again with it. */
   addressFor(typed: string): URL | null {
     try {
       const { release } = configFor(typed, this.page);
@@ -146,14 +146,14 @@ export class Session extends Observable {
     this.tried = key.kind;
     this.plain = plain;
     this.turnTo({ at: "opening" });
-    const { release: address, place, signer } = this.config!;
+    const { release, place, signer } = this.config!;
     const { assets } = this;
     const known = seenAt(browserMemory(), place);
     try {
-      const request = { release: address, key, assets, signer, known };
+      const request = { release, key, assets, signer, known };
       this.recognise(await this.engine.open(request), false);
     } catch (error) {
-      const explained = this.linkError(before, error) ?? (await diagnosed(error, address));
+      const explained = this.linkError(before, error) ?? (await diagnosed(error, this.config!));
       if (error instanceof WrongSigner) this.doubt(explained, null);
       else this.turnBack(before, key, explained);
     }
@@ -195,7 +195,7 @@ export class Session extends Observable {
   }
 
   private show(release: ShownRelease, recognised: Recognised): void {
-    const explainer = (error: unknown) => diagnosed(error, this.config!.release);
+    const explainer = (error: unknown) => diagnosed(error, this.config!);
     const workspace = new Workspace(release, explainer);
     this.opened = { release, recognised, previews: new Previews(release), workspace };
     this.unaccepted = null;
@@ -217,7 +217,7 @@ export class Session extends Observable {
       this.entries = byName(entries);
       this.isListed = true;
     } catch (error) {
-      this.listError = await diagnosed(error, this.config!.release);
+      this.listError = await diagnosed(error, this.config!);
     }
     this.changed();
   }

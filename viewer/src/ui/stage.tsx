@@ -1,4 +1,4 @@
-/** The ground that an image is drawn on, with what is written over it, and the bar of its frames. */
+/** The area that an image is drawn in, the text over it, and the bar of its frames. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Gestures } from "./gestures.ts";
 import { pixelAt, scaleOf, type Size } from "./geometry.ts";
@@ -56,7 +56,7 @@ export function Stage({ pane, onHelp, onPlay }: StageProps) {
       ref={stage}
       role="application"
       aria-roledescription="image"
-      aria-label={`${name}. Press question mark for the keys.`}
+      aria-label={`${name}. Press question mark for keyboard shortcuts.`}
       tabIndex={0}
       onKeyDown={onKeyDown}
     >

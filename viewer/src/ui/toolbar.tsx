@@ -1,4 +1,4 @@
-/** The tools of one image. All of them have a key as well (keyboard.ts). */
+/** The tools of one image. Each has a keyboard shortcut too (keyboard.ts). */
 import type { ComponentChildren } from "preact";
 import { FIT, mirrored, turned } from "./geometry.ts";
 import { Icon, type IconName } from "./icons.tsx";
@@ -83,7 +83,7 @@ export function Toolbar({ pane, onHelp }: { readonly pane: Pane; readonly onHelp
           onClick={() => pane.look(mirrored(pane.view, "down"))}
         />
         <ToolButton icon="fit" name="Fit" shortcut="0" onClick={() => pane.look(FIT)} />
-        <ToolButton icon="help" name="Keys" shortcut="?" onClick={onHelp} />
+        <ToolButton icon="help" name="Keyboard shortcuts" shortcut="?" onClick={onHelp} />
       </Group>
     </div>
   );
@@ -93,7 +93,7 @@ const Group = ({ children }: { readonly children: ComponentChildren }) => (
   <div class="group">{children}</div>
 );
 
-/** Windows of the header, the image's own, and all levels. */
+/** The windows in the header, one computed from the image, and all grey levels. */
 function WindowChoice({ pane }: { readonly pane: Pane }) {
   const presets = pane.image?.display?.windows ?? [];
   const chosen = presets.findIndex((preset) => preset === pane.window);
@@ -116,7 +116,7 @@ function WindowChoice({ pane }: { readonly pane: Pane }) {
         <option value="full">All grey levels</option>
         {value === "own" && (
           <option value="own" disabled>
-            Own window
+            Custom window
           </option>
         )}
       </select>
@@ -124,7 +124,7 @@ function WindowChoice({ pane }: { readonly pane: Pane }) {
   );
 }
 
-/** Of an image whose channels are no colours. */
+/** For an image whose channels are not colours. */
 function ChannelChoice({ pane }: { readonly pane: Pane }) {
   const { image } = pane;
   if (!image || image.photometric !== "CHANNELS" || image.channels < 2) return null;

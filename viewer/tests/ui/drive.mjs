@@ -228,7 +228,7 @@ const CHECKS = {
     await page.locator('input[type="file"]').setInputFiles({ name: "k", mimeType: "", buffer });
     await page.getByLabel("Its passphrase").fill("wrong");
     await page.keyboard.press("Enter");
-    await page.getByText("Wrong passphrase of the key file").waitFor();
+    await page.getByText("Wrong passphrase for the key file").waitFor();
     await page.getByLabel("Its passphrase").fill("right");
     await page.keyboard.press("Enter");
     await page.getByRole("listbox").waitFor();
@@ -316,7 +316,7 @@ const CHECKS = {
     await second.getByText("Wrong PIN").waitFor();
     await second.getByLabel("PIN").fill("1234");
     await second.keyboard.press("Enter");
-    await second.getByText("The link no longer opens anything").waitFor();
+    await second.getByText("The link does not open anything").waitFor();
     const stored = await second.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
     assert.ok(!stored.includes("1234") && !stored.includes("secret"));
   },
@@ -335,7 +335,7 @@ const CHECKS = {
     assert.equal(await third.getByText("Seen for the first time").count(), 0);
     assert.equal(await third.locator(".notes").count(), 0);
     await third.getByRole("button", { name: /Signed by/ }).click();
-    await third.getByText("This is the signer that was asked for").waitFor();
+    await third.getByText("This is the expected signer").waitFor();
     state.config = { ...state.config, signer: "2".repeat(64) };
     const second = await newPage();
     await second.goto(`${host.address}#open=secret`);
@@ -440,11 +440,13 @@ const CHECKS = {
     assert.match(await stageText(page), /x 178, y 128: .* HU/);
     await shot(page, "keyboard-image");
     await page.keyboard.press("?");
-    await page.getByText("Keys, while an image has the focus").waitFor();
+    await page.getByText("Keyboard shortcuts, while an image has the focus").waitFor();
     await accessible(page, "help");
     await shot(page, "help");
     await page.keyboard.press("Escape");
-    await page.getByText("Keys, while an image has the focus").waitFor({ state: "detached" });
+    await page
+      .getByText("Keyboard shortcuts, while an image has the focus")
+      .waitFor({ state: "detached" });
   },
 
   async "window, invert, rotate and zoom change what is shown"() {

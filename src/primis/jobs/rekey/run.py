@@ -98,7 +98,7 @@ def rekey(
     Raises UsageError where shards have work left.
     """
     if shard is not None and finish:
-        raise UsageError("one shard was asked for and the end of all, expected one of them")
+        raise UsageError("a shard and the end of all were asked for, expected one of them")
     rekeying = _Rekeying(signer, executor or Serial(), progress, on_wait)
     if shard is not None:
         return rekeying.seal_shard(release, shard, set(without))
@@ -234,8 +234,8 @@ class _Rekeying:
         shards = work.planned().get("shards")
         if shards is None:
             raise UsageError(
-                f'no shard of "{release.place}" was sealed anew in "{work.partial}", '
-                "expected all of them"
+                f'no shard of "{release.place}" is sealed anew in "{work.partial}", '
+                "expected all shards to be run first"
             )
         if self._is_stale(work, self._plan(release), opens):
             work.give_up()

@@ -210,8 +210,8 @@ class _Sharing:
         shards = work.planned().get("shards")
         if shards is None:
             raise UsageError(
-                f'no shard of "{self.destination}" was shared in "{work.partial}", '
-                "expected all of them"
+                f'no shard of "{self.destination}" is shared in "{work.partial}", '
+                "expected all shards to be run first"
             )
         return int(shards)
 
