@@ -76,7 +76,7 @@ export class KeyTaken extends InputError {}
 /** The identity file that the server of the page hands over, once. Throws KeyTaken. */
 export async function handedKey(page: URL): Promise<Uint8Array> {
   const answer = await fetch(new URL("key", page), { cache: "no-store" });
-  if (answer.status === 410) throw new KeyTaken("the key was handed over before");
+  if (answer.status === 410) throw new KeyTaken("primis view hands a key over only once");
   if (!answer.ok) throw new InputError(`no key was handed over: status ${answer.status}`);
   return new Uint8Array(await answer.arrayBuffer());
 }
