@@ -52,7 +52,8 @@ def test_a_release_on_a_web_host_is_audited_where_it_lies(here, tmp_path) -> Non
     assert status == 0, err
     assert "detected control: one secret for all images" in out
     assert "too few images" in out
-    assert "--jobs and --dask were both given" in here("audit", "r", "-o", "x", "--jobs", "2", "--dask", "x:1")[2]
+    both = here("audit", "r", "-o", "x", "--jobs", "2", "--dask", "x:1")[2]
+    assert "--jobs and --dask were both given" in both
 
 
 @pytest.mark.parametrize(("debug", "workers"), [("", 3), ("1", 1)])
