@@ -89,6 +89,16 @@ class Work:
             return {}
         return plan if isinstance(plan, dict) else {}
 
+    def require_same_shards(self, work: str, shards: int | None, doing: str) -> None:
+        """Raise OutputError where such work was begun here in another number of shards. doing: what
+        is done, for people."""
+        planned = self.planned()
+        if planned.get("work") == work and planned.get("shards") != shards:
+            how = f"in {planned['shards']} shards" if "shards" in planned else "without shards"
+            raise OutputError(
+                f'"{self.partial}" is being {doing} {how}: finish that, or delete the folder'
+            )
+
     def begin(self, plan: dict[str, Any]) -> bool:
         """Start, or go on with work of the same plan; whether it had begun."""
         self.head = json.dumps(plan, sort_keys=True)

@@ -208,7 +208,7 @@ class _Rekeying:
         plan = self._plan(release)
         if self._is_stale(work, plan, opens):
             work.give_up()
-        _require_same_shards(work, shards)
+        work.require_same_shards("rekey", shards, "sealed anew")
         start = release_begun if work.begin(plan | _in_shards(shards)) else begin_release
         fresh = start(work, self.signer, release.manifest.release)
         work.journal.count_only_ours(fresh.secret)
@@ -259,16 +259,6 @@ def _shard_of(row: int, shards: int) -> int:
 def _in_shards(shards: int | None) -> dict[str, int]:
     """What a plan says of shards."""
     return {} if shards is None else {"shards": shards}
-
-
-def _require_same_shards(work: Work, shards: int | None) -> None:
-    """Raise OutputError where what was begun here is sealed in another number of shards."""
-    planned = work.planned()
-    if planned.get("work") == "rekey" and planned.get("shards") != shards:
-        how = f"in {planned['shards']} shards" if "shards" in planned else "without shards"
-        raise OutputError(
-            f'"{work.partial}" is being sealed anew {how}: finish that, or delete the folder'
-        )
 
 
 def _require_sealed(table: Table, shards: int) -> None:

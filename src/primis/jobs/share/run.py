@@ -31,7 +31,7 @@ from primis.bundle.settings import Settings
 from primis.codec import Codec
 from primis.datasets.files import Source, collect
 from primis.datasets.labels import Labels, read_labels
-from primis.errors import OutputError, UsageError
+from primis.errors import UsageError
 from primis.jobs.begun import begin_release, release_begun
 from primis.jobs.destination import Destination
 from primis.jobs.executors.executor import Executor
@@ -252,7 +252,7 @@ class _Sharing:
             return self._share_each(self._batch(work, journal, scope, budgets), needs)
 
     def _begin(self, work: Work, shards: int | None) -> Scope:
-        _require_same_shards(work, shards)
+        work.require_same_shards("share", shards, "shared")
         begun = work.begin(self._plan(shards))
         self.destination.require_no_others(work)
         scope = (release_begun if begun else begin_release)(work, self.signer)
@@ -328,16 +328,6 @@ class _Sharing:
     def _share_each(self, batch: Batch, needs: Needs) -> list[Result]:
         told = self.telling
         return batch.share_all(needs, self.codec, self.executor, told.on_result, told.on_part)
-
-
-def _require_same_shards(work: Work, shards: int | None) -> None:
-    """Raise OutputError where what was begun here is shared in another number of shards."""
-    planned = work.planned()
-    if planned.get("work") == "share" and planned.get("shards") != shards:
-        how = f"in {planned['shards']} shards" if "shards" in planned else "without shards"
-        raise OutputError(
-            f'"{work.partial}" is being shared {how}: finish that, or delete the folder'
-        )
 
 
 def _dealt(sources: Sequence[Source], scope: Scope, shards: int) -> list[int]:
