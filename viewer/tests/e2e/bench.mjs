@@ -6,16 +6,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { build } from "esbuild";
-import { chromium } from "playwright-core";
+import { launchChromium } from "../chromium.mjs";
 
 const asked = JSON.parse(readFileSync(0, "utf8"));
 const TIMES = 15;
 const COLD = 3;
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"],
-});
+const browser = await launchChromium();
 let elsewhere = 0;
 
 async function newTab(...addresses) {

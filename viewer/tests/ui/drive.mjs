@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { chromium } from "playwright-core";
+import { launchChromium } from "../chromium.mjs";
 import { buildPage, servePage, serveStrictHost } from "./host.mjs";
 
 const shots = process.argv[2] ?? ".test/shots";
@@ -16,19 +16,7 @@ await buildPage();
 const state = { config: null, key: null };
 const host = await servePage(state);
 const strict = await serveStrictHost();
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await launchChromium();
 
 const WIDE = { width: 1360, height: 850 };
 const PHONE = { width: 360, height: 740 };
