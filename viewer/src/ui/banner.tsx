@@ -49,7 +49,8 @@ export function Banner({ pane, grants }: BannerProps) {
 }
 
 function fidelityText(image: ShownImage, tier: Pane["tier"]): string {
-  const measured = qualityText(image.quality, image.exact);
+  const told = qualityText(image.quality, image.exact);
+  const measured = image.region ? "a grant of a region does not tell its fidelity" : told;
   if (tier === "diagnostic") return `Tier diagnostic: ${measured}.`;
   const hasMore = image.tiers.includes("diagnostic");
   const better = hasMore ? ` Tier diagnostic: ${measured}.` : "";
