@@ -254,7 +254,7 @@ def test_a_kernel_takes_few_addresses_and_a_large_one_is_not_kept() -> None:
     before, kernels = _addresses(), [Kernel(MODEL, LAYOUT) for _ in range(8)]
     assert _addresses() - before < 8 * (1 << 26)
     del kernels
-    levels = np.zeros((256, 160, 160), np.int16)
+    levels = np.zeros((256, 256, 256), np.int16)
     levels[0, 0, 0] = 1
     large = kernel_of(MODEL, LAYOUT)
     streams = encode_code(levels, range(4), LAYOUT, MODEL)

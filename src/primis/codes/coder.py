@@ -87,7 +87,7 @@ def entry_bits(levels: np.ndarray, atoms: range, layout: Layout, model: ContextM
     (atoms, h, w) float32; a level counts as 1, with its sign.
     """
     prices = kernel_of(model, layout).prices(_tile(levels, atoms))
-    return prices.astype(np.float32) / np.float32(PRICE_UNIT)
+    return np.divide(prices, PRICE_UNIT, dtype=np.float32, casting="unsafe")
 
 
 def _tile(levels: np.ndarray, atoms: range, public: np.ndarray | None = None) -> Tile:

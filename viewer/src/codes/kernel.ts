@@ -2,12 +2,14 @@
  * The coder's kernel with the tables of one model in its memory: decodes tiles (docs/format.md,
  * section 7). Structures are laid out as `kernel.c` has them.
  */
-import { dcLayout, DC_PLANES, type Layout, type Range } from "./layout.ts";
+import { DC_BLOCK, DC_PLANES, dcLayout, type Layout, type Range } from "./layout.ts";
 import { Memory } from "./memory.ts";
 import { FEATURES, headsOf, HIDDEN, type Tables } from "./tables.ts";
 
 const LANES = 8;
 const INPUTS = 16;
+/** Inputs in the order of the kernel's tables: what atoms of a visit share comes last. */
+const ORDER = [0, 1, 2, 5, 6, 7, 9, 10, 11, 15, 12, 13, 3, 4, 8, 14];
 const DECODE = 1;
 const CODER_WORDS = 12;
 const JOB_WORDS = 44;
@@ -57,7 +59,7 @@ export class Kernel {
     streams.forEach((stream, k) => {
       words.set([memory.put(stream), stream.length], 18 + k * CODER_WORDS + 6);
     });
-    words[42] = memory.take(workOf(this.layout.atoms, height, width));
+    words[42] = memory.take(workOf(this.layout, this.dcStack, height, width));
     if (!memory.run(memory.put(words))) return null;
     return new Int16Array(memory.bytes(levels, job.levels.byteLength).buffer);
   }
@@ -98,84 +100,53 @@ function putStack(memory: Memory, layout: Layout, next: { head: number; bias: nu
     next.bias += rows;
     return row;
   });
-  const near = nearOf(layout);
-  const finer = finerOf(layout);
+  const { own, finer, weights } = spansOf(layout);
   return memory.words(
     layout.atoms,
     layout.groups.length,
     memory.words(...groups),
-    memory.put(near.start),
-    memory.put(near.atom),
-    memory.put(near.weight),
     memory.put(layout.direction),
-    memory.put(finer.rows),
-    memory.put(finer.weights),
+    memory.put(own),
+    memory.put(finer),
+    memory.put(weights),
   );
 }
 
-/** Of each atom those that are near it, and their weights, one after the other. */
-function nearOf(layout: Layout): { start: Uint16Array; atom: Uint16Array; weight: Uint8Array } {
+/** Spans of those near each atom, in its group and in groups to come, and their weights. */
+function spansOf(layout: Layout): { own: Uint32Array; finer: Uint32Array; weights: Uint16Array } {
   const { atoms, nearness } = layout;
-  const start = new Uint16Array(atoms + 1);
-  const atom: number[] = [];
-  const weight: number[] = [];
-  for (let of = 0; of < atoms; of++) {
-    start[of] = atom.length;
-    for (let other = 0; other < atoms; other++) {
-      const near = nearness[other * atoms + of]!;
-      if (near) {
-        atom.push(other);
-        weight.push(near);
-      }
+  const [own, finer] = [new Uint32Array(3 * atoms), new Uint32Array(3 * atoms)];
+  const weights: number[] = [];
+  for (const { start, stop } of layout.groups) {
+    for (let atom = start; atom < stop; atom++) {
+      const near = Array.from({ length: atoms }, (_, other) => nearness[other * atoms + atom]!);
+      own.set(putSpan(near.slice(start, stop), weights), 3 * atom);
+      finer.set(putSpan(near.fill(0, 0, stop), weights), 3 * atom);
     }
   }
-  start[atoms] = atom.length;
-  return { start, atom: Uint16Array.from(atom), weight: Uint8Array.from(weight) };
+  return { own, finer, weights: Uint16Array.from(weights) };
 }
 
-/** Where the atoms near each one in groups to come are, and their weights, in whole lanes. */
-function finerOf(layout: Layout): { rows: Uint32Array; weights: Uint16Array } {
-  const { atoms, nearness } = layout;
-  const rows = new Uint32Array(3 * atoms);
-  const weights: number[] = [];
-  for (const group of layout.groups) {
-    for (let atom = group.start; atom < group.stop; atom++) {
-      const near = (other: number): number =>
-        other >= group.stop && other < atoms ? nearness[other * atoms + atom]! : 0;
-      const there = Array.from({ length: atoms }, (_, k) => k).filter((k) => near(k) > 0);
-      const first = there.length ? Math.floor(there[0]! / LANES) * LANES : 0;
-      const stop = there.length ? Math.ceil((there.at(-1)! + 1) / LANES) * LANES : 0;
-      rows.set([first, (stop - first) / LANES, weights.length], 3 * atom);
-      for (let k = first; k < stop; k++) weights.push(near(k));
-    }
-  }
-  return { rows, weights: Uint16Array.from(weights) };
+/** Append those from the first that is not zero to the last, in whole lanes: which these are. */
+function putSpan(near: readonly number[], weights: number[]): [number, number, number] {
+  const there = near.flatMap((weight, k) => (weight ? [k] : []));
+  if (!there.length) return [0, 0, 0];
+  const first = Math.floor(there[0]! / LANES) * LANES;
+  const stop = wholeLanes(there.at(-1)! + 1);
+  const at = weights.length;
+  for (let k = first; k < stop; k++) weights.push(near[k] ?? 0);
+  return [first, (stop - first) / LANES, at];
+}
+
+function wholeLanes(atoms: number): number {
+  return Math.ceil(atoms / LANES) * LANES;
 }
 
 /** Where the tables are, in the order in which the kernel reads them. */
 function putModel(memory: Memory, tables: Tables): number {
-  const heads = tables.outer.length / HIDDEN;
-  const linear = new Int16Array(heads * 2 * INPUTS);
-  const inner = new Int16Array(heads * INPUTS * HIDDEN);
-  for (let head = 0; head < heads; head++) {
-    for (let feature = 0; feature < FEATURES; feature++) {
-      for (let kind = 0; kind < 2; kind++) {
-        const weight = tables.linear[(head * FEATURES + feature) * 2 + kind]!;
-        linear[(head * 2 + kind) * INPUTS + feature] = weight;
-      }
-    }
-    for (let unit = 0; unit < HIDDEN; unit++) {
-      for (let input = 0; input < INPUTS; input++) {
-        const pair = (head * (INPUTS / 2) + (input >> 1)) * HIDDEN + unit;
-        inner[2 * pair + (input & 1)] = tables.inner[(head * HIDDEN + unit) * INPUTS + input]!;
-      }
-    }
-  }
   return memory.words(
     memory.put(tables.bias),
-    memory.put(linear),
-    memory.put(inner),
-    memory.put(tables.outer),
+    memory.put(headsIn(tables)),
     memory.put(tables.mantissa),
     memory.put(Int16Array.from(tables.signs)),
     memory.put(Uint8Array.from(tables.logarithm)),
@@ -184,15 +155,39 @@ function putModel(memory: Memory, tables: Tables): number {
   );
 }
 
-/** At least the bytes of memory that a job takes for itself. */
-function workOf(atoms: number, height: number, width: number): number {
-  const [down, across] = [Math.ceil(height / 4), Math.ceil(width / 4)];
-  const stacks = workOfStack(atoms, height, width) + workOfStack(DC_PLANES, down, across);
-  return stacks + 4 * DC_PLANES * down * across + 4096;
+/** Weights of each head: inner [pair of inputs][hidden][2], linear [2][input], outer. */
+function headsIn(tables: Tables): Int16Array {
+  const heads = tables.outer.length / HIDDEN;
+  const size = INPUTS * HIDDEN + 2 * INPUTS + 2 * HIDDEN;
+  const rows = new Int16Array(heads * size);
+  for (let head = 0; head < heads; head++) {
+    const row = rows.subarray(head * size, (head + 1) * size);
+    ORDER.forEach((input, at) => {
+      for (let unit = 0; unit < HIDDEN; unit++) {
+        const weight = tables.inner[(head * HIDDEN + unit) * INPUTS + input]!;
+        row[2 * ((at >> 1) * HIDDEN + unit) + (at & 1)] = weight;
+      }
+      for (let kind = 0; kind < 2 && input < FEATURES; kind++) {
+        const weight = tables.linear[(head * FEATURES + input) * 2 + kind]!;
+        row[INPUTS * HIDDEN + kind * INPUTS + at] = weight;
+      }
+    });
+    const outer = tables.outer.slice(head * HIDDEN, (head + 1) * HIDDEN);
+    row.set(new Int16Array(outer.buffer), INPUTS * HIDDEN + 2 * INPUTS);
+  }
+  return rows;
 }
 
-function workOfStack(atoms: number, height: number, width: number): number {
-  const whole = Math.ceil(atoms / LANES) * LANES;
-  const places = (height + 2) * (width + 2);
-  return places * (12 * whole + 36) + height * width * (4 * whole + 20) + 4 * whole + 16 * 8;
+/** At least the bytes of memory that a job takes for itself. */
+function workOf(layout: Layout, dc: Layout, height: number, width: number): number {
+  const [down, across] = [Math.ceil(height / DC_BLOCK), Math.ceil(width / DC_BLOCK)];
+  const stacks = workOfStack(layout, height, width) + workOfStack(dc, down, across);
+  return stacks + 4 * height * width + 8 * DC_PLANES * down * across + 16 * 16 * 2;
+}
+
+function workOfStack(layout: Layout, height: number, width: number): number {
+  const lanes = Math.max(0, ...layout.groups.map(({ start, stop }) => wholeLanes(stop - start)));
+  const [places, plane] = [(height + 4) * (width + 2) + 2, height * width];
+  const sums = 2 * wholeLanes(layout.atoms) + 3 * lanes + 36;
+  return places * sums + 22 * plane + 8 * lanes + 4 * layout.atoms;
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from ctypes import Structure, c_int32, c_uint32, c_uint64, sizeof
+from ctypes import Structure, addressof, c_int32, c_uint8, c_uint32, c_uint64, sizeof
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _INPUTS = 16
 """The features, the density and one."""
 
+_ORDER = [0, 1, 2, 5, 6, 7, 9, 10, 11, 15, 12, 13, 3, 4, 8, 14]
+"""Inputs as the kernel's tables have them: what atoms of a visit share comes last."""
+
 PRICE_UNIT = 1 << 16
 """Prices are in units of 1/65536 bit."""
 
@@ -41,7 +44,8 @@ _MOST_KEPT = 1 << 26
 """Bytes of memory that an instance keeps; one that needed more is not used again."""
 
 _LEAST_CAPACITY = 1 << 16
-_BLOCK = 16  # planes of the DC plane's stack
+_DC = 4
+"""Positions of a side of a block of the DC plane."""
 
 
 class _Mode(IntEnum):
@@ -61,25 +65,21 @@ class _Stack(Structure):
         "atoms",
         "group_count",
         "groups",
-        "near_start",
-        "near_atom",
-        "near_weight",
         "direction",
+        "own",
         "finer",
-        "finer_weight",
+        "weights",
     )
 
 
-class _Finer(Structure):
+class _Span(Structure):
     _fields_ = _words("first", "count", "weight")
 
 
 class _Model(Structure):
     _fields_ = _words(
         "bias",
-        "linear",
-        "inner",
-        "outer",
+        "heads",
         "mantissa",
         "signs",
         "logarithm",
@@ -186,11 +186,11 @@ class _Instance:
         """Whether its memory has grown beyond what is kept."""
         return self._memory.data_len(self._store) > _MOST_KEPT
 
-    def _put(self, values: np.ndarray) -> int:
-        """Where a copy of an array is."""
-        at = self._take(values.nbytes)
-        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        self._view()[at : at + values.nbytes] = data
+    def _put(self, values: np.ndarray, dtype: type | np.dtype | None = None) -> int:
+        """Where a copy of an array is, of another type if one is given."""
+        dtype = np.dtype(dtype or values.dtype)
+        at = self._take(values.size * dtype.itemsize)
+        self._view(at, dtype, values.shape)[...] = values
         return at
 
     def _put_struct(self, struct: Structure) -> int:
@@ -210,13 +210,19 @@ class _Instance:
                 raise MemoryError from None
         return at
 
-    def _view(self) -> np.ndarray:
-        """All of the memory; not to be kept, since it moves when it grows."""
-        size = self._memory.data_len(self._store)
-        return np.ctypeslib.as_array(self._memory.data_ptr(self._store), (size,))
+    def _view(self, at: int, dtype: type | np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """What lies in memory; not to be kept, since memory moves when it grows."""
+        whole = (c_uint8 * self._memory.data_len(self._store)).from_address(
+            addressof(self._memory.data_ptr(self._store).contents)
+        )
+        return np.ndarray(shape, dtype, whole, at)
+
+    def _get(self, at: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+        """A copy of what lies in memory."""
+        return self._view(at, dtype, shape).copy()
 
     def _bytes(self, at: int, size: int) -> bytes:
-        return self._view()[at : at + size].tobytes()
+        return self._view(at, np.uint8, (size,)).tobytes()
 
 
 T = TypeVar("T")
@@ -252,11 +258,11 @@ class Flat(_Instance):
     ) -> tuple[bool, _Coder, np.ndarray]:
         self._free = self._start
         coder.data = self._take(room)
-        self._view()[coder.data : coder.data + len(data)] = np.frombuffer(data, np.uint8)
-        where, at = self._put(bits.astype(np.uint8)), self._put_struct(coder)
+        self._view(coder.data, np.uint8, (len(data),))[:] = np.frombuffer(data, np.uint8)
+        where, at = self._put(bits, np.uint8), self._put_struct(coder)
         sound = self._flat(self._store, at, where, len(bits), probability)
         done = _Coder.from_buffer_copy(self._bytes(at, sizeof(_Coder)))
-        return bool(sound), done, np.frombuffer(self._bytes(where, len(bits)), np.uint8) > 0
+        return bool(sound), done, self._get(where, np.uint8, bits.shape) > 0
 
 
 class Kernel(_Instance):
@@ -267,7 +273,7 @@ class Kernel(_Instance):
         self._dc, head, bias = self._put_stack(layout.dc, 0, 0)
         self._stack, head, bias = self._put_stack(layout, head, bias)
         self._model = self._put_model(model)
-        self._start, self._atoms = self._free, layout.atoms
+        self._start, self._layout = self._free, layout
 
     def encode(self, tile: Tile) -> Streams:
         """The streams of a tile."""
@@ -327,8 +333,8 @@ class Kernel(_Instance):
     def _job(self, mode: _Mode, tile: Tile) -> tuple[_Job, int]:
         """A job, and where its levels are; what the last job had is overwritten."""
         self._free = self._start
-        levels = self._put(tile.levels.astype(np.int16))
-        public = 0 if tile.public is None else self._put(tile.public.astype(np.int16))
+        levels = self._put(tile.levels, np.int16)
+        public = 0 if tile.public is None else self._put(tile.public, np.int16)
         height, width = tile.levels.shape[1:]
         job = _Job(
             mode=mode,
@@ -347,7 +353,7 @@ class Kernel(_Instance):
 
     def _call(self, job: _Job, tile: Tile) -> tuple[bool, _Job]:
         """Run a job: whether it went well, and the job as the kernel left it."""
-        job.work = self._take(_work(self._atoms, *tile.levels.shape[1:]))
+        job.work = self._take(_work(self._layout, *tile.levels.shape[1:]))
         at = self._put_struct(job)
         well = self._run(self._store, at)
         return bool(well), _Job.from_buffer_copy(self._bytes(at, sizeof(_Job)))
@@ -360,56 +366,37 @@ class Kernel(_Instance):
             groups.append(_Group(atoms.start, count, flagged, head, bias))
             head += 16 + 4 * flagged
             bias += 16 * count + 4 * flagged
-        near = layout.nearness.astype(np.uint8)
-        atom, of = np.nonzero(near.T)
-        starts = np.searchsorted(atom, np.arange(layout.atoms + 1)).astype(np.uint16)
         stack = _Stack(
             layout.atoms,
             len(groups),
             self._put(np.frombuffer(b"".join(map(bytes, groups)), np.uint8)),
-            self._put(starts),
-            self._put(of.astype(np.uint16)),
-            self._put(near.T[atom, of]),
             self._put(layout.direction.astype(np.uint8)),
-            *self._put_finer(layout),
+            *self._put_nearness(layout),
         )
         return self._put_struct(stack), head, bias
 
-    def _put_finer(self, layout: Layout) -> tuple[int, int]:
-        """Where the atoms near each one in groups to come are, and their weights."""
-        atoms = -(-layout.atoms // _LANES) * _LANES
-        near = np.zeros((layout.atoms, atoms), np.uint16)
-        near[:, : layout.atoms] = layout.nearness.T
-        finer, weights, count = [], [], 0
+    def _put_nearness(self, layout: Layout) -> tuple[int, int, int]:
+        """Where the spans are of those near each atom, in its group and in groups to come, and
+        their weights."""
+        spans = np.zeros((2, layout.atoms, 3), np.uint32)
+        weights, count = [np.zeros(0, np.uint16)], 0
         for group in layout.groups:
             for atom in group:
-                near[atom, : group.stop] = 0
-                there = np.flatnonzero(near[atom])
-                first = there[0] // _LANES * _LANES if len(there) else 0
-                stop = -(-(there[-1] + 1) // _LANES) * _LANES if len(there) else 0
-                finer.append((atom, _Finer(first, (stop - first) // _LANES, count)))
-                weights.append(near[atom, first:stop])
-                count += stop - first
-        rows = dict(finer)
-        table = b"".join(bytes(rows.get(atom, _Finer())) for atom in range(layout.atoms))
-        return self._put(np.frombuffer(table, np.uint8)), self._put(
-            np.concatenate([np.zeros(0, np.uint16), *weights])
-        )
+                near = layout.nearness[:, atom].astype(np.uint16)
+                finer = np.where(np.arange(layout.atoms) < group.stop, 0, near)
+                for kind, row in enumerate((near[group.start : group.stop], finer)):
+                    first, span = _span(row)
+                    spans[kind, atom] = first, len(span) // _LANES, count
+                    weights.append(span)
+                    count += len(span)
+        return self._put(spans[0]), self._put(spans[1]), self._put(np.concatenate(weights))
 
     def _put_model(self, model: ContextModel) -> int:
         p = model.probability / 65536
         cost = np.round(-np.log2(np.stack([1 - p, p], axis=1)) * PRICE_UNIT)
-        heads = len(model.linear)
-        inner = np.zeros((heads, HIDDEN, _INPUTS), np.int16)
-        inner[..., : model.inner.shape[2]] = model.inner
-        pairs = inner.reshape(heads, HIDDEN, _INPUTS // 2, 2).transpose(0, 2, 1, 3)
-        linear = np.zeros((heads, 2, _INPUTS), np.int16)
-        linear[..., :FEATURES] = model.linear.transpose(0, 2, 1)
         tables = (
             model.bias.astype(np.int32),
-            linear,
-            pairs,
-            model.outer.astype(np.int32),
+            _heads(model),
             model.mantissa.astype(np.int32),
             model.signs.astype(np.int16),
             model.logarithm.astype(np.uint8),
@@ -418,22 +405,49 @@ class Kernel(_Instance):
         )
         return self._put_struct(_Model(*(self._put(table) for table in tables)))
 
-    def _get(self, at: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return np.frombuffer(bytearray(self._bytes(at, size)), dtype).reshape(shape)
+
+def _heads(model: ContextModel) -> np.ndarray:
+    """Weights of each head, in bytes: inner [pair of inputs][hidden][2], linear [2][input], outer.
+
+    (N, bytes) uint8."""
+    heads = len(model.linear)
+    inner = model.inner[..., _ORDER].reshape(heads, HIDDEN, -1, 2).transpose(0, 2, 1, 3)
+    linear = np.zeros((heads, 2, _INPUTS), np.int16)
+    linear[..., :FEATURES] = model.linear.transpose(0, 2, 1)
+    tables = (inner.astype(np.int16), linear[..., _ORDER], model.outer.astype(np.int32))
+    rows = [np.ascontiguousarray(table).reshape(heads, -1) for table in tables]
+    return np.concatenate([row.view(np.uint8) for row in rows], axis=1)
 
 
-def _work(atoms: int, height: int, width: int) -> int:
+def _span(weights: np.ndarray) -> tuple[int, np.ndarray]:
+    """The first of those that are not zero, and all up to the last, in whole lanes."""
+    there = np.flatnonzero(weights)
+    if not len(there):
+        return 0, np.zeros(0, np.uint16)
+    first, stop = int(there[0]) // _LANES * _LANES, _whole_lanes(int(there[-1]) + 1)
+    span = np.zeros(stop - first, np.uint16)
+    known = weights[first:stop]
+    span[: len(known)] = known
+    return first, span
+
+
+def _whole_lanes(atoms: int) -> int:
+    return -(-atoms // _LANES) * _LANES
+
+
+def _work(layout: Layout, height: int, width: int) -> int:
     """At least the bytes of memory that a job takes for itself."""
-    blocks = [-(-side // 4) for side in (height, width)]
-    stacks = ((atoms, height, width), (_BLOCK, *blocks))
-    return sum(_work_of(*stack) for stack in stacks) + 4 * _BLOCK * blocks[0] * blocks[1] + 4096
+    rows, columns = (-(-side // _DC) for side in (height, width))
+    blocks = 8 * _DC**2 * rows * columns  # levels, public levels and prices of the DC plane
+    work = _work_of(layout, height, width) + 4 * height * width
+    return work + _work_of(layout.dc, rows, columns) + blocks + 16 * 16 * 2
 
 
-def _work_of(atoms: int, height: int, width: int) -> int:
-    atoms = -(-atoms // _LANES) * _LANES
-    places, plane = (height + 2) * (width + 2), height * width
-    return places * (12 * atoms + 36) + plane * (4 * atoms + 20) + 4 * atoms + 16 * 8
+def _work_of(layout: Layout, height: int, width: int) -> int:
+    atoms = _whole_lanes(layout.atoms)
+    lanes = max((_whole_lanes(len(group)) for group in layout.groups), default=0)
+    places, plane = (height + 4) * (width + 2) + 2, height * width
+    return places * (2 * atoms + 3 * lanes + 36) + 22 * plane + 8 * lanes + 4 * atoms
 
 
 class _Instances(threading.local):

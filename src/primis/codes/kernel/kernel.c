@@ -19,6 +19,12 @@ typedef int16_t i16;
 typedef int32_t i32;
 typedef int64_t i64;
 
+typedef i16 shorts __attribute__((vector_size(16)));
+typedef i32 words __attribute__((vector_size(16)));
+typedef i64 longs __attribute__((vector_size(16)));
+typedef u16 counts __attribute__((vector_size(16)));
+typedef u8 bytes __attribute__((vector_size(16)));
+
 enum { ENCODE, DECODE, PRICE, OBSERVE };       /* modes of a Job */
 enum { ENTRIES = 0, LEVELS = 4, FLAGS = 16 };  /* heads of a group, from its first */
 
@@ -26,6 +32,8 @@ enum {
     FEATURES = 14,
     INPUTS = 16, /* the features, the density and one */
     HIDDEN = 16,
+    PAIRS = INPUTS / 2,
+    UNITS = HIDDEN / 4, /* vectors of hidden units */
     EXPONENTS = 12,
     MOST_EXPONENT = 14,
     MOST_FEATURE = 8191,
@@ -39,29 +47,36 @@ enum {
     PASSES = 4,
     SIGNS = 5, /* sums of neighbours' levels, with their signs */
     MOST_SIGNED = 2,
+    LANES = 8, /* atoms that are looked up together */
 };
 
 typedef struct {
     u32 first, atoms, flagged, head, bias; /* its first atom, head, and row of the biases */
 } Group;
 
-typedef struct { /* of an atom: those near it in groups to come, in vectors of 8 weights */
-    u32 first, count, weight; /* its first atom, a multiple of 8; vectors; where the weights start */
-} Finer;
+typedef struct { /* atoms near another, in vectors of LANES weights */
+    u32 first, count, weight; /* first atom, a multiple of LANES; vectors; where weights start */
+} Span;
 
 typedef struct { /* planes that are scanned together: the code's, or those of the DC plane */
     u32 atoms, group_count;
     const Group *groups;
-    const u16 *near_start, *near_atom; /* of each atom: those near it in frequency, in order */
-    const u8 *near_weight, *direction; /* direction: 2 x atoms */
-    const Finer *finer;
-    const u16 *finer_weight;
+    const u8 *direction;     /* 2 x atoms */
+    const Span *own, *finer; /* near each atom: in its group, from its first; in groups to come */
+    const u16 *weights;
 } Stack;
+
+/* A head's logistic regression with a small hidden layer. Inputs lie in pairs: one instruction
+   multiplies and adds pairs. linear: by the inputs; by whether they are above zero. */
+typedef struct {
+    shorts inner[PAIRS][UNITS], linear[2][INPUTS / 8];
+    words outer[UNITS];
+} Head;
 
 typedef struct { /* tables of the weights; cost: bits of a zero and of a one, in 65536ths */
     const i32 *bias;
-    const i16 *linear, *inner;
-    const i32 *outer, *mantissa;
+    const Head *heads;
+    const i32 *mantissa;
     const i16 *signs; /* [atom][pass][SIGNS] */
     const u8 *logarithm;
     const u16 *probability;
@@ -141,13 +156,50 @@ static u32 close_stream(Coder *c) {
     return 1;
 }
 
+/* The job and the scan that run: at constant addresses, which a host need not check. */
+
+static Job job;
+static Model model;
+
+static struct {
+    const Stack *stack;
+    u32 height, width, row, plane, places; /* row, places: with a border of two, which rows share */
+    u32 atoms, lanes;                      /* of the stack; of its largest group: multiples of 8 */
+    i16 *levels;
+    const i16 *public;
+    const i16 *signs;  /* of the model; 0 where signs are coded without context */
+    u32 *public_count; /* of each atom */
+    i32 *prices;       /* of all atoms; 0 if only the sum is wanted */
+    u16 *coarser;      /* [place][atom]: sizes in coarser groups, by nearness */
+    u16 *own;          /* [place][lane]: sizes in the group that is scanned, by nearness */
+    i8 *known;         /* [place][lane]: its levels */
+    i32 *sums;         /* [coarser groups, last group, own group][here, beside, corner][place] */
+    i32 *gradient;     /* [down, across, curvature down, across][position] of the DC plane */
+    u16 *count;        /* [position]: entries of the group, which a decoder does not know */
+    i32 *flag_worth;   /* [position] */
+    i64 *offset;       /* [lane]: logit without features, in this pass */
+} s;
+
+static struct {
+    const Group *group;
+    u32 pass, y, x, position, place;
+} at;
+
 /* 2 model: a head's logistic regression with a small hidden layer. inner: [head][pair of inputs]
    [hidden][2], so that one instruction multiplies and adds pairs; linear: [head][2][INPUTS]. */
 
-typedef i16 shorts __attribute__((vector_size(16)));
-typedef i32 words __attribute__((vector_size(16)));
-typedef i64 longs __attribute__((vector_size(16)));
-typedef u16 counts __attribute__((vector_size(16)));
+/* Where inputs are in the order of their weights: features by number, the density (14), one (15).
+   Those of the last two pairs are the same for all atoms of a visit; BEFORE's pair changes with
+   each entry of it. */
+static const u8 SLOT[INPUTS] = {0, 1, 2, 12, 13, 3, 4, 5, 14, 6, 7, 8, 10, 11, 15, 9};
+enum { BEFORE = 5, SHARED = 6 };
+
+/* Inputs of eight atoms: [pair][atom]. */
+static i32 inputs[PAIRS][LANES] __attribute__((aligned(16)));
+
+static inline void set_input(u32 number, u32 lane, i32 value) {
+    ((i16 *)inputs[SLOT[number] / 2])[2 * lane + SLOT[number] % 2] = value;
+}
 
 static inline i32 clip(i64 logit) {
     return logit > MOST_LOGIT ? MOST_LOGIT : logit < -MOST_LOGIT ? -MOST_LOGIT : (i32)logit;
@@ -155,312 +207,467 @@ static inline i32 clip(i64 logit) {
 
 static inline words dot(shorts a, shorts b) { return __builtin_wasm_dot_s_i32x4_i16x8(a, b); }
 
+static inline shorts all(i32 pair) { return (shorts)(words){pair, pair, pair, pair}; }
+
+static inline i32 sum_of(words x) { return x[0] + x[1] + x[2] + x[3]; }
+
 /* The first or the second half of four numbers, in 64 bits. */
 #define longs_of(x, half) \
     __builtin_convertvector(__builtin_shufflevector(x, x, 2 * (half), 2 * (half) + 1), longs)
 
-static i32 logit(const Job *job, u32 head, u32 row, i16 *inputs) {
-    const Model *m = job->model;
-    const shorts *inner = (const shorts *)(m->inner + head * INPUTS * HIDDEN);
-    const shorts *linear = (const shorts *)(m->linear + head * 2 * INPUTS);
-    const words *outer = (const words *)(m->outer + head * HIDDEN);
-    const i32 *bias = m->bias + 3 * row;
-    const shorts *in = (const shorts *)inputs;
-    words hidden[HIDDEN / 4] = {0};
-    for (u32 pair = 0; pair < INPUTS / 2; pair++) {
-        i32 both = ((const i32 *)inputs)[pair];
-        shorts x = (shorts)(words){both, both, both, both};
-        for (u32 k = 0; k < HIDDEN / 4; k++) hidden[k] += dot(x, *inner++);
+static inline i64 of_hidden(const words *hidden, const words *outer) {
+    longs sum = {0};
+    for (u32 k = 0; k < UNITS; k++) {
+        words unit = hidden[k], w = outer[k] & (unit > 0);
+        sum += longs_of(unit, 0) * longs_of(w, 0) + longs_of(unit, 1) * longs_of(w, 1);
     }
-    words sums = dot(in[0], linear[0]) + dot(in[1], linear[1]);
-    sums += dot((shorts)(in[0] > 0) & 1, linear[2]) + dot((shorts)(in[1] > 0) & 1, linear[3]);
-    longs of_units = {0};
-    for (u32 k = 0; k < HIDDEN / 4; k++) {
-        words unit = hidden[k] & (hidden[k] > 0), w = outer[k];
-        of_units += longs_of(unit, 0) * longs_of(w, 0) + longs_of(unit, 1) * longs_of(w, 1);
+    return (sum[0] + sum[1]) >> 12;
+}
+
+/* Logit without features. */
+static inline i64 offset_of(u32 row) {
+    const i32 *bias = model.bias + 3 * row;
+    i64 r = job.density;
+    return bias[0] + bias[1] * r + (bias[2] * r * r >> 6);
+}
+
+/* Logit of a head from all inputs in a lane. */
+static inline i32 logit(const Head *head, u32 row, u32 lane) {
+    words hidden[UNITS] = {0}, in[2];
+    for (u32 pair = 0; pair < PAIRS; pair++) {
+        i32 both = in[pair / 4][pair % 4] = inputs[pair][lane];
+        if (both) for (u32 k = 0; k < UNITS; k++) hidden[k] += dot(all(both), head->inner[pair][k]);
     }
-    i64 of_hidden = of_units[0] + of_units[1], r = job->density;
-    i64 sum = sums[0] + sums[1] + sums[2] + sums[3] + (of_hidden >> 12);
-    return clip(sum + bias[0] + bias[1] * r + (bias[2] * r * r >> 6));
+    words sums = {0};
+    for (u32 k = 0; k < 2; k++) {
+        shorts x = (shorts)in[k];
+        sums += dot(x, head->linear[0][k]) - dot((shorts)(x > 0), head->linear[1][k]);
+    }
+    return clip(sum_of(sums) + of_hidden(hidden, head->outer) + offset_of(row));
+}
+
+/* Heads of this pass, and those of the group's levels. */
+static Head entry, flag, levels[EXPONENTS];
+
+/* What the inputs of a visit add that its atoms share; the linear part of each lane. */
+static struct {
+    words hidden[UNITS];
+    i32 sum, sums[LANES] __attribute__((aligned(16)));
+} shared;
+
+static void open_pass(const Group *g, u32 pass) {
+    entry = model.heads[g->head + ENTRIES + pass];
+    if (g->flagged) flag = model.heads[g->head + FLAGS + pass];
+    for (u32 i = 0; i < g->atoms; i++) s.offset[i] = offset_of(g->bias + pass * g->atoms + i);
+}
+
+static inline i32 linear_of(u32 slot, i32 value) {
+    const i16 *w = (const i16 *)entry.linear;
+    return w[slot] * value + (value > 0 ? w[INPUTS + slot] : 0);
+}
+
+/* What the atoms of a visit share, once its inputs are set. */
+static void open_visit(void) {
+    for (u32 k = 0; k < UNITS; k++) {
+        shared.hidden[k] = (words){0};
+        for (u32 pair = SHARED; pair < PAIRS; pair++)
+            shared.hidden[k] += dot(all(inputs[pair][0]), entry.inner[pair][k]);
+    }
+    const i16 *in = (const i16 *)&inputs[SHARED];
+    shared.sum = linear_of(2 * SHARED, in[0]) + linear_of(2 * SHARED + 1, in[1]);
+    shared.sum += linear_of(2 * SHARED + 2, in[2 * LANES]);
+}
+
+/* The linear part of what is the same throughout a visit. */
+static void add_linear(void) {
+    const words *in = (const words *)inputs, *linear = (const words *)entry.linear;
+    for (u32 half = 0; half < 2; half++) {
+        words sum = {shared.sum, shared.sum, shared.sum, shared.sum};
+        for (u32 pair = 0; pair < BEFORE; pair++) {
+            shorts x = (shorts)in[2 * pair + half];
+            i32 a = linear[pair / 4][pair % 4], b = linear[2 + pair / 4][pair % 4];
+            sum += dot(x, all(a)) - dot((shorts)(x > 0), all(b));
+        }
+        ((words *)shared.sums)[half] = sum;
+    }
+}
+
+/* Logit of an entry whose inputs are in a lane. before, met: the inputs 12 and 13. */
+static inline i32 entry_logit(u32 i, u32 lane, i32 before, i32 met) {
+    words hidden[UNITS];
+    for (u32 k = 0; k < UNITS; k++) hidden[k] = shared.hidden[k];
+    for (u32 pair = 0; pair < BEFORE; pair++)
+        if (inputs[pair][lane]) for (u32 k = 0; k < UNITS; k++)
+            hidden[k] += dot(all(inputs[pair][lane]), entry.inner[pair][k]);
+    i64 sum = s.offset[i] + shared.sums[lane];
+    if (before | met) {
+        sum += linear_of(2 * BEFORE, before) + linear_of(2 * BEFORE + 1, met);
+        for (u32 k = 0; k < UNITS; k++)
+            hidden[k] += dot(all(before | met << 16), entry.inner[BEFORE][k]);
+    }
+    return clip(sum + of_hidden(hidden, entry.outer));
+}
+
+static __attribute__((noinline)) i32 level_logit(u32 exponent, u32 row, u32 lane) {
+    if (!exponent) return logit(&levels[0], row, lane);
+    return logit(levels + (exponent < EXPONENTS ? exponent : EXPONENTS - 1), row, lane);
 }
 
 static inline u32 slot(i32 logit) { return (u32)(logit + MOST_LOGIT) >> 6; }
 
-static inline i16 logarithm(const Job *job, i64 sum) {
-    return job->model->logarithm[sum < MOST_FEATURE ? sum : MOST_FEATURE];
+static inline i32 logarithm(i32 sum) {
+    return model.logarithm[sum < MOST_FEATURE ? sum : MOST_FEATURE];
 }
 
-/* 3 what is known around a place: sums of sizes, kept as entries become known */
+static inline shorts logarithms(counts sums) {
+    const u8 *table = model.logarithm;
+    shorts found = {0};
+    sums = __builtin_elementwise_min(sums, (counts){0} + (u16)MOST_FEATURE);
+    for (u32 k = 0; k < LANES; k++) found[k] = table[sums[k]];
+    return found;
+}
 
-typedef struct {
-    Job *job;
-    const Stack *stack;
-    u32 height, width, row, plane, places; /* row, places: with a border of one place */
-    u32 atoms;                             /* a multiple of 8, for `near` and `own` */
-    i16 *levels;
-    const i16 *public;
-    const i16 *signs;  /* of the model; 0 where signs are coded without context */
-    u32 *public_count; /* of each atom */
-    i32 *prices;
-    u16 *near;     /* [place][here, beside, corner][atom]: coarser groups, by nearness */
-    u16 *own;      /* [place][beside x 16, corner x 16, beside by nearness][atom]: its own group */
-    i32 *sums;     /* [coarser groups, last group, own group][here, beside, corner][place] */
-    i32 *gradient; /* [down, across, curvature down, across][position] of the DC plane */
-} Scan;
+static inline bytes swizzle(bytes table, bytes x) {
+    typedef i8 signs __attribute__((vector_size(16)));
+    return (bytes)__builtin_wasm_swizzle_i8x16((signs)table, (signs)x);
+}
+
+/* Logarithms of 16 times numbers below 64, which are looked up in vectors. */
+static bytes of_sixteen[4];
+
+static void fill_of_sixteen(void) {
+    for (u32 k = 0; k < sizeof of_sixteen; k++) ((u8 *)of_sixteen)[k] = logarithm(16 * k);
+}
+
+static inline bytes logarithms_of_16_times(bytes x) {
+    bytes found = {0}; /* beyond a vector's 16 numbers a swizzle gives zeros */
+    for (u32 k = 0; k < 4; k++)
+        found |= swizzle(of_sixteen[k], x - (u8)(16 * k));
+    return found;
+}
+
+/* 3 what is known around a place: sums of sizes */
 
 static inline u32 size_of(i32 level) {
     u32 size = level < 0 ? -level : level;
     return size < MOST_SIZE ? size : MOST_SIZE;
 }
 
-static inline void add(u16 *sum, u32 more) {
-    u32 to = *sum + more;
-    *sum = to < MOST_FEATURE ? to : MOST_FEATURE;
+static inline void spread(u16 *sums, Span near, u32 size) {
+    const counts *weights = (const counts *)(s.stack->weights + near.weight);
+    counts *to = (counts *)(sums + near.first);
+    for (u32 k = 0; k < near.count; k++) to[k] += weights[k] * (u16)size;
 }
 
-static inline counts limited(counts sums) {
-    return __builtin_elementwise_min(sums, (counts){0} + (u16)MOST_FEATURE);
+static void note_sum(u32 size) {
+    const i32 w = s.row;
+    i32 *here = s.sums + 6 * s.places + at.place, *beside = here + s.places;
+    i32 *corner = beside + s.places;
+    *here += size;
+    beside[-w] += size;
+    beside[-1] += size;
+    beside[1] += size;
+    beside[w] += size;
+    corner[-w - 1] += size;
+    corner[-w + 1] += size;
+    corner[w - 1] += size;
+    corner[w + 1] += size;
 }
 
-static void note(Scan *s, const Group *g, u32 atom, u32 place, i32 level) {
-    const Stack *t = s->stack;
-    const i32 w = s->row, steps[9] = {0, -w, -1, 1, w, -w - 1, -w + 1, w - 1, w + 1};
-    const u32 size = size_of(level), atoms = s->atoms, end = t->near_start[atom + 1];
-    u32 first = t->near_start[atom];
-    while (first < end && t->near_atom[first] < g->first) first++;
-    u32 last = first;
-    while (last < end && t->near_atom[last] < g->first + g->atoms) last++;
-    const Finer f = t->finer[atom];
-    const counts *weights = (const counts *)(t->finer_weight + f.weight);
-    counts more[f.count + 1];
-    for (u32 i = 0; i < f.count; i++) more[i] = weights[i] * (u16)size;
-    for (u32 k = 0; k < 9; k++) {
-        u32 kind = (k > 0) + (k > 4), at = place + steps[k];
-        counts *near = (counts *)(s->near + (at * 3 + kind) * atoms + f.first);
-        u16 *own = s->own + at * 3 * atoms;
-        s->sums[(6 + kind) * s->places + at] += size;
-        for (u32 i = 0; i < f.count; i++) near[i] = limited(near[i] + more[i]);
-        if (kind) add(own + (kind - 1) * atoms + atom, 16 * size);
-        if (kind == 1)
-            for (u32 i = first; i < last; i++)
-                add(own + 2 * atoms + t->near_atom[i], t->near_weight[i] * size);
-    }
-}
-
-static void close_group(Scan *s) {
-    i32 *coarser = s->sums, *last = coarser + 3 * s->places, *own = last + 3 * s->places;
-    for (u32 i = 0; i < 3 * s->places; i++) {
+static void close_group(void) {
+    i32 *coarser = s.sums, *last = coarser + 3 * s.places, *own = last + 3 * s.places;
+    for (u32 i = 0; i < 3 * s.places; i++) {
         coarser[i] += own[i];
         last[i] = own[i];
         own[i] = 0;
     }
 }
 
+static inline counts counts_at(const u16 *sums) {
+    counts found;
+    __builtin_memcpy(&found, sums, sizeof found);
+    return found;
+}
+
+static inline counts counts_beside(const u16 *sums, i32 row, i32 step) {
+    return counts_at(sums - row) + counts_at(sums - step) + counts_at(sums + step) +
+           counts_at(sums + row);
+}
+
+/* Sizes of eight levels, of which none is more than 15. */
+static inline bytes sizes_at(const i8 *known) {
+    i64 eight;
+    __builtin_memcpy(&eight, known, sizeof eight);
+    typedef i8 levels __attribute__((vector_size(16)));
+    return (bytes)__builtin_elementwise_abs((levels)(longs){eight, 0});
+}
+
+static inline bytes sizes_beside(const i8 *known, i32 row, i32 step) {
+    return sizes_at(known - row) + sizes_at(known - step) + sizes_at(known + step) +
+           sizes_at(known + row);
+}
+
+#define shorts_of(x) \
+    __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), shorts)
+
+/* A gradient or a curvature in the direction of eight atoms, at most MOST_FEATURE. */
+static inline counts directed(const u8 *direction, i32 down, i32 across) {
+    typedef u8 eight __attribute__((vector_size(8)));
+    typedef i32 many __attribute__((vector_size(32)));
+    eight d, a;
+    __builtin_memcpy(&d, direction, sizeof d);
+    __builtin_memcpy(&a, direction + s.stack->atoms, sizeof a);
+    many sum = __builtin_convertvector(d, many) * down + __builtin_convertvector(a, many) * across;
+    sum = __builtin_elementwise_min(sum >> 4, (many){0} + MOST_FEATURE);
+    return __builtin_convertvector(sum, counts);
+}
+
+static inline void set_pair(u32 pair, shorts a, shorts b) {
+    shorts *to = (shorts *)inputs[pair];
+    to[0] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    to[1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/* Inputs of the eight atoms of the group from its atom i on that stay throughout a visit. */
+static void look_around(u32 i) {
+    const u32 first = at.group->first + i;
+    const i32 atoms = s.atoms, lanes = s.lanes, w = s.row;
+    const u16 *coarser = s.coarser + at.place * atoms + first, *own = s.own + at.place * lanes + i;
+    const i8 *known = s.known + at.place * lanes + i;
+    const i32 *d = s.gradient + at.position;
+    counts corners = counts_beside(coarser, (w + 1) * atoms, (w - 1) * atoms);
+    bytes beside = sizes_beside(known, w * lanes, lanes);
+    bytes at_corners = sizes_beside(known, (w + 1) * lanes, (w - 1) * lanes);
+    bytes two = logarithms_of_16_times(sizes_at(known - 2 * lanes) +
+                                       sizes_at(known - 2 * w * lanes));
+    bytes same = logarithms_of_16_times((bytes)(longs){((longs)beside)[0], ((longs)at_corners)[0]});
+    bytes same_at_corners = (bytes)(longs){((longs)same)[1], 0};
+    set_pair(0, logarithms(counts_at(coarser)),
+             logarithms(counts_beside(coarser, w * atoms, atoms)));
+    set_pair(1, logarithms(corners), shorts_of(same));
+    set_pair(2, shorts_of(same_at_corners), logarithms(counts_beside(own, w * lanes, lanes)));
+    const u8 *direction = s.stack->direction + first;
+    set_pair(3, logarithms(directed(direction, d[0], d[s.plane])),
+             logarithms(directed(direction, d[2 * s.plane], d[3 * s.plane])));
+    set_pair(4, shorts_of(two), (shorts){0} + (i16)1);
+    add_linear();
+}
+
 /* 4 decisions */
 
-static void observe(Job *job, u32 head, u32 atom, const i16 *inputs, u32 bit) {
-    u8 *row = job->rows + ROW * job->row_count;
-    if (job->row_count++ >= job->row_capacity) return;
+static void observe(u32 head, u32 atom, u32 lane, u32 bit) {
+    u8 *row = job.rows + ROW * job.row_count;
+    if (job.row_count++ >= job.row_capacity) return;
     row[0] = head;
     row[1] = head >> 8;
     row[2] = atom;
     row[3] = atom >> 8;
     row[4] = bit;
-    for (u32 i = 0; i < FEATURES; i++) row[5 + i] = inputs[i];
+    for (u32 i = 0; i < FEATURES; i++)
+        row[5 + i] = ((const i16 *)inputs[SLOT[i] / 2])[2 * lane + SLOT[i] % 2];
 }
 
 /* What a one costs more than a zero, in prices. */
-static inline i32 worth(const Job *job, i32 logit) {
-    const u32 *cost = job->model->cost + 2 * slot(logit);
+static inline i32 worth(i32 logit) {
+    const u32 *cost = model.cost + 2 * slot(logit);
     return cost[1] - cost[0];
 }
 
-/* Code one decision, whose truth a decoder does not know; its logit comes back too. */
-static inline u32 decide(Job *job, Coder *c, u32 head, u32 row, u32 atom, i16 *inputs, u32 truth,
-                         i32 *found) {
-    if (job->mode == OBSERVE) {
-        observe(job, head, atom, inputs, truth);
-        return truth;
-    }
-    *found = logit(job, head, row, inputs);
-    if (job->mode != PRICE) return code(c, job->model->probability[slot(*found)], truth);
-    job->price += job->model->cost[2 * slot(*found) + truth];
+/* Code one decision, whose truth a decoder does not know. */
+static inline u32 decide(Coder *c, i32 logit, u32 truth) {
+    if (job.mode != PRICE) return code(c, model.probability[slot(logit)], truth);
+    job.price += model.cost[2 * slot(logit) + truth];
     return truth;
 }
 
 /* A bit of a level that no context tells of; without a logit zeros and ones are alike. */
-static inline u32 plain_bit(Job *job, const i32 *logit, u32 truth) {
+static inline u32 plain_bit(const i32 *logit, u32 truth) {
     u32 at = logit ? slot(clip(*logit)) : 0;
-    if (job->mode == PRICE) job->price += logit ? job->model->cost[2 * at + truth] : BIT;
-    if (job->mode > DECODE) return truth;
-    return code(&job->values, logit ? job->model->probability[at] : HALF, truth);
+    if (job.mode == PRICE) job.price += logit ? model.cost[2 * at + truth] : BIT;
+    if (job.mode > DECODE) return truth;
+    return code(&job.values, logit ? model.probability[at] : HALF, truth);
 }
 
-typedef struct {
-    const Group *group;
-    u32 pass, y, x, position, place;
-} Visit;
-
-/* A level with its sign, as its neighbours see it; 0 outside the tile. */
-static inline i32 signed_at(const Scan *s, const i16 *plane, i32 y, i32 x) {
-    if (y < 0 || x < 0 || y >= (i32)s->height || x >= (i32)s->width) return 0;
-    i32 level = plane[y * (i32)s->width + x];
-    return level > MOST_SIGNED ? MOST_SIGNED : level < -MOST_SIGNED ? -MOST_SIGNED : level;
+/* A level with its sign, as its neighbours see it. */
+static inline i32 signed_at(const i8 *known) {
+    return *known > MOST_SIGNED ? MOST_SIGNED : *known < -MOST_SIGNED ? -MOST_SIGNED : *known;
 }
 
-/* The logit of a minus, from what this pass knows of the same atom around. */
-static i32 sign_logit(const Scan *s, const Visit *v, u32 atom) {
-    const i16 *w = s->signs + (atom * PASSES + v->pass) * SIGNS, *plane = s->levels + atom * s->plane;
-    const i32 y = v->y, x = v->x;
-    i32 sum = w[3] * signed_at(s, plane, y, x - 2) + w[4] * signed_at(s, plane, y - 2, x);
-    if (v->pass >= 2) {
-        sum += w[0] * (signed_at(s, plane, y, x - 1) + signed_at(s, plane, y, x + 1));
-        sum += w[1] * (signed_at(s, plane, y - 1, x) + signed_at(s, plane, y + 1, x));
-    }
-    for (u32 k = 0; v->pass & 1 && k < 4; k++)
-        sum += w[2] * signed_at(s, plane, y + (k & 1 ? 1 : -1), x + (k & 2 ? 1 : -1));
-    return sum;
+/* The logit of a minus, from what is known of the same atom around. */
+static i32 sign_logit(u32 i) {
+    const i16 *w = s.signs + ((at.group->first + i) * PASSES + at.pass) * SIGNS;
+    const i32 lanes = s.lanes, row = s.row * lanes;
+    const i8 *k = s.known + at.place * lanes + i;
+    return w[0] * (signed_at(k - lanes) + signed_at(k + lanes)) +
+           w[1] * (signed_at(k - row) + signed_at(k + row)) +
+           w[2] * (signed_at(k - row - lanes) + signed_at(k - row + lanes) +
+                   signed_at(k + row - lanes) + signed_at(k + row + lanes)) +
+           w[3] * signed_at(k - 2 * lanes) + w[4] * signed_at(k - 2 * row);
 }
 
 /* Exponent in unary, the bits below the highest, the sign. first: logit of the first decision. */
-static i32 code_level(Scan *s, const Visit *v, u32 i, i16 *inputs, i32 truth, i32 *first) {
-    Job *job = s->job;
-    const Group *g = v->group;
+static i32 code_level(u32 i, u32 lane, i32 truth, i32 *first) {
+    const Group *g = at.group;
     u32 size = truth < 0 ? -truth : truth, exponent = 0, found = 1;
     while (exponent < MOST_EXPONENT) {
         u32 k = LEVELS + (exponent < EXPONENTS ? exponent : EXPONENTS - 1);
-        i32 other, *out = exponent ? &other : first;
-        u32 more = size >> (exponent + 1) > 0, row = g->bias + k * g->atoms + i;
-        if (!decide(job, &job->values, g->head + k, row, i, inputs, more, out)) break;
+        u32 more = size >> (exponent + 1) > 0;
+        if (job.mode == OBSERVE) observe(g->head + k, i, lane, more);
+        else {
+            i32 score = level_logit(exponent, g->bias + k * g->atoms + i, lane);
+            if (!exponent) *first = score;
+            more = decide(&job.values, score, more);
+        }
+        if (!more) break;
         exponent++;
     }
     for (u32 bit = 0; bit < exponent; bit++) {
-        const i32 *first_bit = bit ? 0 : job->model->mantissa + exponent;
-        found = 2 * found + plain_bit(job, first_bit, size >> (exponent - 1 - bit) & 1);
+        const i32 *first_bit = bit ? 0 : model.mantissa + exponent;
+        found = 2 * found + plain_bit(first_bit, size >> (exponent - 1 - bit) & 1);
     }
-    i32 minus = s->signs ? sign_logit(s, v, g->first + i) : 0;
-    return plain_bit(job, s->signs ? &minus : 0, truth < 0) ? -(i32)found : (i32)found;
+    i32 minus = s.signs ? sign_logit(i) : 0;
+    return plain_bit(s.signs ? &minus : 0, truth < 0) ? -(i32)found : (i32)found;
 }
 
 /* 5 scan: groups from coarse to fine, each in four passes over its positions */
 
 /* Whether the group has any entry there. Given the public code: how likely, in 65536ths. */
-static u32 code_flag(Scan *s, const Visit *v) {
-    Job *job = s->job;
-    const Group *g = v->group;
-    const i32 *own = s->sums + 6 * s->places + v->place, *d = s->gradient + v->position;
-    i16 in[INPUTS] __attribute__((aligned(16))) = {0};
-    for (u32 k = 0; k < 6; k++) in[k] = logarithm(job, s->sums[k * s->places + v->place]);
-    i32 left = v->x >= 2 ? own[-2] : 0, above = v->y >= 2 ? own[-2 * (i32)s->row] : 0;
-    i32 down = d[0], across = d[s->plane], bend = d[2 * s->plane], bend_across = d[3 * s->plane];
-    in[6] = logarithm(job, own[s->places]);
-    in[7] = logarithm(job, own[2 * s->places]);
-    in[8] = logarithm(job, left + above);
-    in[9] = logarithm(job, down > across ? down : across);
-    in[10] = logarithm(job, bend > bend_across ? bend : bend_across);
-    in[FEATURES] = job->density;
-    in[FEATURES + 1] = 1;
-    u32 head = g->head + FLAGS + v->pass, row = g->bias + FLAGS * g->atoms + v->pass;
-    if (s->public) return job->model->probability[slot(logit(job, head, row, in))];
-    u32 count = 0;
-    i16 *levels = s->levels + g->first * s->plane + v->position;
-    for (u32 i = 0; job->mode != DECODE && i < g->atoms; i++) count += !!levels[i * s->plane];
-    i32 found;
-    u32 any = decide(job, &job->support, head, row, 0, in, count > 0, &found);
-    i32 *prices = s->prices + g->first * s->plane + v->position;
-    for (u32 i = 0; job->mode == PRICE && count <= 1 && i < g->atoms; i++)
-        prices[i * s->plane] += worth(job, found);
-    return any;
+static u32 code_flag(void) {
+    const Group *g = at.group;
+    const i32 *own = s.sums + 6 * s.places + at.place, *d = s.gradient + at.position;
+    i32 down = d[0], across = d[s.plane], bend = d[2 * s.plane], bend_across = d[3 * s.plane];
+    for (u32 k = 0; k < 6; k++)
+        set_input(k, 0, logarithm(s.sums[k * s.places + at.place]));
+    set_input(6, 0, logarithm(own[s.places]));
+    set_input(7, 0, logarithm(own[2 * s.places]));
+    set_input(8, 0, logarithm(own[-2] + own[-2 * (i32)s.row]));
+    set_input(9, 0, logarithm(down > across ? down : across));
+    set_input(10, 0, logarithm(bend > bend_across ? bend : bend_across));
+    for (u32 k = 11; k < FEATURES; k++) set_input(k, 0, 0);
+    set_input(FEATURES, 0, job.density);
+    set_input(FEATURES + 1, 0, 1);
+    u32 head = g->head + FLAGS + at.pass, row = g->bias + FLAGS * g->atoms + at.pass;
+    u32 count = job.mode == DECODE ? 0 : s.count[at.position];
+    if (job.mode == OBSERVE) {
+        observe(head, 0, 0, count > 0);
+        return count > 0;
+    }
+    i32 score = logit(&flag, row, 0);
+    if (s.public) return model.probability[slot(score)];
+    if (job.mode == PRICE && count <= 1) s.flag_worth[at.position] = worth(score);
+    return decide(&job.support, score, count > 0);
 }
 
 /* Given the public code: p / (p + (1 - p) d), d half the public entries of the atom over its
    positions. */
-static u32 code_given_public(Scan *s, u32 atom, u64 p, u32 truth) {
-    u64 yes = p * 2 * s->plane, no = (65536 - p) * s->public_count[atom];
+static u32 code_given_public(u32 atom, u64 p, u32 truth) {
+    u64 yes = p * 2 * s.plane, no = (65536 - p) * s.public_count[atom];
     u64 given = (yes << 16) / (yes + no);
-    return code(&s->job->support, given < 1 ? 1 : given > 65535 ? 65535 : given, truth);
+    return code(&job.support, given < 1 ? 1 : given > 65535 ? 65535 : given, truth);
 }
 
-static void code_entries(Scan *s, const Visit *v, u32 flag) {
-    Job *job = s->job;
-    const Group *g = v->group;
-    const Stack *t = s->stack;
-    const u32 atoms = s->atoms;
-    const i32 *sums = s->sums + v->place, *d = s->gradient + v->position;
-    const u16 *near = s->near + v->place * 3 * atoms, *own = s->own + v->place * 3 * atoms;
-    u16 here[g->atoms];
-    for (u32 i = 0; i < g->atoms; i++) here[i] = 0;
-    u32 met = 0;
-    i16 in[INPUTS] __attribute__((aligned(16))) = {0};
-    in[3] = logarithm(job, sums[0]);
-    in[4] = logarithm(job, sums[s->places] + sums[2 * s->places]);
-    in[8] = logarithm(job, sums[7 * s->places] + sums[8 * s->places]);
-    in[FEATURES] = job->density;
-    in[FEATURES + 1] = 1;
-    const u8 *table = job->model->logarithm;
+static void code_entries(u32 likely) {
+    const Group *g = at.group;
+    const i32 *sums = s.sums + at.place;
+    const u16 *own = s.own + at.place * s.lanes;
+    i32 met = 0, met_before = 0;
+    i32 here = logarithm(sums[0]), around = logarithm(sums[s.places] + sums[2 * s.places]);
+    i32 group_around = logarithm(sums[7 * s.places] + sums[8 * s.places]);
+    for (u32 lane = 0; lane < LANES; lane++) {
+        inputs[SHARED][lane] = here | around << 16;
+        inputs[SHARED + 1][lane] = group_around | job.density << 16;
+    }
+    open_visit();
     for (u32 i = 0; i < g->atoms; i++) {
-        u32 atom = g->first + i, at = atom * s->plane + v->position;
-        i16 *level = s->levels + at;
-        if (s->public && !s->public[at]) continue;
-        i64 down = t->direction[atom], across = t->direction[t->atoms + atom];
-        u32 two = v->x >= 2 ? size_of(level[-2]) : 0;
-        two += v->y >= 2 ? size_of(level[-2 * (i32)s->width]) : 0;
-        for (u32 k = 0; k < 3; k++) in[k] = table[near[k * atoms + atom]];
-        for (u32 k = 0; k < 3; k++) in[5 + k] = table[own[k * atoms + atom]];
-        in[9] = logarithm(job, (down * d[0] + across * d[s->plane]) >> 4);
-        in[10] = logarithm(job, (down * d[2 * s->plane] + across * d[3 * s->plane]) >> 4);
-        in[11] = table[16 * two];
-        in[12] = table[here[i]];
-        in[13] = logarithm(job, met);
-        u32 head = g->head + ENTRIES + v->pass, row = g->bias + v->pass * g->atoms + i, bit;
-        i32 found, first;
-        if (s->public) {
-            u64 p = job->model->probability[slot(logit(job, head, row, in))];
-            bit = code_given_public(s, atom, g->flagged ? p * flag >> 16 : p, !!*level);
-            *level = bit ? s->public[at] : 0;
+        u32 lane = i % LANES, atom = g->first + i, to = atom * s.plane + at.position, bit;
+        if (!lane) look_around(i);
+        i16 *level = s.levels + to;
+        if (s.public && !s.public[to]) continue;
+        i32 before = met ? logarithm(own[i]) : 0, score = 0, first;
+        inputs[BEFORE][lane] = before | met_before << 16;
+        if (job.mode == OBSERVE) {
+            observe(g->head + ENTRIES + at.pass, i, lane, !!*level);
+            bit = !!*level;
+        } else score = entry_logit(i, lane, before, met_before);
+        if (s.public) {
+            u64 p = model.probability[slot(score)];
+            bit = code_given_public(atom, g->flagged ? p * likely >> 16 : p, !!*level);
+            *level = bit ? s.public[to] : 0;
         } else {
-            bit = decide(job, &job->support, head, row, i, in, !!*level, &found);
-            if (job->mode == PRICE) s->prices[at] += worth(job, found) - UNSEEN;
-            if (bit) *level = code_level(s, v, i, in, *level, &first);
-            if (job->mode == PRICE && bit)
-                s->prices[at] += BIT + job->model->cost[2 * slot(first)];
+            if (job.mode != OBSERVE) bit = decide(&job.support, score, !!*level);
+            if (bit) *level = code_level(i, lane, *level, &first);
+            if (job.mode == PRICE && s.prices)
+                s.prices[to] = worth(score) + (bit ? BIT + model.cost[2 * slot(first)] : 0);
         }
         if (!bit) continue;
         u32 size = size_of(*level);
         met += size;
-        for (u32 k = t->near_start[atom]; k < t->near_start[atom + 1]; k++)
-            if (t->near_atom[k] > atom && t->near_atom[k] < g->first + g->atoms)
-                add(here + t->near_atom[k] - g->first, t->near_weight[k] * size);
-        note(s, g, atom, v->place, *level);
+        met_before = logarithm(met);
+        s.known[at.place * s.lanes + i] = *level < 0 ? -size : size;
+        spread(s.own + at.place * s.lanes, s.stack->own[atom], size);
+        spread(s.coarser + at.place * s.atoms, s.stack->finer[atom], size);
     }
+    if (met) note_sum(met);
 }
 
-static void note_known(Scan *s, const Visit *v) {
-    const Group *g = v->group;
+/* Sums of a group whose levels are known. */
+static void note_known(void) {
+    const Group *g = at.group;
+    u32 met = 0;
     for (u32 atom = g->first; atom < g->first + g->atoms; atom++) {
-        i32 level = s->levels[atom * s->plane + v->position];
-        if (level) note(s, g, atom, v->place, level);
+        u32 size = size_of(s.levels[atom * s.plane + at.position]);
+        met += size;
+        if (size) spread(s.coarser + at.place * s.atoms, s.stack->finer[atom], size);
     }
+    if (met) note_sum(met);
 }
 
-static void scan(Scan *s, u32 first, u32 stop) {
+static void open_group(const Group *g) {
+    __builtin_memset(s.own, 0, s.places * s.lanes * sizeof *s.own);
+    __builtin_memset(s.known, 0, s.places * s.lanes);
+    __builtin_memset(s.count, 0, s.plane * sizeof *s.count);
+    __builtin_memset(s.flag_worth, 0, s.plane * sizeof *s.flag_worth);
+    if (job.mode == DECODE || !g->flagged) return;
+    const i16 *levels = s.levels + g->first * s.plane;
+    for (u32 i = 0; i < g->atoms; i++, levels += s.plane)
+        for (u32 p = 0; p < s.plane; p++) s.count[p] += levels[p] != 0;
+}
+
+/* What an entry costs at least where its group's flag would be one for it alone. */
+static void add_flags(const Group *g) {
+    i32 *prices = s.prices + g->first * s.plane;
+    for (u32 i = 0; i < g->atoms; i++, prices += s.plane)
+        for (u32 p = 0; p < s.plane; p++) prices[p] += s.flag_worth[p];
+}
+
+static void scan(u32 first, u32 stop) {
     static const u8 tops[4] = {0, 1, 0, 1}, lefts[4] = {0, 1, 1, 0};
-    for (u32 n = 0; n < s->stack->group_count; n++) {
-        const Group *g = s->stack->groups + n;
+    for (u32 n = 0; n < s.stack->group_count; n++) {
+        const Group *g = s.stack->groups + n;
         if (g->first >= stop) break;
-        for (u32 pass = 0; pass < PASSES; pass++)
-            for (u32 y = tops[pass]; y < s->height; y += 2)
-                for (u32 x = lefts[pass]; x < s->width; x += 2) {
-                    Visit v = {g, pass, y, x, y * s->width + x, (y + 1) * s->row + x + 1};
-                    u32 flag = 1;
+        at.group = g;
+        open_group(g);
+        for (u32 k = 0; k < EXPONENTS; k++) levels[k] = model.heads[g->head + LEVELS + k];
+        for (u32 pass = 0; pass < PASSES; pass++) {
+            open_pass(g, pass);
+            at.pass = pass;
+            for (u32 y = tops[pass]; y < s.height; y += 2)
+                for (u32 x = lefts[pass]; x < s.width; x += 2) {
+                    at.y = y;
+                    at.x = x;
+                    at.position = y * s.width + x;
+                    at.place = (y + 2) * s.row + x + 2;
+                    u32 likely = 1;
                     if (g->first < first) {
-                        note_known(s, &v);
+                        note_known();
                         continue;
                     }
-                    if (g->flagged) flag = code_flag(s, &v);
-                    if (flag) code_entries(s, &v, flag);
+                    if (g->flagged) likely = code_flag();
+                    if (likely) code_entries(likely);
                 }
-        close_group(s);
+        }
+        if (s.prices && g->flagged && g->first >= first) add_flags(g);
+        close_group();
     }
 }
 
@@ -507,90 +714,114 @@ static void find_gradient(const i16 *dc, i32 *means, i32 *gradient, u32 height, 
 
 /* 7 run */
 
-static void *take(Job *job, u32 bytes) {
-    u64 *start = (u64 *)job->work;
-    u32 count = (bytes + 15) / 16 * 2;
-    for (u32 i = 0; i < count; i++) start[i] = 0;
-    job->work = (u8 *)(start + count);
+/* So many bytes, in whole vectors; they may hold anything. */
+static void *take(u32 bytes) {
+    u8 *start = job.work;
+    job.work += (bytes + 15) / 16 * 16;
     return start;
 }
 
-static Scan prepare(Job *job, const Stack *t, u32 height, u32 width, i16 *levels, const i16 *pub) {
-    Scan s = {.job = job, .stack = t, .height = height, .width = width, .row = width + 2};
+static void *take_zeros(u32 bytes) { return __builtin_memset(take(bytes), 0, bytes); }
+
+static inline u32 whole_lanes(u32 atoms) { return (atoms + LANES - 1) / LANES * LANES; }
+
+static void prepare(const Stack *t, u32 height, u32 width, i16 *levels, const i16 *pub) {
+    s.stack = t;
+    s.height = height;
+    s.width = width;
+    s.row = width + 2;
     s.plane = height * width;
-    s.places = (height + 2) * s.row;
-    s.atoms = (t->atoms + 7) / 8 * 8;
+    s.places = (height + 4) * s.row + 2;
+    s.atoms = whole_lanes(t->atoms);
+    s.lanes = 0;
+    for (u32 n = 0; n < t->group_count; n++) {
+        u32 lanes = whole_lanes(t->groups[n].atoms);
+        s.lanes = lanes > s.lanes ? lanes : s.lanes;
+    }
     s.levels = levels;
     s.public = pub;
-    s.signs = t == job->stack ? job->model->signs : 0;
-    s.near = take(job, s.places * 3 * s.atoms * sizeof(u16));
-    s.own = take(job, s.places * 3 * s.atoms * sizeof(u16));
-    s.sums = take(job, s.places * 9 * sizeof(i32));
-    s.gradient = take(job, s.plane * 4 * sizeof(i32));
-    s.public_count = take(job, t->atoms * sizeof(u32));
-    for (u32 i = 0; pub && i < t->atoms * s.plane; i++) s.public_count[i / s.plane] += !!pub[i];
-    if (job->mode != PRICE) return s;
-    s.prices = take(job, t->atoms * s.plane * sizeof(i32));
-    for (u32 i = 0; i < t->atoms * s.plane; i++) s.prices[i] = UNSEEN;
-    return s;
+    s.signs = t == job.stack ? model.signs : 0;
+    s.prices = 0;
+    s.coarser = take_zeros(s.places * s.atoms * sizeof(u16));
+    s.own = take(s.places * s.lanes * sizeof(u16));
+    s.known = take(s.places * s.lanes);
+    s.sums = take_zeros(s.places * 9 * sizeof(i32));
+    s.gradient = take_zeros(s.plane * 4 * sizeof(i32));
+    s.count = take(s.plane * sizeof(u16));
+    s.flag_worth = take(s.plane * sizeof(i32));
+    s.offset = take(s.lanes * sizeof(i64));
+    s.public_count = take_zeros(t->atoms * sizeof(u32));
+    for (u32 i = 0; pub && i < t->atoms; i++, pub += s.plane)
+        for (u32 p = 0; p < s.plane; p++) s.public_count[i] += !!pub[p];
+}
+
+static i32 *unseen(i32 *prices, u32 count) {
+    for (u32 i = 0; i < count; i++) prices[i] = UNSEEN;
+    return prices;
 }
 
 typedef struct { /* blocks of the DC plane */
     u32 rows, columns, size;
 } Blocks;
 
-static void to_blocks(const Job *job, Blocks b, const i16 *plane, i16 *stack) {
+static void to_blocks(Blocks b, const i16 *plane, i16 *stack) {
     for (u32 i = 0; i < b.size * DC * DC; i++) {
         u32 atom = i / b.size, y = i % b.size / b.columns * DC + DOWN[atom];
         u32 x = i % b.columns * DC + ACROSS[atom];
-        stack[i] = y < job->height && x < job->width ? plane[y * job->width + x] : 0;
+        stack[i] = y < job.height && x < job.width ? plane[y * job.width + x] : 0;
     }
 }
 
 /* 0 if an entry lies outside the tile. */
-static u32 from_blocks(const Job *job, Blocks b, const i16 *stack, const i32 *prices) {
+static u32 from_blocks(Blocks b, const i16 *stack, const i32 *prices) {
     for (u32 i = 0; i < b.size * DC * DC; i++) {
         u32 atom = i / b.size, y = i % b.size / b.columns * DC + DOWN[atom];
         u32 x = i % b.columns * DC + ACROSS[atom];
-        if (y >= job->height || x >= job->width) {
+        if (y >= job.height || x >= job.width) {
             if (stack[i]) return 0;
             continue;
         }
-        job->levels[y * job->width + x] = stack[i];
-        if (prices && job->prices) job->prices[y * job->width + x] = prices[i];
+        job.levels[y * job.width + x] = stack[i];
+        if (prices) job.prices[y * job.width + x] = prices[i];
     }
     return 1;
 }
 
-__attribute__((export_name("run"))) u32 run(Job *job) {
-    u32 h = job->height, w = job->width, decodes = job->mode == DECODE, has_dc = job->dc->atoms > 0;
-    Blocks b = {(h + DC - 1) / DC, (w + DC - 1) / DC, 0};
+static u32 run_dc(void) {
+    Blocks b = {(job.height + DC - 1) / DC, (job.width + DC - 1) / DC, 0};
     b.size = b.rows * b.columns;
-    open_stream(&job->support, decodes);
-    open_stream(&job->values, decodes);
-    i32 *dc_prices = 0;
-    i16 *stack = 0;
-    if (has_dc && job->first == 0) {
-        i16 *pub = job->public ? take(job, b.size * DC * DC * sizeof(i16)) : 0;
-        stack = take(job, b.size * DC * DC * sizeof(i16));
-        to_blocks(job, b, job->levels, stack);
-        if (pub) to_blocks(job, b, job->public, pub);
-        Scan s = prepare(job, job->dc, b.rows, b.columns, stack, pub);
-        scan(&s, 0, DC * DC);
-        dc_prices = s.prices;
-        if (!from_blocks(job, b, stack, 0)) return 0;
-    }
-    Scan s = prepare(job, job->stack, h, w, job->levels, job->public);
-    i32 *means = take(job, h * w * sizeof(i32));
-    if (has_dc) find_gradient(job->levels, means, s.gradient, h, w);
-    scan(&s, job->first, job->stop);
-    if (job->mode == PRICE && job->prices) {
-        const i32 *prices = s.prices + job->first * s.plane;
-        for (u32 i = 0; i < (job->stop - job->first) * s.plane; i++) job->prices[i] = prices[i];
-        if (stack) from_blocks(job, b, stack, dc_prices);
-    }
-    if (job->mode > DECODE) return 1;
-    return close_stream(&job->support) & close_stream(&job->values);
+    u32 count = b.size * DC * DC;
+    i16 *stack = take(count * sizeof(i16)), *pub = job.public ? take(count * sizeof(i16)) : 0;
+    to_blocks(b, job.levels, stack);
+    if (pub) to_blocks(b, job.public, pub);
+    prepare(job.dc, b.rows, b.columns, stack, pub);
+    if (job.prices) s.prices = unseen(take(count * sizeof(i32)), count);
+    scan(0, DC * DC);
+    return from_blocks(b, stack, s.prices);
+}
+
+static u32 run_job(void) {
+    u32 h = job.height, w = job.width, plane = h * w, has_dc = job.dc->atoms > 0;
+    open_stream(&job.support, job.mode == DECODE);
+    open_stream(&job.values, job.mode == DECODE);
+    model = *job.model;
+    fill_of_sixteen();
+    i32 *prices = job.prices;
+    if (prices) unseen(prices, (job.stop - job.first) * plane);
+    if (has_dc && !job.first && !run_dc()) return 0;
+    prepare(job.stack, h, w, job.levels, job.public);
+    if (prices) s.prices = prices - job.first * plane;
+    if (has_dc) find_gradient(job.levels, take(plane * sizeof(i32)), s.gradient, h, w);
+    scan(job.first, job.stop);
+    if (job.mode > DECODE) return 1;
+    return close_stream(&job.support) & close_stream(&job.values);
+}
+
+__attribute__((export_name("run"))) u32 run(Job *given) {
+    job = *given;
+    u32 well = run_job();
+    *given = job;
+    return well;
 }
 
 /* Bits that are ones with the same probability, in 65536ths, to a stream or from one. */
