@@ -13,7 +13,8 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "primis" / "codes" / "kernel" / "kernel.c"
 _FLAGS = (
     "-target wasm32-freestanding -mcpu=generic+simd128+bulk_memory -O3 -std=c11 "
-    "-Wall -Wextra -Werror -fno-builtin -nostdlib -s -Wl,--no-entry -Wl,--export=__heap_base"
+    "-Wall -Wextra -Werror -fno-strict-aliasing -fno-builtin "
+    "-nostdlib -s -Wl,--no-entry -Wl,--export=__heap_base"
 )
 
 

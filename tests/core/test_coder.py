@@ -25,8 +25,8 @@ from primis.codes.coder import (
     entry_density,
 )
 from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
-from primis.codes.kernel import FILE, Kernel, Tile, kernel_of
-from primis.codes.layout import FrequencyLayout, LearnedLayout
+from primis.codes.kernel import FILE, Kernel, Tile, _Mode, _work, kernel_of
+from primis.codes.layout import FrequencyLayout, Layout, LearnedLayout
 from primis.codes.probabilities import (
     FEATURES,
     HIDDEN,
@@ -254,7 +254,7 @@ def test_a_kernel_takes_few_addresses_and_a_large_one_is_not_kept() -> None:
     before, kernels = _addresses(), [Kernel(MODEL, LAYOUT) for _ in range(8)]
     assert _addresses() - before < 8 * (1 << 26)
     del kernels
-    levels = np.zeros((256, 256, 256), np.int16)
+    levels = np.zeros((256, 320, 320), np.int16)
     levels[0, 0, 0] = 1
     large = kernel_of(MODEL, LAYOUT)
     streams = encode_code(levels, range(4), LAYOUT, MODEL)
@@ -264,6 +264,20 @@ def test_a_kernel_takes_few_addresses_and_a_large_one_is_not_kept() -> None:
     small = kernel_of(MODEL, LAYOUT)
     encode_code(levels[:, :32, :32], range(4), LAYOUT, MODEL)
     assert kernel_of(MODEL, LAYOUT) is small
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 9), (8, 8), (33, 5), (32, 32)])
+@pytest.mark.parametrize(("model", "layout"), [(MODEL, LAYOUT), (learned_model(), LEARNED)])
+def test_a_job_takes_no_more_memory_than_its_geometry_tells(
+    shape: tuple[int, int], model: ContextModel, layout: Layout
+) -> None:
+    kernel, levels = Kernel(model, layout), random_code(layout.atoms, shape, 0.1, 1)
+    for mode, public in ((_Mode.PRICE, None), (_Mode.ENCODE, levels)):
+        tile = Tile(levels, range(layout.atoms), 0, public)
+        job, _ = kernel._job(mode, tile)
+        job.prices = kernel._take(levels.size * 4) if mode is _Mode.PRICE else 0
+        _, done = kernel._call(job, tile)
+        assert 0 < done.work - job.work <= _work(layout, *shape)
 
 
 def test_a_tile_beyond_all_memory_is_an_error_for_people() -> None:

@@ -187,7 +187,7 @@ function workOf(layout: Layout, dc: Layout, height: number, width: number): numb
 
 function workOfStack(layout: Layout, height: number, width: number): number {
   const lanes = Math.max(0, ...layout.groups.map(({ start, stop }) => wholeLanes(stop - start)));
-  const [places, plane] = [(height + 4) * (width + 2) + 2, height * width];
+  const [places, plane] = [(height + 3) * (width + 2) + 2, height * width];
   const sums = 2 * wholeLanes(layout.atoms) + 3 * lanes + 36;
   return places * sums + 22 * plane + 8 * lanes + 4 * layout.atoms;
 }

@@ -1,4 +1,4 @@
-"""The coder's kernel in Python: a WebAssembly module of a few kilobytes, run by wasmtime.
+"""The coder's kernel in Python: a small WebAssembly module, run by wasmtime.
 
 `kernel.c` is its source, `make kernel` builds `kernel.wasm`, and browsers run the very same file.
 It scans a tile, and codes, decodes, prices or observes what it meets. Threads share no instance;
@@ -288,7 +288,12 @@ class Kernel(_Instance):
         for coder, data in zip((job.support, job.values), streams, strict=True):
             coder.data, coder.size = self._put(np.frombuffer(data, np.uint8)), len(data)
         sound, _ = self._call(job, tile)
-        return self._get(levels, np.int16, tile.levels.shape) if sound else None
+        if not sound:
+            return None
+        found, atoms = tile.levels.astype(np.int16), tile.atoms
+        shape = (atoms.stop, *found.shape[1:])
+        found[: atoms.stop] = self._view(levels, np.int16, shape)
+        return found
 
     def prices(self, tile: Tile) -> np.ndarray:
         """What each entry of `atoms` costs, or would cost, more than a zero.
@@ -333,15 +338,16 @@ class Kernel(_Instance):
     def _job(self, mode: _Mode, tile: Tile) -> tuple[_Job, int]:
         """A job, and where its levels are; what the last job had is overwritten."""
         self._free = self._start
-        levels = self._put(tile.levels, np.int16)
-        public = 0 if tile.public is None else self._put(tile.public, np.int16)
+        stop = tile.atoms.stop
+        levels = self._put(tile.levels[:stop], np.int16)
+        public = 0 if tile.public is None else self._put(tile.public[:stop], np.int16)
         height, width = tile.levels.shape[1:]
         job = _Job(
             mode=mode,
             height=height,
             width=width,
             first=tile.atoms.start,
-            stop=tile.atoms.stop,
+            stop=stop,
             density=tile.density,
             stack=self._stack,
             dc=self._dc,
@@ -446,7 +452,7 @@ def _work(layout: Layout, height: int, width: int) -> int:
 def _work_of(layout: Layout, height: int, width: int) -> int:
     atoms = _whole_lanes(layout.atoms)
     lanes = max((_whole_lanes(len(group)) for group in layout.groups), default=0)
-    places, plane = (height + 4) * (width + 2) + 2, height * width
+    places, plane = (height + 3) * (width + 2) + 2, height * width
     return places * (2 * atoms + 3 * lanes + 36) + 22 * plane + 8 * lanes + 4 * atoms
 
 

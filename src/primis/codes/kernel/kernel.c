@@ -25,6 +25,9 @@ typedef i64 longs __attribute__((vector_size(16)));
 typedef u16 counts __attribute__((vector_size(16)));
 typedef u8 bytes __attribute__((vector_size(16)));
 
+/* A function of its own, with all registers for itself. */
+#define APART __attribute__((noinline))
+
 enum { ENCODE, DECODE, PRICE, OBSERVE };       /* modes of a Job */
 enum { ENTRIES = 0, LEVELS = 4, FLAGS = 16 };  /* heads of a group, from its first */
 
@@ -136,8 +139,8 @@ static inline u32 code(Coder *c, u32 probability, u32 bit) {
     return bit;
 }
 
-/* The shortest number in the interval, without zeros at its end. A decoder checks that the stream is
-   the very one that an encoder writes. */
+/* The shortest number in the interval, without zeros at its end. A decoder checks that the stream
+   is the very one that an encoder writes. */
 static u32 close_stream(Coder *c) {
     u32 bytes = 0;
     u64 last = 0;
@@ -163,8 +166,9 @@ static Model model;
 
 static struct {
     const Stack *stack;
-    u32 height, width, row, plane, places; /* row, places: with a border of two, which rows share */
-    u32 atoms, lanes;                      /* of the stack; of its largest group: multiples of 8 */
+    u32 height, width, plane;
+    u32 row, places;  /* with a border: two above, one below, two between the rows */
+    u32 atoms, lanes; /* of the stack, of the group: multiples of LANES */
     i16 *levels;
     const i16 *public;
     const i16 *signs;  /* of the model; 0 where signs are coded without context */
@@ -176,17 +180,16 @@ static struct {
     i32 *sums;         /* [coarser groups, last group, own group][here, beside, corner][place] */
     i32 *gradient;     /* [down, across, curvature down, across][position] of the DC plane */
     u16 *count;        /* [position]: entries of the group, which a decoder does not know */
-    i32 *flag_worth;   /* [position] */
+    i32 *price;        /* [position]: of an entry that is not visited; what others are beyond it */
     i64 *offset;       /* [lane]: logit without features, in this pass */
 } s;
 
-static struct {
+static struct { /* a visit */
     const Group *group;
-    u32 pass, y, x, position, place;
+    u32 pass, position, place;
 } at;
 
-/* 2 model: a head's logistic regression with a small hidden layer. inner: [head][pair of inputs]
-   [hidden][2], so that one instruction multiplies and adds pairs; linear: [head][2][INPUTS]. */
+/* 2 model */
 
 /* Where inputs are in the order of their weights: features by number, the density (14), one (15).
    Those of the last two pairs are the same for all atoms of a visit; BEFORE's pair changes with
@@ -194,11 +197,22 @@ static struct {
 static const u8 SLOT[INPUTS] = {0, 1, 2, 12, 13, 3, 4, 5, 14, 6, 7, 8, 10, 11, 15, 9};
 enum { BEFORE = 5, SHARED = 6 };
 
-/* Inputs of eight atoms: [pair][atom]. */
-static i32 inputs[PAIRS][LANES] __attribute__((aligned(16)));
+/* Inputs of eight atoms. */
+static i16 inputs[PAIRS][LANES][2] __attribute__((aligned(16)));
 
 static inline void set_input(u32 number, u32 lane, i32 value) {
-    ((i16 *)inputs[SLOT[number] / 2])[2 * lane + SLOT[number] % 2] = value;
+    inputs[SLOT[number] / 2][lane][SLOT[number] % 2] = value;
+}
+
+static inline void set_inputs(u32 pair, u32 lane, i32 a, i32 b) {
+    inputs[pair][lane][0] = a;
+    inputs[pair][lane][1] = b;
+}
+
+static inline i32 pair_at(u32 pair, u32 lane) {
+    i32 both;
+    __builtin_memcpy(&both, inputs[pair][lane], sizeof both);
+    return both;
 }
 
 static inline i32 clip(i64 logit) {
@@ -214,6 +228,13 @@ static inline i32 sum_of(words x) { return x[0] + x[1] + x[2] + x[3]; }
 /* The first or the second half of four numbers, in 64 bits. */
 #define longs_of(x, half) \
     __builtin_convertvector(__builtin_shufflevector(x, x, 2 * (half), 2 * (half) + 1), longs)
+
+/* Many pairs are zero; besides, a branch around each keeps a compiler from loading the weights of
+   all before it multiplies any. */
+static inline void add_pair(words *hidden, i32 pair, const shorts *inner) {
+    if (!pair) return;
+    for (u32 k = 0; k < UNITS; k++) hidden[k] += dot(all(pair), inner[k]);
+}
 
 static inline i64 of_hidden(const words *hidden, const words *outer) {
     longs sum = {0};
@@ -232,11 +253,11 @@ static inline i64 offset_of(u32 row) {
 }
 
 /* Logit of a head from all inputs in a lane. */
-static inline i32 logit(const Head *head, u32 row, u32 lane) {
+static __attribute__((always_inline)) inline i32 logit(const Head *head, u32 row, u32 lane) {
     words hidden[UNITS] = {0}, in[2];
     for (u32 pair = 0; pair < PAIRS; pair++) {
-        i32 both = in[pair / 4][pair % 4] = inputs[pair][lane];
-        if (both) for (u32 k = 0; k < UNITS; k++) hidden[k] += dot(all(both), head->inner[pair][k]);
+        in[pair / 4][pair % 4] = pair_at(pair, lane);
+        add_pair(hidden, pair_at(pair, lane), head->inner[pair]);
     }
     words sums = {0};
     for (u32 k = 0; k < 2; k++) {
@@ -247,7 +268,7 @@ static inline i32 logit(const Head *head, u32 row, u32 lane) {
 }
 
 /* Heads of this pass, and those of the group's levels. */
-static Head entry, flag, levels[EXPONENTS];
+static Head entry, flag, level_heads[EXPONENTS];
 
 /* What the inputs of a visit add that its atoms share; the linear part of each lane. */
 static struct {
@@ -268,14 +289,13 @@ static inline i32 linear_of(u32 slot, i32 value) {
 
 /* What the atoms of a visit share, once its inputs are set. */
 static void open_visit(void) {
-    for (u32 k = 0; k < UNITS; k++) {
-        shared.hidden[k] = (words){0};
-        for (u32 pair = SHARED; pair < PAIRS; pair++)
-            shared.hidden[k] += dot(all(inputs[pair][0]), entry.inner[pair][k]);
-    }
-    const i16 *in = (const i16 *)&inputs[SHARED];
-    shared.sum = linear_of(2 * SHARED, in[0]) + linear_of(2 * SHARED + 1, in[1]);
-    shared.sum += linear_of(2 * SHARED + 2, in[2 * LANES]);
+    words hidden[UNITS] = {0};
+    for (u32 pair = SHARED; pair < PAIRS; pair++)
+        add_pair(hidden, pair_at(pair, 0), entry.inner[pair]);
+    __builtin_memcpy(shared.hidden, hidden, sizeof hidden);
+    const i16(*in)[LANES][2] = inputs + SHARED;
+    shared.sum = linear_of(2 * SHARED, in[0][0][0]) + linear_of(2 * SHARED + 1, in[0][0][1]);
+    shared.sum += linear_of(2 * SHARED + 2, in[1][0][0]);
 }
 
 /* The linear part of what is the same throughout a visit. */
@@ -293,24 +313,22 @@ static void add_linear(void) {
 }
 
 /* Logit of an entry whose inputs are in a lane. before, met: the inputs 12 and 13. */
-static inline i32 entry_logit(u32 i, u32 lane, i32 before, i32 met) {
+static APART i32 entry_logit(u32 i, u32 lane, i32 before, i32 met) {
     words hidden[UNITS];
-    for (u32 k = 0; k < UNITS; k++) hidden[k] = shared.hidden[k];
+    __builtin_memcpy(hidden, shared.hidden, sizeof hidden);
     for (u32 pair = 0; pair < BEFORE; pair++)
-        if (inputs[pair][lane]) for (u32 k = 0; k < UNITS; k++)
-            hidden[k] += dot(all(inputs[pair][lane]), entry.inner[pair][k]);
+        add_pair(hidden, pair_at(pair, lane), entry.inner[pair]);
     i64 sum = s.offset[i] + shared.sums[lane];
     if (before | met) {
         sum += linear_of(2 * BEFORE, before) + linear_of(2 * BEFORE + 1, met);
-        for (u32 k = 0; k < UNITS; k++)
-            hidden[k] += dot(all(before | met << 16), entry.inner[BEFORE][k]);
+        add_pair(hidden, before | met << 16, entry.inner[BEFORE]);
     }
     return clip(sum + of_hidden(hidden, entry.outer));
 }
 
-static __attribute__((noinline)) i32 level_logit(u32 exponent, u32 row, u32 lane) {
-    if (!exponent) return logit(&levels[0], row, lane);
-    return logit(levels + (exponent < EXPONENTS ? exponent : EXPONENTS - 1), row, lane);
+static APART i32 level_logit(u32 exponent, u32 row, u32 lane) {
+    if (!exponent) return logit(&level_heads[0], row, lane); /* most often, and at one address */
+    return logit(level_heads + (exponent < EXPONENTS ? exponent : EXPONENTS - 1), row, lane);
 }
 
 static inline u32 slot(i32 logit) { return (u32)(logit + MOST_LOGIT) >> 6; }
@@ -341,8 +359,7 @@ static void fill_of_sixteen(void) {
 
 static inline bytes logarithms_of_16_times(bytes x) {
     bytes found = {0}; /* beyond a vector's 16 numbers a swizzle gives zeros */
-    for (u32 k = 0; k < 4; k++)
-        found |= swizzle(of_sixteen[k], x - (u8)(16 * k));
+    for (u32 k = 0; k < 4; k++) found |= swizzle(of_sixteen[k], x - (u8)(16 * k));
     return found;
 }
 
@@ -353,6 +370,8 @@ static inline u32 size_of(i32 level) {
     return size < MOST_SIZE ? size : MOST_SIZE;
 }
 
+/* The weights of all that are near an atom come to 152 (to 16 where atoms are learned): times 15,
+   and from 4 places, they fit 16 bits. */
 static inline void spread(u16 *sums, Span near, u32 size) {
     const counts *weights = (const counts *)(s.stack->weights + near.weight);
     counts *to = (counts *)(sums + near.first);
@@ -410,7 +429,8 @@ static inline bytes sizes_beside(const i8 *known, i32 row, i32 step) {
 #define shorts_of(x) \
     __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), shorts)
 
-/* A gradient or a curvature in the direction of eight atoms, at most MOST_FEATURE. */
+/* A gradient or a curvature in the directions of eight atoms, at most MOST_FEATURE. As wherever
+   eight are read, those beyond the last atom may be anything: they are not used. */
 static inline counts directed(const u8 *direction, i32 down, i32 across) {
     typedef u8 eight __attribute__((vector_size(8)));
     typedef i32 many __attribute__((vector_size(32)));
@@ -429,7 +449,7 @@ static inline void set_pair(u32 pair, shorts a, shorts b) {
 }
 
 /* Inputs of the eight atoms of the group from its atom i on that stay throughout a visit. */
-static void look_around(u32 i) {
+static APART void look_around(u32 i) {
     const u32 first = at.group->first + i;
     const i32 atoms = s.atoms, lanes = s.lanes, w = s.row;
     const u16 *coarser = s.coarser + at.place * atoms + first, *own = s.own + at.place * lanes + i;
@@ -455,7 +475,7 @@ static void look_around(u32 i) {
 
 /* 4 decisions */
 
-static void observe(u32 head, u32 atom, u32 lane, u32 bit) {
+static APART void observe(u32 head, u32 atom, u32 lane, u32 bit) {
     u8 *row = job.rows + ROW * job.row_count;
     if (job.row_count++ >= job.row_capacity) return;
     row[0] = head;
@@ -464,7 +484,7 @@ static void observe(u32 head, u32 atom, u32 lane, u32 bit) {
     row[3] = atom >> 8;
     row[4] = bit;
     for (u32 i = 0; i < FEATURES; i++)
-        row[5 + i] = ((const i16 *)inputs[SLOT[i] / 2])[2 * lane + SLOT[i] % 2];
+        row[5 + i] = inputs[SLOT[i] / 2][lane][SLOT[i] % 2];
 }
 
 /* What a one costs more than a zero, in prices. */
@@ -532,12 +552,11 @@ static i32 code_level(u32 i, u32 lane, i32 truth, i32 *first) {
 /* 5 scan: groups from coarse to fine, each in four passes over its positions */
 
 /* Whether the group has any entry there. Given the public code: how likely, in 65536ths. */
-static u32 code_flag(void) {
+static APART u32 code_flag(void) {
     const Group *g = at.group;
     const i32 *own = s.sums + 6 * s.places + at.place, *d = s.gradient + at.position;
     i32 down = d[0], across = d[s.plane], bend = d[2 * s.plane], bend_across = d[3 * s.plane];
-    for (u32 k = 0; k < 6; k++)
-        set_input(k, 0, logarithm(s.sums[k * s.places + at.place]));
+    for (u32 k = 0; k < 6; k++) set_input(k, 0, logarithm(s.sums[k * s.places + at.place]));
     set_input(6, 0, logarithm(own[s.places]));
     set_input(7, 0, logarithm(own[2 * s.places]));
     set_input(8, 0, logarithm(own[-2] + own[-2 * (i32)s.row]));
@@ -554,7 +573,7 @@ static u32 code_flag(void) {
     }
     i32 score = logit(&flag, row, 0);
     if (s.public) return model.probability[slot(score)];
-    if (job.mode == PRICE && count <= 1) s.flag_worth[at.position] = worth(score);
+    if (job.mode == PRICE && count <= 1) s.price[at.position] += worth(score);
     return decide(&job.support, score, count > 0);
 }
 
@@ -566,7 +585,7 @@ static u32 code_given_public(u32 atom, u64 p, u32 truth) {
     return code(&job.support, given < 1 ? 1 : given > 65535 ? 65535 : given, truth);
 }
 
-static void code_entries(u32 likely) {
+static APART void code_entries(u32 likely) {
     const Group *g = at.group;
     const i32 *sums = s.sums + at.place;
     const u16 *own = s.own + at.place * s.lanes;
@@ -574,8 +593,8 @@ static void code_entries(u32 likely) {
     i32 here = logarithm(sums[0]), around = logarithm(sums[s.places] + sums[2 * s.places]);
     i32 group_around = logarithm(sums[7 * s.places] + sums[8 * s.places]);
     for (u32 lane = 0; lane < LANES; lane++) {
-        inputs[SHARED][lane] = here | around << 16;
-        inputs[SHARED + 1][lane] = group_around | job.density << 16;
+        set_inputs(SHARED, lane, here, around);
+        set_inputs(SHARED + 1, lane, group_around, job.density);
     }
     open_visit();
     for (u32 i = 0; i < g->atoms; i++) {
@@ -584,7 +603,7 @@ static void code_entries(u32 likely) {
         i16 *level = s.levels + to;
         if (s.public && !s.public[to]) continue;
         i32 before = met ? logarithm(own[i]) : 0, score = 0, first;
-        inputs[BEFORE][lane] = before | met_before << 16;
+        set_inputs(BEFORE, lane, before, met_before);
         if (job.mode == OBSERVE) {
             observe(g->head + ENTRIES + at.pass, i, lane, !!*level);
             bit = !!*level;
@@ -596,8 +615,8 @@ static void code_entries(u32 likely) {
         } else {
             if (job.mode != OBSERVE) bit = decide(&job.support, score, !!*level);
             if (bit) *level = code_level(i, lane, *level, &first);
-            if (job.mode == PRICE && s.prices)
-                s.prices[to] = worth(score) + (bit ? BIT + model.cost[2 * slot(first)] : 0);
+            i32 level_cost = bit && job.mode == PRICE ? BIT + model.cost[2 * slot(first)] : 0;
+            if (s.prices) s.prices[to] = worth(score) + level_cost - UNSEEN;
         }
         if (!bit) continue;
         u32 size = size_of(*level);
@@ -622,22 +641,25 @@ static void note_known(void) {
     if (met) note_sum(met);
 }
 
+static inline u32 whole_lanes(u32 atoms) { return (atoms + LANES - 1) / LANES * LANES; }
+
 static void open_group(const Group *g) {
+    s.lanes = whole_lanes(g->atoms);
     __builtin_memset(s.own, 0, s.places * s.lanes * sizeof *s.own);
     __builtin_memset(s.known, 0, s.places * s.lanes);
     __builtin_memset(s.count, 0, s.plane * sizeof *s.count);
-    __builtin_memset(s.flag_worth, 0, s.plane * sizeof *s.flag_worth);
+    for (u32 p = 0; p < s.plane; p++) s.price[p] = UNSEEN;
+    for (u32 k = 0; k < EXPONENTS; k++) level_heads[k] = model.heads[g->head + LEVELS + k];
     if (job.mode == DECODE || !g->flagged) return;
     const i16 *levels = s.levels + g->first * s.plane;
     for (u32 i = 0; i < g->atoms; i++, levels += s.plane)
         for (u32 p = 0; p < s.plane; p++) s.count[p] += levels[p] != 0;
 }
 
-/* What an entry costs at least where its group's flag would be one for it alone. */
-static void add_flags(const Group *g) {
+static void add_prices(const Group *g) {
     i32 *prices = s.prices + g->first * s.plane;
     for (u32 i = 0; i < g->atoms; i++, prices += s.plane)
-        for (u32 p = 0; p < s.plane; p++) prices[p] += s.flag_worth[p];
+        for (u32 p = 0; p < s.plane; p++) prices[p] += s.price[p];
 }
 
 static void scan(u32 first, u32 stop) {
@@ -647,14 +669,11 @@ static void scan(u32 first, u32 stop) {
         if (g->first >= stop) break;
         at.group = g;
         open_group(g);
-        for (u32 k = 0; k < EXPONENTS; k++) levels[k] = model.heads[g->head + LEVELS + k];
         for (u32 pass = 0; pass < PASSES; pass++) {
             open_pass(g, pass);
             at.pass = pass;
             for (u32 y = tops[pass]; y < s.height; y += 2)
                 for (u32 x = lefts[pass]; x < s.width; x += 2) {
-                    at.y = y;
-                    at.x = x;
                     at.position = y * s.width + x;
                     at.place = (y + 2) * s.row + x + 2;
                     u32 likely = 1;
@@ -666,7 +685,7 @@ static void scan(u32 first, u32 stop) {
                     if (likely) code_entries(likely);
                 }
         }
-        if (s.prices && g->flagged && g->first >= first) add_flags(g);
+        if (s.prices && g->first >= first) add_prices(g);
         close_group();
     }
 }
@@ -723,41 +742,33 @@ static void *take(u32 bytes) {
 
 static void *take_zeros(u32 bytes) { return __builtin_memset(take(bytes), 0, bytes); }
 
-static inline u32 whole_lanes(u32 atoms) { return (atoms + LANES - 1) / LANES * LANES; }
-
-static void prepare(const Stack *t, u32 height, u32 width, i16 *levels, const i16 *pub) {
+static void prepare(const Stack *t, u32 height, u32 width, u32 stop, i16 *levels, const i16 *pub) {
     s.stack = t;
     s.height = height;
     s.width = width;
     s.row = width + 2;
     s.plane = height * width;
-    s.places = (height + 4) * s.row + 2;
+    s.places = (height + 3) * s.row + 2;
     s.atoms = whole_lanes(t->atoms);
-    s.lanes = 0;
-    for (u32 n = 0; n < t->group_count; n++) {
-        u32 lanes = whole_lanes(t->groups[n].atoms);
-        s.lanes = lanes > s.lanes ? lanes : s.lanes;
-    }
+    u32 lanes = 0;
+    for (u32 n = 0; n < t->group_count; n++)
+        lanes = t->groups[n].atoms > lanes ? t->groups[n].atoms : lanes;
+    lanes = whole_lanes(lanes);
     s.levels = levels;
     s.public = pub;
     s.signs = t == job.stack ? model.signs : 0;
     s.prices = 0;
     s.coarser = take_zeros(s.places * s.atoms * sizeof(u16));
-    s.own = take(s.places * s.lanes * sizeof(u16));
-    s.known = take(s.places * s.lanes);
+    s.own = take(s.places * lanes * sizeof(u16));
+    s.known = take(s.places * lanes);
     s.sums = take_zeros(s.places * 9 * sizeof(i32));
     s.gradient = take_zeros(s.plane * 4 * sizeof(i32));
     s.count = take(s.plane * sizeof(u16));
-    s.flag_worth = take(s.plane * sizeof(i32));
-    s.offset = take(s.lanes * sizeof(i64));
+    s.price = take(s.plane * sizeof(i32));
+    s.offset = take(lanes * sizeof(i64));
     s.public_count = take_zeros(t->atoms * sizeof(u32));
-    for (u32 i = 0; pub && i < t->atoms; i++, pub += s.plane)
+    for (u32 i = 0; pub && i < stop; i++, pub += s.plane)
         for (u32 p = 0; p < s.plane; p++) s.public_count[i] += !!pub[p];
-}
-
-static i32 *unseen(i32 *prices, u32 count) {
-    for (u32 i = 0; i < count; i++) prices[i] = UNSEEN;
-    return prices;
 }
 
 typedef struct { /* blocks of the DC plane */
@@ -794,8 +805,8 @@ static u32 run_dc(void) {
     i16 *stack = take(count * sizeof(i16)), *pub = job.public ? take(count * sizeof(i16)) : 0;
     to_blocks(b, job.levels, stack);
     if (pub) to_blocks(b, job.public, pub);
-    prepare(job.dc, b.rows, b.columns, stack, pub);
-    if (job.prices) s.prices = unseen(take(count * sizeof(i32)), count);
+    prepare(job.dc, b.rows, b.columns, DC * DC, stack, pub);
+    if (job.prices) s.prices = take_zeros(count * sizeof(i32));
     scan(0, DC * DC);
     return from_blocks(b, stack, s.prices);
 }
@@ -807,9 +818,9 @@ static u32 run_job(void) {
     model = *job.model;
     fill_of_sixteen();
     i32 *prices = job.prices;
-    if (prices) unseen(prices, (job.stop - job.first) * plane);
+    if (prices) __builtin_memset(prices, 0, (job.stop - job.first) * plane * sizeof *prices);
     if (has_dc && !job.first && !run_dc()) return 0;
-    prepare(job.stack, h, w, job.levels, job.public);
+    prepare(job.stack, h, w, job.stop, job.levels, job.public);
     if (prices) s.prices = prices - job.first * plane;
     if (has_dc) find_gradient(job.levels, take(plane * sizeof(i32)), s.gradient, h, w);
     scan(job.first, job.stop);
