@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,14 @@ HALF = 1 << 15
 Planes = list[list[list[int]]]
 Slopes = Callable[[int, int], tuple[int, int, int, int]]
 Head = tuple[str, tuple[int, int], str, int]
+
+
+class Rows(NamedTuple):
+    """number: of a head; bias, linear: its first rows there."""
+
+    number: int
+    bias: int
+    linear: int
 
 
 class Damaged(Exception):
@@ -187,7 +195,7 @@ class Spec:
     support: Bits
     values: Bits | None
     public: Any = None
-    _heads: dict[Head, tuple[int, int]] = field(default_factory=dict)
+    _heads: dict[Head, Rows] = field(default_factory=dict)
 
     def decode(self, known: np.ndarray) -> np.ndarray:
         """The levels (L M, h, w) of all atoms up to those of this record."""
@@ -216,27 +224,32 @@ class Spec:
 
     def _number_heads(self) -> None:
         stacks = [] if self.learned else [("dc", borders(DC_STARTS, 16))]
-        place = 0
+        bias = linear = 0
         for kind, groups in [*stacks, ("code", self.groups)]:
             for group in groups:
                 decisions = [("entry", t) for t in range(4)] + [("level", e) for e in range(12)]
+                decisions += [("bit", b) for b in range(7)]
                 decisions += [("flag", t) for t in range(4)] * self._flagged(kind, group)
+                atoms = group[1] - group[0]
                 for decision, number in decisions:
-                    self._heads[kind, group, decision, number] = (len(self._heads), place)
-                    place += 1 if decision == "flag" else group[1] - group[0]
+                    rows = Rows(len(self._heads), bias, linear)
+                    self._heads[kind, group, decision, number] = rows
+                    bias += 1 if decision == "flag" else atoms
+                    linear += atoms if decision == "entry" else 1
 
     def _probability(self, head: Head, atom: int, features: list[int]) -> int:
         t = self.tables
-        number, place = self._heads[head]
+        number, first, slopes = self._heads[head]
         f = [int(t.logarithm[min(x, 8191)]) for x in features]
         r = self._density()
-        bias = [int(x) for x in t.bias[place + atom]]
+        bias = [int(x) for x in t.bias[first + atom]]
         logit = bias[0] + bias[1] * r + bias[2] * r * r // 64
-        for linear, x in zip(t.linear[number].tolist(), f, strict=True):
-            logit += linear[0] * x + linear[1] * (x > 0)
+        linear = t.linear[slopes + (atom if head[2] == "entry" else 0)].tolist()
+        for weight, present, x in zip(linear, t.present[number].tolist(), f, strict=True):
+            logit += weight * x + present * (x > 0)
         hidden = 0
         for outer, inner in zip(t.outer[number].tolist(), t.inner[number].tolist(), strict=True):
-            unit = sum(w * x for w, x in zip(inner, [*f, r, 1], strict=True))
+            unit = sum(w * x for w, x in zip(inner, [*f, r, 8], strict=True))
             hidden += outer * max(0, unit)
         return self._look_up(logit + hidden // 4096)
 
@@ -330,7 +343,11 @@ class Spec:
                 break
             exponent += 1
         for bit in range(exponent):
-            p = HALF if bit else self._look_up(int(self.tables.mantissa[exponent]))
+            if exponent <= 3 and bit < 2:
+                number = 0 if exponent == 1 else 3 * exponent - 5 + bit * (1 + size % 2)
+                p = self._probability((kind, group, "bit", number), atom - group[0], features)
+            else:
+                p = HALF if bit else self._look_up(int(self.tables.mantissa[exponent]))
             size = 2 * size + self.values.take(p)
         return -size if self.values.take(minus) else size
 
@@ -346,7 +363,8 @@ class Spec:
             stack.signed(atom, y, x, ((-2, 0),)),
         ]
         weights = self.tables.signs[atom][turn].tolist()
-        return self._look_up(sum(w * s for w, s in zip(weights, sums, strict=True)))
+        logit, change = (sum(w[k] * s for w, s in zip(weights, sums, strict=True)) for k in (0, 1))
+        return self._look_up(logit + change * self._density() // 64)
 
 
 def plain_support(data: bytes, places: int, entries: int) -> list[int]:

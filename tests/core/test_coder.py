@@ -21,8 +21,8 @@ from primis.codes.coder import (
     decode_support,
     encode_code,
     encode_support,
-    entry_bits,
     entry_density,
+    price_code,
 )
 from primis.codes.dc_plane import dc_matrix, join_dc, restore_dc, split_dc, transform_dc
 from primis.codes.kernel import FILE, Kernel, Tile, _Mode, _work, kernel_of
@@ -31,6 +31,7 @@ from primis.codes.probabilities import (
     FEATURES,
     HIDDEN,
     SCORE_LIMIT,
+    SIGNED_LIMIT,
     TABLE_LIMIT,
     ContextModel,
     heads,
@@ -61,9 +62,11 @@ def random_code(atoms: int, shape: tuple[int, int], share: float, seed: int) -> 
 def learned_model() -> ContextModel:
     """Tables for atoms without order; any that are sound do."""
     rng, n = np.random.default_rng(4), len(heads(LEARNED))
+    slopes = sum(head.slopes for head in heads(LEARNED))
     weights = {
         "bias": rng.integers(-3000, 500, (sum(head.atoms for head in heads(LEARNED)), 3)),
-        "linear": rng.integers(-100, 100, (n, *MODEL.linear.shape[1:])),
+        "linear": rng.integers(-100, 100, (slopes, FEATURES)),
+        "present": rng.integers(-100, 100, (n, FEATURES)),
         "inner": rng.integers(-300, 300, (n, *MODEL.inner.shape[1:])),
         "outer": rng.integers(-300, 300, (n, *MODEL.outer.shape[1:])),
         "signs": rng.integers(-1500, 1500, (LEARNED.atoms, *MODEL.signs.shape[1:])),
@@ -183,12 +186,13 @@ def test_the_dc_plane_is_split_joined_and_transformed(height: int, width: int) -
 
 def test_no_sum_of_the_kernel_overflows() -> None:
     """A hidden unit fits 32 bits and their sum 64, whatever the tables that `fits` lets pass."""
-    assert len(heads(LAYOUT)) == len(MODEL.linear)
+    assert len(heads(LAYOUT)) == len(MODEL.inner)
     density = max(abs(entry_density(1, 1 << 20)), entry_density(1 << 13, 1))
-    hidden = (FEATURES * 128 + density + 1) * TABLE_LIMIT
+    hidden = (FEATURES * 128 + density + 8) * TABLE_LIMIT
     assert hidden < 1 << 31
     assert HIDDEN * hidden * SCORE_LIMIT + density**2 * SCORE_LIMIT < 1 << 63
-    for name in ("linear", "inner", "outer", "bias"):
+    assert 10 * SIGNED_LIMIT * TABLE_LIMIT * density < 1 << 31
+    for name in ("linear", "present", "inner", "outer", "bias", "signs"):
         for bad in (np.iinfo(np.int32).min, SCORE_LIMIT + 1):
             table = getattr(MODEL, name).copy()
             table.reshape(-1)[0] = bad
@@ -208,8 +212,7 @@ def test_prices_add_up_to_what_the_streams_take(codec) -> None:
     z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
     levels = select(z, 6 * 32 * 32, LAYOUT, MODEL).levels[0]
     for atoms in LAYOUT.split():
-        density = entry_density(int(np.count_nonzero(levels[atoms.start : atoms.stop])), 32 * 32)
-        bits = kernel_of(MODEL, LAYOUT).price(Tile(levels, atoms, density)) / 65536
+        bits = price_code(levels, atoms, LAYOUT, MODEL).code
         streams = encode_code(levels, atoms, LAYOUT, MODEL)
         assert 8 * (len(b"".join(streams)) - 3) <= bits <= 8 * len(b"".join(streams)) + 1
 
@@ -218,7 +221,7 @@ def test_the_price_of_a_lonely_entry_is_higher(codec) -> None:
     z, _ = codec.encode(draw_phantom(512, seed=9)[..., None])
     levels = top_s(z, 4 * 32 * 32).levels[0]
     fine = LAYOUT.split()[1]
-    bits = entry_bits(levels, fine, LAYOUT, MODEL)
+    bits = price_code(levels, fine, LAYOUT, MODEL).entries
     there = levels[fine.start : fine.stop] != 0
     assert np.median(bits[there]) < np.median(bits[~there]) - 2
 
@@ -285,7 +288,7 @@ def test_a_tile_beyond_all_memory_is_an_error_for_people() -> None:
     kernel, levels = Kernel(MODEL, LAYOUT), np.zeros((256, 4, 4), np.int16)
     with pytest.raises(MemoryError):
         kernel._take(1 << 32)
-    assert kernel.price(Tile(levels, range(4), 0)) > 0
+    assert kernel.prices(Tile(levels, range(4), 0))[1] > 0
 
 
 FORKS = """

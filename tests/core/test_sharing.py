@@ -737,7 +737,8 @@ def test_a_try_that_keeps_a_few_less_than_asked_for_is_not_the_last(codec) -> No
 
     class OneLess:
         def __init__(self, z: np.ndarray, entries: int, tile: int) -> None:
-            self.entries, self._of = entries, selector(z, entries, tile)
+            self.entries, self.bits = entries, None
+            self._of = selector(z, entries, tile)
 
         def keep(self, entries: int) -> SparseCode:
             return self._of.keep(entries - 1)

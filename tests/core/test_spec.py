@@ -75,6 +75,7 @@ def test_the_text_decodes_two_hundred_random_codes() -> None:
 EXTREMES = {
     "bias": (-SCORE_LIMIT, SCORE_LIMIT),
     "linear": (-TABLE_LIMIT, TABLE_LIMIT),
+    "present": (-TABLE_LIMIT, TABLE_LIMIT),
     "inner": (-TABLE_LIMIT, TABLE_LIMIT),
     "outer": (-SCORE_LIMIT, SCORE_LIMIT),
     "mantissa": (-SCORE_LIMIT, SCORE_LIMIT),

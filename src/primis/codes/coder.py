@@ -12,6 +12,8 @@ one number. docs/format.md, section 7, is the specification.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from primis.codes.kernel import PRICE_UNIT, Streams, Tile, kernel_of
@@ -81,13 +83,19 @@ def decode_support(
     return _decode(Streams(support, b""), public, known, atoms, entries, layout, model)
 
 
-def entry_bits(levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> np.ndarray:
-    """Bits that each entry of `atoms` in levels (LM, h, w) takes, or would take, more than a zero.
+class Prices(NamedTuple):
+    """In bits. entries: what each takes, or would take, more than a zero (atoms, h, w) float32; a
+    level counts as 1, with its sign. code: what all streams take together."""
 
-    (atoms, h, w) float32; a level counts as 1, with its sign.
-    """
-    prices = kernel_of(model, layout).prices(_tile(levels, atoms))
-    return np.divide(prices, PRICE_UNIT, dtype=np.float32, casting="unsafe")
+    entries: np.ndarray
+    code: float
+
+
+def price_code(levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel) -> Prices:
+    """Of `atoms` in levels (LM, h, w)."""
+    prices, code = kernel_of(model, layout).prices(_tile(levels, atoms))
+    entries = np.divide(prices, PRICE_UNIT, dtype=np.float32, casting="unsafe")
+    return Prices(entries, code / PRICE_UNIT)
 
 
 def _tile(levels: np.ndarray, atoms: range, public: np.ndarray | None = None) -> Tile:

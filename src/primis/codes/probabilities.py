@@ -20,6 +20,10 @@ from primis.codes.layout import Layout
 FEATURES, HIDDEN, EXPONENTS, LOGARITHMS = 14, 16, 12, 8192
 """What the kernel is compiled for; features are logarithms of sums up to 8191."""
 
+BITS = 7
+"""Bits of a level below its highest that contexts tell of: the next of exponents 1, 2 and 3, and of
+2 and 3 the one after it, where that is 0 and where it is 1."""
+
 LOGIT_UNIT = 1 << 10
 """Scores are logits in units of 1/1024."""
 HIDDEN_UNIT = 1 << 12
@@ -43,10 +47,12 @@ _LARGEST_LOGARITHM = 128
 
 
 class Decision(Enum):
-    """What is decided: whether an entry is there, whether a group has any, how large a level is."""
+    """What is decided: whether an entry is there, whether a group has any, whether a level has
+    a larger exponent, and which bits are below its highest."""
 
     ENTRY = "entry"
     LEVEL = "level"
+    BIT = "bit"
     FLAG = "flag"
 
 
@@ -54,7 +60,7 @@ class Head(NamedTuple):
     """A kind of decision in a group, with probabilities of its own.
 
     dc: in the stack of the DC plane; first, atoms: the group, for a flag as one atom; number: the
-    pass, or a level's exponent.
+    pass, a level's exponent, or which of BITS.
     """
 
     dc: bool
@@ -62,6 +68,20 @@ class Head(NamedTuple):
     first: int
     atoms: int
     number: int
+
+    @property
+    def slopes(self) -> int:
+        """Rows of linear weights: the atoms of an entry's head have one each."""
+        return self.atoms if self.decision is Decision.ENTRY else 1
+
+
+class Rows(NamedTuple):
+    """A head, its number, and where its rows of `bias` and of `linear` start."""
+
+    head: Head
+    number: int
+    bias: int
+    linear: int
 
 
 def heads(layout: Layout) -> list[Head]:
@@ -76,17 +96,19 @@ def _heads(dc: bool, layout: Layout, group: range) -> list[Head]:
     first, atoms = group.start, len(group)
     found = [Head(dc, Decision.ENTRY, first, atoms, number) for number in range(PASSES)]
     found += [Head(dc, Decision.LEVEL, first, atoms, exponent) for exponent in range(EXPONENTS)]
+    found += [Head(dc, Decision.BIT, first, atoms, number) for number in range(BITS)]
     if layout.flagged(group):
         found += [Head(dc, Decision.FLAG, first, 1, number) for number in range(PASSES)]
     return found
 
 
 @cache
-def offsets(layout: Layout) -> tuple[tuple[Head, int, int], ...]:
-    """(head, its number, where its atoms start in `bias`)."""
+def rows_of(layout: Layout) -> tuple[Rows, ...]:
+    """Where each head's rows of the tables are."""
     wanted = heads(layout)
-    starts = accumulate((head.atoms for head in wanted[:-1]), initial=0)
-    return tuple(zip(wanted, range(len(wanted)), starts, strict=True))
+    biases = accumulate((head.atoms for head in wanted[:-1]), initial=0)
+    slopes = accumulate((head.slopes for head in wanted[:-1]), initial=0)
+    return tuple(map(Rows, wanted, range(len(wanted)), biases, slopes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +119,22 @@ class ContextModel:
 
     bias: (sum of the heads' atoms, 3) logit of a one; its change per 1/8 of log2(entries per
     position), and per square of that / 64.
-    linear: (N, F, 2) logit per unit of a feature's logarithm, and if it is above zero.
-    inner: (N, H, F + 2) hidden units from the features, the density and one.
+    linear: (sum of the heads' slopes, F) logit per unit of a feature's logarithm.
+    present: (N, F) logit if a feature is above zero.
+    inner: (N, H, F + 2) hidden units from the features, the density and 8, the logarithm of one.
     outer: (N, H) logit of each.
     rates: (7,) bits that an entry takes on average where S_x is 1/2, 1, 2, .. 32, in thousandths.
-    mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent.
-    signs: (LM, 4, 5) logit of a minus, by atom and pass, for each of SIGNED.
+    mantissa: (EXPONENTS + 4,) logit of the bit under a level's highest, by exponent, where that is
+    none of BITS.
+    signs: (LM, 4, 5, 2) logit of a minus, by atom and pass, for each of SIGNED; its change per 8 of
+    log2(entries per position).
     logarithm: floor(8 log2(1 + x)) for x = 0 .. 8191; the first is 0.
     probability: 16-bit probability of a one for logits -11 .. 11 in steps of 1/16.
     """
 
     bias: np.ndarray
     linear: np.ndarray
+    present: np.ndarray
     inner: np.ndarray
     outer: np.ndarray
     rates: np.ndarray
@@ -133,12 +159,13 @@ class ContextModel:
         wanted = heads(layout)
         shapes = {
             "bias": (sum(head.atoms for head in wanted), 3),
-            "linear": (len(wanted), FEATURES, 2),
+            "linear": (sum(head.slopes for head in wanted), FEATURES),
+            "present": (len(wanted), FEATURES),
             "inner": (len(wanted), HIDDEN, FEATURES + 2),
             "outer": (len(wanted), HIDDEN),
             "rates": (len(RATED),),
             "mantissa": (EXPONENTS + 4,),
-            "signs": (layout.atoms, PASSES, len(SIGNED)),
+            "signs": (layout.atoms, PASSES, len(SIGNED), 2),
             "logarithm": (LOGARITHMS,),
             "probability": (2 * MAX_LOGIT // 64 + 1,),
         }
@@ -147,6 +174,7 @@ class ContextModel:
     def _is_within_limits(self) -> bool:
         limits = {
             "linear": (-TABLE_LIMIT, TABLE_LIMIT),
+            "present": (-TABLE_LIMIT, TABLE_LIMIT),
             "inner": (-TABLE_LIMIT, TABLE_LIMIT),
             "outer": (-SCORE_LIMIT, SCORE_LIMIT),
             "bias": (-SCORE_LIMIT, SCORE_LIMIT),

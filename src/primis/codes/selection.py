@@ -14,12 +14,15 @@ from typing import Protocol
 
 import numpy as np
 
-from primis.codes.coder import entry_bits
+from primis.codes.coder import Prices, price_code
 from primis.codes.layout import Layout
 from primis.codes.probabilities import ContextModel
 from primis.codes.sparse import LEVEL_LIMIT, RECONSTRUCTION_OFFSET, SparseCode, top_s
 
 LAMBDA = 0.3
+SELECTED = 0.987
+"""Of the bits that the same number of entries takes without regard to cost, those that it takes."""
+
 TILE = 32
 """Positions of a tile's side unless told: what is coded on its own is priced on its own."""
 
@@ -36,6 +39,10 @@ class Selector(Protocol):
         """About how many it was made for."""
 
     @property
+    def bits(self) -> float | None:
+        """About what so many take in streams; None if that is not known."""
+
+    @property
     def keep(self) -> Callable[[int], SparseCode]:
         """The best so many, at most, quantised."""
 
@@ -46,6 +53,7 @@ class PlainSelector:
 
     entries: int
     keep: Callable[[int], SparseCode]
+    bits: None = None
 
 
 class PricedSelector:
@@ -61,6 +69,7 @@ class PricedSelector:
         tile: int = TILE,
     ) -> None:
         self.entries, self._z = entries, z
+        self.bits: float | None = None
         self._first = top_s(z, entries)
         size = np.abs(z)
         size /= np.float32(self._first.threshold)
@@ -69,8 +78,9 @@ class PricedSelector:
         del size  # a whole image may be large
         self._bits = np.zeros(0, np.float32)
         if 0 < np.count_nonzero(self._first.levels) < len(self._candidates):
-            prices = _prices(self._first.levels, layout, model, tile)
+            prices, code = _prices(self._first.levels, layout, model, tile)
             self._bits = prices.reshape(-1)[self._candidates]
+            self.bits = SELECTED * code
 
     def keep(self, entries: int) -> SparseCode:
         """The best `entries`, at most, quantised."""
@@ -100,7 +110,7 @@ def entry_odds(
 
     Natural logarithm, float32.
     """
-    return _prices(levels, layout, model, tile) * np.float32(-np.log(2))
+    return _prices(levels, layout, model, tile).entries * np.float32(-np.log(2))
 
 
 def _factor(size: np.ndarray, bits: np.ndarray, entries: int) -> float:
@@ -122,15 +132,15 @@ def _kept(size: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return np.where((steps > 0) & (gain > LAMBDA * bits), steps, 0)
 
 
-def _prices(levels: np.ndarray, layout: Layout, model: ContextModel, tile: int) -> np.ndarray:
-    """Bits that each entry of levels (c, LM, h, w) takes, or would take, more than a zero."""
-    prices = np.empty(levels.shape, np.float32)
-    for plane, out in zip(levels, prices, strict=True):
+def _prices(levels: np.ndarray, layout: Layout, model: ContextModel, tile: int) -> Prices:
+    """Of levels (c, LM, h, w), tile by tile."""
+    entries, code = np.empty(levels.shape, np.float32), 0.0
+    for plane, out in zip(levels, entries, strict=True):
         for top in range(0, levels.shape[2], tile):
             for left in range(0, levels.shape[3], tile):
                 place = (slice(None), slice(top, top + tile), slice(left, left + tile))
                 for atoms in layout.split():
-                    out[place][atoms.start : atoms.stop] = entry_bits(
-                        plane[place], atoms, layout, model
-                    )
-    return prices
+                    found = price_code(plane[place], atoms, layout, model)
+                    out[place][atoms.start : atoms.stop] = found.entries
+                    code += found.code
+    return Prices(entries, code)

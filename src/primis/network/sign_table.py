@@ -2,7 +2,8 @@
 codes.
 
 For each atom and pass a logistic regression without a constant, since an image and its negative are
-alike; mirrored neighbours share a weight, since an image and its mirror image are.
+alike; mirrored neighbours share a weight, since an image and its mirror image are. The weights
+change with the density of the code: the fewer entries, the more their neighbours tell.
 """
 
 from __future__ import annotations
@@ -11,27 +12,43 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from primis.codes.coder import entry_density
 from primis.codes.layout import Layout
 from primis.codes.probabilities import LOGIT_UNIT, PASSES, SIGNED, SIGNED_LIMIT, TABLE_LIMIT
 
 _STEPS = 12  # of Newton's method
 _RIDGE = 1.0
 _REACH = 2  # places that a neighbour is away, at most
+_DENSITIES = 64  # units of the density that the change is told for
 
 
 def fit_signs(codes: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
-    """(LM, PASSES, len(SIGNED)) int32 for codes like these, each levels (LM, h, w)."""
-    table = np.zeros((layout.atoms, PASSES, len(SIGNED)), np.int32)
-    first = 1 if layout.has_dc else 0
-    for atom in range(first, layout.atoms):
-        planes = [_seen(levels[atom]) for levels in codes]
-        seen, minus, passes = (np.concatenate(parts) for parts in zip(*planes, strict=True))
-        for number in range(PASSES):
-            here = passes == number
-            weights = _fit(seen[here].astype(np.float64), minus[here])
-            whole = np.round(LOGIT_UNIT * weights)
-            table[atom, number] = np.clip(whole, -TABLE_LIMIT, TABLE_LIMIT)
+    """(LM, PASSES, len(SIGNED), 2) int32 for codes like these, each levels (LM, h, w)."""
+    table = np.zeros((layout.atoms, PASSES, len(SIGNED), 2), np.int32)
+    for atoms in layout.split():
+        densities = [_density(levels[atoms.start : atoms.stop]) for levels in codes]
+        for atom in atoms[1:] if layout.has_dc and not atoms.start else atoms:
+            table[atom] = _fit_atom([levels[atom] for levels in codes], densities)
     return table
+
+
+def _density(levels: np.ndarray) -> int:
+    """Of a record's levels, as they are coded."""
+    return entry_density(max(1, int(np.count_nonzero(levels))), levels[0].size)
+
+
+def _fit_atom(planes: list[np.ndarray], densities: list[int]) -> np.ndarray:
+    """(PASSES, len(SIGNED), 2) of one atom, from its planes (h, w) and their densities."""
+    found = [_seen(plane) for plane in planes]
+    seen, minus, passes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    density = np.repeat(densities, [len(part[1]) for part in found]) / _DENSITIES
+    sums = np.stack([seen, seen * density[:, None]], axis=2)
+    table = np.zeros((PASSES, len(SIGNED), 2))
+    for number in range(PASSES):
+        here = passes == number
+        weights = _fit(sums[here].reshape(-1, 2 * len(SIGNED)), minus[here])
+        table[number] = np.round(LOGIT_UNIT * weights).reshape(-1, 2)
+    return np.clip(table, -TABLE_LIMIT, TABLE_LIMIT)
 
 
 def _seen(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,7 +76,7 @@ def _seen(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _fit(seen: np.ndarray, minus: np.ndarray) -> np.ndarray:
-    """(5,) weights under which the signs are likeliest."""
+    """Weights of sums (n, k) under which the signs are likeliest: (k,)."""
     weights = np.zeros(seen.shape[1])
     ridge = _RIDGE * np.eye(len(weights))
     for _ in range(_STEPS):

@@ -33,8 +33,9 @@ from primis.codes.probabilities import (
     TABLE_LIMIT,
     ContextModel,
     Decision,
+    Head,
     heads,
-    offsets,
+    rows_of,
 )
 from primis.errors import InputError, ModelError
 from primis.metrics.progress import Progress, silent
@@ -42,8 +43,14 @@ from primis.network.architecture import Architecture
 from primis.network.sign_table import fit_signs
 
 _FEATURE_UNIT = 8
-_BATCH = 16384
+_BATCH = 4096
 _RATE = 0.03
+_PRIOR = 1.0
+"""Weight of the prior: few decisions of some heads are seen, and of some atoms."""
+
+_STIFFNESS = (1.0, 4.0, 16.0)
+"""Of an atom's bias, of its change with the density, and with the density's square."""
+
 _SKETCH = 4
 """The first of two rounds takes a part of the steps of the second."""
 
@@ -54,6 +61,9 @@ _LEAST = 40
 """Decisions that a head must have seen to be fitted."""
 
 _LEAST_STEPS = 10
+
+_RARE = {Decision.ENTRY: 3, Decision.FLAG: 3, Decision.LEVEL: 1, Decision.BIT: 0}
+"""Logit of a zero where too little was seen."""
 
 
 class _Observations:
@@ -150,6 +160,7 @@ def fit_tables(
     architecture: Architecture,
     coefficients: Sequence[tuple[np.ndarray, float]],
     *,
+    first: ContextModel | None = None,
     steps: int = 250,
     seed: int = 0,
     seconds: float | None = None,
@@ -157,22 +168,24 @@ def fit_tables(
 ) -> ContextModel:
     """Tables for codes of coefficients z (1, LM, h, w), each at its S_x.
 
-    Fitted to what plain top-S keeps, and once more to what is kept when these tables name the cost,
-    if that is something else. steps: of each head's fit; fewer where they would take longer than
-    `seconds` together.
+    Fitted to what is kept when the tables `first` name the cost. Without them to what plain top-S
+    keeps, and once more to what is kept when these tables name it, if that is something else.
+    steps: of each head's fit; fewer where they would take longer than `seconds` together.
     """
     wanted = [(z, max(1, architecture.entries(z, sparsity))) for z, sparsity in coefficients]
     layout = architecture.layout
-    plain = [architecture.plain_selection(z, entries).levels[0] for z, entries in wanted]
-    pace = _Pace(steps, seconds, 2 * len(heads(layout)))
-    tables = _fit_model(plain, layout, pace, seed, progress, "tables, first round")
+    pace = _Pace(steps, seconds, (1 if first else 2) * len(heads(layout)))
+    tables, plain = first, None
+    if tables is None:
+        plain = [architecture.plain_selection(z, entries).levels[0] for z, entries in wanted]
+        tables = _fit_model(plain, layout, pace, seed, progress, "tables, first round")
     codes = []
     for number, (z, entries) in enumerate(wanted):
         progress("selection by these tables", number, len(wanted))
         codes.append(architecture.selection(z, entries, tables).levels[0])
-    if all(np.array_equal(one, other) for one, other in zip(plain, codes, strict=True)):
+    if plain and all(np.array_equal(one, other) for one, other in zip(plain, codes, strict=True)):
         return tables
-    return _fit_model(codes, layout, pace, seed, progress, "tables, second round")
+    return _fit_model(codes, layout, pace, seed, progress, "tables, last round")
 
 
 def find_rates(
@@ -236,95 +249,120 @@ def _fit_model(
     odds = np.log((observations.mantissa[:, 1] + 1) / (observations.mantissa[:, 0] + 1))
     model.mantissa[:] = np.round(LOGIT_UNIT * odds)
     model.signs[:] = fit_signs(codes, layout)
-    found = offsets(layout)
+    found = rows_of(layout)
     pace.plan(len(found), time.monotonic() - since)
-    for head, number, offset in found:
+    for head, number, bias, linear in found:
         progress(what, number, len(found))
-        own = slice(offset, offset + head.atoms)
         seen = observations.of(number)
         since, steps = time.monotonic(), 0
         if seen is not None:
             steps = pace.steps()
-            fitted = _fit([torch.from_numpy(x) for x in seen], head.atoms, steps, seed + number)
-            model.bias[own], model.linear[number] = fitted[:2]
-            model.inner[number], model.outer[number] = fitted[2:]
+            fitted = _Fit(head, seed + number).to(seen, steps)
+            model.bias[bias : bias + head.atoms] = fitted.bias
+            model.linear[linear : linear + head.slopes] = fitted.linear
+            model.present[number] = fitted.present
+            model.inner[number], model.outer[number] = fitted.inner, fitted.outer
         pace.note(steps, time.monotonic() - since)
     return model
 
 
 def _blank(layout: Layout) -> ContextModel:
     """Tables of heads that have seen too little: an entry is rare."""
-    found = offsets(layout)
-    last, _, start = found[-1]
-    bias = np.zeros((start + last.atoms, 3), np.int32)
-    for head, _, offset in found:
-        rare = 3 if head.decision is not Decision.LEVEL else 1
-        bias[offset : offset + head.atoms, 0] = -LOGIT_UNIT * rare
+    found = rows_of(layout)
+    last = found[-1]
+    bias = np.zeros((last.bias + last.head.atoms, 3), np.int32)
+    for head, _, start, _ in found:
+        bias[start : start + head.atoms, 0] = -LOGIT_UNIT * _RARE[head.decision]
     slots = np.arange(-MAX_LOGIT, MAX_LOGIT + 1, 64) / LOGIT_UNIT
     probability = np.clip(np.round(65536 / (1 + np.exp(-slots))), 1, 65535)
     logarithm = np.floor(_FEATURE_UNIT * np.log2(1 + np.arange(LOGARITHMS)))
     return ContextModel(
         bias,
-        np.zeros((len(found), FEATURES, 2), np.int32),
+        np.zeros((last.linear + last.head.slopes, FEATURES), np.int32),
+        np.zeros((len(found), FEATURES), np.int32),
         np.zeros((len(found), HIDDEN, FEATURES + 2), np.int32),
         np.zeros((len(found), HIDDEN), np.int32),
         np.full(len(RATED), 8000, np.int32),
         np.zeros(EXPONENTS + 4, np.int32),
-        np.zeros((layout.atoms, PASSES, len(SIGNED)), np.int32),
+        np.zeros((layout.atoms, PASSES, len(SIGNED), 2), np.int32),
         logarithm.astype(np.int32),
         probability.astype(np.int32),
     )
 
 
-def _fit(seen: list[Tensor], atoms: int, steps: int, seed: int) -> tuple[np.ndarray, ...]:
-    """(bias, linear, inner, outer) of one head, as whole numbers."""
-    features, atom, density, bits = seen
-    random = torch.Generator().manual_seed(seed)
-    start = torch.logit(bits.float().mean().clamp(1e-4, 1 - 1e-4))
-    bias = torch.zeros(atoms, 3)
-    bias[:, 0] = start
-    linear, outer = torch.zeros(FEATURES, 2), torch.zeros(HIDDEN)
-    inner = torch.randn(HIDDEN, FEATURES + 2, generator=random) * 0.1
-    inner[:, -1] = 0
-    weights = [w.requires_grad_() for w in (bias, linear, inner, outer)]
-    optimiser = torch.optim.Adam(weights, lr=_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
-    for _ in range(steps):
-        some = torch.randint(len(bits), (min(_BATCH, len(bits)),), generator=random)
-        x, a, r = (
-            features[some].float() / _FEATURE_UNIT,
-            atom[some].long(),
-            density[some].float() / _FEATURE_UNIT,
-        )
-        hidden = torch.relu(x @ inner[:, :-2].T + r[:, None] * inner[:, -2] + inner[:, -1])
-        score = bias[a, 0] + bias[a, 1] * r + bias[a, 2] * r * r
-        score = score + x @ linear[:, 0] + (x > 0).float() @ linear[:, 1] + hidden @ outer
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(score, bits[some].float())
-        loss = loss + 1e-5 * sum(torch.sum(w * w) for w in (linear, inner, outer))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    return _whole(*(weight.detach() for weight in weights))
+class _Weights(NamedTuple):
+    """Of one head, in the units of the tables; see `ContextModel`."""
+
+    bias: np.ndarray
+    linear: np.ndarray
+    present: np.ndarray
+    inner: np.ndarray
+    outer: np.ndarray
 
 
-def _whole(bias: Tensor, linear: Tensor, inner: Tensor, outer: Tensor) -> tuple[np.ndarray, ...]:
-    """In the units of the tables. The square of the density is divided by 64 when it is used."""
-    per_density = torch.tensor([1, 1 / _FEATURE_UNIT, 1.0])
-    per_feature = torch.tensor([1 / _FEATURE_UNIT, 1.0])
-    per_input = torch.tensor([1 / _FEATURE_UNIT] * (FEATURES + 1) + [1.0])
-    units = [
-        bias * per_density * LOGIT_UNIT,
-        linear * per_feature * LOGIT_UNIT,
-        inner * per_input * HIDDEN_UNIT,
-        outer * LOGIT_UNIT,
-    ]
-    whole = [np.round(unit.numpy()) for unit in units]
-    if not all(np.isfinite(w).all() for w in whole):
-        raise ModelError(
-            "a table of the coder came out as no number: "
-            "the codes it was fitted to are not fit for it"
-        )
-    limits = (SCORE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, SCORE_LIMIT)
-    pairs = zip(whole, limits, strict=True)
-    return tuple(np.clip(w, -limit, limit).astype(np.int32) for w, limit in pairs)
+class _Fit:
+    """Of one head: what all its atoms share, and what sets each apart."""
+
+    def __init__(self, head: Head, seed: int) -> None:
+        self._random = torch.Generator().manual_seed(seed)
+        self._bias, self._biases = torch.zeros(3), torch.zeros(head.atoms, 3)
+        self._linear, self._slopes = torch.zeros(FEATURES), torch.zeros(head.slopes, FEATURES)
+        self._present, self._outer = torch.zeros(FEATURES), torch.zeros(HIDDEN)
+        self._inner = torch.randn(HIDDEN, FEATURES + 2, generator=self._random) * 0.1
+        self._inner[:, -1] = 0
+        self._has_slopes = head.slopes > 1
+
+    def to(self, seen: _Seen, steps: int) -> _Weights:
+        """The weights under which what was seen is likely."""
+        features, atom, density, bits = (torch.from_numpy(x) for x in seen)
+        self._bias[0] = torch.logit(bits.float().mean().clamp(1e-4, 1 - 1e-4))
+        shared = [self._bias, self._linear, self._present, self._inner, self._outer]
+        apart = [self._biases] + [self._slopes] * self._has_slopes
+        weights = [w.requires_grad_() for w in shared + apart]
+        optimiser = torch.optim.Adam(weights, lr=_RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
+        for _ in range(steps):
+            some = torch.randint(len(bits), (min(_BATCH, len(bits)),), generator=self._random)
+            x = features[some].float() / _FEATURE_UNIT
+            score = self._score(x, atom[some].long(), density[some].float() / _FEATURE_UNIT)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(score, bits[some].float())
+            optimiser.zero_grad()
+            (loss + self._penalty() / len(bits)).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        return self._whole()
+
+    def _score(self, x: Tensor, atom: Tensor, density: Tensor) -> Tensor:
+        r, inner = density[:, None], self._inner
+        hidden = torch.relu(x @ inner[:, :-2].T + r * inner[:, -2] + inner[:, -1])
+        bias = self._bias + self._biases[atom]
+        score = (bias * torch.cat([torch.ones_like(r), r, r * r], dim=1)).sum(dim=1)
+        if self._has_slopes:
+            score = score + (x * self._slopes[atom]).sum(dim=1)
+        return score + x @ self._linear + (x > 0).float() @ self._present + hidden @ self._outer
+
+    def _penalty(self) -> Tensor:
+        """Minus the logarithm of the prior: weights are normal."""
+        free = (self._linear, self._present, self._inner, self._outer, self._slopes)
+        apart = (self._biases * self._biases) @ torch.tensor(_STIFFNESS)
+        return _PRIOR * (apart.sum() + torch.stack([torch.sum(w * w) for w in free]).sum())
+
+    def _whole(self) -> _Weights:
+        """In the units of the tables, where the density's square is divided by 64."""
+        per_density = torch.tensor([1, 1 / _FEATURE_UNIT, 1.0])
+        units = [
+            (self._bias + self._biases) * per_density * LOGIT_UNIT,
+            (self._linear + self._slopes) / _FEATURE_UNIT * LOGIT_UNIT,
+            self._present * LOGIT_UNIT,
+            self._inner / _FEATURE_UNIT * HIDDEN_UNIT,
+            self._outer * LOGIT_UNIT,
+        ]
+        whole = [np.round(unit.detach().numpy()) for unit in units]
+        if not all(np.isfinite(w).all() for w in whole):
+            raise ModelError(
+                "a table of the coder came out as no number: "
+                "the codes it was fitted to are not fit for it"
+            )
+        limits = (SCORE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, TABLE_LIMIT, SCORE_LIMIT)
+        pairs = zip(whole, limits, strict=True)
+        return _Weights(*(np.clip(w, -limit, limit).astype(np.int32) for w, limit in pairs))

@@ -24,7 +24,12 @@ from primis.sharing.protection.level import EncodedGroup
 FILLED = 0.985
 """A code that takes this part of its budget is large enough."""
 
-_AIM = 0.996
+_AIM, _FIRST_AIM = 0.996, 0.992
+"""Parts of the budget: of a try that follows others, and of the first, by what prices say."""
+
+_GROWTH = 0.85
+"""Entries grow like bytes to this power."""
+
 _TRIES = 12
 _STRANGE = 1.4
 """Beyond this factor of the entries that they were made for, prices are made anew."""
@@ -55,6 +60,8 @@ def fit_code(z: np.ndarray, header: Header, codec: Codec, draw: Draw, done: Done
     tile = header.geometry.tile
     selector = codec.selector(z, entries, tile)
     search, best, short = _Search(entries, budget, most), None, False
+    if selector.bits and header.settings.protection is Protection.KEYED:
+        search.expect(selector.bits / 8)
     sizes = []
     for number in range(_TRIES):
         step = within(done, 1 - 0.5**number, 1 - 0.5 ** (number + 1))
@@ -85,6 +92,11 @@ def _bits_for(size: float, header: Header) -> float | None:
     return bits if bits <= MAX_BITS_PER_ENTRY else None
 
 
+def _in_proportion(entries: int, ratio: float) -> int:
+    """How many take so many times the bytes: the more are kept, the more the next ones take."""
+    return int(entries * ratio ** (_GROWTH if ratio > 1 else 1))
+
+
 class _Search:
     """How many entries to try, from what others took: bytes grow almost in proportion."""
 
@@ -93,6 +105,11 @@ class _Search:
         self._budget, self._most = budget, most
         self._fits, self._over = (0, 0), (0, 0)  # entries kept, and the bytes they took
         self._last, self._alike = False, 0  # whether the last fitted; how many in a row were so
+
+    def expect(self, size: float) -> None:
+        """Begin with as many as should fit, if so many as were asked for take `size` bytes."""
+        ratio = min(max(_FIRST_AIM * self._budget / size, 1 / _STRANGE), _STRANGE)
+        self.entries = min(max(1, _in_proportion(self.entries, ratio)), self._most)
 
     def go_on(self, kept: int, size: int, *, adapts: bool) -> bool:
         """Choose what to try next; False where that is enough, or nothing else can be."""
@@ -118,7 +135,8 @@ class _Search:
         (low, less), (high, more) = self._fits, self._over
         aim = _AIM * self._budget
         if not low or not high:
-            return max(int(kept * aim / max(size, 1)), 1 if size > self._budget else kept + 1)
+            least = 1 if size > self._budget else kept + 1
+            return max(_in_proportion(kept, aim / max(size, 1)), least)
         between = low + (high - low) * (aim - less) / max(more - less, 1)
         if self._alike > _STALLED:
             between = (low * high) ** 0.5

@@ -10,7 +10,7 @@ import numpy as np
 
 from primis.network.presets import DEFAULT, PAPER
 
-TABLE_STEPS = 1000
+TABLE_STEPS = 3000
 """Steps of the fit of each of the coder's tables, at most."""
 
 

@@ -33,10 +33,10 @@ from primis.training.loop import RECORD, is_begun, require_own, train
 from primis.training.patches import whole_images
 from primis.training.recipe import TABLE_STEPS, Part, Recipe, log_uniform
 
-_TABLE_IMAGES = 300
+_TABLE_IMAGES = 600
 _RATED_IMAGES = 60
 _LEAST_TABLE_IMAGES, _LEAST_TABLE_STEPS = 10, 10
-_STEPS_A_TABLE_STEP = 8
+_STEPS_A_TABLE_STEP = 5
 """Of the network's, for one of the tables': a short training fits them briefly, on few images."""
 
 _IMAGES_A_MINUTE = 5
@@ -105,7 +105,8 @@ def train_checkpoint(
     if begin and only is Part.DECODER:
         tables = begin.tables
     else:
-        tables = _tables(network, frames, architecture_of(preset), recipe, clock, progress)
+        first = begin.tables if begin and only is Part.TABLES else None
+        tables = _tables(network, frames, architecture_of(preset), recipe, first, clock, progress)
     # 3
     tensors = {name: tensor.contiguous().numpy() for name, tensor in network.state_dict().items()}
     if begin and only is Part.DECODER:  # to the last bit: averaging rounds
@@ -155,10 +156,12 @@ def _tables(
     frames: Frames,
     architecture: Architecture,
     recipe: Recipe,
+    first: ContextModel | None,
     clock: Clock,
     progress: Progress,
 ) -> ContextModel:
-    """Fitted to codes of training images, as many and as long as the training was long."""
+    """Fitted to codes of training images, as many and as long as the training was long. first:
+    tables that name the cost of entries, if there are some."""
     effort = effort_of(recipe)
     rng = np.random.default_rng(recipe.seed)
     images = whole_images(frames, architecture.preset.stride, effort.images)[: effort.images]
@@ -172,6 +175,7 @@ def _tables(
     tables = fit_tables(
         architecture,
         coefficients,
+        first=first,
         steps=effort.steps,
         seed=recipe.seed,
         seconds=clock.left,
@@ -190,7 +194,7 @@ class Effort(NamedTuple):
 
 
 def effort_of(recipe: Recipe) -> Effort:
-    """In proportion to the training: all of it from 2,000 steps on."""
+    """In proportion to the training: all of it from 15,000 steps on."""
     if recipe.minutes is not None:  # the clock bounds the steps
         images = min(_TABLE_IMAGES, int(_IMAGES_A_MINUTE * recipe.minutes))
         return Effort(max(_LEAST_TABLE_IMAGES, images), TABLE_STEPS)

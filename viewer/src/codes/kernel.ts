@@ -4,7 +4,7 @@
  */
 import { DC_BLOCK, DC_PLANES, dcLayout, type Layout, type Range } from "./layout.ts";
 import { Memory } from "./memory.ts";
-import { FEATURES, headsOf, HIDDEN, type Tables } from "./tables.ts";
+import { count, FEATURES, HIDDEN, type Rows, rowsOf, type Tables } from "./tables.ts";
 
 const LANES = 8;
 const INPUTS = 16;
@@ -66,7 +66,7 @@ export class Kernel {
 
   private fill(): Memory {
     const memory = new Memory(this.module);
-    const next = { head: 0, bias: 0 };
+    const next = { head: 0, bias: 0, linear: 0 };
     this.dc = putStack(memory, this.dcStack, next);
     this.stack = putStack(memory, this.layout, next);
     this.model = putModel(memory, this.tables);
@@ -91,13 +91,11 @@ export function decodeFlat(
   return memory.bytes(bits, count);
 }
 
-/** Where a stack is. next: numbers of the head and of the row of `bias` that are its first. */
-function putStack(memory: Memory, layout: Layout, next: { head: number; bias: number }): number {
+/** Where a stack is. next: its first head and rows; afterwards those that follow its own. */
+function putStack(memory: Memory, layout: Layout, next: Rows): number {
   const groups = layout.groups.flatMap(({ start, stop, flagged }) => {
-    const row = [start, stop - start, flagged ? 1 : 0, next.head, next.bias];
-    const { heads, rows } = headsOf(stop - start, flagged);
-    next.head += heads;
-    next.bias += rows;
+    const row = [start, stop - start, flagged ? 1 : 0, next.head, next.bias, next.linear];
+    count(next, rowsOf(stop - start, flagged));
     return row;
   });
   const { own, finer, weights } = spansOf(layout);
@@ -147,6 +145,7 @@ function putModel(memory: Memory, tables: Tables): number {
   return memory.words(
     memory.put(tables.bias),
     memory.put(headsIn(tables)),
+    memory.put(asInputs(tables.linear)),
     memory.put(tables.mantissa),
     memory.put(Int16Array.from(tables.signs)),
     memory.put(Uint8Array.from(tables.logarithm)),
@@ -155,10 +154,21 @@ function putModel(memory: Memory, tables: Tables): number {
   );
 }
 
-/** Weights of each head: inner [pair of inputs][hidden][2], linear [2][input], outer. */
+/** Weights of features, a row after the other, as those of all inputs in the kernel's order. */
+function asInputs(weights: Int32Array): Int16Array {
+  const inputs = new Int16Array((weights.length / FEATURES) * INPUTS);
+  ORDER.forEach((input, at) => {
+    for (let row = 0; input < FEATURES && row < weights.length / FEATURES; row++)
+      inputs[row * INPUTS + at] = weights[row * FEATURES + input]!;
+  });
+  return inputs;
+}
+
+/** Weights of each head: inner [pair of inputs][hidden][2], present, outer. */
 function headsIn(tables: Tables): Int16Array {
   const heads = tables.outer.length / HIDDEN;
-  const size = INPUTS * HIDDEN + 2 * INPUTS + 2 * HIDDEN;
+  const size = INPUTS * HIDDEN + INPUTS + 2 * HIDDEN;
+  const present = asInputs(tables.present);
   const rows = new Int16Array(heads * size);
   for (let head = 0; head < heads; head++) {
     const row = rows.subarray(head * size, (head + 1) * size);
@@ -167,13 +177,10 @@ function headsIn(tables: Tables): Int16Array {
         const weight = tables.inner[(head * HIDDEN + unit) * INPUTS + input]!;
         row[2 * ((at >> 1) * HIDDEN + unit) + (at & 1)] = weight;
       }
-      for (let kind = 0; kind < 2 && input < FEATURES; kind++) {
-        const weight = tables.linear[(head * FEATURES + input) * 2 + kind]!;
-        row[INPUTS * HIDDEN + kind * INPUTS + at] = weight;
-      }
     });
+    row.set(present.subarray(head * INPUTS, (head + 1) * INPUTS), INPUTS * HIDDEN);
     const outer = tables.outer.slice(head * HIDDEN, (head + 1) * HIDDEN);
-    row.set(new Int16Array(outer.buffer), INPUTS * HIDDEN + 2 * INPUTS);
+    row.set(new Int16Array(outer.buffer), INPUTS * HIDDEN + INPUTS);
   }
   return rows;
 }
@@ -189,5 +196,5 @@ function workOfStack(layout: Layout, height: number, width: number): number {
   const lanes = Math.max(0, ...layout.groups.map(({ start, stop }) => wholeLanes(stop - start)));
   const [places, plane] = [(height + 3) * (width + 2) + 2, height * width];
   const sums = 2 * wholeLanes(layout.atoms) + 3 * lanes + 36;
-  return places * sums + 22 * plane + 8 * lanes + 4 * layout.atoms;
+  return places * sums + 22 * plane + 40 * lanes + 4 * layout.atoms;
 }

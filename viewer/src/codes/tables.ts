@@ -7,6 +7,8 @@ import type { Layout } from "./layout.ts";
 export const FEATURES = 14;
 export const HIDDEN = 16;
 const EXPONENTS = 12;
+/** Bits of a level below its highest that have heads. */
+const BITS = 7;
 const PASSES = 4;
 const SIGNS = 5;
 const LOGARITHMS = 8192;
@@ -17,6 +19,7 @@ const SCORE_LIMIT = 2 ** 20;
 export const TABLES = [
   "bias",
   "linear",
+  "present",
   "inner",
   "outer",
   "rates",
@@ -31,6 +34,7 @@ export type Tables = Readonly<Record<TableName, Int32Array>>;
 const LIMITS: Readonly<Record<TableName, readonly [number, number]>> = {
   bias: [-SCORE_LIMIT, SCORE_LIMIT],
   linear: [-TABLE_LIMIT, TABLE_LIMIT],
+  present: [-TABLE_LIMIT, TABLE_LIMIT],
   inner: [-TABLE_LIMIT, TABLE_LIMIT],
   outer: [-SCORE_LIMIT, SCORE_LIMIT],
   rates: [1, 64000],
@@ -40,28 +44,45 @@ const LIMITS: Readonly<Record<TableName, readonly [number, number]>> = {
   probability: [1, 65535],
 };
 
-/** Heads that a group has, and rows of `bias`. */
-export function headsOf(atoms: number, flagged: boolean): { heads: number; rows: number } {
+/** How many heads there are, and rows of `bias` and `linear`. */
+export interface Rows {
+  head: number;
+  bias: number;
+  linear: number;
+}
+
+/** The heads of a group: its entries have a row of `linear` for each atom. */
+export function rowsOf(atoms: number, flagged: boolean): Rows {
   const flags = flagged ? PASSES : 0;
-  return { heads: PASSES + EXPONENTS + flags, rows: (PASSES + EXPONENTS) * atoms + flags };
+  const others = EXPONENTS + BITS;
+  return {
+    head: PASSES + others + flags,
+    bias: (PASSES + others) * atoms + flags,
+    linear: PASSES * atoms + others + flags,
+  };
+}
+
+/** Counts the heads of a group. */
+export function count(rows: Rows, of: Rows): void {
+  rows.head += of.head;
+  rows.bias += of.bias;
+  rows.linear += of.linear;
 }
 
 /** Shape of each table for the atoms of a layout and of its DC plane's stack. */
 export function shapesOf(layout: Layout, dc: Layout): Record<TableName, readonly number[]> {
-  let [heads, rows] = [0, 0];
-  for (const group of [...dc.groups, ...layout.groups]) {
-    const of = headsOf(group.stop - group.start, group.flagged);
-    heads += of.heads;
-    rows += of.rows;
-  }
+  const rows = { head: 0, bias: 0, linear: 0 };
+  for (const group of [...dc.groups, ...layout.groups])
+    count(rows, rowsOf(group.stop - group.start, group.flagged));
   return {
-    bias: [rows, 3],
-    linear: [heads, FEATURES, 2],
-    inner: [heads, HIDDEN, FEATURES + 2],
-    outer: [heads, HIDDEN],
+    bias: [rows.bias, 3],
+    linear: [rows.linear, FEATURES],
+    present: [rows.head, FEATURES],
+    inner: [rows.head, HIDDEN, FEATURES + 2],
+    outer: [rows.head, HIDDEN],
     rates: [7],
     mantissa: [EXPONENTS + 4],
-    signs: [layout.atoms, PASSES, SIGNS],
+    signs: [layout.atoms, PASSES, SIGNS, 2],
     logarithm: [LOGARITHMS],
     probability: [PROBABILITIES],
   };

@@ -20,13 +20,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from primis.codes.layout import Layout
-from primis.codes.probabilities import FEATURES, HIDDEN, ContextModel
+from primis.codes.probabilities import BITS, EXPONENTS, FEATURES, HIDDEN, PASSES, ContextModel
 
 if TYPE_CHECKING:
     import wasmtime
 
 _INPUTS = 16
-"""The features, the density and one."""
+"""The features, the density and a constant."""
 
 _ORDER = [0, 1, 2, 5, 6, 7, 9, 10, 11, 15, 12, 13, 3, 4, 8, 14]
 """Inputs as the kernel's tables have them: what atoms of a visit share comes last."""
@@ -57,7 +57,7 @@ def _words(*names: str) -> list[tuple[str, type]]:
 
 
 class _Group(Structure):
-    _fields_ = _words("first", "atoms", "flagged", "head", "bias")
+    _fields_ = _words("first", "atoms", "flagged", "head", "bias", "linear")
 
 
 class _Stack(Structure):
@@ -80,6 +80,7 @@ class _Model(Structure):
     _fields_ = _words(
         "bias",
         "heads",
+        "linear",
         "mantissa",
         "signs",
         "logarithm",
@@ -270,8 +271,8 @@ class Kernel(_Instance):
 
     def __init__(self, model: ContextModel, layout: Layout) -> None:
         super().__init__()
-        self._dc, head, bias = self._put_stack(layout.dc, 0, 0)
-        self._stack, head, bias = self._put_stack(layout, head, bias)
+        self._dc, *after = self._put_stack(layout.dc, 0, 0, 0)
+        self._stack, *_ = self._put_stack(layout, *after)
         self._model = self._put_model(model)
         self._start, self._layout = self._free, layout
 
@@ -295,21 +296,17 @@ class Kernel(_Instance):
         found[: atoms.stop] = self._view(levels, np.int16, shape)
         return found
 
-    def prices(self, tile: Tile) -> np.ndarray:
-        """What each entry of `atoms` costs, or would cost, more than a zero.
+    def prices(self, tile: Tile) -> tuple[np.ndarray, int]:
+        """What each entry of `atoms` costs, or would cost, more than a zero, and what the streams
+        take together, but for their ends.
 
         (atoms, h, w) int32; a level counts as 1.
         """
         job, _ = self._job(_Mode.PRICE, tile)
         shape = (len(tile.atoms), *tile.levels.shape[1:])
         job.prices = self._take(4 * int(np.prod(shape)))
-        self._call(job, tile)
-        return self._get(job.prices, np.int32, shape)
-
-    def price(self, tile: Tile) -> int:
-        """What the streams take together, but for their ends."""
-        job, _ = self._job(_Mode.PRICE, tile)
-        return int(self._call(job, tile)[1].price)
+        _, done = self._call(job, tile)
+        return self._get(job.prices, np.int32, shape), int(done.price)
 
     def observe(self, tile: Tile) -> Observed:
         """The decisions that coding a tile takes."""
@@ -364,14 +361,19 @@ class Kernel(_Instance):
         well = self._run(self._store, at)
         return bool(well), _Job.from_buffer_copy(self._bytes(at, sizeof(_Job)))
 
-    def _put_stack(self, layout: Layout, head: int, bias: int) -> tuple[int, int, int]:
-        """Where a stack is; the numbers of the head and of the bias that follow its own."""
+    def _put_stack(
+        self, layout: Layout, head: int, bias: int, linear: int
+    ) -> tuple[int, int, int, int]:
+        """Where a stack is; the head, and the rows of biases and linear weights, that follow its
+        own."""
         groups = []
         for atoms in layout.groups:
             flagged, count = layout.flagged(atoms), len(atoms)
-            groups.append(_Group(atoms.start, count, flagged, head, bias))
-            head += 16 + 4 * flagged
-            bias += 16 * count + 4 * flagged
+            groups.append(_Group(atoms.start, count, flagged, head, bias, linear))
+            others = EXPONENTS + BITS
+            head += PASSES * (1 + flagged) + others
+            bias += (PASSES + others) * count + PASSES * flagged
+            linear += PASSES * (count + flagged) + others
         stack = _Stack(
             layout.atoms,
             len(groups),
@@ -379,7 +381,7 @@ class Kernel(_Instance):
             self._put(layout.direction.astype(np.uint8)),
             *self._put_nearness(layout),
         )
-        return self._put_struct(stack), head, bias
+        return self._put_struct(stack), head, bias, linear
 
     def _put_nearness(self, layout: Layout) -> tuple[int, int, int]:
         """Where the spans are of those near each atom, in its group and in groups to come, and
@@ -403,6 +405,7 @@ class Kernel(_Instance):
         tables = (
             model.bias.astype(np.int32),
             _heads(model),
+            _inputs(model.linear),
             model.mantissa.astype(np.int32),
             model.signs.astype(np.int16),
             model.logarithm.astype(np.uint8),
@@ -413,16 +416,20 @@ class Kernel(_Instance):
 
 
 def _heads(model: ContextModel) -> np.ndarray:
-    """Weights of each head, in bytes: inner [pair of inputs][hidden][2], linear [2][input], outer.
+    """Weights of each head, in bytes: inner [pair of inputs][hidden][2], present, outer.
 
     (N, bytes) uint8."""
-    heads = len(model.linear)
+    heads = len(model.inner)
     inner = model.inner[..., _ORDER].reshape(heads, HIDDEN, -1, 2).transpose(0, 2, 1, 3)
-    linear = np.zeros((heads, 2, _INPUTS), np.int16)
-    linear[..., :FEATURES] = model.linear.transpose(0, 2, 1)
-    tables = (inner.astype(np.int16), linear[..., _ORDER], model.outer.astype(np.int32))
+    tables = (inner.astype(np.int16), _inputs(model.present), model.outer.astype(np.int32))
     rows = [np.ascontiguousarray(table).reshape(heads, -1) for table in tables]
     return np.concatenate([row.view(np.uint8) for row in rows], axis=1)
+
+
+def _inputs(weights: np.ndarray) -> np.ndarray:
+    """Weights of features (n, F) as those of all inputs, in the kernel's order: (n, 16) int16."""
+    padded = np.pad(weights, [(0, 0), (0, _INPUTS - FEATURES)])
+    return padded[:, _ORDER].astype(np.int16)
 
 
 def _span(weights: np.ndarray) -> tuple[int, np.ndarray]:
@@ -453,7 +460,7 @@ def _work_of(layout: Layout, height: int, width: int) -> int:
     atoms = _whole_lanes(layout.atoms)
     lanes = max((_whole_lanes(len(group)) for group in layout.groups), default=0)
     places, plane = (height + 3) * (width + 2) + 2, height * width
-    return places * (2 * atoms + 3 * lanes + 36) + 22 * plane + 8 * lanes + 4 * atoms
+    return places * (2 * atoms + 3 * lanes + 36) + 22 * plane + 40 * lanes + 4 * atoms
 
 
 class _Instances(threading.local):

@@ -29,11 +29,12 @@ typedef u8 bytes __attribute__((vector_size(16)));
 #define APART __attribute__((noinline))
 
 enum { ENCODE, DECODE, PRICE, OBSERVE };       /* modes of a Job */
-enum { ENTRIES = 0, LEVELS = 4, FLAGS = 16 };  /* heads of a group, from its first */
+enum { ENTRIES = 0, LEVELS = 4, BITS = 16, FLAGS = 23 }; /* heads of a group, from its first */
 
 enum {
     FEATURES = 14,
-    INPUTS = 16, /* the features, the density and one */
+    INPUTS = 16, /* the features, the density and UNIT */
+    UNIT = 8, /* a feature whose sum is one */
     HIDDEN = 16,
     PAIRS = INPUTS / 2,
     UNITS = HIDDEN / 4, /* vectors of hidden units */
@@ -50,11 +51,13 @@ enum {
     PASSES = 4,
     SIGNS = 5, /* sums of neighbours' levels, with their signs */
     MOST_SIGNED = 2,
+    KNOWN_BITS = 2, /* of a level, below its highest: those that have heads, */
+    MOST_KNOWN = 3, /* up to this exponent */
     LANES = 8, /* atoms that are looked up together */
 };
 
 typedef struct {
-    u32 first, atoms, flagged, head, bias; /* its first atom, head, and row of the biases */
+    u32 first, atoms, flagged, head, bias, linear; /* its first atom, head, and rows of tables */
 } Group;
 
 typedef struct { /* atoms near another, in vectors of LANES weights */
@@ -69,18 +72,23 @@ typedef struct { /* planes that are scanned together: the code's, or those of th
     const u16 *weights;
 } Stack;
 
-/* A head's logistic regression with a small hidden layer. Inputs lie in pairs: one instruction
-   multiplies and adds pairs. linear: by the inputs; by whether they are above zero. */
+/* A head's logistic regression with a small hidden layer; its linear part is a table of its own.
+   Inputs lie in pairs: one instruction multiplies and adds pairs. present: if they are above zero. */
 typedef struct {
-    shorts inner[PAIRS][UNITS], linear[2][INPUTS / 8];
+    shorts inner[PAIRS][UNITS], present[INPUTS / 8];
     words outer[UNITS];
 } Head;
+
+typedef struct { /* a row of linear weights */
+    shorts of[INPUTS / 8];
+} Linear;
 
 typedef struct { /* tables of the weights; cost: bits of a zero and of a one, in 65536ths */
     const i32 *bias;
     const Head *heads;
+    const Linear *linear; /* of each atom of an entry's head, and of each other head */
     const i32 *mantissa;
-    const i16 *signs; /* [atom][pass][SIGNS] */
+    const i16 *signs; /* [atom][pass][SIGNS][2]: where the density is 0; its change per 64 units */
     const u8 *logarithm;
     const u16 *probability;
     const u32 *cost;
@@ -182,6 +190,7 @@ static struct {
     u16 *count;        /* [position]: entries of the group, which a decoder does not know */
     i32 *price;        /* [position]: of an entry that is not visited; what others are beyond it */
     i64 *offset;       /* [lane]: logit without features, in this pass */
+    i16 *slopes;       /* [eight atoms][pair][lane][2]: linear weights, in this pass */
 } s;
 
 static struct { /* a visit */
@@ -191,7 +200,7 @@ static struct { /* a visit */
 
 /* 2 model */
 
-/* Where inputs are in the order of their weights: features by number, the density (14), one (15).
+/* Where inputs are in the order of their weights: features by number, the density (14), UNIT (15).
    Those of the last two pairs are the same for all atoms of a visit; BEFORE's pair changes with
    each entry of it. */
 static const u8 SLOT[INPUTS] = {0, 1, 2, 12, 13, 3, 4, 5, 14, 6, 7, 8, 10, 11, 15, 9};
@@ -252,8 +261,18 @@ static inline i64 offset_of(u32 row) {
     return bias[0] + bias[1] * r + (bias[2] * r * r >> 6);
 }
 
+typedef struct { /* a head that does not tell atoms apart but by their bias */
+    Head head;
+    Linear linear;
+} Common;
+
+static inline Common common(u32 head, u32 linear) {
+    return (Common){model.heads[head], model.linear[linear]};
+}
+
 /* Logit of a head from all inputs in a lane. */
-static __attribute__((always_inline)) inline i32 logit(const Head *head, u32 row, u32 lane) {
+static __attribute__((always_inline)) inline i32 logit(const Common *of, u32 row, u32 lane) {
+    const Head *head = &of->head;
     words hidden[UNITS] = {0}, in[2];
     for (u32 pair = 0; pair < PAIRS; pair++) {
         in[pair / 4][pair % 4] = pair_at(pair, lane);
@@ -262,13 +281,19 @@ static __attribute__((always_inline)) inline i32 logit(const Head *head, u32 row
     words sums = {0};
     for (u32 k = 0; k < 2; k++) {
         shorts x = (shorts)in[k];
-        sums += dot(x, head->linear[0][k]) - dot((shorts)(x > 0), head->linear[1][k]);
+        sums += dot(x, of->linear.of[k]) - dot((shorts)(x > 0), head->present[k]);
     }
     return clip(sum_of(sums) + of_hidden(hidden, head->outer) + offset_of(row));
 }
 
 /* Heads of this pass, and those of the group's levels. */
-static Head entry, flag, level_heads[EXPONENTS];
+static Head entry;
+static Common flag, level_heads[FLAGS - LEVELS];
+
+/* Row of linear weights of a head other than an entry's. */
+static inline u32 linear_row(const Group *g, u32 head) {
+    return g->linear + LEVELS * g->atoms + head - LEVELS;
+}
 
 /* What the inputs of a visit add that its atoms share; the linear part of each lane. */
 static struct {
@@ -278,13 +303,17 @@ static struct {
 
 static void open_pass(const Group *g, u32 pass) {
     entry = model.heads[g->head + ENTRIES + pass];
-    if (g->flagged) flag = model.heads[g->head + FLAGS + pass];
-    for (u32 i = 0; i < g->atoms; i++) s.offset[i] = offset_of(g->bias + pass * g->atoms + i);
+    if (g->flagged) flag = common(g->head + FLAGS + pass, linear_row(g, FLAGS + pass));
+    for (u32 i = 0; i < g->atoms; i++) {
+        s.offset[i] = offset_of(g->bias + pass * g->atoms + i);
+        const i32 *pairs = (const i32 *)(model.linear + g->linear + pass * g->atoms + i);
+        i32 *to = (i32 *)s.slopes + i / LANES * PAIRS * LANES + i % LANES;
+        for (u32 pair = 0; pair < PAIRS; pair++) to[pair * LANES] = pairs[pair];
+    }
 }
 
-static inline i32 linear_of(u32 slot, i32 value) {
-    const i16 *w = (const i16 *)entry.linear;
-    return w[slot] * value + (value > 0 ? w[INPUTS + slot] : 0);
+static inline i32 present_of(u32 slot, i32 value) {
+    return value > 0 ? ((const i16 *)entry.present)[slot] : 0;
 }
 
 /* What the atoms of a visit share, once its inputs are set. */
@@ -294,20 +323,22 @@ static void open_visit(void) {
         add_pair(hidden, pair_at(pair, 0), entry.inner[pair]);
     __builtin_memcpy(shared.hidden, hidden, sizeof hidden);
     const i16(*in)[LANES][2] = inputs + SHARED;
-    shared.sum = linear_of(2 * SHARED, in[0][0][0]) + linear_of(2 * SHARED + 1, in[0][0][1]);
-    shared.sum += linear_of(2 * SHARED + 2, in[1][0][0]);
+    shared.sum = present_of(2 * SHARED, in[0][0][0]) + present_of(2 * SHARED + 1, in[0][0][1]);
+    shared.sum += present_of(2 * SHARED + 2, in[1][0][0]);
 }
 
-/* The linear part of what is the same throughout a visit. */
-static void add_linear(void) {
-    const words *in = (const words *)inputs, *linear = (const words *)entry.linear;
+/* The linear part, for eight atoms, of what is the same throughout a visit. */
+static void add_linear(const shorts *slopes) {
+    const shorts *in = (const shorts *)inputs;
+    const words *present = (const words *)entry.present;
     for (u32 half = 0; half < 2; half++) {
         words sum = {shared.sum, shared.sum, shared.sum, shared.sum};
-        for (u32 pair = 0; pair < BEFORE; pair++) {
-            shorts x = (shorts)in[2 * pair + half];
-            i32 a = linear[pair / 4][pair % 4], b = linear[2 + pair / 4][pair % 4];
-            sum += dot(x, all(a)) - dot((shorts)(x > 0), all(b));
+        for (u32 pair = half; pair < 2 * BEFORE; pair += 2) {
+            i32 weights = present[pair / 8][pair / 2 % 4];
+            sum += dot(in[pair], slopes[pair]) - dot((shorts)(in[pair] > 0), all(weights));
         }
+        for (u32 pair = 2 * SHARED + half; pair < 2 * PAIRS; pair += 2)
+            sum += dot(in[pair], slopes[pair]);
         ((words *)shared.sums)[half] = sum;
     }
 }
@@ -320,15 +351,18 @@ static APART i32 entry_logit(u32 i, u32 lane, i32 before, i32 met) {
         add_pair(hidden, pair_at(pair, lane), entry.inner[pair]);
     i64 sum = s.offset[i] + shared.sums[lane];
     if (before | met) {
-        sum += linear_of(2 * BEFORE, before) + linear_of(2 * BEFORE + 1, met);
+        const i16 *w = s.slopes + ((i / LANES * PAIRS + BEFORE) * LANES + lane) * 2;
+        sum += w[0] * before + present_of(2 * BEFORE, before);
+        sum += w[1] * met + present_of(2 * BEFORE + 1, met);
         add_pair(hidden, before | met << 16, entry.inner[BEFORE]);
     }
     return clip(sum + of_hidden(hidden, entry.outer));
 }
 
-static APART i32 level_logit(u32 exponent, u32 row, u32 lane) {
-    if (!exponent) return logit(&level_heads[0], row, lane); /* most often, and at one address */
-    return logit(level_heads + (exponent < EXPONENTS ? exponent : EXPONENTS - 1), row, lane);
+static APART i32 level_logit(u32 head, u32 i, u32 lane) {
+    u32 row = at.group->bias + head * at.group->atoms + i;
+    if (head == LEVELS) return logit(&level_heads[0], row, lane); /* most often, at one address */
+    return logit(level_heads + head - LEVELS, row, lane);
 }
 
 static inline u32 slot(i32 logit) { return (u32)(logit + MOST_LOGIT) >> 6; }
@@ -469,8 +503,8 @@ static APART void look_around(u32 i) {
     const u8 *direction = s.stack->direction + first;
     set_pair(3, logarithms(directed(direction, d[0], d[s.plane])),
              logarithms(directed(direction, d[2 * s.plane], d[3 * s.plane])));
-    set_pair(4, shorts_of(two), (shorts){0} + (i16)1);
-    add_linear();
+    set_pair(4, shorts_of(two), (shorts){0} + (i16)UNIT);
+    add_linear((const shorts *)s.slopes + i / LANES * PAIRS * 2);
 }
 
 /* 4 decisions */
@@ -515,35 +549,55 @@ static inline i32 signed_at(const i8 *known) {
 
 /* The logit of a minus, from what is known of the same atom around. */
 static i32 sign_logit(u32 i) {
-    const i16 *w = s.signs + ((at.group->first + i) * PASSES + at.pass) * SIGNS;
+    const i16 *w = s.signs + ((at.group->first + i) * PASSES + at.pass) * SIGNS * 2;
     const i32 lanes = s.lanes, row = s.row * lanes;
     const i8 *k = s.known + at.place * lanes + i;
-    return w[0] * (signed_at(k - lanes) + signed_at(k + lanes)) +
-           w[1] * (signed_at(k - row) + signed_at(k + row)) +
-           w[2] * (signed_at(k - row - lanes) + signed_at(k - row + lanes) +
-                   signed_at(k + row - lanes) + signed_at(k + row + lanes)) +
-           w[3] * signed_at(k - 2 * lanes) + w[4] * signed_at(k - 2 * row);
+    const i32 sums[SIGNS] = {
+        signed_at(k - lanes) + signed_at(k + lanes),
+        signed_at(k - row) + signed_at(k + row),
+        signed_at(k - row - lanes) + signed_at(k - row + lanes) + signed_at(k + row - lanes) +
+            signed_at(k + row + lanes),
+        signed_at(k - 2 * lanes),
+        signed_at(k - 2 * row),
+    };
+    i32 sum = 0, change = 0;
+    for (u32 n = 0; n < SIGNS; n++) {
+        sum += w[2 * n] * sums[n];
+        change += w[2 * n + 1] * sums[n];
+    }
+    return sum + (change * job.density >> 6);
 }
+
+/* A decision about a level. found: its logit. */
+static u32 decide_level(u32 head, u32 i, u32 lane, u32 truth, i32 *found) {
+    if (job.mode == OBSERVE) {
+        observe(at.group->head + head, i, lane, truth);
+        return truth;
+    }
+    *found = level_logit(head, i, lane);
+    return decide(&job.values, *found, truth);
+}
+
+/* Head of the bit below the highest, by exponent; those of the next follow, by what it is. */
+static const u8 FIRST_BIT[MOST_KNOWN + 1] = {0, 0, 1, 4};
 
 /* Exponent in unary, the bits below the highest, the sign. first: logit of the first decision. */
 static i32 code_level(u32 i, u32 lane, i32 truth, i32 *first) {
-    const Group *g = at.group;
     u32 size = truth < 0 ? -truth : truth, exponent = 0, found = 1;
+    i32 other;
     while (exponent < MOST_EXPONENT) {
-        u32 k = LEVELS + (exponent < EXPONENTS ? exponent : EXPONENTS - 1);
+        u32 head = LEVELS + (exponent < EXPONENTS ? exponent : EXPONENTS - 1);
         u32 more = size >> (exponent + 1) > 0;
-        if (job.mode == OBSERVE) observe(g->head + k, i, lane, more);
-        else {
-            i32 score = level_logit(exponent, g->bias + k * g->atoms + i, lane);
-            if (!exponent) *first = score;
-            more = decide(&job.values, score, more);
-        }
-        if (!more) break;
+        if (!decide_level(head, i, lane, more, exponent ? &other : first)) break;
         exponent++;
     }
     for (u32 bit = 0; bit < exponent; bit++) {
-        const i32 *first_bit = bit ? 0 : model.mantissa + exponent;
-        found = 2 * found + plain_bit(first_bit, size >> (exponent - 1 - bit) & 1);
+        u32 one = size >> (exponent - 1 - bit) & 1;
+        if (exponent <= MOST_KNOWN && bit < KNOWN_BITS) {
+            u32 head = BITS + FIRST_BIT[exponent] + bit * (found - 1);
+            one = decide_level(head, i, lane, one, &other);
+        } else one = plain_bit(bit ? 0 : model.mantissa + exponent, one);
+        found = 2 * found + one;
     }
     i32 minus = s.signs ? sign_logit(i) : 0;
     return plain_bit(s.signs ? &minus : 0, truth < 0) ? -(i32)found : (i32)found;
@@ -564,7 +618,7 @@ static APART u32 code_flag(void) {
     set_input(10, 0, logarithm(bend > bend_across ? bend : bend_across));
     for (u32 k = 11; k < FEATURES; k++) set_input(k, 0, 0);
     set_input(FEATURES, 0, job.density);
-    set_input(FEATURES + 1, 0, 1);
+    set_input(FEATURES + 1, 0, UNIT);
     u32 head = g->head + FLAGS + at.pass, row = g->bias + FLAGS * g->atoms + at.pass;
     u32 count = job.mode == DECODE ? 0 : s.count[at.position];
     if (job.mode == OBSERVE) {
@@ -649,7 +703,8 @@ static void open_group(const Group *g) {
     __builtin_memset(s.known, 0, s.places * s.lanes);
     __builtin_memset(s.count, 0, s.plane * sizeof *s.count);
     for (u32 p = 0; p < s.plane; p++) s.price[p] = UNSEEN;
-    for (u32 k = 0; k < EXPONENTS; k++) level_heads[k] = model.heads[g->head + LEVELS + k];
+    for (u32 k = LEVELS; k < FLAGS; k++)
+        level_heads[k - LEVELS] = common(g->head + k, linear_row(g, k));
     if (job.mode == DECODE || !g->flagged) return;
     const i16 *levels = s.levels + g->first * s.plane;
     for (u32 i = 0; i < g->atoms; i++, levels += s.plane)
@@ -766,6 +821,7 @@ static void prepare(const Stack *t, u32 height, u32 width, u32 stop, i16 *levels
     s.count = take(s.plane * sizeof(u16));
     s.price = take(s.plane * sizeof(i32));
     s.offset = take(lanes * sizeof(i64));
+    s.slopes = take_zeros(lanes * INPUTS * sizeof(i16));
     s.public_count = take_zeros(t->atoms * sizeof(u32));
     for (u32 i = 0; pub && i < stop; i++, pub += s.plane)
         for (u32 p = 0; p < s.plane; p++) s.public_count[i] += !!pub[p];
