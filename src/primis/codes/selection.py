@@ -70,15 +70,16 @@ class PricedSelector:
     ) -> None:
         self.entries, self._z = entries, z
         self.bits: float | None = None
-        self._first = top_s(z, entries)
+        first = top_s(z, entries)
+        self._threshold = first.threshold
         size = np.abs(z)
-        size /= np.float32(self._first.threshold)
+        size /= np.float32(self._threshold)
         self._candidates = np.flatnonzero(size > _LEAST)
         self._sizes = size.reshape(-1)[self._candidates]
         del size  # a whole image may be large
         self._bits = np.zeros(0, np.float32)
-        if 0 < np.count_nonzero(self._first.levels) < len(self._candidates):
-            prices, code = _prices(self._first.levels, layout, model, tile)
+        if 0 < np.count_nonzero(first.levels) < len(self._candidates):
+            prices, code = _prices(first.levels, layout, model, tile)
             self._bits = prices.reshape(-1)[self._candidates]
             self.bits = SELECTED * code
 
@@ -87,7 +88,7 @@ class PricedSelector:
         if not len(self._bits):
             return top_s(self._z, entries)
         factor = _factor(self._sizes, self._bits, entries)
-        threshold = float(np.float32(self._first.threshold * factor))
+        threshold = float(np.float32(self._threshold * factor))
         values = self._z.reshape(-1)[self._candidates]
         steps = _kept(np.abs(values) / np.float32(threshold), self._bits)
         levels = np.zeros(self._z.size, np.int16)
