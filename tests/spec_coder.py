@@ -1,6 +1,6 @@
 """A second reader of docs/format.md, section 7: written from the text, slow, in whole numbers only.
 
-`Spec.decode` does what `codes/kernel/kernel.c` does, and shares nothing with it but the tables.
+`Spec.decode` does what `codes/kernel/` does, and shares nothing with it but the tables.
 `tests/core/test_spec.py` holds one against the other.
 """
 

@@ -1,7 +1,7 @@
 """The integer model of the coder: tables that turn what a scan has seen into probabilities.
 
 For each head, a kind of decision in a group of atoms, a logistic regression with a small hidden
-layer, in whole numbers; the kernel (`kernel/kernel.c`) evaluates it. docs/format.md, section 7, is
+layer, in whole numbers; the kernel (`kernel/model.h`) evaluates it. docs/format.md, section 7, is
 the specification.
 """
 

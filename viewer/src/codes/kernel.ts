@@ -1,6 +1,6 @@
 /**
  * The coder's kernel with the tables of one model in its memory: decodes tiles (docs/format.md,
- * section 7). Structures are laid out as `kernel.c` has them.
+ * section 7). Structures are laid out as `types.h` of the kernel has them.
  */
 import { DC_BLOCK, DC_PLANES, dcLayout, type Layout, type Range } from "./layout.ts";
 import { Memory } from "./memory.ts";

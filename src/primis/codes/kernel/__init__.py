@@ -1,8 +1,8 @@
 """The coder's kernel in Python: a small WebAssembly module, run by wasmtime.
 
-`kernel.c` is its source, `make kernel` builds `kernel.wasm`, and browsers run the very same file.
-It scans a tile, and codes, decodes, prices or observes what it meets. Threads share no instance;
-each has one for every model that it uses.
+`kernel.c` and what it includes are its source, `make kernel` builds `kernel.wasm`, and browsers run
+the very same file. It scans a tile, and codes, decodes, prices or observes what it meets. Threads
+share no instance; each has one for every model that it uses.
 """
 
 from __future__ import annotations
