@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from primis.codec import Codec
+from primis.codes.probabilities import TABLE_LIMIT
 from primis.codes.sparse import SparseCode
 from primis.errors import ModelError
 from primis.network import checkpoint as checkpoint_module
@@ -248,3 +249,11 @@ def test_the_shipped_weights_hold_no_more_than_a_preset(name: str) -> None:
     assert found.preset == PRESETS[name]
     assert found.training["steps"] == {"default": 16000, "paper": 3000}[name]
     assert {key.split(".")[0] for key in load(shipped(name).read_bytes())} == {"network", "tables"}
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_no_weight_of_the_shipped_tables_was_cut_at_its_limit(name: str) -> None:
+    """One that is cut codes otherwise than it was fitted to."""
+    tables = read_checkpoint(shipped(name)).tables
+    for weights in (tables.linear, tables.present, tables.inner, tables.signs):
+        assert np.abs(weights).max() < TABLE_LIMIT
