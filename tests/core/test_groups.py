@@ -172,7 +172,7 @@ def test_frames_one_by_one_are_those_of_the_whole(data, codec, tier: Tier) -> No
 def test_every_frame_is_near_its_source(data, codec) -> None:
     errors = decoded(opened(data), codec).astype(float) - alike(7).pixels
     each = np.sqrt(np.mean(errors**2, axis=(1, 2, 3)))
-    assert each.max() < 1.5 * each.min() < 150
+    assert each.max() < min(1.5 * each.min(), 120)  # of 4096 grey levels
 
 
 def test_preview_is_opened_by_its_own_secrets_alone(data, codec) -> None:
