@@ -36,7 +36,8 @@ from primis.sharing.restore import decode_image, open_codes, quality_at, read_co
 from primis.sharing.share import share_image
 
 IDS = "5" * 32, "6" * 32
-SETTINGS = Settings(sparsity=4.0, exact_bits=0, header_bytes=1024, tile=64)
+SETTINGS = Settings(sparsity=4.0, code_bits=5.329, exact_bits=0, header_bytes=1024, tile=64)
+"""Bytes that do not follow from the weights: what is said of nearness is said at these."""
 TIERS = Tier.PREVIEW, Tier.DIAGNOSTIC
 
 
@@ -172,7 +173,7 @@ def test_frames_one_by_one_are_those_of_the_whole(data, codec, tier: Tier) -> No
 def test_every_frame_is_near_its_source(data, codec) -> None:
     errors = decoded(opened(data), codec).astype(float) - alike(7).pixels
     each = np.sqrt(np.mean(errors**2, axis=(1, 2, 3)))
-    assert each.max() < min(1.5 * each.min(), 120)  # of 4096 grey levels
+    assert each.max() < 1.5 * each.min() < 150
 
 
 def test_preview_is_opened_by_its_own_secrets_alone(data, codec) -> None:

@@ -30,6 +30,11 @@ def entry_density(entries: int, positions: int) -> int:
     return ratio.bit_length() - 1 - 512
 
 
+def density_of(levels: np.ndarray) -> int:
+    """`entry_density` of a record's levels (atoms, h, w); without an entry, as if it had one."""
+    return entry_density(max(1, int(np.count_nonzero(levels))), levels[0].size)
+
+
 def encode_code(
     levels: np.ndarray, atoms: range, layout: Layout, model: ContextModel
 ) -> tuple[bytes, bytes]:
@@ -99,8 +104,7 @@ def price_code(levels: np.ndarray, atoms: range, layout: Layout, model: ContextM
 
 
 def _tile(levels: np.ndarray, atoms: range, public: np.ndarray | None = None) -> Tile:
-    density = entry_density(max(_entries(levels, atoms), 1), levels[0].size)
-    return Tile(levels, atoms, density, public)
+    return Tile(levels, atoms, density_of(levels[atoms.start : atoms.stop]), public)
 
 
 def _entries(levels: np.ndarray, atoms: range) -> int:

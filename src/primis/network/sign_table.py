@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from primis.codes.coder import entry_density
+from primis.codes.coder import density_of
 from primis.codes.layout import Layout
 from primis.codes.probabilities import LOGIT_UNIT, PASSES, SIGNED, SIGNED_LIMIT, TABLE_LIMIT
 
@@ -26,15 +26,10 @@ def fit_signs(codes: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
     """(LM, PASSES, len(SIGNED), 2) int32 for codes like these, each levels (LM, h, w)."""
     table = np.zeros((layout.atoms, PASSES, len(SIGNED), 2), np.int32)
     for atoms in layout.split():
-        densities = [_density(levels[atoms.start : atoms.stop]) for levels in codes]
+        densities = [density_of(levels[atoms.start : atoms.stop]) for levels in codes]
         for atom in atoms[1:] if layout.has_dc and not atoms.start else atoms:
             table[atom] = _fit_atom([levels[atom] for levels in codes], densities)
     return table
-
-
-def _density(levels: np.ndarray) -> int:
-    """Of a record's levels, as they are coded."""
-    return entry_density(max(1, int(np.count_nonzero(levels))), levels[0].size)
 
 
 def _fit_atom(planes: list[np.ndarray], densities: list[int]) -> np.ndarray:

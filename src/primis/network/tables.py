@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from primis.codes.coder import encode_code, entry_density
+from primis.codes.coder import density_of, encode_code
 from primis.codes.kernel import Observed, Tile, kernel_of
 from primis.codes.layout import Layout
 from primis.codes.probabilities import (
@@ -78,9 +78,9 @@ class _Observations:
     def add(self, levels: np.ndarray) -> None:
         """What coding levels (LM, h, w) decides."""
         for atoms in self._layout.split():
-            entries = int(np.count_nonzero(levels[atoms.start : atoms.stop]))
-            if entries:
-                density = entry_density(entries, levels[0].size)
+            record = levels[atoms.start : atoms.stop]
+            if record.any():
+                density = density_of(record)
                 self._file(self._kernel.observe(Tile(levels, atoms, density)), density)
         self._count_mantissas(self._layout.split_dc(levels))
         self._count_mantissas(levels[1 if self._layout.has_dc else 0 :])
